@@ -1,0 +1,45 @@
+"""What the networks say about a radiograph, and what the truth of a simulated one says: masks and depths by bone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+BONES = ("hip_left", "hip_right", "femur_left", "femur_right")  # sides are the patient's
+FACES = ("front", "back")  # front looks at the source, back away from it
+
+
+@dataclass(frozen=True)
+class BoneMaps:
+    """Masks and depths of the bones of one picture; depths are mm from the source plane, 0 where a bone is not."""
+
+    bones: tuple[str, ...]
+    mask: np.ndarray  # (bones, rows, cols) bool; bones overlap at the hip joint
+    front: np.ndarray  # (bones, rows, cols) float32, mm
+    back: np.ndarray | None = None  # (bones, rows, cols) float32, mm; None for a single-face network
+
+    def __post_init__(self) -> None:
+        shape = self.mask.shape
+        if len(shape) != 3 or shape[0] != len(self.bones) or self.mask.dtype != bool:
+            raise ValueError(f"mask must be (bones, rows, cols) bool for {len(self.bones)} bones, not {shape}")
+        for name, depth in (("front", self.front), ("back", self.back)):
+            if depth is not None and depth.shape != shape:
+                raise ValueError(f"{name} must have the mask's shape {shape}, not {depth.shape}")
+
+    def depths(self) -> np.ndarray:
+        """(faces, bones, rows, cols) mm, front first."""
+        return np.stack([self.front] if self.back is None else [self.front, self.back])
+
+    def mean_depth_mm(self) -> float:
+        """Mean of all valid depths of all maps: the picture's depth centre."""
+        return float(self.depths()[:, self.mask].mean(dtype=np.float64))
+
+    def shifted(self, depth_mm: float) -> BoneMaps:
+        """All bones moved along the detector's normal, away from the source where positive."""
+        moved = [
+            None if depth is None else np.where(self.mask, depth + depth_mm, 0) for depth in (self.front, self.back)
+        ]
+        return replace(
+            self, front=moved[0].astype(np.float32), back=None if moved[1] is None else moved[1].astype(np.float32)
+        )

@@ -1,0 +1,326 @@
+"""How a film was taken: what the file says, what the user says, what has to be assumed, and what is refused.
+
+`Acquisition` holds what one file's header tells, each value with its provenance and in the order of the stored
+pixels. `settle` joins it with the user's values, turns the picture so that columns grow towards the patient's left
+and rows towards the feet, assumes what nobody gave, and warns of every assumption.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
+
+SIDE_LIMITS_PX = (256, 10_000)
+PITCH_LIMITS_MM = (0.02, 2.0)
+DISTANCE_LIMITS_MM = (500.0, 3000.0)
+FIELD_LIMITS_MM = (80.0, 1300.0)  # the picture's longer side: one hip alone up to a whole-leg film
+
+# Hip films are taken at 1000 to 1200 mm; Clohisy et al., J Bone Joint Surg Am 90 Suppl 4:47 (2008), ask for 1200.
+ASSUMED_SDD_MM = Provenance("assumed", "the middle of the usual 1000 to 1200 mm for hip films", spread=60.0)
+ASSUMED_SDD_VALUE_MM = 1100.0
+
+# Magnification of the hip on routine films: 119.8 % (117 to 123.4) in Brew et al., J Arthroplasty 27:643 (2012),
+# 121 % in Franken et al., J Bone Joint Surg Br 92:1345 (2010), 114 +- 4 % in Wangjiraphan et al., Lampang Med J
+# (2019). At 1150 mm these are 190, 200 and 142 mm from the detector.
+POPULATION_OBJECT_DISTANCE_MM = 180.0
+POPULATION_OBJECT_DISTANCE = Provenance(
+    "assumed",
+    "population mean from published hip magnifications of 114 to 121 % (Brew 2012, Franken 2010, Wangjiraphan 2019)",
+    spread=35.0,
+)
+
+
+@dataclass(frozen=True)
+class RadiographWarning:
+    """Something about a film that its reader must see."""
+
+    code: str  # short and stable, for programs
+    text: str  # one or two sentences, for people
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value and where it came from."""
+
+    value: Any
+    provenance: Provenance
+
+
+@dataclass
+class Acquisition:
+    """What a file tells about its film, in stored pixel order; None where it tells nothing."""
+
+    size_px: tuple[int, int]  # [rows, cols]
+    pixel_pitch_mm: Known | None = None  # [row, col] at the detector
+    patient_plane_pitch_mm: Known | None = None  # [row, col] calibrated to the patient, when that is all there is
+    sdd_mm: Known | None = None
+    principal_point_px: Known | None = None  # [row, col]
+    view: Known | None = None  # "AP" or "PA"
+    orientation: Known | None = None  # where columns and rows grow to, e.g. "L\\F"
+    object_distance_mm: Known | None = None
+    collimation_px: Known | None = None  # first row, last row, first col, last col
+    warnings: list[RadiographWarning] = field(default_factory=list)
+
+    def warn(self, code: str, text: str) -> None:
+        self.warnings.append(RadiographWarning(code, text))
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user says; each wins over the file."""
+
+    pixel_pitch_mm: float | tuple[float, float] | None = None  # at the detector, [row, col] or one for both
+    sdd_mm: float | None = None
+    object_distance_mm: float | None = None  # detector to the bones' centre
+    view: str | None = None
+    swap_sides: bool = False  # mirror the picture: patient's left and right were exchanged
+    invert: bool = False  # bone is dark in the file
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How stored pixels become the displayed picture: transposed first, then reversed."""
+
+    transpose: bool = False
+    reverse_rows: bool = False
+    reverse_cols: bool = False
+
+    def pixels(self, stored: np.ndarray) -> np.ndarray:
+        """(rows, cols) turned; a view."""
+        turned = stored.T if self.transpose else stored
+        return turned[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_cols else 1]
+
+    def geometry(self, stored: ProjectionGeometry) -> ProjectionGeometry:
+        turned = stored.transposed() if self.transpose else stored
+        return turned.flipped(rows=self.reverse_rows, cols=self.reverse_cols)
+
+    def box(self, stored: tuple[int, int, int, int], size_px: tuple[int, int]) -> tuple[int, int, int, int]:
+        """First row, last row, first col, last col; `size_px` is the turned picture's."""
+        first_row, last_row, first_col, last_col = (stored[i] for i in ((2, 3, 0, 1) if self.transpose else range(4)))
+        if self.reverse_rows:
+            first_row, last_row = size_px[0] - 1 - last_row, size_px[0] - 1 - first_row
+        if self.reverse_cols:
+            first_col, last_col = size_px[1] - 1 - last_col, size_px[1] - 1 - first_col
+        return first_row, last_row, first_col, last_col
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The outcome of `settle`."""
+
+    geometry: ProjectionGeometry
+    orientation: Known
+    turn: Turn
+    collimation_px: Known | None
+    warnings: list[RadiographWarning]
+
+
+def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
+    """File, user and assumptions joined into one geometry of the displayed picture."""
+    warnings = list(acquisition.warnings)
+
+    def warn(code: str, text: str) -> None:
+        warnings.append(RadiographWarning(code, text))
+
+    check_size(acquisition.size_px)
+    sdd = _first(_given(overrides.sdd_mm), acquisition.sdd_mm) or Known(ASSUMED_SDD_VALUE_MM, ASSUMED_SDD_MM)
+    _check_distance(sdd)
+    if sdd.provenance.kind == "assumed":
+        warn(
+            "sdd_mm-assumed",
+            f"The file does not say how far the source was from the detector: {sdd.value:g} mm is assumed. "
+            "Give it with --sdd; 100 mm more make the bones about 1.5 % larger.",
+        )
+
+    object_distance = _object_distance(acquisition, overrides, sdd, warn)
+    pitch = _pixel_pitch(acquisition, overrides, sdd, object_distance, warn)
+    _check_field(acquisition.size_px, pitch)
+
+    principal = acquisition.principal_point_px
+    if principal is None:
+        centre = tuple((n - 1) / 2 for n in acquisition.size_px)
+        principal = Known(centre, Provenance("assumed", "the picture's centre"))
+        warn(
+            "principal_point_px-assumed",
+            "The file does not say where the central ray met the detector: the picture's centre is assumed. "
+            "If the film was cropped off-centre, the bones stand sheared by the offset.",
+        )
+
+    view = _view(acquisition, overrides, warn)
+    orientation, turn = _orientation(acquisition, overrides, warn)
+    stored = ProjectionGeometry(
+        sdd_mm=sdd.value,
+        pixel_pitch_mm=pitch.value,
+        size_px=acquisition.size_px,
+        principal_point_px=principal.value,
+        view=view.value,
+        object_distance_mm=object_distance.value,
+        provenance={
+            "sdd_mm": sdd.provenance,
+            "pixel_pitch_mm": pitch.provenance,
+            "size_px": Provenance("header", "the stored picture"),
+            "principal_point_px": principal.provenance,
+            "view": view.provenance,
+            "object_distance_mm": object_distance.provenance,
+        },
+    )
+    geometry = turn.geometry(stored)
+    collimation = acquisition.collimation_px
+    if collimation is not None:
+        collimation = Known(turn.box(collimation.value, geometry.size_px), collimation.provenance)
+    return Settled(geometry, orientation, turn, collimation, warnings)
+
+
+def check_size(size_px: tuple[int, int]) -> None:
+    """Refuses pictures too small to show a hip and too large to be one."""
+    low, high = SIDE_LIMITS_PX
+    if min(size_px) < low:
+        raise Refusal(
+            f"The picture is {size_px[0]} x {size_px[1]} pixels, which is too small to measure a bone: "
+            f"use the original of at least {low} pixels a side."
+        )
+    if max(size_px) > high:
+        raise Refusal(
+            f"The picture is {size_px[0]} x {size_px[1]} pixels, beyond the {high} a side that are read: "
+            "scale it down and give the new --pixel-pitch."
+        )
+
+
+def _given(value: Any) -> Known | None:
+    return None if value is None else Known(value, Provenance("user", "given by the user"))
+
+
+def _first(*candidates: Known | None) -> Known | None:
+    return next((known for known in candidates if known is not None), None)
+
+
+def _check_distance(sdd: Known) -> None:
+    low, high = DISTANCE_LIMITS_MM
+    if not (math.isfinite(sdd.value) and low <= sdd.value <= high):
+        raise Refusal(
+            f"The source-detector distance of {sdd.value:g} mm ({sdd.provenance}) cannot be right: "
+            f"give the true one, {low:g} to {high:g} mm, with --sdd."
+        )
+
+
+def _object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, warn: Any) -> Known:
+    given = _given(overrides.object_distance_mm)
+    if given is not None:
+        if not (math.isfinite(given.value) and 0 <= given.value <= 0.6 * sdd.value):
+            raise Refusal(
+                f"An object distance of {given.value:g} mm cannot be right: it is the distance from the detector to "
+                f"the bones' centre, 0 to {0.6 * sdd.value:.0f} mm for this film."
+            )
+        return given
+    known = acquisition.object_distance_mm
+    if known is not None and 0 <= known.value <= 0.6 * sdd.value:
+        return known
+    if known is not None:
+        warn(
+            "object_distance_mm-implausible",
+            f"The header puts the bones {known.value:.0f} mm from the detector ({known.provenance}), "
+            "which cannot be: it is not used.",
+        )
+    spread = POPULATION_OBJECT_DISTANCE.spread
+    percent = 100 * spread / (sdd.value - POPULATION_OBJECT_DISTANCE_MM)
+    warn(
+        "object_distance_mm-assumed",
+        f"Nothing says how far the bones were from the detector: {POPULATION_OBJECT_DISTANCE_MM:g} +- {spread:g} mm is "
+        f"assumed, which leaves every length uncertain by {percent:.1f} %. Give it with --object-distance.",
+    )
+    return Known(POPULATION_OBJECT_DISTANCE_MM, POPULATION_OBJECT_DISTANCE)
+
+
+def _pixel_pitch(
+    acquisition: Acquisition, overrides: Overrides, sdd: Known, object_distance: Known, warn: Any
+) -> Known:
+    given = overrides.pixel_pitch_mm
+    if given is not None and np.ndim(given) == 0:
+        given = (given, given)
+    pitch = _first(_given(given), acquisition.pixel_pitch_mm)
+    calibrated = acquisition.patient_plane_pitch_mm
+    if pitch is None and calibrated is not None:
+        to_detector = sdd.value / (sdd.value - object_distance.value)
+        pitch = Known(
+            tuple(p * to_detector for p in calibrated.value),
+            Provenance(
+                "derived",
+                f"{calibrated.provenance.source} is calibrated to the patient: times sdd / (sdd - object distance)",
+            ),
+        )
+        warn(
+            "pixel_pitch_mm-calibrated",
+            "The file's PixelSpacing is calibrated to the patient's plane, and the detector's own pitch is missing: "
+            "it is derived with the object distance. Give it with --pixel-pitch if you know it.",
+        )
+    if pitch is None:
+        raise Refusal(
+            "The file does not say how large its pixels are: give the detector's pixel pitch in mm with --pixel-pitch "
+            "(dpi is not used, because it describes a print or a screen)."
+        )
+    low, high = PITCH_LIMITS_MM
+    if not all(math.isfinite(p) and low <= p <= high for p in pitch.value) or max(pitch.value) > 2 * min(pitch.value):
+        shown = " x ".join(f"{p:g}" for p in pitch.value)
+        raise Refusal(
+            f"A pixel pitch of {shown} mm ({pitch.provenance}) cannot be right for a radiograph: "
+            f"give the true one, {low:g} to {high:g} mm, with --pixel-pitch."
+        )
+    if pitch.provenance.kind == "assumed":
+        warn("pixel_pitch_mm-assumed", f"The pixel pitch is uncertain: {pitch.provenance.source}. Check --pixel-pitch.")
+    return pitch
+
+
+def _check_field(size_px: tuple[int, int], pitch: Known) -> None:
+    longer = max(n * p for n, p in zip(size_px, pitch.value, strict=True))
+    low, high = FIELD_LIMITS_MM
+    if not low <= longer <= high:
+        raise Refusal(
+            f"With this pixel pitch ({pitch.provenance}) the picture would be {longer:.0f} mm long, which no hip film "
+            "is: was it scaled after it was taken? Give the pitch of these pixels with --pixel-pitch."
+        )
+
+
+def _view(acquisition: Acquisition, overrides: Overrides, warn: Any) -> Known:
+    if overrides.view not in (None, "AP", "PA"):
+        raise Refusal(f"The view must be AP or PA, not {overrides.view!r}.")
+    view = _first(_given(overrides.view), acquisition.view)
+    if view is None:
+        view = Known("AP", Provenance("assumed", "hip films are usually AP"))
+        warn(
+            "view-assumed",
+            "The file does not say from which side the film was taken: AP is assumed. If it was PA, front and back "
+            "are exchanged; say --view PA.",
+        )
+    return view
+
+
+def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Any) -> tuple[Known, Turn]:
+    known = acquisition.orientation
+    if known is None:
+        known = Known("L\\F", Provenance("assumed", "shown as if facing the patient"))
+        warn(
+            "orientation-assumed",
+            "The file does not say which side is which: the patient's left is taken to be on the right of the picture. "
+            "Compare with the film's own R or L marker; say --swap-sides if it is wrong.",
+        )
+    turn = turn_for(known.value)
+    if known.value != "L\\F":
+        warn("orientation-turned", f"The stored picture ({known.value}) was turned so that it faces the viewer (L\\F).")
+    if overrides.swap_sides:
+        turn = Turn(turn.transpose, turn.reverse_rows, not turn.reverse_cols)
+        known = Known("swapped", Provenance("user", f"sides exchanged by the user; the file gave {known.provenance}"))
+    return known, turn
+
+
+def turn_for(orientation: str) -> Turn:
+    """The turn that brings a picture whose columns and rows grow towards e.g. "R\\F" to "L\\F"."""
+    cols_to, rows_to = orientation.split("\\")
+    if cols_to in "HF":
+        return Turn(True, reverse_rows=cols_to == "H", reverse_cols=rows_to == "R")
+    return Turn(False, reverse_rows=rows_to == "H", reverse_cols=cols_to == "R")

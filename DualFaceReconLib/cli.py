@@ -1,0 +1,107 @@
+"""The `dualface` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from DualFaceReconLib import __version__
+from DualFaceReconLib.errors import Refusal
+
+EXIT_REFUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 when it is done, 2 when the input is refused."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except Refusal as refusal:
+        print(f"dualface: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    except BrokenPipeError:  # the reader of our output, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        print("dualface: There is not enough memory for this picture: scale it down.", file=sys.stderr)
+        return EXIT_REFUSED
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """What a film says about how it was taken."""
+    # imported here, so that --help and a wrong option answer at once
+    from DualFaceReconLib import drawing, inspection
+    from DualFaceReconLib.dicom_header import identity
+    from DualFaceReconLib.dicom_pixels import read_dataset
+    from DualFaceReconLib.radiograph import read_radiograph
+
+    radiograph = read_radiograph(
+        options.file,
+        pixel_pitch_mm=options.pixel_pitch,
+        sdd_mm=options.sdd,
+        object_distance_mm=options.object_distance,
+        view=options.view,
+        swap_sides=options.swap_sides,
+        invert=options.invert,
+    )
+    shown = (
+        identity(read_dataset(options.file, False))
+        if options.show_identity and radiograph.file_format == "DICOM"
+        else {}
+    )
+    target = options.picture or Path(f"inspect-{radiograph.pixel_hash}.png")
+    drawing.save_png(inspection.picture(radiograph), target)
+    if options.json:
+        print(json.dumps({**inspection.as_dict(radiograph), "identity": shown, "picture": str(target)}, indent=2))
+        return 0
+    for key, value in shown.items():
+        print(f"{key}: {value}")
+    print(inspection.as_text(radiograph))
+    print(f"Picture: {target}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dualface", description="3D bone surfaces from one hip radiograph. Research use only."
+    )
+    parser.add_argument("--version", action="version", version=f"dualface {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    inspecting = commands.add_parser("inspect", help=inspect.__doc__, description=inspect.__doc__)
+    inspecting.add_argument("file", type=Path, metavar="FILE", help="DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF")
+    _add_overrides(inspecting)
+    inspecting.add_argument(
+        "--picture", type=Path, metavar="PNG", help="where to write it (default inspect-<hash>.png)"
+    )
+    inspecting.add_argument("--json", action="store_true", help="print JSON for programs")
+    inspecting.add_argument(
+        "--show-identity", action="store_true", help="also print the patient's name, id, birth date"
+    )
+    inspecting.set_defaults(run=inspect)
+    return parser
+
+
+def _add_overrides(command: argparse.ArgumentParser) -> None:
+    """What the user may say about a film; each wins over the file."""
+    film = command.add_argument_group("about the film (each wins over the file)")
+    film.add_argument("--pixel-pitch", type=_pitch, metavar="MM", help="at the detector: 0.143, or ROWxCOL 0.143x0.139")
+    film.add_argument("--sdd", type=float, metavar="MM", help="distance from source to detector")
+    film.add_argument("--object-distance", type=float, metavar="MM", help="distance from detector to the bones' centre")
+    film.add_argument("--view", choices=("AP", "PA"), help="AP: the source is in front of the patient")
+    film.add_argument("--swap-sides", action="store_true", help="the patient's left and right are exchanged")
+    film.add_argument("--invert", action="store_true", help="bone is dark in the file")
+
+
+def _pitch(words: str) -> float | tuple[float, float]:
+    numbers = [float(word) for word in words.lower().split("x")]
+    if len(numbers) > 2:
+        raise ValueError
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""DICOM pixels -> a float32 picture in which bone is bright.
+
+Stored values are whole numbers of at most 16 bits, so all that DICOM does to them (modality LUT or rescale, VOI LUT,
+polarity) is one table from stored value to grey value, applied once.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from DualFaceReconLib.acquisition import Known, RadiographWarning, check_size
+from DualFaceReconLib.dicom_values import from_tag, integer, items, numbers, printable, text
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.geometry import Provenance
+
+LARGEST_INFLATED_BYTES = 1 << 30
+COLOUR_TOLERANCE = 0.08  # of the range: what lossy compression may add to equal channels
+COLOUR_FRACTION = 0.002  # of the pixels: a coloured mark is no colour photo
+
+DAMAGED = "The DICOM file is damaged or incomplete: export it again from the archive."
+
+
+@dataclass
+class Decoded:
+    """A decoded picture in stored pixel order."""
+
+    pixels: np.ndarray  # (rows, cols) float32, bone bright
+    polarity: Known  # how bone became bright
+    display_window: tuple[float, float] | None  # black and white, in grey values of `pixels`
+    warnings: list[RadiographWarning] = field(default_factory=list)
+
+
+def read_dataset(path: Path, with_pixels: bool) -> Dataset:
+    """The file's elements; values are not trusted until someone reads them."""
+    try:
+        _refuse_inflation_bomb(path)
+        with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that we judge ourselves
+            return pydicom.dcmread(path, stop_before_pixels=not with_pixels, force=True)
+    except (Refusal, MemoryError, OSError) as error:
+        if isinstance(error, EOFError):
+            raise Refusal(DAMAGED) from error
+        raise
+    except Exception as error:  # a hostile file can make the parser raise anything
+        raise Refusal(DAMAGED) from error
+
+
+def decode(ds: Dataset) -> Decoded:
+    """The picture of a dataset that `read_acquisition` accepted."""
+    stored = _stored_values(ds)
+    if stored.ndim == 3:
+        return _decode_colour(stored)
+    return _decode_grey(ds, stored)
+
+
+def _refuse_inflation_bomb(path: Path) -> None:
+    """Deflated files are unpacked whole by the parser, so their size is measured first."""
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return
+        syntax = b""
+        while (head := file.read(8))[:2] == b"\x02\x00":  # the file meta group, explicit VR little endian
+            length = struct.unpack("<H", head[6:])[0]
+            if head[4:6] in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF"):
+                length = struct.unpack("<I", file.read(4))[0]
+            value = file.read(min(length, 1 << 20))
+            if head[:4] == b"\x02\x00\x10\x00":
+                syntax = value.strip(b"\0 ")
+        if syntax != str(DeflatedExplicitVRLittleEndian).encode():
+            return
+        file.seek(-len(head), 1)
+        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := file.read(1 << 16):
+            while chunk:
+                size += len(inflater.decompress(chunk, 1 << 24))
+                if size > LARGEST_INFLATED_BYTES:
+                    raise Refusal("The file unpacks to over 1 GB, far beyond a radiograph: it is not read.")
+                chunk = inflater.unconsumed_tail
+
+
+# Decoding
+
+
+def _stored_values(ds: Dataset) -> np.ndarray:
+    """(rows, cols) integers, or (rows, cols, 3) for a colour picture."""
+    bits = integer(ds, "BitsAllocated")
+    samples = integer(ds, "SamplesPerPixel") or 1
+    if "PixelData" not in ds:
+        raise Refusal("This DICOM file holds no pixel data: export the picture itself from the archive.")
+    if bits not in (8, 16) or samples not in (1, 3) or text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
+        raise Refusal(
+            f"The pixels are stored in a way no radiograph uses ({samples} x {bits} bits): "
+            "export the picture again as an ordinary grey-scale image."
+        )
+    try:
+        if ds.file_meta.TransferSyntaxUID.is_encapsulated:
+            _check_frame(get_frame(ds.PixelData, 0, number_of_frames=1), ds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stored = pixel_array(ds, index=0, raw=samples == 1)
+    except (Refusal, MemoryError):
+        raise
+    except Exception as error:
+        raise Refusal(
+            f"The pixel data cannot be decoded ({_reason(error)}): {DAMAGED[0].lower()}{DAMAGED[1:]}"
+        ) from error
+    return stored
+
+
+def _reason(error: Exception) -> str:
+    message = str(error)
+    if "number of bytes of pixel data is less" in message or "actual length of the pixel data" in message:
+        return "it is cut short"
+    if "missing dependencies" in message:
+        return "its compression is not supported"
+    return "its content contradicts the header"
+
+
+def _check_frame(frame: bytes, ds: Dataset) -> None:
+    """A decoder would believe the frame's own size, and fill up with grey what is missing at its end."""
+    size = compressed_size(frame)
+    if size is None:
+        return
+    if size != (ds.Rows, ds.Columns):
+        check_size(size)
+        raise ValueError("the frame's size is not the header's")
+    if not ends_whole(frame):
+        raise ValueError("the number of bytes of pixel data is less than expected")
+
+
+def ends_whole(jpeg: bytes) -> bool:
+    """Whether a JPEG, JPEG-LS or JPEG 2000 stream has its end marker, which cannot occur inside the coded data."""
+    return b"\xff\xd9" in jpeg[-256:]
+
+
+def compressed_size(frame: bytes) -> tuple[int, int] | None:
+    """[rows, cols] as a JPEG, JPEG-LS or JPEG 2000 frame states them; None for other codes."""
+    start = frame.find(b"\xff\x4f\xff\x51")
+    if 0 <= start < 256 and len(frame) >= start + 24:  # JPEG 2000's SIZ, bare or in a JP2 box
+        cols, rows, col0, row0 = struct.unpack(">4I", frame[start + 8 : start + 24])
+        return rows - row0, cols - col0
+    if frame[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 <= len(frame) and frame[at] == 0xFF:
+        marker, length = frame[at + 1], struct.unpack(">H", frame[at + 2 : at + 4])[0]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return struct.unpack(">2H", frame[at + 5 : at + 9])
+        at += 2 + length
+    return None
+
+
+# Grey values
+
+
+def grey_channel(colour: np.ndarray) -> np.ndarray:
+    """(rows, cols, 3) with equal channels -> (rows, cols); refuses a picture in colour."""
+    low, high = colour.min(axis=-1), colour.max(axis=-1)
+    spread = high.astype(np.float32) - low
+    if np.mean(spread > COLOUR_TOLERANCE * max(float(high.max()), 1.0)) > COLOUR_FRACTION:
+        raise Refusal("This is a colour picture, not a radiograph: choose the original grey-scale film.")
+    return colour[..., 1]
+
+
+def _decode_colour(stored: np.ndarray) -> Decoded:
+    polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright in a screen picture"))
+    note = RadiographWarning(
+        "screen-picture", "This is a screen picture with three channels: its grey values are not those of the detector."
+    )
+    return Decoded(grey_channel(stored).astype(np.float32), polarity, None, [note, polarity_warning()])
+
+
+def polarity_warning() -> RadiographWarning:
+    return RadiographWarning(
+        "polarity-assumed",
+        "The file does not say whether bone is bright or dark: bright is assumed. Look at the picture; say --invert if "
+        "bone is dark.",
+    )
+
+
+def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
+    bits = integer(ds, "BitsStored") or 16
+    if not 1 <= bits <= 16:
+        raise Refusal(f"The header says {bits} bits a pixel, which cannot be. {DAMAGED}")
+    signed = integer(ds, "PixelRepresentation") == 1
+    lowest = -(1 << (bits - 1)) if signed else 0
+    codes = np.arange(lowest, lowest + (1 << bits))
+    notes: list[RadiographWarning] = []
+    greys = _modality_greys(ds, codes)
+    raw_values = text(ds, "PresentationIntentType") == "FOR PROCESSING"
+    looked_up = not raw_values and bool(_lookup_item(ds, "VOILUTSequence"))
+    if looked_up:
+        greys = _looked_up(np.rint(greys).astype(np.int64), _lookup_item(ds, "VOILUTSequence"))
+    polarity = _polarity(ds, raw_values, rising=bool(greys[-1] >= greys[0]), notes=notes)
+    window = None if raw_values or looked_up else _window(ds)
+    if raw_values and text(ds, "PixelIntensityRelationship") == "LIN" and polarity.value == "inverted":
+        greys = np.log(max(greys.max(), 2.0)) - np.log(np.maximum(greys, 1.0))
+        notes.append(
+            RadiographWarning("logarithm", "The values are linear in X-ray intensity: their logarithm is used.")
+        )
+    elif polarity.value == "inverted":
+        total = greys.max() + greys.min()
+        greys = total - greys
+        window = None if window is None else (total - window[1], total - window[0])
+    if not np.isfinite(greys).all() or greys.max() == greys.min():
+        raise Refusal(f"The header's grey-value tables make the whole picture one grey. {DAMAGED}")
+
+    index = np.clip(stored.astype(np.int32) - lowest, 0, len(codes) - 1)
+    pixels = greys.astype(np.float32)[index]
+    padding = _padding(ds, stored)
+    if padding is not None and padding.any() and not padding.all():
+        pixels[padding] = pixels[~padding].min()
+        if padding.mean() > 0.02:
+            notes.append(
+                RadiographWarning("padding", f"{100 * padding.mean():.0f} % of the picture is padding without X-rays.")
+            )
+    return Decoded(pixels, polarity, window, notes)
+
+
+def _modality_greys(ds: Dataset, codes: np.ndarray) -> np.ndarray:
+    """What the modality LUT or the rescale make of every stored value, float64."""
+    item = _lookup_item(ds, "ModalityLUTSequence")
+    if item:
+        return _looked_up(codes, item)
+    slope, intercept = numbers(ds, "RescaleSlope"), numbers(ds, "RescaleIntercept")
+    return codes * (slope[0] if slope else 1.0) + (intercept[0] if intercept else 0.0)
+
+
+def _lookup_item(ds: Dataset, keyword: str) -> Dataset | None:
+    return next((item for item in items(ds, keyword) if "LUTDescriptor" in item and "LUTData" in item), None)
+
+
+def _looked_up(codes: np.ndarray, item: Dataset) -> np.ndarray:
+    """Codes below the table's first take its first entry, codes above its last take the last; float64."""
+    try:
+        entries, first, _ = (int(v) for v in item.LUTDescriptor)
+        entries = entries or 1 << 16
+        data = item.LUTData
+        table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.atleast_1d(np.asarray(data, np.float64))
+        if isinstance(data, bytes) and len(data) < 2 * entries:
+            table = np.frombuffer(data, np.uint8)
+        table = table[:entries].astype(np.float64)
+        if first > 0x7FFF and codes[0] < 0:
+            first -= 1 << 16  # a signed first value read as unsigned
+        return table[np.clip(codes - first, 0, len(table) - 1)]
+    except Exception as error:  # conversion on access can raise anything
+        raise Refusal(f"The header's grey-value table is unreadable. {DAMAGED}") from error
+
+
+def _polarity(ds: Dataset, raw_values: bool, rising: bool, notes: list[RadiographWarning]) -> Known:
+    """Whether the grey values have to be inverted for bone to be bright.
+
+    A film for presentation is shown with bone bright, so its photometric interpretation decides. Raw values have no
+    look yet; there the sign tells whether high values mean much X-ray (air) or little (bone).
+    """
+    photometric = text(ds, "PhotometricInterpretation")
+    sign = numbers(ds, "PixelIntensityRelationshipSign")
+    sign = sign[0] if sign and sign[0] in (-1, 1) else None
+    bone_is_high = None if sign is None else (sign < 0) == rising
+    if raw_values and bone_is_high is not None:
+        tag = from_tag(ds, "PixelIntensityRelationshipSign")
+        return Known("as stored" if bone_is_high else "inverted", tag)
+    inverse = photometric == "MONOCHROME1" or text(ds, "PresentationLUTShape") == "INVERSE"
+    polarity = "inverted" if inverse else "as stored"
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        notes.append(polarity_warning())
+        return Known(polarity, Provenance("assumed", f"unusual photometric interpretation {printable(photometric)}"))
+    if inverse and photometric == "MONOCHROME2":
+        tag = from_tag(ds, "PresentationLUTShape")
+    else:
+        tag = from_tag(ds, "PhotometricInterpretation")
+    if bone_is_high is not None and bone_is_high == inverse:
+        notes.append(
+            RadiographWarning(
+                "polarity-conflict",
+                "The header contradicts itself on whether bone is bright: look at the picture; say --invert if bone is "
+                "dark.",
+            )
+        )
+    elif raw_values:
+        notes.append(polarity_warning())
+        return Known(polarity, Provenance("assumed", "raw values without PixelIntensityRelationshipSign"))
+    return Known(polarity, tag)
+
+
+def _window(ds: Dataset) -> tuple[float, float] | None:
+    centre, width = numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth")
+    if not centre or not width or width[0] <= 0:
+        return None
+    return centre[0] - width[0] / 2, centre[0] + width[0] / 2
+
+
+def _padding(ds: Dataset, stored: np.ndarray) -> np.ndarray | None:
+    value, limit = numbers(ds, "PixelPaddingValue"), numbers(ds, "PixelPaddingRangeLimit")
+    if not value:
+        return None
+    low, high = sorted((value[0], limit[0] if limit else value[0]))
+    return (stored >= low) & (stored <= high)

@@ -1,0 +1,137 @@
+"""Pictures for people: grey films with lines, boxes and text on them, written as PNG. Needs no display."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import vtkmodules.vtkRenderingFreeType  # noqa: F401  (registers the text renderer)
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkImageData
+from vtkmodules.vtkIOImage import vtkPNGWriter
+from vtkmodules.vtkRenderingCore import vtkTextProperty, vtkTextRenderer
+
+from DualFaceReconLib.errors import Refusal
+
+Colour = tuple[int, int, int]
+WHITE, BLACK, YELLOW, CYAN, AMBER = (255, 255, 255), (0, 0, 0), (255, 225, 60), (70, 215, 255), (255, 170, 40)
+
+
+def grey_picture(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """(rows, cols) grey values -> (rows, cols, 3) uint8, black and white at the window's ends."""
+    low, high = window
+    grey = np.clip((pixels - low) * (255.0 / max(high - low, 1e-12)), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def resized_grey(pixels: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+    """(rows, cols) averaged or interpolated to another size, its outer borders kept."""
+    for axis, count in enumerate(size_px):
+        edges = np.linspace(0, pixels.shape[axis], count + 1)
+        whole = np.concatenate([np.zeros_like(pixels.take([0], axis)), np.cumsum(pixels, axis, dtype=np.float64)], axis)
+        below = np.floor(edges).astype(int)
+        above = np.minimum(below + 1, pixels.shape[axis])
+        part = np.expand_dims(edges - below, tuple(i for i in range(pixels.ndim) if i != axis))
+        at_edges = whole.take(below, axis) * (1 - part) + whole.take(above, axis) * part
+        pixels = np.diff(at_edges, axis=axis) * (count / pixels.shape[axis])
+    return pixels
+
+
+def paint(picture: np.ndarray, rows: np.ndarray, cols: np.ndarray, colour: Colour) -> None:
+    """Sets pixels; those outside the picture are left out."""
+    rows, cols = np.rint(rows).astype(int), np.rint(cols).astype(int)
+    inside = (rows >= 0) & (rows < picture.shape[0]) & (cols >= 0) & (cols < picture.shape[1])
+    picture[rows[inside], cols[inside]] = colour
+
+
+def line(
+    picture: np.ndarray, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: int = 1
+) -> None:
+    """From [row, col] to [row, col], edged in black so that it shows on every grey."""
+    steps = int(max(abs(end[0] - start[0]), abs(end[1] - start[1]))) * 2 + 2
+    rows, cols = np.linspace(start[0], end[0], steps), np.linspace(start[1], end[1], steps)
+    for brush, painted in ((width + 2, BLACK), (width, colour)):
+        across = np.arange(brush) - (brush - 1) / 2
+        for row in across:
+            for col in across:
+                paint(picture, rows + row, cols + col, painted)
+
+
+def box(
+    picture: np.ndarray, first: tuple[float, float], last: tuple[float, float], colour: Colour, width: int = 1
+) -> None:
+    """The outline between two opposite corners [row, col]."""
+    (top, left), (bottom, right) = first, last
+    corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
+    for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
+        line(picture, start, end, colour, width)
+
+
+def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
+    """Coverage 0 to 1, (rows, cols), cropped to the letters; `height_px` is the font's size."""
+    font = vtkTextProperty()
+    font.SetFontFamilyToArial()
+    font.SetFontSize(int(height_px))
+    font.SetBold(bold)
+    font.SetColor(1, 1, 1)
+    image, size = vtkImageData(), [0, 0]
+    vtkTextRenderer.GetInstance().RenderString(font, words, image, size, 72)
+    cols, rows, _ = image.GetDimensions()
+    alpha = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, cols, -1)[::-1, :, 3] / 255.0
+    inked = np.argwhere(alpha > 0)
+    if len(inked) == 0:
+        return np.zeros((height_px, 1))
+    (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
+    return alpha[top : bottom + 1, left : right + 1]
+
+
+def write(
+    picture: np.ndarray,
+    words: str,
+    at: tuple[float, float],
+    height_px: int,
+    colour: Colour = WHITE,
+    anchor: tuple[float, float] = (0.0, 0.0),
+    bold: bool = False,
+) -> None:
+    """Text with a dark outline; `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col]."""
+    ink = np.pad(text_mask(words, height_px, bold), 2)
+    halo = np.maximum.reduce(
+        [np.roll(ink, shift, (0, 1)) for shift in [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1)]]
+    )
+    top = round(at[0] - anchor[0] * ink.shape[0])
+    left = round(at[1] - anchor[1] * ink.shape[1])
+    rows = slice(max(top, 0), min(top + ink.shape[0], picture.shape[0]))
+    cols = slice(max(left, 0), min(left + ink.shape[1], picture.shape[1]))
+    if rows.start >= rows.stop or cols.start >= cols.stop:
+        return
+    part = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
+    under = picture[rows, cols].astype(float)
+    for cover, paint_colour in ((0.75 * halo[part], BLACK), (ink[part], colour)):
+        under += cover[..., None] * (np.array(paint_colour, float) - under)
+    picture[rows, cols] = under.astype(np.uint8)
+
+
+def save_png(picture: np.ndarray, path: Path) -> None:
+    """Writes (rows, cols, 3) uint8; the file appears whole or not at all."""
+    image = vtkImageData()
+    image.SetDimensions(picture.shape[1], picture.shape[0], 1)
+    flat = np.ascontiguousarray(picture[::-1]).reshape(-1, 3)
+    image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
+    writer = vtkPNGWriter()
+    writer.WriteToMemoryOn()
+    writer.SetInputData(image)
+    writer.Write()
+    save_bytes(vtk_to_numpy(writer.GetResult()).tobytes(), path)
+
+
+def save_bytes(content: bytes, path: Path) -> None:
+    """Writes beside the target and renames."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise Refusal(f"Cannot write {path.name} ({error.strerror}): choose another place with --picture.") from error

@@ -1,0 +1,5 @@
+"""What is said when a file or a value cannot be used."""
+
+
+class Refusal(Exception):
+    """One sentence for the user: what is wrong and what to do. The command line prints it and exits with code 2."""

@@ -1,0 +1,153 @@
+"""A radiograph: a picture in which bone is bright, how it was taken, and what its reader must know.
+
+radiograph = read_radiograph("film.dcm")
+radiograph = Radiograph(pixels, ProjectionGeometry(sdd_mm=1150, pixel_pitch_mm=(0.143, 0.143), size_px=pixels.shape))
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from DualFaceReconLib.acquisition import Known, Overrides, RadiographWarning, Settled, settle
+from DualFaceReconLib.collimation import field_of_exposure
+from DualFaceReconLib.dicom_header import read_acquisition
+from DualFaceReconLib.dicom_pixels import Decoded, decode, read_dataset
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance
+from DualFaceReconLib.image_files import image_format, read_image
+
+LARGEST_FILE_BYTES = 1 << 30
+POLARITY_CODES = ("polarity-assumed", "polarity-conflict")  # settled where the user says it
+FACING_VIEWER = Known("L\\F", GIVEN_IN_CODE)
+BRIGHT_BONE = Known("as stored", GIVEN_IN_CODE)
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One film as it is displayed: columns grow towards the patient's left, rows towards the feet."""
+
+    pixels: np.ndarray = field(repr=False)  # (rows, cols) float32, bone bright
+    geometry: ProjectionGeometry
+    orientation: Known = FACING_VIEWER  # as the file stored it
+    polarity: Known = BRIGHT_BONE  # whether grey values were inverted to make bone bright
+    collimation_px: Known | None = None  # first row, last row, first col, last col of the exposed field
+    display_window: tuple[float, float] | None = None  # black and white, in grey values
+    warnings: tuple[RadiographWarning, ...] = ()
+    file_format: str = "array"
+
+    def __post_init__(self) -> None:
+        pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)
+        if pixels.shape != self.geometry.size_px:
+            raise Refusal(
+                f"The picture is {pixels.shape} and its geometry says {self.geometry.size_px}: make them agree."
+            )
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise Refusal("The picture holds values that are not numbers (NaN or infinite): export it again.")
+        if low == high:
+            raise Refusal("The picture is one grey all over, with nothing to see: choose another film.")
+        object.__setattr__(self, "pixels", pixels)
+        if self.display_window is None:
+            object.__setattr__(self, "display_window", _percentile_window(pixels))
+
+    @property
+    def pixel_hash(self) -> str:
+        """What identifies the film without naming the patient: 12 hexadecimal digits of its grey values' sha256."""
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()[:12]
+
+    def provenance(self) -> Mapping[str, Provenance]:
+        """Where each value came from, the picture's own beside the geometry's."""
+        own = {"orientation": self.orientation.provenance, "polarity": self.polarity.provenance}
+        return {**self.geometry.provenance, **own}
+
+
+def read_radiograph(
+    path: str | Path,
+    *,
+    pixel_pitch_mm: float | tuple[float, float] | None = None,
+    sdd_mm: float | None = None,
+    object_distance_mm: float | None = None,
+    view: str | None = None,
+    swap_sides: bool = False,
+    invert: bool = False,
+) -> Radiograph:
+    """Reads a film from DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF; what is given here wins over the file.
+
+    `pixel_pitch_mm` is at the detector, [row, col] or one for both; `object_distance_mm` from the detector to the
+    bones' centre; `swap_sides` mirrors the picture; `invert` is for a film whose bones are dark.
+    Raises Refusal, with one sentence that says what to do.
+    """
+    overrides = Overrides(pixel_pitch_mm, sdd_mm, object_distance_mm, view, swap_sides, invert)
+    try:
+        file_format, settled, decoded = _read(Path(path), overrides)
+        pixels = settled.turn.pixels(decoded.pixels)
+        polarity, window = decoded.polarity, decoded.display_window
+        if invert:
+            total = float(pixels.max()) + float(pixels.min())
+            pixels = total - pixels
+            window = None if window is None else (total - window[1], total - window[0])
+            polarity = Known("inverted", Provenance("user", f"inverted by the user; the file gave {polarity.value}"))
+        collimation = settled.collimation_px
+        if collimation is None and (found := field_of_exposure(pixels)):
+            collimation = Known(found, Provenance("derived", "flat borders of the picture"))
+        return Radiograph(
+            pixels,
+            settled.geometry,
+            orientation=settled.orientation,
+            polarity=polarity,
+            collimation_px=collimation,
+            display_window=window,
+            warnings=(*settled.warnings, *(w for w in decoded.warnings if not (invert and w.code in POLARITY_CODES))),
+            file_format=file_format,
+        )
+    except MemoryError as error:
+        raise Refusal(
+            "The picture needs more memory than there is: scale it down and give its --pixel-pitch."
+        ) from error
+    except RecursionError as error:
+        raise Refusal("The file is nested too deeply to be a radiograph: export it again from the archive.") from error
+
+
+def file_kind(path: Path) -> str:
+    """DICOM or the name of an image format; refuses everything else."""
+    try:
+        if path.is_dir():
+            raise Refusal("This is a folder: name one film.")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError as error:
+        raise Refusal("There is no such file: check the path.") from error
+    except (OSError, ValueError) as error:
+        raise Refusal(f"The file cannot be opened ({getattr(error, 'strerror', None) or 'bad path'}).") from error
+    if size > LARGEST_FILE_BYTES:
+        raise Refusal("The file is larger than 1 GB, far beyond a radiograph: export a single film.")
+    if head[128:132] == b"DICM" or head[:4] in (b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\0\0", b"\x02\0\0\0"):
+        return "DICOM"  # the last four: old files without a preamble
+    kind = image_format(head)
+    if kind is None:
+        raise Refusal("This is not an image that is read here: choose DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF.")
+    return kind
+
+
+def _read(path: Path, overrides: Overrides) -> tuple[str, Settled, Decoded]:
+    kind = file_kind(path)
+    if kind == "DICOM":
+        # The header is judged before a single pixel is read
+        settled = settle(read_acquisition(read_dataset(path, with_pixels=False)), overrides)
+        decoded = decode(read_dataset(path, with_pixels=True))
+    else:
+        acquisition, decoded = read_image(path, kind)
+        settled = settle(acquisition, overrides)
+    return kind, settled, decoded
+
+
+def _percentile_window(pixels: np.ndarray) -> tuple[float, float]:
+    step = max(1, max(pixels.shape) // 1024)
+    low, high = np.percentile(pixels[::step, ::step], (1, 99))
+    return (float(low), float(high)) if high > low else (float(pixels.min()), float(pixels.max()))

@@ -108,9 +108,9 @@ def identity(ds: Dataset) -> dict[str, str]:
 
 def _refuse_other_images(ds: Dataset) -> None:
     modality = text(ds, "Modality")
-    sop_class = UID(text(ds, "SOPClassUID"))
+    sop_class = text(ds, "SOPClassUID")
     if modality not in RADIOGRAPH_MODALITIES or sop_class in SLICE_CLASSES:
-        kind = sop_class.name if modality in RADIOGRAPH_MODALITIES else modality
+        kind = UID(sop_class).name if modality in RADIOGRAPH_MODALITIES else modality
         if not re.fullmatch("[A-Za-z0-9 ]{2,40}", kind):  # a damaged header may hold anything here, a name too
             raise Refusal("The header's Modality is unreadable: export the film again from the archive.")
         raise Refusal(f"This is a {kind} image, not a radiograph: choose a plain film (CR, DX, RF or XA) of the hips.")

@@ -17,9 +17,16 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from DualFaceReconLib.acquisition import Known, RadiographWarning, check_size
+from DualFaceReconLib.decoding import decode_apart
 from DualFaceReconLib.dicom_values import from_tag, integer, items, numbers, printable, text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import Provenance
@@ -28,6 +35,7 @@ LARGEST_INFLATED_BYTES = 1 << 30
 COLOUR_TOLERANCE = 0.08  # of the range: what lossy compression may add to equal channels
 COLOUR_FRACTION = 0.002  # of the pixels: a coloured mark is no colour photo
 
+CUT_SHORT = "number of bytes of pixel data is less than expected"  # the parser's words
 DAMAGED = "The DICOM file is damaged or incomplete: export it again from the archive."
 
 
@@ -47,18 +55,23 @@ def read_dataset(path: Path, with_pixels: bool) -> Dataset:
         _refuse_inflation_bomb(path)
         with pydicom.config.disable_value_validation(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that we judge ourselves
-            return pydicom.dcmread(path, stop_before_pixels=not with_pixels, force=True)
+            ds = pydicom.dcmread(path, stop_before_pixels=not with_pixels, force=True)
     except (Refusal, MemoryError, OSError) as error:
         if isinstance(error, EOFError):
             raise Refusal(DAMAGED) from error
         raise
     except Exception as error:  # a hostile file can make the parser raise anything
         raise Refusal(DAMAGED) from error
+    if "TransferSyntaxUID" not in ds.file_meta:  # old files without a preamble; the parser found out how they are coded
+        implicit, little_endian = ds.original_encoding
+        plain = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
+    return ds
 
 
-def decode(ds: Dataset) -> Decoded:
-    """The picture of a dataset that `read_acquisition` accepted."""
-    stored = _stored_values(ds)
+def decode(ds: Dataset, path: Path) -> Decoded:
+    """The picture of a dataset that `read_acquisition` accepted, read from `path` with its pixels."""
+    stored = _stored_values(ds, path)
     if stored.ndim == 3:
         return _decode_colour(stored)
     return _decode_grey(ds, stored)
@@ -92,39 +105,35 @@ def _refuse_inflation_bomb(path: Path) -> None:
 # Decoding
 
 
-def _stored_values(ds: Dataset) -> np.ndarray:
+def _stored_values(ds: Dataset, path: Path) -> np.ndarray:
     """(rows, cols) integers, or (rows, cols, 3) for a colour picture."""
     bits = integer(ds, "BitsAllocated")
     samples = integer(ds, "SamplesPerPixel") or 1
     if "PixelData" not in ds:
-        raise Refusal("This DICOM file holds no pixel data: export the picture itself from the archive.")
+        raise Refusal("This DICOM file has no pixel data or is incomplete: export the picture again from the archive.")
     if bits not in (8, 16) or samples not in (1, 3) or text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
         raise Refusal(
             f"The pixels are stored in a way no radiograph uses ({samples} x {bits} bits): "
             "export the picture again as an ordinary grey-scale image."
         )
     try:
-        if ds.file_meta.TransferSyntaxUID.is_encapsulated:
+        syntax = ds.file_meta.TransferSyntaxUID
+        if syntax.is_encapsulated:
             _check_frame(get_frame(ds.PixelData, 0, number_of_frames=1), ds)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            stored = pixel_array(ds, index=0, raw=samples == 1)
+        if syntax.is_encapsulated and syntax != RLELossless:
+            _, stored = decode_apart("dicom", path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of oddities that do no harm
+                stored = pixel_array(ds, index=0, raw=samples == 1)
+        if stored.shape[:2] != (ds.Rows, ds.Columns):
+            raise ValueError("the picture's size is not the header's")
     except (Refusal, MemoryError):
         raise
-    except Exception as error:
-        raise Refusal(
-            f"The pixel data cannot be decoded ({_reason(error)}): {DAMAGED[0].lower()}{DAMAGED[1:]}"
-        ) from error
+    except Exception as error:  # hostile pixel data can make the decoders raise anything
+        reason = "it is cut short" if CUT_SHORT in str(error) else "its content contradicts the header"
+        raise Refusal(f"The pixel data cannot be decoded, {reason}. {DAMAGED}") from error
     return stored
-
-
-def _reason(error: Exception) -> str:
-    message = str(error)
-    if "number of bytes of pixel data is less" in message or "actual length of the pixel data" in message:
-        return "it is cut short"
-    if "missing dependencies" in message:
-        return "its compression is not supported"
-    return "its content contradicts the header"
 
 
 def _check_frame(frame: bytes, ds: Dataset) -> None:
@@ -136,7 +145,7 @@ def _check_frame(frame: bytes, ds: Dataset) -> None:
         check_size(size)
         raise ValueError("the frame's size is not the header's")
     if not ends_whole(frame):
-        raise ValueError("the number of bytes of pixel data is less than expected")
+        raise ValueError(CUT_SHORT)
 
 
 def ends_whole(jpeg: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pydicom
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
@@ -16,7 +17,10 @@ from DualFaceReconLib.geometry import Provenance
 def values(ds: Dataset, keyword: str) -> list[Any]:
     """All values of an element; none where it is absent, empty or unreadable."""
     try:
-        value = ds.get(keyword)
+        with (
+            pydicom.config.disable_value_validation()
+        ):  # vendors stretch the rules; what matters is checked by its reader
+            value = ds.get(keyword)
     except Exception:  # pydicom converts on access, and a damaged value can raise anything
         return []
     if value is None:

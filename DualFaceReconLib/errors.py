@@ -3,3 +3,6 @@
 
 class Refusal(Exception):
     """One sentence for the user: what is wrong and what to do. The command line prints it and exits with code 2."""
+
+
+NOT_NUMBERS = "The picture holds values that are not numbers (NaN or infinite): export it again."

@@ -5,24 +5,25 @@ The kind is told by the file's first bytes, never by its name, and its size is k
 
 from __future__ import annotations
 
+import tempfile
 import zlib
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-import SimpleITK as sitk
 
 from DualFaceReconLib.acquisition import Acquisition, Known, check_size
-from DualFaceReconLib.dicom_pixels import Decoded, ends_whole, grey_channel, polarity_warning
+from DualFaceReconLib.decoding import DecodingFailed, decode_apart
+from DualFaceReconLib.dicom_pixels import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import Provenance
+from DualFaceReconLib.image_checks import DAMAGED_IMAGE, check_before_reading, white_is_zero_at
 
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
     b"NRRD": "NRRD",
 }
 ITK_READERS = {
@@ -35,8 +36,6 @@ ITK_READERS = {
 }
 SPATIAL = {"NRRD", "MHA", "NIfTI"}  # formats whose spacing is in millimetres; dpi never is
 ALONG_AXIS = 0.98  # cosine from which a picture's side counts as lying along the patient's axis
-HEADER_BYTES = 1 << 16
-DAMAGED_IMAGE = "The {} file is damaged or incomplete: export it again."
 
 
 def image_format(head: bytes) -> str | None:
@@ -56,66 +55,61 @@ def image_format(head: bytes) -> str | None:
 
 def read_image(path: Path, kind: str) -> tuple[Acquisition, Decoded]:
     """What an image file tells about its film, and its grey values with bone taken to be bright."""
-    if kind in ("NRRD", "MHA"):
-        _refuse_pixels_elsewhere(path, kind)
-    if kind == "JPEG" and not ends_whole(path.read_bytes()):
-        raise Refusal(DAMAGED_IMAGE.format(kind))
+    check_before_reading(path, kind)
     try:
+        if kind == "TIFF" and (photometric := white_is_zero_at(path)):
+            return _read_white_is_zero(path, photometric)
         return _read(path, kind)
-    except RuntimeError as error:  # ITK's word for any damage
+    except DecodingFailed as error:
         raise Refusal(DAMAGED_IMAGE.format(kind)) from error
 
 
-def _refuse_pixels_elsewhere(path: Path, kind: str) -> None:
-    """A header that names other files could make us read any file of this machine."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-    if kind == "NRRD":
-        fields = head.split(b"\n\n")[0].lower()
-        elsewhere = b"data file:" in fields or b"datafile:" in fields
-    else:
-        elsewhere = b"LOCAL" not in head.split(b"ElementDataFile", 1)[-1].split(b"\n", 1)[0]
-    if elsewhere:
-        raise Refusal(
-            f"This {kind} file keeps its pixels in another file: save it as a single file (.nrrd, .mha, .nii)."
-        )
-
-
-def _read(path: Path, kind: str) -> tuple[Acquisition, Decoded]:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(ITK_READERS[kind])
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    size = list(reader.GetSize())
+def _read(path: Path, kind: str, white_is_zero: bool = False) -> tuple[Acquisition, Decoded]:
+    info, picture = decode_apart("itk", path, ITK_READERS[kind])
+    size = info["size"]
     if len(size) < 2 or any(n != 1 for n in size[2:]):
         raise Refusal(
             f"This {kind} file is a volume or stack ({' x '.join(map(str, size))}), not one radiograph: "
             "save a single film."
         )
-    rows, cols = size[1], size[0]
+    cols, rows, channels = size[0], size[1], info["channels"]
     check_size((rows, cols))
-    channels = reader.GetNumberOfComponents()
-    if channels > 4:
+    if picture is None:
         raise Refusal(
             f"Each pixel of this file has {channels} values, which no radiograph has: choose the original film."
         )
-
-    picture = np.squeeze(sitk.GetArrayFromImage(reader.Execute()), axis=tuple(range(len(size) - 2)))
+    picture = (
+        picture.reshape(rows, cols, channels).squeeze(axis=2) if channels == 1 else picture.reshape(rows, cols, -1)
+    )
     if np.iscomplexobj(picture):
         raise Refusal("The pixels of this file are complex numbers, which no radiograph has: choose the original film.")
     if picture.ndim == 3:  # a last channel of two or four is transparency
         picture = picture[..., 0] if channels == 2 else grey_channel(picture[..., :3])
+    if white_is_zero:
+        picture = (np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else picture.max()) - picture
 
     acquisition = Acquisition((rows, cols))
     if kind in SPATIAL:
-        _spacing(reader, kind, acquisition)
-        acquisition.orientation = _orientation(reader, kind)
+        _spacing(info, kind, acquisition)
+        acquisition.orientation = _orientation(info, kind)
     polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright"))
     return acquisition, Decoded(picture.astype(np.float32), polarity, None, [polarity_warning()])
 
 
-def _spacing(reader: sitk.ImageFileReader, kind: str, acquisition: Acquisition) -> None:
-    pitch = (reader.GetSpacing()[1], reader.GetSpacing()[0])
+def _read_white_is_zero(path: Path, entry_at: int) -> tuple[Acquisition, Decoded]:
+    """ITK before 2026 ignores that zeros are white and later inverts, so it gets a copy that says they are black."""
+    content = bytearray(path.read_bytes())
+    order: Literal["little", "big"] = "little" if content[:2] == b"II" else "big"
+    short = int.from_bytes(content[entry_at + 2 : entry_at + 4], order) == 3
+    content[entry_at + 8 : entry_at + (10 if short else 12)] = (1).to_bytes(2 if short else 4, order)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "film.tif"
+        copy.write_bytes(content)
+        return _read(copy, "TIFF", white_is_zero=True)
+
+
+def _spacing(info: dict[str, Any], kind: str, acquisition: Acquisition) -> None:
+    pitch = (info["spacing"][1], info["spacing"][0])
     if pitch == (1.0, 1.0):
         return  # what readers say when the file says nothing
     acquisition.pixel_pitch_mm = Known(pitch, Provenance("header", f"{kind} spacing"))
@@ -126,11 +120,12 @@ def _spacing(reader: sitk.ImageFileReader, kind: str, acquisition: Acquisition) 
     )
 
 
-def _orientation(reader: sitk.ImageFileReader, kind: str) -> Known | None:
+def _orientation(info: dict[str, Any], kind: str) -> Known | None:
     """Where columns and rows grow to, if the file lays the picture into a coronal plane (ITK's axes are L, P, S)."""
-    if reader.GetDimension() < 3:
+    dimension = len(info["size"])
+    if dimension < 3:
         return None
-    axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :2]
+    axes = np.array(info["direction"]).reshape(dimension, dimension)[:3, :2]
     letters = []
     for axis in axes.T:
         if abs(axis[0]) > ALONG_AXIS:

@@ -17,7 +17,7 @@ from DualFaceReconLib.acquisition import Known, Overrides, RadiographWarning, Se
 from DualFaceReconLib.collimation import field_of_exposure
 from DualFaceReconLib.dicom_header import read_acquisition
 from DualFaceReconLib.dicom_pixels import Decoded, decode, read_dataset
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
 from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance
 from DualFaceReconLib.image_files import image_format, read_image
 
@@ -48,7 +48,7 @@ class Radiograph:
             )
         low, high = float(pixels.min()), float(pixels.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise Refusal("The picture holds values that are not numbers (NaN or infinite): export it again.")
+            raise Refusal(NOT_NUMBERS)
         if low == high:
             raise Refusal("The picture is one grey all over, with nothing to see: choose another film.")
         object.__setattr__(self, "pixels", pixels)
@@ -140,7 +140,7 @@ def _read(path: Path, overrides: Overrides) -> tuple[str, Settled, Decoded]:
     if kind == "DICOM":
         # The header is judged before a single pixel is read
         settled = settle(read_acquisition(read_dataset(path, with_pixels=False)), overrides)
-        decoded = decode(read_dataset(path, with_pixels=True))
+        decoded = decode(read_dataset(path, with_pixels=True), path)
     else:
         acquisition, decoded = read_image(path, kind)
         settled = settle(acquisition, overrides)

@@ -1,0 +1,54 @@
+"""Runs the native decoders apart from us, where a crash is only an exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from DualFaceReconLib import native_decoder
+from DualFaceReconLib.acquisition import SIDE_LIMITS_PX
+from DualFaceReconLib.errors import Refusal
+
+LONGEST_SECONDS = 120
+
+
+class DecodingFailed(Exception):
+    """The decoder refused the file or died of it."""
+
+
+def decode_apart(
+    kind: Literal["itk", "dicom"], path: Path, reader_name: str = "-"
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """What the decoder found out of the file, and its pixels if they are within limits.
+
+    `reader_name` is ITK's image reader. Raises DecodingFailed, or Refusal where there is something to be done.
+    """
+    with tempfile.TemporaryDirectory(prefix="dualface-") as folder:
+        # -P keeps our own file names out of the decoder's imports
+        command = [sys.executable, "-P", native_decoder.__file__, kind, str(path.absolute()), folder]
+        try:
+            done = subprocess.run(
+                [*command, reader_name, str(SIDE_LIMITS_PX[1])],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # libraries' chatter about damage that we report ourselves
+                timeout=LONGEST_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DecodingFailed from error
+        if done.returncode == native_decoder.OUT_OF_MEMORY:
+            raise MemoryError
+        if done.returncode == native_decoder.NOT_SUPPORTED:
+            raise Refusal("The picture's compression is not supported here: export it uncompressed.")
+        if done.returncode != 0:
+            raise DecodingFailed
+        info = json.loads((Path(folder) / "info.json").read_text())
+        pixels = Path(folder) / "pixels.npy"
+        return info, np.load(pixels, allow_pickle=False) if pixels.exists() else None

@@ -1,0 +1,66 @@
+"""Decodes one untrusted picture in a process of its own: ITK's and GDCM's decoders can crash on damaged files.
+
+Run by `decode_apart` in `decoding.py` as `python native_decoder.py itk|dicom FILE FOLDER READER LARGEST_SIDE`. Imports
+nothing of ours. Leaves info.json and, where the picture is within limits, pixels.npy in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+NOT_SUPPORTED, OUT_OF_MEMORY, DAMAGED = 3, 4, 5  # exit codes
+
+
+def decode_itk(path: str, folder: Path, reader_name: str, largest_side: int) -> None:
+    """An image file; its size is known before a pixel is read."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(reader_name)
+    reader.SetFileName(path)
+    reader.ReadImageInformation()
+    size = reader.GetSize()
+    info = {
+        "size": size,  # fastest first: columns, rows, slices
+        "spacing": reader.GetSpacing(),
+        "direction": reader.GetDirection(),
+        "channels": reader.GetNumberOfComponents(),
+    }
+    (folder / "info.json").write_text(json.dumps(info))
+    if max(size) <= largest_side and np.prod(size[2:], dtype=float) == 1 and info["channels"] <= 4:
+        image = reader.Execute()  # held, because the view does not own its memory
+        np.save(folder / "pixels.npy", sitk.GetArrayViewFromImage(image), allow_pickle=False)
+
+
+def decode_dicom(path: str, folder: Path) -> None:
+    """The first frame of a DICOM file with compressed pixels: stored grey values, or RGB."""
+    import pydicom
+    from pydicom.pixels import pixel_array
+
+    ds = pydicom.dcmread(path, force=True)
+    np.save(folder / "pixels.npy", pixel_array(ds, index=0, raw=ds.SamplesPerPixel == 1), allow_pickle=False)
+    (folder / "info.json").write_text("{}")
+
+
+def main() -> int:
+    kind, path, folder, reader_name, largest_side = sys.argv[1:]
+    warnings.simplefilter("ignore")  # nobody reads this process's output
+    try:
+        if kind == "itk":
+            decode_itk(path, Path(folder), reader_name, int(largest_side))
+        else:
+            decode_dicom(path, Path(folder))
+    except MemoryError:
+        return OUT_OF_MEMORY
+    except Exception as error:
+        return NOT_SUPPORTED if "missing dependencies" in str(error) else DAMAGED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

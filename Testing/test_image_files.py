@@ -1,0 +1,185 @@
+"""NRRD, MHA, NIfTI, PNG, JPEG and TIFF: what they say, what they cannot, and what must be refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from films import COLS, GEOMETRY, ROWS, film, save, save_image, save_tiff
+from films import dataset as dicom
+
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.radiograph import read_radiograph
+
+SIXTEEN = np.uint16(film() * 65535)
+
+
+def codes(radiograph):
+    return {warning.code for warning in radiograph.warnings}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".nrrd", ".mha", ".nii", ".nii.gz"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_values_survive(tmp_path, suffix, bits):
+    radiograph = read_radiograph(save_image(tmp_path / f"film{suffix}", bits), pixel_pitch_mm=1.2)
+    expected = (film() * (2**bits - 1)).astype(np.uint16 if bits == 16 else np.uint8)
+    assert np.array_equal(radiograph.pixels, expected)
+    assert "polarity-assumed" in codes(radiograph)
+
+
+def test_jpeg(tmp_path):
+    radiograph = read_radiograph(save_image(tmp_path / "film.jpg", 8), pixel_pitch_mm=1.2)
+    assert np.abs(radiograph.pixels - film() * 255).mean() < 3
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii"])
+def test_a_spacing_in_millimetres_is_the_pitch_and_said(tmp_path, suffix):
+    radiograph = read_radiograph(save_image(tmp_path / f"film{suffix}"))
+    assert radiograph.geometry.pixel_pitch_mm == pytest.approx((1.2, 1.25))
+    assert radiograph.geometry.provenance["pixel_pitch_mm"].kind == "header"
+    assert "pixel_pitch_mm-of-image-file" in codes(radiograph)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_dpi_is_never_a_pitch(tmp_path, suffix):
+    path = save_image(tmp_path / f"film{suffix}", 8)  # ITK writes the spacing as dpi where the format has it
+    with pytest.raises(Refusal, match="--pixel-pitch"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii"])
+def test_a_missing_spacing_is_no_pitch(tmp_path, suffix):
+    with pytest.raises(Refusal, match="--pixel-pitch"):
+        read_radiograph(save_image(tmp_path / f"film{suffix}", spacing=(1, 1)))
+
+
+def test_our_own_volume_keeps_its_sides(tmp_path):
+    """A film written as a volume in the design's frame comes back as it was; mirrored and lying ones too."""
+    lps = np.diag([-1, -1, 1]) @ GEOMETRY.ijk_to_ras()[:3, :3]
+    image = sitk.GetImageFromArray(SIXTEEN[None])
+    image.SetSpacing((1.25, 1.2, 1))
+    image.SetDirection((lps / (1.25, 1.2, 1)).ravel().tolist())
+    sitk.WriteImage(image, str(tmp_path / "film.nrrd"))
+    radiograph = read_radiograph(tmp_path / "film.nrrd")
+    assert np.array_equal(radiograph.pixels, SIXTEEN)
+    assert radiograph.orientation.value == "L\\F"
+    assert radiograph.orientation.provenance.kind == "header"
+
+    mirrored = sitk.Flip(image, (True, False, False), flipAboutOrigin=False)
+    sitk.WriteImage(mirrored, str(tmp_path / "mirrored.nrrd"))
+    again = read_radiograph(tmp_path / "mirrored.nrrd")
+    assert again.orientation.value == "R\\F"
+    assert np.array_equal(again.pixels, SIXTEEN)
+
+
+def test_an_axial_plane_says_nothing_about_sides(tmp_path):
+    image = sitk.GetImageFromArray(SIXTEEN[None])
+    image.SetSpacing((1.25, 1.2, 1))
+    sitk.WriteImage(image, str(tmp_path / "film.nrrd"))
+    assert "orientation-assumed" in codes(read_radiograph(tmp_path / "film.nrrd"))
+
+
+def test_white_is_zero(tmp_path):
+    """The reader gives TIFF's shown brightness, so that both ways of storing look the same."""
+    stored = np.rint(film() * 255).astype(np.uint8)
+    as_is = read_radiograph(save_tiff(tmp_path / "black.tif", stored, white_is_zero=False), pixel_pitch_mm=1.2)
+    white = read_radiograph(save_tiff(tmp_path / "white.tif", 255 - stored, white_is_zero=True), pixel_pitch_mm=1.2)
+    assert np.array_equal(as_is.pixels, stored)
+    assert np.array_equal(white.pixels, stored)
+
+
+def test_equal_channels_and_transparency_are_a_radiograph(tmp_path):
+    grey = (film() * 255).astype(np.uint8)
+    opaque = np.full_like(grey, 255)
+    for name, channels in (("rgb", [grey] * 3), ("rgba", [grey] * 3 + [opaque])):
+        image = sitk.GetImageFromArray(np.stack(channels, axis=-1), isVector=True)
+        sitk.WriteImage(image, str(tmp_path / f"{name}.png"))
+        assert np.array_equal(read_radiograph(tmp_path / f"{name}.png", pixel_pitch_mm=1.2).pixels, grey)
+
+
+def test_the_content_tells_the_kind_not_the_name(tmp_path):
+    shutil.copy(save_image(tmp_path / "film.png"), tmp_path / "film.dcm")
+    assert read_radiograph(tmp_path / "film.dcm", pixel_pitch_mm=1.2).file_format == "PNG"
+    shutil.copy(save(dicom(), tmp_path / "IM0001"), tmp_path / "film.jpg")
+    assert read_radiograph(tmp_path / "film.jpg").file_format == "DICOM"
+
+
+def test_paths_with_spaces_and_unicode(tmp_path):
+    folder = tmp_path / "Hüfte links – 股関節"
+    folder.mkdir()
+    assert read_radiograph(save_image(folder / "film ä.png"), pixel_pitch_mm=1.2).pixels.shape == (ROWS, COLS)
+    assert read_radiograph(save(dicom(), folder / "film ä.dcm")).pixels.shape == (ROWS, COLS)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".nrrd", ".mha", ".nii", ".nii.gz"])
+def test_truncated_files_are_refused(tmp_path, suffix):
+    path = save_image(tmp_path / f"film{suffix}", 8)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * 0.6)])
+    with pytest.raises(Refusal, match="damaged or incomplete"):
+        read_radiograph(path, pixel_pitch_mm=1.2)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii"])
+def test_nan_is_refused(tmp_path, suffix):
+    picture = film()
+    picture[5, 5] = np.nan
+    sitk.WriteImage(sitk.GetImageFromArray(picture), str(tmp_path / f"film{suffix}"))
+    with pytest.raises(Refusal, match="NaN"):
+        read_radiograph(tmp_path / f"film{suffix}", pixel_pitch_mm=1.2)
+
+
+def test_a_volume_is_refused(tmp_path):
+    sitk.WriteImage(sitk.Image(300, 300, 4, sitk.sitkInt16), str(tmp_path / "ct.nrrd"))
+    with pytest.raises(Refusal, match="volume or stack"):
+        read_radiograph(tmp_path / "ct.nrrd", pixel_pitch_mm=1)
+
+
+def test_a_colour_photo_is_refused(tmp_path):
+    colour = (film()[..., None] * (255, 150, 90)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colour, isVector=True), str(tmp_path / "photo.jpg"))
+    with pytest.raises(Refusal, match="colour picture"):
+        read_radiograph(tmp_path / "photo.jpg", pixel_pitch_mm=1)
+
+
+def test_pixels_in_another_file_are_refused(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(300 * 300 * 2))
+    head = "NRRD0004\ntype: uint16\ndimension: 2\nsizes: 300 300\nencoding: raw\nendian: little\n"
+    (tmp_path / "a.nrrd").write_text(f"{head}data file: {secret}\n\n")
+    meta = "ObjectType = Image\nNDims = 2\nDimSize = 300 300\nElementType = MET_USHORT\n"
+    (tmp_path / "a.mha").write_text(f"{meta}ElementDataFile = {secret}\n")
+    for name in ("a.nrrd", "a.mha"):
+        with pytest.raises(Refusal, match="in another file"):
+            read_radiograph(tmp_path / name, pixel_pitch_mm=1)
+
+
+@pytest.mark.parametrize("shape", [(255, 400), (400, 100), (10_001, 256)])
+def test_sizes_beyond_the_limits_are_refused(tmp_path, shape):
+    sitk.WriteImage(sitk.Image(shape[1], shape[0], sitk.sitkUInt8), str(tmp_path / "film.png"))
+    with pytest.raises(Refusal, match=r"too small|beyond"):
+        read_radiograph(tmp_path / "film.png", pixel_pitch_mm=0.5)
+
+
+def test_a_header_that_claims_a_huge_picture_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "bomb.nrrd"
+    path.write_bytes(b"NRRD0004\ntype: double\ndimension: 2\nsizes: 900000 900000\nencoding: gzip\nendian: little\n\n")
+    with pytest.raises(Refusal, match="beyond"):
+        read_radiograph(path, pixel_pitch_mm=0.5)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.7 " + bytes(600), b"PK\x03\x04" + bytes(600)])
+def test_what_is_no_image_is_refused(tmp_path, content):
+    (tmp_path / "film.dcm").write_bytes(content)
+    with pytest.raises(Refusal, match="not an image"):
+        read_radiograph(tmp_path / "film.dcm")
+
+
+def test_folders_and_missing_files_are_refused(tmp_path):
+    with pytest.raises(Refusal, match="folder"):
+        read_radiograph(tmp_path)
+    with pytest.raises(Refusal, match="no such file"):
+        read_radiograph(tmp_path / "nothing.dcm")

@@ -1,0 +1,156 @@
+"""`dualface inspect` from the outside: what it prints, writes, refuses and keeps to itself."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from films import COLS, GEOMETRY, ROWS, dataset, film, save, save_image
+
+from DualFaceReconLib import drawing
+from DualFaceReconLib.cli import main
+
+
+@pytest.fixture
+def film_file(tmp_path):
+    ds = dataset(
+        PatientName="Muster^Erika", PatientID="MRN-4711", PatientBirthDate="19500101", BurnedInAnnotation="YES"
+    )
+    return save(ds, tmp_path / "film.dcm")
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", "DualFaceReconLib.cli", "inspect", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_table_says_value_source_and_effect(film_file, tmp_path, capsys):
+    assert main(["inspect", str(film_file), "--picture", str(tmp_path / "p.png")]) == 0
+    printed = capsys.readouterr().out
+    for words in ("1.2 x 1.25 mm", "header: ImagerPixelSpacing (0018,1164)", "every length", "190 +- 20 mm", "WARNING"):
+        assert words in printed
+    picture = sitk.ReadImage(str(tmp_path / "p.png"))
+    assert picture.GetNumberOfComponentsPerPixel() == 3
+    assert picture.GetWidth() == round(1000 * COLS * 1.25 / (ROWS * 1.2))  # in true proportion
+
+
+def test_json_is_the_same_for_programs(film_file, tmp_path, capsys):
+    assert main(["inspect", str(film_file), "--json", "--picture", str(tmp_path / "p.png"), "--sdd", "1100"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["values"]["sdd_mm"]["value"] == 1100
+    assert said["values"]["sdd_mm"]["kind"] == "user"
+    assert said["values"]["pixel_pitch_mm"]["source"] == "ImagerPixelSpacing (0018,1164)"
+    assert [warning["code"] for warning in said["warnings"]] == ["burned-in-annotation"]
+
+
+def test_the_patient_stays_unnamed_unless_asked_for(film_file, tmp_path):
+    for mode in ([], ["--json"]):
+        quiet = run(film_file, *mode, cwd=tmp_path)
+        assert quiet.returncode == 0
+        everything = quiet.stdout + quiet.stderr + " ".join(p.name for p in tmp_path.iterdir())
+        assert not any(secret in everything for secret in ("Muster", "Erika", "4711", "1950"))
+        asked = run(film_file, *mode, "--show-identity", cwd=tmp_path)
+        assert all(secret in asked.stdout for secret in ("MUSTER", "4711", "1950"))
+
+
+def test_the_picture_lands_beside_the_user_under_the_film_s_hash(film_file, tmp_path):
+    folder = tmp_path / "with space ü"
+    folder.mkdir()
+    done = run(film_file, cwd=folder)
+    assert [p.name for p in folder.iterdir()] == [f"inspect-{done.stdout.split()[2]}.png"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".nrrd", ".mha", ".nii.gz"])
+def test_a_file_of_each_kind(tmp_path, suffix, capsys):
+    path = save_image(tmp_path / f"film{suffix}", 8)
+    assert main(["inspect", str(path), "--pixel-pitch", "1.2x1.25", "--picture", str(tmp_path / "p.png")]) == 0
+    assert "1.2 x 1.25 mm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing.dcm"],
+        ["text.txt"],
+        ["ct.dcm"],
+        ["film.png"],
+        ["film.png", "--pixel-pitch", "0"],
+        ["film.png", "--pixel-pitch", "wide"],
+        ["film.png", "--pixel-pitch", "1.2", "--sdd", "nan"],
+        ["film.png", "--pixel-pitch", "1.2", "--view", "LATERAL"],
+        ["film.png", "--pixel-pitch", "1.2", "--picture", "no/such/folder/p.png"],
+        ["."],
+        [],
+    ],
+)
+def test_refusals_are_one_sentence_and_exit_code_2(tmp_path, arguments):
+    (tmp_path / "text.txt").write_text("hello")
+    save(dataset(Modality="CT"), tmp_path / "ct.dcm")
+    save_image(tmp_path / "film.png")
+    before = sorted(tmp_path.rglob("*"))
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("dualface")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE")
+def test_a_full_disk_leaves_nothing_behind(film_file, tmp_path):
+    folder = tmp_path / "full"
+    folder.mkdir()
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000));"
+        "from DualFaceReconLib.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "inspect", str(film_file)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Cannot write" in done.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_help_and_version(capsys):
+    for option in (["--help"], ["--version"], ["inspect", "--help"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(option)
+        assert stopped.value.code == 0
+    assert "Research use only" in capsys.readouterr().out
+
+
+# The drawing underneath
+
+
+def test_resizing_a_picture_keeps_its_mean_and_place():
+    picture = film()
+    for size in ((150, 140), (97, 211), (600, 560)):
+        resized = drawing.resized_grey(picture, size)
+        assert resized.shape == size
+        assert resized.mean() == pytest.approx(picture.mean(), rel=1e-6)
+    half = drawing.resized_grey(picture, (150, 140))
+    assert half == pytest.approx(picture.reshape(150, 2, 140, 2).mean(axis=(1, 3)), abs=1e-6)
+
+
+def test_letters_stand_where_they_are_put():
+    picture = np.zeros((80, 200, 3), np.uint8)
+    drawing.write(picture, "R", (10, 20), 40)
+    drawing.write(picture, "L", (70, 190), 40, anchor=(1, 1))
+    inked = np.argwhere(picture.max(axis=2) > 128)
+    assert inked[:, 1].min() == pytest.approx(22, abs=2)
+    assert inked.max(axis=0) == pytest.approx([67, 187], abs=2)
+    drawing.write(picture, "outside", (500, 500), 20)  # nothing to see and nothing broken
+
+
+def test_the_central_ray_is_drawn_where_it_is(film_file, tmp_path):
+    main(["inspect", str(film_file), "--picture", str(tmp_path / "p.png")])
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "p.png")))
+    yellow = np.argwhere((picture == drawing.YELLOW).all(axis=-1))
+    cross = yellow[(np.abs(yellow - np.median(yellow, axis=0)) < 60).all(axis=1)]
+    size = np.array([1000, round(1000 * COLS * 1.25 / (ROWS * 1.2))])
+    expected = (np.array(GEOMETRY.principal_point_px) + 0.5) * size / (ROWS, COLS) - 0.5
+    middle_row = np.median(cross[cross[:, 1] < expected[1] - 6, 0])  # the cross's left arm
+    assert middle_row == pytest.approx(expected[0], abs=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,14 +33,16 @@ class BoneMaps:
         return np.stack([self.front] if self.back is None else [self.front, self.back])
 
     def mean_depth_mm(self) -> float:
-        """Mean of all valid depths of all maps: the picture's depth centre."""
-        return float(self.depths()[:, self.mask].mean(dtype=np.float64))
+        """Mean of all valid depths of all maps, the picture's depth centre; NaN where there is none."""
+        depths = self.depths()
+        valid = self.mask & np.isfinite(depths) & (depths > 0)
+        return float(depths[valid].mean(dtype=np.float64)) if valid.any() else math.nan
 
     def shifted(self, depth_mm: float) -> BoneMaps:
         """All bones moved along the detector's normal, away from the source where positive."""
-        moved = [
-            None if depth is None else np.where(self.mask, depth + depth_mm, 0) for depth in (self.front, self.back)
-        ]
-        return replace(
-            self, front=moved[0].astype(np.float32), back=None if moved[1] is None else moved[1].astype(np.float32)
-        )
+        return replace(self, front=_moved(self.front, depth_mm), back=_moved(self.back, depth_mm))
+
+
+def _moved(depth: np.ndarray | None, depth_mm: float) -> np.ndarray | None:
+    """Valid depths moved, the others left: a 0 stays a pixel without bone."""
+    return None if depth is None else np.where(depth > 0, depth + depth_mm, depth).astype(np.float32)

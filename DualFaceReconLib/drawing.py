@@ -70,6 +70,8 @@ def box(
 
 def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
     """Coverage 0 to 1, (rows, cols), cropped to the letters; `height_px` is the font's size."""
+    if not words.strip():
+        return np.zeros((height_px, 1))
     font = vtkTextProperty()
     font.SetFontFamilyToArial()
     font.SetFontSize(int(height_px))
@@ -80,8 +82,6 @@ def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
     cols, rows, _ = image.GetDimensions()
     alpha = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, cols, -1)[::-1, :, 3] / 255.0
     inked = np.argwhere(alpha > 0)
-    if len(inked) == 0:
-        return np.zeros((height_px, 1))
     (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
     return alpha[top : bottom + 1, left : right + 1]
 

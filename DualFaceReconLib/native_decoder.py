@@ -40,11 +40,24 @@ def decode_itk(path: str, folder: Path, reader_name: str, largest_side: int) -> 
 def decode_dicom(path: str, folder: Path) -> None:
     """The first frame of a DICOM file with compressed pixels: stored grey values, or RGB."""
     import pydicom
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels import get_decoder, pixel_array
 
     ds = pydicom.dcmread(path, force=True)
-    np.save(folder / "pixels.npy", pixel_array(ds, index=0, raw=ds.SamplesPerPixel == 1), allow_pickle=False)
+    if get_decoder(ds.file_meta.TransferSyntaxUID).is_available:
+        stored = pixel_array(ds, index=0, raw=ds.SamplesPerPixel == 1)
+    else:  # Slicer's Python has no gdcm package for pydicom, but SimpleITK has GDCM inside
+        stored = decode_dicom_with_itk(path, float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0)))
+    np.save(folder / "pixels.npy", stored, allow_pickle=False)
     (folder / "info.json").write_text("{}")
+
+
+def decode_dicom_with_itk(path: str, slope: float, intercept: float) -> np.ndarray:
+    """The same through ITK, which rescales while it reads: that is undone."""
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(path, imageIO="GDCMImageIO")
+    values = sitk.GetArrayFromImage(image)[0]
+    return np.rint((values - intercept) / slope).astype(np.int32)
 
 
 def main() -> int:
@@ -57,8 +70,10 @@ def main() -> int:
             decode_dicom(path, Path(folder))
     except MemoryError:
         return OUT_OF_MEMORY
-    except Exception as error:
-        return NOT_SUPPORTED if "missing dependencies" in str(error) else DAMAGED
+    except NotImplementedError:  # pydicom's word for a compression it has never heard of
+        return NOT_SUPPORTED
+    except Exception:
+        return DAMAGED
     return 0
 
 

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from DualFaceReconLib.dicom_pixels import compressed_size
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.native_decoder import decode_dicom_with_itk
 from DualFaceReconLib.radiograph import read_radiograph
 
 STORED = np.frombuffer(dataset().PixelData, np.uint16).reshape(ROWS, COLS).astype(np.float32)
@@ -38,6 +39,21 @@ def test_lossy_jpeg_is_close(tmp_path):
     ds.PixelData = np.rint(film() * 255).astype(np.uint8).tobytes()
     radiograph = read_radiograph(save(ds, tmp_path / "film", "jpeg-baseline"))
     assert np.abs(radiograph.pixels - film() * 255).mean() < 4
+
+
+@pytest.mark.parametrize("syntax", ["jpeg-lossless", "jpeg-ls", "jpeg-2000"])
+def test_itk_stands_in_where_pydicom_has_no_decoder(tmp_path, syntax):
+    path = save(dataset(RescaleSlope=2, RescaleIntercept=-100), tmp_path / "film", syntax)
+    assert np.array_equal(decode_dicom_with_itk(str(path), 2, -100), STORED)
+
+
+def test_an_unknown_compression_is_refused(tmp_path):
+    path = save(dataset(), tmp_path / "film", "jpeg-2000")
+    content = path.read_bytes()
+    mpeg = content.replace(b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.4.100\0"[:22])
+    path.write_bytes(mpeg.replace(b"1.2.840.10008.1.2.4.10", b"1.2.840.10008.1.2.4.92"))
+    with pytest.raises(Refusal, match="compression is not supported"):
+        read_radiograph(path)
 
 
 def test_a_file_without_preamble_is_read(tmp_path):

@@ -1,0 +1,37 @@
+# Everything runs in .venv, which `make env` makes; the other targets call it.
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+STAMP := .venv/.ready
+
+.PHONY: env demo test test-slow lint bench clean
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,training,bench]"
+	$(BIN)/python -c "from pathlib import Path; Path('$(STAMP)').touch()"
+
+demo: env
+	$(BIN)/python examples/round_trip.py out/demo
+
+test: env
+	$(BIN)/python -m pytest
+
+test-slow: env
+	$(BIN)/python -m pytest -m slow
+
+lint: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+bench: env
+	$(BIN)/python Testing/bench/surfaces_and_metrics.py
+
+clean:
+	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', 'out', 'build')]"

@@ -1,0 +1,45 @@
+"""Masks and depths that belong together, and their shift."""
+
+import math
+
+import numpy as np
+import pytest
+
+from DualFaceReconLib.bonemaps import BoneMaps
+
+
+def maps(back=True):
+    mask = np.zeros((2, 4, 5), bool)
+    mask[0, 1:3, 1:4], mask[1, 2:, 3:] = True, True
+    front = np.where(mask, 800, 0).astype(np.float32)
+    front[0, 1, 1] = 0  # a pixel whose depth nobody knows
+    return BoneMaps(
+        ("hip_left", "femur_left"), mask, front, np.where(mask, 900, 0).astype(np.float32) if back else None
+    )
+
+
+def test_a_shift_moves_what_is_valid_and_nothing_else():
+    moved = maps().shifted(-12.5)
+    assert set(np.unique(moved.front)) == {0, 787.5}
+    assert set(np.unique(moved.back)) == {0, 887.5}
+    assert moved.front[0, 1, 1] == 0
+    assert moved.front.dtype == np.float32
+    assert maps(back=False).shifted(3).back is None
+
+
+def test_the_mean_depth_is_over_valid_pixels_of_all_maps():
+    assert maps().mean_depth_mm() == pytest.approx((9 * 800 + 10 * 900) / 19)
+    assert maps(back=False).mean_depth_mm() == 800
+    assert maps().shifted(10).mean_depth_mm() == pytest.approx(maps().mean_depth_mm() + 10)
+    empty = BoneMaps(("hip_left",), np.zeros((1, 3, 3), bool), np.zeros((1, 3, 3), np.float32))
+    assert math.isnan(empty.mean_depth_mm())
+
+
+def test_shapes_that_do_not_belong_together_are_refused():
+    good = maps()
+    with pytest.raises(ValueError, match="mask"):
+        BoneMaps(("hip_left",), good.mask, good.front)
+    with pytest.raises(ValueError, match="mask"):
+        BoneMaps(good.bones, good.mask.astype(np.uint8), good.front)
+    with pytest.raises(ValueError, match="back"):
+        BoneMaps(good.bones, good.mask, good.front, good.back[:, :3])

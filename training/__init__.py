@@ -1,0 +1,1 @@
+"""Headless model building: imports DualFaceReconLib, is never imported by it."""

@@ -1,0 +1,1 @@
+"""Pictures from bones: depth truth, path lengths, radiographs."""

@@ -56,11 +56,9 @@ def read_dataset(path: Path, with_pixels: bool) -> Dataset:
         with pydicom.config.disable_value_validation(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that we judge ourselves
             ds = pydicom.dcmread(path, stop_before_pixels=not with_pixels, force=True)
-    except (Refusal, MemoryError, OSError) as error:
-        if isinstance(error, EOFError):
-            raise Refusal(DAMAGED) from error
+    except Refusal:
         raise
-    except Exception as error:  # a hostile file can make the parser raise anything
+    except Exception as error:  # a hostile file can make the parser raise anything, MemoryError for a length
         raise Refusal(DAMAGED) from error
     if "TransferSyntaxUID" not in ds.file_meta:  # old files without a preamble; the parser found out how they are coded
         implicit, little_endian = ds.original_encoding
@@ -225,8 +223,7 @@ def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
     if not np.isfinite(greys).all() or greys.max() == greys.min():
         raise Refusal(f"The header's grey-value tables make the whole picture one grey. {DAMAGED}")
 
-    index = np.clip(stored.astype(np.int32) - lowest, 0, len(codes) - 1)
-    pixels = greys.astype(np.float32)[index]
+    pixels = _looked_up_by_rows(greys.astype(np.float32), stored, lowest)
     padding = _padding(ds, stored)
     if padding is not None and padding.any() and not padding.all():
         pixels[padding] = pixels[~padding].min()
@@ -235,6 +232,15 @@ def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
                 RadiographWarning("padding", f"{100 * padding.mean():.0f} % of the picture is padding without X-rays.")
             )
     return Decoded(pixels, polarity, window, notes)
+
+
+def _looked_up_by_rows(table: np.ndarray, stored: np.ndarray, lowest: int) -> np.ndarray:
+    """`table` at every stored value, in bands of rows: looked up at once, the indices would need eight bytes each."""
+    pixels = np.empty(stored.shape, np.float32)
+    for first in range(0, len(stored), 256):
+        band = slice(first, first + 256)
+        pixels[band] = table[np.clip(stored[band].astype(np.int32) - lowest, 0, len(table) - 1)]
+    return pixels
 
 
 def _modality_greys(ds: Dataset, codes: np.ndarray) -> np.ndarray:

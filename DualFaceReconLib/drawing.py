@@ -95,7 +95,7 @@ def write(
     anchor: tuple[float, float] = (0.0, 0.0),
     bold: bool = False,
 ) -> None:
-    """Text with a dark outline; `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col]."""
+    """Text with a dark outline on a dim plate; `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col]."""
     ink = np.pad(text_mask(words, height_px, bold), 2)
     halo = np.maximum.reduce(
         [np.roll(ink, shift, (0, 1)) for shift in [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1)]]
@@ -108,7 +108,8 @@ def write(
         return
     part = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
     under = picture[rows, cols].astype(float)
-    for cover, paint_colour in ((0.75 * halo[part], BLACK), (ink[part], colour)):
+    plate = np.full_like(ink, 0.35)
+    for cover, paint_colour in ((np.maximum(plate, 0.75 * halo)[part], BLACK), (ink[part], colour)):
         under += cover[..., None] * (np.array(paint_colour, float) - under)
     picture[rows, cols] = under.astype(np.uint8)
 

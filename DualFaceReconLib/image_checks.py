@@ -81,6 +81,8 @@ def check_nifti(path: Path) -> None:
         dimensions, *sizes = struct.unpack_from(f"{order}{sizes_as}", head, sizes_at)
         code, bits = struct.unpack_from(f"{order}2h", head, type_at)
         (first,) = struct.unpack_from(f"{order}{first_as}", head, first_at)
+        if min(sizes[:2]) < 1:
+            raise ValueError("sizes no picture has")
         check_size((sizes[1], sizes[0]))
         expected = math.prod(sizes[: max(dimensions, 0)]) * bits // 8
         if not (0 < expected <= 32 * SIDE_LIMITS_PX[1] ** 2 and 0 <= first < HEADER_BYTES):

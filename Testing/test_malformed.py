@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from films import dataset, save
 
 HERE = Path(__file__).parent
 
@@ -41,15 +42,22 @@ def test_three_thousand_damaged_films(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_AS")
-def test_the_largest_picture_fits_into_3_gb(tmp_path):
+@pytest.mark.parametrize("kind", ["dcm", "nrrd"])
+def test_the_largest_picture_fits_into_3_gb(tmp_path, kind):
     values = np.random.default_rng(0).integers(0, 4096, (10_000, 10_000), dtype=np.uint16)
-    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "film.nrrd"))
+    path = tmp_path / f"film.{kind}"
+    if kind == "dcm":
+        ds = dataset(ImagerPixelSpacing=[0.05, 0.05], FieldOfViewOrigin=None, PhotometricInterpretation="MONOCHROME1")
+        ds.Rows, ds.Columns, ds.PixelData = *values.shape, values.tobytes()
+        save(ds, path)
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
     program = tmp_path / "read.py"
     program.write_text(
         "import sys; from malformed import bound_memory; bound_memory();"
         "from DualFaceReconLib.cli import main;"
         "sys.exit(main(['inspect', sys.argv[1], '--pixel-pitch', '0.05', '--picture', sys.argv[2]]))"
     )
-    done = run_bounded(program, tmp_path / "film.nrrd", tmp_path / "p.png")
+    done = run_bounded(program, path, tmp_path / "p.png")
     assert done.returncode == 0, done.stderr
     assert "10000 x 10000 px" in done.stdout

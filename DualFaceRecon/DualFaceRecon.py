@@ -55,22 +55,35 @@ class DualFaceReconWidget(ScriptedLoadableModuleWidget):
 
     def on_inspect(self, _clicked: bool = False) -> None:
         with slicer.util.tryWithErrorDisplay(_("The film cannot be used."), waitCursor=True):
-            text, picture = self.logic.inspect(self.ui.filmPath.currentPath)
+            text, picture = self.logic.inspect(self.ui.filmPath.currentPath, **self.given())
             self.ui.findings.plainText = text
             with tempfile.TemporaryDirectory() as folder:
                 self.ui.picture.setPixmap(qt.QPixmap(self.logic.save_picture(picture, folder)))
+
+    def given(self) -> dict:
+        """What the user says about the film; a 0 leaves it to the file."""
+        return {
+            "pixel_pitch_mm": self.ui.pixelPitch.value or None,
+            "sdd_mm": self.ui.sourceDistance.value or None,
+            "object_distance_mm": self.ui.objectDistance.value or None,
+            "swap_sides": self.ui.swapSides.checked,
+            "invert": self.ui.invert.checked,
+        }
 
 
 class DualFaceReconLogic(ScriptedLoadableModuleLogic):
     """The engine's verbs for the widget; usable from the console."""
 
-    def inspect(self, path: str):  # noqa: ANN201
-        """Text and picture (rows, cols, 3) uint8 of what is known of a film; raises a one-sentence error."""
+    def inspect(self, path: str, **given):  # noqa: ANN003, ANN201
+        """Text and picture (rows, cols, 3) uint8 of what is known of a film; raises a one-sentence error.
+
+        `given` is what `read_radiograph` takes: pixel_pitch_mm, sdd_mm, object_distance_mm, swap_sides, invert.
+        """
         # imported here, so that Slicer starts no slower for a module that nobody opens
         from DualFaceReconLib import inspection
         from DualFaceReconLib.radiograph import read_radiograph
 
-        radiograph = read_radiograph(path)
+        radiograph = read_radiograph(path, **given)
         return inspection.as_text(radiograph), inspection.picture(radiograph)
 
     def save_picture(self, picture, folder: str) -> str:  # noqa: ANN001

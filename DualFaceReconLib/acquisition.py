@@ -8,6 +8,7 @@ and rows towards the feet, assumes what nobody gave, and warns of every assumpti
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,12 @@ POPULATION_OBJECT_DISTANCE = Provenance(
     "population mean from published hip magnifications of 114 to 121 % (Brew 2012, Franken 2010, Wangjiraphan 2019)",
     spread=35.0,
 )
+# Height of the hips above the table: 0.45 of the body's thickness there in CT (King et al., J Bone Joint Surg Br
+# 91:1217, 2009), adults being 180 to 280 mm thick at the hips.
+TABLE_TO_BONES_MM = 100.0
+TABLE_TO_BONES_SPREAD_MM = 20.0
+ISOCENTRE_SPREAD_MM = 40.0
+NEAREST_BONES_MM, FARTHEST_BONES_SHARE = 50.0, 0.5  # from the detector; the farther one as a share of sdd
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,9 @@ class RadiographWarning:
 
     code: str  # short and stable, for programs
     text: str  # one or two sentences, for people
+
+
+Warn = Callable[[str, str], None]  # code, text
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,9 @@ class Acquisition:
     principal_point_px: Known | None = None  # [row, col]
     view: Known | None = None  # "AP" or "PA"
     orientation: Known | None = None  # where columns and rows grow to, e.g. "L\\F"
-    object_distance_mm: Known | None = None
+    depth_share: Known | None = None  # of the bones: source to bones / source to detector
+    source_to_table_mm: Known | None = None  # to the table's or bucky's side that is next to the patient
+    source_to_isocentre_mm: Known | None = None  # of a C-arm
     collimation_px: Known | None = None  # first row, last row, first col, last col
     warnings: list[RadiographWarning] = field(default_factory=list)
 
@@ -209,7 +221,8 @@ def _check_distance(sdd: Known) -> None:
         )
 
 
-def _object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, warn: Any) -> Known:
+def _object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, warn: Warn) -> Known:
+    """The ladder of the depth: the user, a calibration, the table or the isocentre, the population."""
     given = _given(overrides.object_distance_mm)
     if given is not None:
         if not (math.isfinite(given.value) and 0 <= given.value <= 0.6 * sdd.value):
@@ -218,23 +231,60 @@ def _object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known,
                 f"the bones' centre, 0 to {0.6 * sdd.value:.0f} mm for this film."
             )
         return given
-    known = acquisition.object_distance_mm
-    if known is not None and 0 <= known.value <= 0.6 * sdd.value:
+    known = _header_object_distance(acquisition, sdd.value)
+    nearest, farthest = NEAREST_BONES_MM, FARTHEST_BONES_SHARE * sdd.value
+    if known is not None and nearest <= known.value <= farthest:
+        if acquisition.source_to_isocentre_mm is not None and acquisition.depth_share is None:
+            warn(
+                "object_distance_mm-isocentre",
+                "The bones are taken to be at the C-arm's isocentre, which holds only if the hip was centred there.",
+            )
         return known
     if known is not None:
         warn(
             "object_distance_mm-implausible",
             f"The header puts the bones {known.value:.0f} mm from the detector ({known.provenance}), "
-            "which cannot be: it is not used.",
+            f"outside of {nearest:g} to {farthest:.0f} mm: it is not used.",
         )
     spread = POPULATION_OBJECT_DISTANCE.spread
-    percent = 100 * spread / (sdd.value - POPULATION_OBJECT_DISTANCE_MM)
+    if _lengths_are_calibrated(acquisition, overrides):
+        effect = "the bones' lengths follow the calibration, their place in depth is uncertain"
+    else:
+        percent = 100 * spread / (sdd.value - POPULATION_OBJECT_DISTANCE_MM)
+        effect = f"every length is uncertain by {percent:.1f} %"
     warn(
         "object_distance_mm-assumed",
         f"Nothing says how far the bones were from the detector: {POPULATION_OBJECT_DISTANCE_MM:g} +- {spread:g} mm is "
-        f"assumed, which leaves every length uncertain by {percent:.1f} %. Give it with --object-distance.",
+        f"assumed; {effect}. Give it with --object-distance.",
     )
     return Known(POPULATION_OBJECT_DISTANCE_MM, POPULATION_OBJECT_DISTANCE)
+
+
+def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | None:
+    """What the file's distances say, with the source-detector distance that holds in the end."""
+    share, table, isocentre = (
+        acquisition.depth_share,
+        acquisition.source_to_table_mm,
+        acquisition.source_to_isocentre_mm,
+    )
+    if share is not None:
+        formula = f"sdd * (1 - {share.provenance.source})"
+        return Known(sdd * (1 - share.value), Provenance("derived", formula))
+    if table is not None and table.value < sdd:
+        formula = f"sdd - {table.provenance.source} + {TABLE_TO_BONES_MM:g} mm from table to bones (King 2009)"
+        return Known(sdd - table.value + TABLE_TO_BONES_MM, Provenance("derived", formula, TABLE_TO_BONES_SPREAD_MM))
+    if table is not None:
+        return Known(sdd - table.value, Provenance("derived", f"sdd - {table.provenance.source}"))
+    if isocentre is not None:
+        formula = f"sdd - {isocentre.provenance.source}, the isocentre in RF and XA"
+        return Known(sdd - isocentre.value, Provenance("derived", formula, ISOCENTRE_SPREAD_MM))
+    return None
+
+
+def _lengths_are_calibrated(acquisition: Acquisition, overrides: Overrides) -> bool:
+    """Whether the pitch will come from a calibration at the bones, so that the depth does not scale them."""
+    detector_pitch = overrides.pixel_pitch_mm is not None or acquisition.pixel_pitch_mm is not None
+    return acquisition.patient_plane_pitch_mm is not None and not detector_pitch
 
 
 def _pixel_pitch(
@@ -286,7 +336,7 @@ def _check_field(size_px: tuple[int, int], pitch: Known) -> None:
         )
 
 
-def _view(acquisition: Acquisition, overrides: Overrides, warn: Any) -> Known:
+def _view(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> Known:
     if overrides.view not in (None, "AP", "PA"):
         raise Refusal(f"The view must be AP or PA, not {overrides.view!r}.")
     view = _first(_given(overrides.view), acquisition.view)
@@ -300,8 +350,13 @@ def _view(acquisition: Acquisition, overrides: Overrides, warn: Any) -> Known:
     return view
 
 
-def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Any) -> tuple[Known, Turn]:
+def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> tuple[Known, Turn]:
     known = acquisition.orientation
+    if overrides.swap_sides:
+        turn = turn_for("L\\F" if known is None else known.value)
+        was = "the file does not say" if known is None else f"the file says {known.value}"
+        swapped = Known("sides swapped", Provenance("user", f"swapped by the user; {was}"))
+        return swapped, Turn(turn.transpose, turn.reverse_rows, not turn.reverse_cols)
     if known is None:
         known = Known("L\\F", Provenance("assumed", "shown as if facing the patient"))
         warn(
@@ -312,9 +367,6 @@ def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Any) -> t
     turn = turn_for(known.value)
     if known.value != "L\\F":
         warn("orientation-turned", f"The stored picture ({known.value}) was turned so that it faces the viewer (L\\F).")
-    if overrides.swap_sides:
-        turn = Turn(turn.transpose, turn.reverse_rows, not turn.reverse_cols)
-        known = Known("swapped", Provenance("user", f"sides exchanged by the user; the file gave {known.provenance}"))
     return known, turn
 
 

@@ -45,4 +45,10 @@ class BoneMaps:
 
 def _moved(depth: np.ndarray | None, depth_mm: float) -> np.ndarray | None:
     """Valid depths moved, the others left: a 0 stays a pixel without bone."""
-    return None if depth is None else np.where(depth > 0, depth + depth_mm, depth).astype(np.float32)
+    if depth is None:
+        return None
+    valid = depth > 0
+    moved = np.where(valid, depth + depth_mm, depth).astype(np.float32)
+    if (moved[valid] <= 0).any():
+        raise ValueError(f"a shift of {depth_mm:g} mm moves bones behind the source")
+    return moved

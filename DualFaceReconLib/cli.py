@@ -17,15 +17,24 @@ EXIT_REFUSED = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when it is done, 2 when the input is refused."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter must not stop us
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        done = options.run(options)
+        sys.stdout.flush()
+        return done
     except Refusal as refusal:
         print(f"dualface: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # of our own output; files that are read or written raise Refusal
+        print(f"dualface: Cannot print the result ({error.strerror}).", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at exit
+        return EXIT_REFUSED
     except MemoryError:
         print("dualface: There is not enough memory for this picture: scale it down.", file=sys.stderr)
         return EXIT_REFUSED
@@ -54,6 +63,8 @@ def inspect(options: argparse.Namespace) -> int:
         else {}
     )
     target = options.picture or Path(f"inspect-{radiograph.pixel_hash}.png")
+    if target.exists() and target.samefile(options.file):
+        raise Refusal("The picture would replace the film itself: choose another place with --picture.")
     drawing.save_png(inspection.picture(radiograph), target)
     if options.json:
         print(json.dumps({**inspection.as_dict(radiograph), "identity": shown, "picture": str(target)}, indent=2))

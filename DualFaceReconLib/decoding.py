@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ def decode_apart(
     """
     with tempfile.TemporaryDirectory(prefix="dualface-") as folder:
         # -P keeps our own file names out of the decoder's imports
-        command = [sys.executable, "-P", native_decoder.__file__, kind, str(path.absolute()), folder]
+        command = [python_executable(), "-P", native_decoder.__file__, kind, str(path.absolute()), folder]
         try:
             done = subprocess.run(
                 [*command, reader_name, str(SIDE_LIMITS_PX[1])],
@@ -47,8 +48,17 @@ def decode_apart(
             raise MemoryError
         if done.returncode == native_decoder.NOT_SUPPORTED:
             raise Refusal("The picture's compression is not supported here: export it uncompressed.")
+        if done.returncode == native_decoder.NO_SPACE:
+            raise Refusal("There is no space left for temporary files: make room and try again.")
         if done.returncode != 0:
             raise DecodingFailed
-        info = json.loads((Path(folder) / "info.json").read_text())
+        info = json.loads((Path(folder) / "info.json").read_text(encoding="utf-8"))
         pixels = Path(folder) / "pixels.npy"
         return info, np.load(pixels, allow_pickle=False) if pixels.exists() else None
+
+
+def python_executable() -> str:
+    """The interpreter that runs us; inside Slicer's application that is PythonSlicer, not Slicer itself."""
+    if Path(sys.executable).stem.lower().startswith("python"):
+        return sys.executable
+    return shutil.which("PythonSlicer") or sys.executable

@@ -12,11 +12,12 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    EnhancedMRImageStorage,
-    MRImageStorage,
-    PositronEmissionTomographyImageStorage,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
 )
 
 from DualFaceReconLib.acquisition import Acquisition, Known
@@ -26,6 +27,7 @@ from DualFaceReconLib.dicom_values import (
     items,
     number,
     number_known,
+    numbers,
     pair_known,
     printable,
     text,
@@ -34,15 +36,18 @@ from DualFaceReconLib.dicom_values import (
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import Provenance
 
-RADIOGRAPH_MODALITIES = {"CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC", "HC", ""}
-FLUOROSCOPY = {"RF", "XA"}
-SLICE_CLASSES = {
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    MRImageStorage,
-    EnhancedMRImageStorage,
-    PositronEmissionTomographyImageStorage,
+RADIOGRAPH_MODALITIES = {"CR", "DX", "DR", "RG", "RF", "XA", "OT", "HC", ""}
+RADIOGRAPH_CLASSES = {
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+    "",
 }
+FLUOROSCOPY = {"RF", "XA"}
+HIP_WORDS = {"HIP", "HIPS", "PELVIS", "FEMUR", "FEMURS", "FEMORAL", "ACETABULUM"}
 # DICOM's Body Part Examined values (and plain spellings) that cannot be a hip film
 # fmt: off
 OTHER_BODY_PARTS = {
@@ -52,26 +57,21 @@ OTHER_BODY_PARTS = {
     "FOOT", "TOE", "CALCANEUS", "HEEL",
 }
 # fmt: on
-# Code meanings and view positions of frontal films; SNOMED CT and its older SRT identifiers
-FRONTAL_CODES = {"399348003": "AP", "R-10206": "AP", "272479007": "PA", "R-10214": "PA"}
-FRONTAL_POSITIONS = {"AP": "AP", "PA": "PA"}
-SIDEWAYS_POSITIONS = {"LL", "RL", "RLD", "LLD", "LLO", "RLO", "LAT", "LATERAL", "LAO", "RAO", "LPO", "RPO", "OBLIQUE"}
+FRONTAL_CODES = {"399348003": "AP", "R-10206": "AP", "272479007": "PA", "R-10214": "PA"}  # SNOMED CT, older SRT
+SIDEWAYS = re.compile(r"LAT(ERAL)?|LATER\w*|LL|RL|ML|LM|[LR]LD|X?TABLE|XTAB\w*|CROSS\w*|SAGITTAL|LAT[LR]")
+SLANTED = re.compile(r"OBL\w*|[LR][AP]?O|LLO|RLO|JUDET")
+TILTED = re.compile(r"AXIAL|INLET|OUTLET|CEPHALAD|CRANIAL|CAUDAL|CAUDAD|ANGLED|TANGENTIAL")
 ANGLES = {
     "ColumnAngulation": "column",
-    "TubeAngle": "tube",
-    "BeamAngle": "beam",
     "PositionerPrimaryAngle": "positioner's primary",
     "PositionerSecondaryAngle": "positioner's secondary",
     "DetectorPrimaryAngle": "detector's primary",
     "DetectorSecondaryAngle": "detector's secondary",
 }
+SAME_PITCH = 0.005  # relative; what rounding in headers leaves of equal pitches
+SAME_FIELD = 0.1  # relative; the field of view is given in whole millimetres, some with their margins
 ANGLE_TOLERANCE_DEG = 1.0
-
-# Height of the hips above the table: 0.45 of the body's thickness there in CT (King et al., J Bone Joint Surg Br
-# 91:1217, 2009), adults being 180 to 280 mm thick at the hips.
-TABLE_TO_BONES_MM = 100.0
-TABLE_TO_BONES_SPREAD_MM = 20.0
-ISOCENTRE_SPREAD_MM = 40.0
+TILTED_EFFECT = "on an angled film (inlet, outlet) the bones come out tilted by the angle."
 
 
 def read_acquisition(ds: Dataset) -> Acquisition:
@@ -86,7 +86,7 @@ def read_acquisition(ds: Dataset) -> Acquisition:
     acquisition.orientation = _orientation(ds, acquisition)
     acquisition.sdd_mm = number_known(ds, "DistanceSourceToDetector")
     _pitch(ds, acquisition)
-    _object_distance(ds, acquisition)
+    _depth(ds, acquisition)
     acquisition.principal_point_px = _principal_point(ds, acquisition)
     acquisition.collimation_px = _collimation(ds, acquisition)
     _angulation(ds, acquisition)
@@ -99,8 +99,9 @@ def read_acquisition(ds: Dataset) -> Acquisition:
 
 
 def identity(ds: Dataset) -> dict[str, str]:
-    """Name, id and birth date, for the one option that shows them."""
-    return {key: value for key in ("PatientName", "PatientID", "PatientBirthDate") if (value := text(ds, key))}
+    """Name, id and birth date as they are written, for the one option that shows them."""
+    found = {key: values(ds, key) for key in ("PatientName", "PatientID", "PatientBirthDate")}
+    return {key: printable(str(value[0]), 200) for key, value in found.items() if value}
 
 
 # Refusals
@@ -109,10 +110,11 @@ def identity(ds: Dataset) -> dict[str, str]:
 def _refuse_other_images(ds: Dataset) -> None:
     modality = text(ds, "Modality")
     sop_class = text(ds, "SOPClassUID")
-    if modality not in RADIOGRAPH_MODALITIES or sop_class in SLICE_CLASSES:
-        kind = UID(sop_class).name if modality in RADIOGRAPH_MODALITIES else modality
-        if not re.fullmatch("[A-Za-z0-9 ]{2,40}", kind):  # a damaged header may hold anything here, a name too
-            raise Refusal("The header's Modality is unreadable: export the film again from the archive.")
+    if modality not in RADIOGRAPH_MODALITIES or sop_class not in RADIOGRAPH_CLASSES:
+        known_class = re.fullmatch("[0-9.]{1,64}", sop_class) and modality in RADIOGRAPH_MODALITIES
+        kind = UID(sop_class).name if known_class else modality
+        if not re.fullmatch("[A-Za-z0-9 -]{2,80}", kind):  # a damaged header may hold anything here, a name too
+            raise Refusal("The header's Modality or SOP Class is unreadable: export the film again from the archive.")
         raise Refusal(f"This is a {kind} image, not a radiograph: choose a plain film (CR, DX, RF or XA) of the hips.")
     frames = integer(ds, "NumberOfFrames") or 1
     if frames != 1:
@@ -120,39 +122,62 @@ def _refuse_other_images(ds: Dataset) -> None:
 
 
 def _body_part(ds: Dataset, acquisition: Acquisition) -> None:
-    words = [text(ds, "BodyPartExamined")]
-    words += [text(item, "CodeMeaning") for item in items(ds, "AnatomicRegionSequence")]
-    for word in words:
-        other = OTHER_BODY_PARTS.intersection(word.replace("-", "").replace("_", " ").split())
-        if other:
-            raise Refusal(
-                f"The header says that this film shows the {other.pop().lower()}, and only hips can be reconstructed. "
-                "If it does show a hip, correct Body Part Examined (0018,0015)."
-            )
-    if not any(words):
+    named = [text(ds, "BodyPartExamined")]
+    named += [text(item, "CodeMeaning") for item in items(ds, "AnatomicRegionSequence")]
+    words = {word for part in named for word in _words(part)}
+    other = OTHER_BODY_PARTS & words
+    if other and not HIP_WORDS & words:  # a head of a femur is no head
+        raise Refusal(
+            f"The header says that this film shows the {min(other).lower()}, and only hips can be reconstructed. "
+            "If it does show a hip, correct Body Part Examined (0018,0015)."
+        )
+    if not words:
         acquisition.warn(
             "body-part-unknown", "The file does not say which body part it shows: make sure that it is a hip."
         )
 
 
 def _view(ds: Dataset, acquisition: Acquisition) -> Known | None:
-    position = text(ds, "ViewPosition")
-    if position:
-        known = Known(FRONTAL_POSITIONS.get(position.split()[0]), from_tag(ds, "ViewPosition"))
-        sideways = SIDEWAYS_POSITIONS.intersection(position.replace("-", " ").split())
-        if sideways:
-            _refuse_view(sideways.pop())
-        if known.value:
-            return known
+    """AP or PA from ViewPosition, the view's code or a C-arm's angle; what any of them contradicts is said."""
+    coded = items(ds, "ViewCodeSequence")
+    modifiers = [m for item in [ds, *coded] for m in items(item, "ViewModifierCodeSequence")]
+    position = _words(text(ds, "ViewPosition"))
+    words = [*position, *(w for item in [*coded, *modifiers] for w in _words(text(item, "CodeMeaning")))]
+    for word in words:
+        if SIDEWAYS.fullmatch(word) or SLANTED.fullmatch(word):
+            _refuse_view(printable(word.lower()))
+    tilted = [word for word in words if TILTED.fullmatch(word)]
+    if tilted:
+        acquisition.warn("angulation", f"The header calls this film {tilted[0].lower()}: {TILTED_EFFECT}")
+
+    found = [Known(word, from_tag(ds, "ViewPosition")) for word in position if word in ("AP", "PA")]
+    for item in coded:
+        if text(item, "CodeValue") in FRONTAL_CODES:
+            found.append(Known(FRONTAL_CODES[text(item, "CodeValue")], from_tag(ds, "ViewCodeSequence")))
+    if position and not found:
         acquisition.warn("view-unreadable", "The header's ViewPosition is neither AP nor PA and is not used.")
-    for item in items(ds, "ViewCodeSequence"):
-        meaning = text(item, "CodeMeaning")
-        if "LATERAL" in meaning or "OBLIQUE" in meaning or "SAGITTAL" in meaning:
-            _refuse_view(printable(meaning.lower()))
-        view = FRONTAL_CODES.get(text(item, "CodeValue"))
-        if view:
-            return Known(view, from_tag(ds, "ViewCodeSequence"))
-    return None
+    if len({known.value for known in found}) > 1:
+        acquisition.warn("view-conflict", "The header calls this film both AP and PA: say --view AP or --view PA.")
+    if not found and text(ds, "Modality") in FLUOROSCOPY:
+        return _view_of_c_arm(ds)
+    return found[0] if found else None
+
+
+def _view_of_c_arm(ds: Dataset) -> Known | None:
+    """At 0 degrees the patient faces the detector, so the source is behind; at 180 in front; at 90 it is beside."""
+    angle = number(ds, "PositionerPrimaryAngle")
+    if angle is None:
+        return None
+    from_behind = abs((angle + 180) % 360 - 180)
+    if 45 < from_behind < 135:
+        _refuse_view(f"from the side, by PositionerPrimaryAngle {angle:g}")
+    source = from_tag(ds, "PositionerPrimaryAngle").source
+    return Known("PA" if from_behind <= 45 else "AP", Provenance("derived", f"{source} = {angle:g} degrees of a C-arm"))
+
+
+def _words(phrase: str) -> list[str]:
+    """Runs of letters, with the parts of "antero-posterior" kept together."""
+    return re.findall("[A-Z]+", phrase.replace("ANTERO-POSTERIOR", "AP").replace("POSTERO-ANTERIOR", "PA"))
 
 
 def _refuse_view(view: str) -> None:
@@ -187,7 +212,9 @@ def _pitch(ds: Dataset, acquisition: Acquisition) -> None:
         else:
             reason = f"{spacing.provenance.source} alone may be calibrated to the patient instead of the detector"
             acquisition.pixel_pitch_mm = Known(spacing.value, Provenance("assumed", reason))
-    elif not np.allclose(spacing.value, acquisition.pixel_pitch_mm.value, rtol=1e-3) and calibration != "FIDUCIAL":
+    elif (
+        not np.allclose(spacing.value, acquisition.pixel_pitch_mm.value, rtol=SAME_PITCH) and calibration != "FIDUCIAL"
+    ):
         acquisition.warn(
             "pixel-spacing-differs",
             f"PixelSpacing ({spacing.value[0]:g} mm) differs from the detector's pitch "
@@ -195,41 +222,25 @@ def _pitch(ds: Dataset, acquisition: Acquisition) -> None:
         )
 
 
-def _object_distance(ds: Dataset, acquisition: Acquisition) -> None:
+def _depth(ds: Dataset, acquisition: Acquisition) -> None:
     """The header's rungs of the depth ladder: a fiducial's calibration, then the distance to table or isocentre."""
-    if acquisition.sdd_mm is None:
-        return
-    sdd = acquisition.sdd_mm.value
     imager, spacing = pair_known(ds, "ImagerPixelSpacing"), pair_known(ds, "PixelSpacing")
-    if imager and spacing and text(ds, "PixelSpacingCalibrationType") == "FIDUCIAL" and imager.value[0] > 0:
-        acquisition.object_distance_mm = Known(
-            sdd - sdd * spacing.value[0] / imager.value[0],
-            Provenance("derived", "sdd - sdd * PixelSpacing / ImagerPixelSpacing, calibrated with a FIDUCIAL"),
-        )
-        return
+    if imager and spacing and min(imager.value) > 0 and text(ds, "PixelSpacingCalibrationType") == "FIDUCIAL":
+        shares = np.divide(spacing.value, imager.value)
+        if np.ptp(shares) > SAME_PITCH * shares[0]:
+            acquisition.warn(
+                "calibration-unreadable",
+                "The header's calibration (PixelSpacing, FIDUCIAL) differs between rows and columns and is not used.",
+            )
+        elif abs(shares[0] - 1) > SAME_PITCH:  # equal means: not calibrated
+            source = Provenance("header", "PixelSpacing / ImagerPixelSpacing, calibrated with a FIDUCIAL")
+            acquisition.depth_share = Known(float(shares.mean()), source)
     to_patient = number_known(ds, "DistanceSourceToPatient")
-    if to_patient is None or to_patient.value <= 0:
-        return
-    if text(ds, "Modality") in FLUOROSCOPY:
-        acquisition.object_distance_mm = Known(
-            sdd - to_patient.value,
-            Provenance(
-                "derived", "sdd - DistanceSourceToPatient (0018,1111), the isocentre in RF and XA", ISOCENTRE_SPREAD_MM
-            ),
-        )
-        acquisition.warn(
-            "object_distance_mm-isocentre",
-            "The bones are taken to be at the C-arm's isocentre, which holds only if the hip was centred there.",
-        )
-        return
-    acquisition.object_distance_mm = Known(
-        sdd - to_patient.value + TABLE_TO_BONES_MM,
-        Provenance(
-            "derived",
-            f"sdd - DistanceSourceToPatient (0018,1111) + {TABLE_TO_BONES_MM:g} mm from table to bones (King 2009)",
-            TABLE_TO_BONES_SPREAD_MM,
-        ),
-    )
+    if to_patient is not None and to_patient.value > 0:
+        if text(ds, "Modality") in FLUOROSCOPY:
+            acquisition.source_to_isocentre_mm = to_patient
+        else:
+            acquisition.source_to_table_mm = to_patient
 
 
 def _principal_point(ds: Dataset, acquisition: Acquisition) -> Known | None:
@@ -239,7 +250,7 @@ def _principal_point(ds: Dataset, acquisition: Acquisition) -> Known | None:
     """
     tags = ("FieldOfViewOrigin", "DetectorActiveDimensions", "DetectorElementSpacing")
     origin, active_mm, element = (pair_known(ds, tag) for tag in tags)
-    pitch = acquisition.pixel_pitch_mm
+    pitch = pair_known(ds, "ImagerPixelSpacing")
     if None in (origin, active_mm, element, pitch) or min(*element.value, *active_mm.value, *pitch.value) <= 0:
         return None
     active_origin = pair_known(ds, "DetectorActiveOrigin")
@@ -248,6 +259,15 @@ def _principal_point(ds: Dataset, acquisition: Acquisition) -> Known | None:
     if rotation not in (0, 90, 180, 270):
         acquisition.warn(
             "field-of-view-unreadable", "The header's FieldOfViewRotation is no right angle and is not used."
+        )
+        return None
+    field_mm = numbers(ds, "FieldOfViewDimensions")
+    seen_mm = sorted(n * p for n, p in zip(acquisition.size_px, pitch.value, strict=True))
+    if len(field_mm) == 2 and not np.allclose(sorted(field_mm), seen_mm, rtol=SAME_FIELD):
+        acquisition.warn(
+            "field-of-view-differs",
+            f"The header's field of view ({field_mm[0]:g} x {field_mm[1]:g} mm) is not this picture's "
+            f"({seen_mm[0]:.0f} x {seen_mm[1]:.0f} mm): it was cropped or scaled, and its centre is not known.",
         )
         return None
     on_detector = np.array(active_origin.value if active_origin else (0.0, 0.0))
@@ -271,7 +291,10 @@ def _principal_point(ds: Dataset, acquisition: Acquisition) -> Known | None:
             "The header puts the detector's centre far outside the picture, which cannot be: it is not used.",
         )
         return None
-    source = "the detector's centre from FieldOfViewOrigin (0018,7030), its rotation and flip, and DetectorActive*"
+    source = (
+        "the detector's centre, where the tube is taken to point, from FieldOfViewOrigin (0018,7030), its rotation and "
+        "flip, and DetectorActiveDimensions (0018,7026)"
+    )
     return Known((row, col), Provenance("derived", source))
 
 
@@ -295,6 +318,5 @@ def _angulation(ds: Dataset, acquisition: Acquisition) -> None:
         if angle is not None and abs((angle + 90) % 180 - 90) > ANGLE_TOLERANCE_DEG:
             acquisition.warn(
                 "angulation",
-                f"The {name} angle is {angle:g} degrees ({from_tag(ds, keyword).source}): on an angled film (inlet, "
-                "outlet) the bones come out tilted by it.",
+                f"The {name} angle is {angle:g} degrees ({from_tag(ds, keyword).source}): {TILTED_EFFECT}",
             )

@@ -27,10 +27,12 @@ from pydicom.uid import (
 
 from DualFaceReconLib.acquisition import Known, RadiographWarning, check_size
 from DualFaceReconLib.decoding import decode_apart
-from DualFaceReconLib.dicom_values import from_tag, integer, items, numbers, printable, text
+from DualFaceReconLib.dicom_header import FLUOROSCOPY
+from DualFaceReconLib.dicom_values import from_tag, integer, items, numbers, text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import Provenance
 
+LARGEST_GREY = 1e30
 LARGEST_INFLATED_BYTES = 1 << 30
 COLOUR_TOLERANCE = 0.08  # of the range: what lossy compression may add to equal channels
 COLOUR_FRACTION = 0.002  # of the pixels: a coloured mark is no colour photo
@@ -147,8 +149,9 @@ def _check_frame(frame: bytes, ds: Dataset) -> None:
 
 
 def ends_whole(jpeg: bytes) -> bool:
-    """Whether a JPEG, JPEG-LS or JPEG 2000 stream has its end marker, which cannot occur inside the coded data."""
-    return b"\xff\xd9" in jpeg[-256:]
+    """Whether a JPEG, JPEG-LS or JPEG 2000 stream has its end marker; neither marker can occur inside coded data."""
+    data_starts = b"\xff\xda" if jpeg.startswith(b"\xff\xd8") else b"\xff\x93"
+    return jpeg.rfind(b"\xff\xd9") > jpeg.rfind(data_starts)
 
 
 def compressed_size(frame: bytes) -> tuple[int, int] | None:
@@ -173,6 +176,8 @@ def compressed_size(frame: bytes) -> tuple[int, int] | None:
 
 def grey_channel(colour: np.ndarray) -> np.ndarray:
     """(rows, cols, 3) with equal channels -> (rows, cols); refuses a picture in colour."""
+    if np.abs(colour[..., 1:].astype(np.int32) - 128).max() <= 2 < np.ptp(colour[..., 0]):
+        return colour[..., 0]  # luma and two empty chroma channels that a decoder left as they were
     low, high = colour.min(axis=-1), colour.max(axis=-1)
     spread = high.astype(np.float32) - low
     if np.mean(spread > COLOUR_TOLERANCE * max(float(high.max()), 1.0)) > COLOUR_FRACTION:
@@ -197,21 +202,17 @@ def polarity_warning() -> RadiographWarning:
 
 
 def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
-    bits = integer(ds, "BitsStored") or 16
-    if not 1 <= bits <= 16:
-        raise Refusal(f"The header says {bits} bits a pixel, which cannot be. {DAMAGED}")
-    signed = integer(ds, "PixelRepresentation") == 1
-    lowest = -(1 << (bits - 1)) if signed else 0
-    codes = np.arange(lowest, lowest + (1 << bits))
+    values = _values_of_codes(ds)
     notes: list[RadiographWarning] = []
-    greys = _modality_greys(ds, codes)
-    raw_values = text(ds, "PresentationIntentType") == "FOR PROCESSING"
-    looked_up = not raw_values and bool(_lookup_item(ds, "VOILUTSequence"))
-    if looked_up:
-        greys = _looked_up(np.rint(greys).astype(np.int64), _lookup_item(ds, "VOILUTSequence"))
-    polarity = _polarity(ds, raw_values, rising=bool(greys[-1] >= greys[0]), notes=notes)
-    window = None if raw_values or looked_up else _window(ds)
-    if raw_values and text(ds, "PixelIntensityRelationship") == "LIN" and polarity.value == "inverted":
+    greys = _modality_greys(ds, values)
+    unprocessed = text(ds, "PresentationIntentType") == "FOR PROCESSING" or text(ds, "Modality") in FLUOROSCOPY
+    voi = None if unprocessed else _lookup_item(ds, "VOILUTSequence")
+    if voi:
+        greys = _looked_up(np.rint(greys).astype(np.int64), voi)
+    rising = bool(greys[values.argmax()] >= greys[values.argmin()])
+    polarity = _polarity(ds, unprocessed, rising, notes)
+    window = None if unprocessed or voi else _window(ds)
+    if unprocessed and text(ds, "PixelIntensityRelationship") == "LIN" and polarity.value == "inverted":
         greys = np.log(max(greys.max(), 2.0)) - np.log(np.maximum(greys, 1.0))
         notes.append(
             RadiographWarning("logarithm", "The values are linear in X-ray intensity: their logarithm is used.")
@@ -220,44 +221,61 @@ def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
         total = greys.max() + greys.min()
         greys = total - greys
         window = None if window is None else (total - window[1], total - window[0])
-    if not np.isfinite(greys).all() or greys.max() == greys.min():
-        raise Refusal(f"The header's grey-value tables make the whole picture one grey. {DAMAGED}")
+    if not (np.abs(greys) < LARGEST_GREY).all() or greys.max() == greys.min():
+        raise Refusal(f"The header's grey-value tables make no picture. {DAMAGED}")
 
-    pixels = _looked_up_by_rows(greys.astype(np.float32), stored, lowest)
-    padding = _padding(ds, stored)
-    if padding is not None and padding.any() and not padding.all():
-        pixels[padding] = pixels[~padding].min()
-        if padding.mean() > 0.02:
-            notes.append(
-                RadiographWarning("padding", f"{100 * padding.mean():.0f} % of the picture is padding without X-rays.")
-            )
+    pixels = _looked_up_by_rows(greys.astype(np.float32), stored)
+    padding = _padding(ds, values)
+    if padding.any():
+        padded = _looked_up_by_rows(padding.astype(np.float32), stored) > 0
+        if padded.any() and not padded.all():
+            pixels[padded] = pixels[~padded].min()
+        if padded.mean() > 0.02:
+            share = 100 * padded.mean()
+            notes.append(RadiographWarning("padding", f"{share:.0f} % of the picture is padding without X-rays."))
     return Decoded(pixels, polarity, window, notes)
 
 
-def _looked_up_by_rows(table: np.ndarray, stored: np.ndarray, lowest: int) -> np.ndarray:
-    """`table` at every stored value, in bands of rows: looked up at once, the indices would need eight bytes each."""
+def _values_of_codes(ds: Dataset) -> np.ndarray:
+    """What each code of BitsStored bits means, (2 ** bits,) integers: itself, or its two's complement."""
+    bits = integer(ds, "BitsStored") or integer(ds, "BitsAllocated") or 16
+    high = integer(ds, "HighBit")
+    if not 1 <= bits <= 16:
+        raise Refusal(f"The header says {bits} bits a pixel, which cannot be. {DAMAGED}")
+    if high is not None and high != bits - 1:
+        raise Refusal(
+            f"The pixels' {bits} bits do not start at the lowest one (HighBit {high}), which no current system writes: "
+            "export the picture again from the archive."
+        )
+    codes = np.arange(1 << bits)
+    signed = integer(ds, "PixelRepresentation") == 1
+    return np.where(signed & (codes >> (bits - 1) == 1), codes - (1 << bits), codes)
+
+
+def _looked_up_by_rows(table: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """`table` at every stored code, in bands of rows: looked up at once, the indices would need eight bytes each."""
     pixels = np.empty(stored.shape, np.float32)
     for first in range(0, len(stored), 256):
         band = slice(first, first + 256)
-        pixels[band] = table[np.clip(stored[band].astype(np.int32) - lowest, 0, len(table) - 1)]
+        pixels[band] = table[stored[band].astype(np.int32) & (len(table) - 1)]
     return pixels
 
 
-def _modality_greys(ds: Dataset, codes: np.ndarray) -> np.ndarray:
+def _modality_greys(ds: Dataset, values: np.ndarray) -> np.ndarray:
     """What the modality LUT or the rescale make of every stored value, float64."""
     item = _lookup_item(ds, "ModalityLUTSequence")
     if item:
-        return _looked_up(codes, item)
+        return _looked_up(values, item)
     slope, intercept = numbers(ds, "RescaleSlope"), numbers(ds, "RescaleIntercept")
-    return codes * (slope[0] if slope else 1.0) + (intercept[0] if intercept else 0.0)
+    return values * (slope[0] if slope else 1.0) + (intercept[0] if intercept else 0.0)
 
 
 def _lookup_item(ds: Dataset, keyword: str) -> Dataset | None:
     return next((item for item in items(ds, keyword) if "LUTDescriptor" in item and "LUTData" in item), None)
 
 
-def _looked_up(codes: np.ndarray, item: Dataset) -> np.ndarray:
-    """Codes below the table's first take its first entry, codes above its last take the last; float64."""
+def _looked_up(values: np.ndarray, item: Dataset) -> np.ndarray:
+    """Values below the table's first take its first entry, values above its last take the last; float64."""
     try:
         entries, first, _ = (int(v) for v in item.LUTDescriptor)
         entries = entries or 1 << 16
@@ -266,36 +284,30 @@ def _looked_up(codes: np.ndarray, item: Dataset) -> np.ndarray:
         if isinstance(data, bytes) and len(data) < 2 * entries:
             table = np.frombuffer(data, np.uint8)
         table = table[:entries].astype(np.float64)
-        if first > 0x7FFF and codes[0] < 0:
+        if first > 0x7FFF and values.min() < 0:
             first -= 1 << 16  # a signed first value read as unsigned
-        return table[np.clip(codes - first, 0, len(table) - 1)]
+        return table[np.clip(values - first, 0, len(table) - 1)]
     except Exception as error:  # conversion on access can raise anything
         raise Refusal(f"The header's grey-value table is unreadable. {DAMAGED}") from error
 
 
-def _polarity(ds: Dataset, raw_values: bool, rising: bool, notes: list[RadiographWarning]) -> Known:
+def _polarity(ds: Dataset, unprocessed: bool, rising: bool, notes: list[RadiographWarning]) -> Known:
     """Whether the grey values have to be inverted for bone to be bright.
 
-    A film for presentation is shown with bone bright, so its photometric interpretation decides. Raw values have no
-    look yet; there the sign tells whether high values mean much X-ray (air) or little (bone).
+    A film for presentation is shown with bone bright, so its photometric interpretation decides. Unprocessed values and
+    fluoroscopy have no such look; there the sign tells whether high values mean much X-ray (air) or little (bone).
     """
-    photometric = text(ds, "PhotometricInterpretation")
-    sign = numbers(ds, "PixelIntensityRelationshipSign")
-    sign = sign[0] if sign and sign[0] in (-1, 1) else None
-    bone_is_high = None if sign is None else (sign < 0) == rising
-    if raw_values and bone_is_high is not None:
-        tag = from_tag(ds, "PixelIntensityRelationshipSign")
+    bone_is_high, tag = _bone_by_intensity(ds, rising)
+    if unprocessed and bone_is_high is not None:
         return Known("as stored" if bone_is_high else "inverted", tag)
-    inverse = photometric == "MONOCHROME1" or text(ds, "PresentationLUTShape") == "INVERSE"
+    photometric, shape = text(ds, "PhotometricInterpretation"), text(ds, "PresentationLUTShape")
+    inverse = photometric == "MONOCHROME1"
     polarity = "inverted" if inverse else "as stored"
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+    if unprocessed or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         notes.append(polarity_warning())
-        return Known(polarity, Provenance("assumed", f"unusual photometric interpretation {printable(photometric)}"))
-    if inverse and photometric == "MONOCHROME2":
-        tag = from_tag(ds, "PresentationLUTShape")
-    else:
-        tag = from_tag(ds, "PhotometricInterpretation")
-    if bone_is_high is not None and bone_is_high == inverse:
+        why = "nothing relates the values to X-ray intensity" if unprocessed else "unusual photometric interpretation"
+        return Known(polarity, Provenance("assumed", why))
+    if (bone_is_high is not None and bone_is_high == inverse) or shape == ("IDENTITY" if inverse else "INVERSE"):
         notes.append(
             RadiographWarning(
                 "polarity-conflict",
@@ -303,10 +315,17 @@ def _polarity(ds: Dataset, raw_values: bool, rising: bool, notes: list[Radiograp
                 "dark.",
             )
         )
-    elif raw_values:
-        notes.append(polarity_warning())
-        return Known(polarity, Provenance("assumed", "raw values without PixelIntensityRelationshipSign"))
-    return Known(polarity, tag)
+    return Known(polarity, from_tag(ds, "PhotometricInterpretation"))
+
+
+def _bone_by_intensity(ds: Dataset, rising: bool) -> tuple[bool | None, Provenance | None]:
+    """Whether bone has high grey values, as far as the header relates stored values to X-ray intensity."""
+    sign = numbers(ds, "PixelIntensityRelationshipSign")
+    if sign and sign[0] in (-1, 1):
+        return (sign[0] < 0) == rising, from_tag(ds, "PixelIntensityRelationshipSign")
+    if text(ds, "Modality") in FLUOROSCOPY and text(ds, "PixelIntensityRelationship") in ("LIN", "LOG"):
+        return not rising, from_tag(ds, "PixelIntensityRelationship")  # both grow with the intensity
+    return None, None
 
 
 def _window(ds: Dataset) -> tuple[float, float] | None:
@@ -316,9 +335,8 @@ def _window(ds: Dataset) -> tuple[float, float] | None:
     return centre[0] - width[0] / 2, centre[0] + width[0] / 2
 
 
-def _padding(ds: Dataset, stored: np.ndarray) -> np.ndarray | None:
-    value, limit = numbers(ds, "PixelPaddingValue"), numbers(ds, "PixelPaddingRangeLimit")
-    if not value:
-        return None
-    low, high = sorted((value[0], limit[0] if limit else value[0]))
-    return (stored >= low) & (stored <= high)
+def _padding(ds: Dataset, values: np.ndarray) -> np.ndarray:
+    """Which codes are padding, (2 ** bits,) bool; writers give the value signed or unsigned as they like."""
+    ends = [numbers(ds, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    meant = [values[int(end[0]) % len(values)] for end in ends if end]
+    return (values >= min(meant)) & (values <= max(meant)) if ends[0] else np.zeros(len(values), bool)

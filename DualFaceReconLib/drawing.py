@@ -95,7 +95,10 @@ def write(
     anchor: tuple[float, float] = (0.0, 0.0),
     bold: bool = False,
 ) -> None:
-    """Text with a dark outline on a dim plate; `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col]."""
+    """Text with a dark outline on a dim plate.
+
+    `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col].
+    """
     ink = np.pad(text_mask(words, height_px, bold), 2)
     halo = np.maximum.reduce(
         [np.roll(ink, shift, (0, 1)) for shift in [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1)]]
@@ -129,10 +132,12 @@ def save_png(picture: np.ndarray, path: Path) -> None:
 
 def save_bytes(content: bytes, path: Path) -> None:
     """Writes beside the target and renames."""
+    if not path.name or path.is_dir():
+        raise Refusal("A folder was given where a file has to be written: name the file.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise Refusal(f"Cannot write {path.name} ({error.strerror}): choose another place with --picture.") from error
+        raise Refusal(f"Cannot write {path.name} ({error.strerror}): choose another place.") from error

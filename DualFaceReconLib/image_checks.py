@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
+import shutil
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,59 +19,136 @@ from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
 
 HEADER_BYTES = 1 << 16
 DAMAGED_IMAGE = "The {} file is damaged or incomplete: export it again."
-TIFF_PHOTOMETRIC, TIFF_SHORT = 262, 3
-# Of each NIfTI version, by its first four bytes, where the sizes, the data type and the first pixel's place stand
-NIFTI_1 = ("8h", 40, 70, "f", 108)
-NIFTI_2 = ("8q", 16, 12, "q", 168)
-NIFTI_HEADS = {
-    b"\x5c\x01\0\0": ("<", *NIFTI_1),
-    b"\0\0\x01\x5c": (">", *NIFTI_1),
-    b"\x1c\x02\0\0": ("<", *NIFTI_2),
-    b"\0\0\x02\x1c": (">", *NIFTI_2),
+TIFF_PHOTOMETRIC, TIFF_ORIENTATION, TIFF_SHORT, TIFF_LONG = 262, 274, 3, 4
+# What a header may say; everything else is left out of the copy that ITK reads
+MHA_FIELDS = set(
+    b"NDims DimSize ElementType ElementSpacing TransformMatrix Offset BinaryData BinaryDataByteOrderMSB "
+    b"ElementByteOrderMSB CompressedData CompressedDataSize ElementNumberOfChannels".split()
+)
+NRRD_FIELDS = {
+    *(b"type", b"dimension", b"space", b"space dimension", b"sizes", b"spacings", b"space directions"),
+    *(b"space origin", b"kinds", b"endian", b"encoding"),
 }
+NRRD_ELSEWHERE = {b"data file", b"datafile"}
+NRRD_SKIPS = {b"byte skip", b"byteskip", b"line skip", b"lineskip"}
+NIFTI_ORDERS = {b"\x5c\x01\0\0": "<", b"\0\0\x01\x5c": ">"}  # by the header's first four bytes
 NIFTI_FLOATS = (16, 64)
 
 
-def check_before_reading(path: Path, kind: str) -> None:
-    """Refuses files that name other files, that are cut short, or that hold NaN, where ITK would not."""
-    if kind in ("NRRD", "MHA"):
-        refuse_pixels_elsewhere(path, kind)
-    elif kind == "JPEG" and not ends_whole(path.read_bytes()):
-        raise Refusal(DAMAGED_IMAGE.format(kind))
-    elif kind == "NIfTI":
-        try:
+def prepare(path: Path, kind: str, folder: Path) -> tuple[Path, bool]:
+    """The file that ITK may read, `path` or a copy in `folder`, and whether its zeros are white.
+
+    Refuses files that name other files, are cut short, hold NaN, or want to be turned, where ITK would not.
+    """
+    try:
+        if kind in ("NRRD", "MHA"):
+            copy = folder / f"film.{kind.lower()}"
+            with path.open("rb") as file, copy.open("wb") as written:
+                written.write(clean_nrrd_header(file) if kind == "NRRD" else clean_mha_header(file))
+                shutil.copyfileobj(file, written, 1 << 20)
+            return copy, False
+        if kind == "TIFF":
+            return _prepare_tiff(path, folder)
+        if kind == "JPEG":
+            content = path.read_bytes()
+            if not ends_whole(content):
+                raise EOFError
+            exif = content[:HEADER_BYTES].partition(b"Exif\0\0")[2]
+            _refuse_turned(ifd_entries(io.BytesIO(exif)))
+        elif kind == "NIfTI":
             check_nifti(path)
-        except (OSError, EOFError, struct.error, ValueError, OverflowError, KeyError, zlib.error) as error:
-            raise Refusal(DAMAGED_IMAGE.format(kind)) from error
+    except (OSError, EOFError, struct.error, ValueError, OverflowError, KeyError, zlib.error) as error:
+        raise Refusal(DAMAGED_IMAGE.format(kind)) from error
+    return path, False
 
 
-def refuse_pixels_elsewhere(path: Path, kind: str) -> None:
-    """A header that names other files could make us read any file of this machine."""
+# Headers that could name other files of this machine, and make us read them
+
+
+def clean_mha_header(file: BinaryIO) -> bytes:
+    """A MetaImage header of known fields alone; `file` is left at the first pixel."""
+    lines = [b"ObjectType = Image"]
+    while file.tell() < HEADER_BYTES:
+        name, equals, value = (part.strip() for part in file.readline(HEADER_BYTES).partition(b"="))
+        if name == b"ElementDataFile":
+            if value.upper() != b"LOCAL":
+                _refuse_elsewhere("MHA")
+            return b"\n".join([*lines, b"ElementDataFile = LOCAL", b""])
+        if name in MHA_FIELDS and equals:
+            lines.append(name + b" = " + value)
+    raise EOFError
+
+
+def clean_nrrd_header(file: BinaryIO) -> bytes:
+    """A NRRD header of known fields alone; `file` is left at the first pixel."""
+    lines = [file.readline(16).strip()]
+    while file.tell() < HEADER_BYTES:
+        line = file.readline(HEADER_BYTES)
+        if not line:
+            break
+        if not line.strip():
+            return b"\n".join([*lines, b"", b""])
+        name, _, value = (part.strip() for part in line.partition(b":"))
+        name = name.lower()
+        if name in NRRD_ELSEWHERE:
+            _refuse_elsewhere("NRRD")
+        if name in NRRD_SKIPS and value != b"0":
+            raise ValueError("data that does not follow the header")
+        if name in NRRD_FIELDS:
+            lines.append(name + b": " + value)
+    raise EOFError
+
+
+def _refuse_elsewhere(kind: str) -> None:
+    raise Refusal(f"This {kind} file keeps its pixels in another file: save it as a single file (.nrrd, .mha, .nii).")
+
+
+# TIFF, and the part of it that JPEG carries
+
+
+def ifd_entries(file: BinaryIO) -> dict[int, tuple[int, int, int]]:
+    """Tags of a TIFF's first directory that hold one number: its value, where it stands, and its bytes."""
+    start = file.tell()
+    order = {b"II": "<", b"MM": ">"}.get(file.read(2))
+    if order is None:
+        return {}
+    file.seek(start + struct.unpack(f"{order}2xI", file.read(6))[0])
+    count = struct.unpack(f"{order}H", file.read(2))[0]
+    entries = {}
+    for _ in range(count):
+        tag, kind, values = struct.unpack(f"{order}HHI", file.read(8))
+        at, raw = file.tell(), file.read(4)
+        width = {TIFF_SHORT: 2, TIFF_LONG: 4}.get(kind)
+        if width and values == 1:
+            entries[tag] = (int.from_bytes(raw[:width], "little" if order == "<" else "big"), at, width)
+    return entries
+
+
+def _prepare_tiff(path: Path, folder: Path) -> tuple[Path, bool]:
+    """ITK before 2026 ignores that zeros are white and later inverts, so it gets a copy that says they are black."""
     with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-    if kind == "NRRD":
-        fields = head.split(b"\n\n")[0].lower()
-        elsewhere = b"data file:" in fields or b"datafile:" in fields
-    else:
-        elsewhere = b"LOCAL" not in head.split(b"ElementDataFile", 1)[-1].split(b"\n", 1)[0]
-    if elsewhere:
+        entries = ifd_entries(file)
+    _refuse_turned(entries)
+    photometric, at, width = entries.get(TIFF_PHOTOMETRIC, (1, 0, 0))
+    if photometric != 0:
+        return path, False
+    copy = folder / "film.tif"
+    shutil.copyfile(path, copy)
+    with copy.open("r+b") as file:
+        order = "little" if file.read(2) == b"II" else "big"
+        file.seek(at)
+        file.write((1).to_bytes(width, order))
+    return copy, True
+
+
+def _refuse_turned(entries: dict[int, tuple[int, int, int]]) -> None:
+    """A tag that turns the picture for viewing changes left and right; some programs follow it and some do not."""
+    orientation = entries.get(TIFF_ORIENTATION, (1, 0, 0))[0]
+    if orientation != 1:
         raise Refusal(
-            f"This {kind} file keeps its pixels in another file: save it as a single file (.nrrd, .mha, .nii)."
+            f"The file asks to be turned or mirrored for viewing (Orientation {orientation}), so its left and right "
+            "are not certain: open it, check the sides, and save it again upright."
         )
-
-
-def white_is_zero_at(path: Path) -> int | None:
-    """Where a TIFF says that its zeros are white; None where it says that they are black."""
-    with path.open("rb") as file:
-        order = {b"II": "<", b"MM": ">"}[file.read(2)]
-        file.seek(struct.unpack(f"{order}2xI", file.read(6))[0])
-        count = file.read(2)
-        entries = file.read(12 * struct.unpack(f"{order}H", count)[0]) if len(count) == 2 else b""
-        for at in range(0, len(entries) - 11, 12):
-            tag, kind, _, value = struct.unpack(f"{order}HHIH", entries[at : at + 10])
-            if tag == TIFF_PHOTOMETRIC and (value == 0 if kind == TIFF_SHORT else not any(entries[at + 8 : at + 12])):
-                return file.tell() - len(entries) + at
-    return None
 
 
 def check_nifti(path: Path) -> None:
@@ -76,11 +156,11 @@ def check_nifti(path: Path) -> None:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if packed else path.open("rb") as file:
-        head = file.read(540)
-        order, sizes_as, sizes_at, type_at, first_as, first_at = NIFTI_HEADS[head[:4]]
-        dimensions, *sizes = struct.unpack_from(f"{order}{sizes_as}", head, sizes_at)
-        code, bits = struct.unpack_from(f"{order}2h", head, type_at)
-        (first,) = struct.unpack_from(f"{order}{first_as}", head, first_at)
+        head = file.read(348)
+        order = NIFTI_ORDERS[head[:4]]
+        dimensions, *sizes = struct.unpack_from(f"{order}8h", head, 40)
+        code, bits = struct.unpack_from(f"{order}2h", head, 70)
+        (first,) = struct.unpack_from(f"{order}f", head, 108)
         if min(sizes[:2]) < 1:
             raise ValueError("sizes no picture has")
         check_size((sizes[1], sizes[0]))

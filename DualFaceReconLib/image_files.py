@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from DualFaceReconLib.decoding import DecodingFailed, decode_apart
 from DualFaceReconLib.dicom_pixels import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import Provenance
-from DualFaceReconLib.image_checks import DAMAGED_IMAGE, check_before_reading, white_is_zero_at
+from DualFaceReconLib.image_checks import DAMAGED_IMAGE, prepare
 
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -50,21 +50,20 @@ def image_format(head: bytes) -> str | None:
             head = zlib.decompressobj(31).decompress(head, 512)
         except zlib.error:
             return None
-    return "NIfTI" if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0" else None  # header and pixels in one file
+    return "NIfTI" if head[344:348] == b"n+1\0" else None  # version 1, header and pixels in one file
 
 
 def read_image(path: Path, kind: str) -> tuple[Acquisition, Decoded]:
     """What an image file tells about its film, and its grey values with bone taken to be bright."""
-    check_before_reading(path, kind)
-    try:
-        if kind == "TIFF" and (photometric := white_is_zero_at(path)):
-            return _read_white_is_zero(path, photometric)
-        return _read(path, kind)
-    except DecodingFailed as error:
-        raise Refusal(DAMAGED_IMAGE.format(kind)) from error
+    with tempfile.TemporaryDirectory(prefix="dualface-") as folder:
+        readable, white_is_zero = prepare(path, kind, Path(folder))
+        try:
+            return _read(readable, kind, white_is_zero)
+        except DecodingFailed as error:
+            raise Refusal(DAMAGED_IMAGE.format(kind)) from error
 
 
-def _read(path: Path, kind: str, white_is_zero: bool = False) -> tuple[Acquisition, Decoded]:
+def _read(path: Path, kind: str, white_is_zero: bool) -> tuple[Acquisition, Decoded]:
     info, picture = decode_apart("itk", path, ITK_READERS[kind])
     size = info["size"]
     if len(size) < 2 or any(n != 1 for n in size[2:]):
@@ -94,18 +93,6 @@ def _read(path: Path, kind: str, white_is_zero: bool = False) -> tuple[Acquisiti
         acquisition.orientation = _orientation(info, kind)
     polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright"))
     return acquisition, Decoded(picture.astype(np.float32), polarity, None, [polarity_warning()])
-
-
-def _read_white_is_zero(path: Path, entry_at: int) -> tuple[Acquisition, Decoded]:
-    """ITK before 2026 ignores that zeros are white and later inverts, so it gets a copy that says they are black."""
-    content = bytearray(path.read_bytes())
-    order: Literal["little", "big"] = "little" if content[:2] == b"II" else "big"
-    short = int.from_bytes(content[entry_at + 2 : entry_at + 4], order) == 3
-    content[entry_at + 8 : entry_at + (10 if short else 12)] = (1).to_bytes(2 if short else 4, order)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "film.tif"
-        copy.write_bytes(content)
-        return _read(copy, "TIFF", white_is_zero=True)
 
 
 def _spacing(info: dict[str, Any], kind: str, acquisition: Acquisition) -> None:

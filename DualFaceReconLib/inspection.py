@@ -12,6 +12,7 @@ from DualFaceReconLib import __version__, drawing
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.radiograph import Radiograph
 
+TURNED = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")  # stored otherwise than shown
 TERMINAL_COLUMNS = 116
 PICTURE_SIDE_PX = 1000  # the drawn film's longer side
 SCALE_BARS_MM = (200, 100, 50, 20, 10)
@@ -49,7 +50,7 @@ def findings(radiograph: Radiograph) -> list[Finding]:
         (
             "orientation",
             orientation,
-            orientation if orientation == "L\\F" else f"{orientation}, turned to L\\F",
+            f"{orientation}, turned to L\\F" if orientation in TURNED else orientation,
             "left and right",
         ),
         ("polarity", radiograph.polarity.value, radiograph.polarity.value, "what counts as bone"),
@@ -128,6 +129,8 @@ def _length_uncertainty(radiograph: Radiograph) -> str:
     geometry, spread = radiograph.geometry, radiograph.geometry.provenance["object_distance_mm"].spread
     if spread is None or geometry.object_distance_mm is None:
         return "every length"
+    if geometry.provenance["pixel_pitch_mm"].kind == "derived":
+        return "the bones' place in depth; their lengths follow the calibration"
     return f"every length, {100 * spread / (geometry.sdd_mm - geometry.object_distance_mm):.1f} % uncertain"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-NOT_SUPPORTED, OUT_OF_MEMORY, DAMAGED = 3, 4, 5  # exit codes
+NOT_SUPPORTED, OUT_OF_MEMORY, DAMAGED, NO_SPACE = 3, 4, 5, 6  # exit codes
 
 
 def decode_itk(path: str, folder: Path, reader_name: str, largest_side: int) -> None:
@@ -23,7 +23,12 @@ def decode_itk(path: str, folder: Path, reader_name: str, largest_side: int) -> 
     reader = sitk.ImageFileReader()
     reader.SetImageIO(reader_name)
     reader.SetFileName(path)
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if reader_name == "PNGImageIO" and "Unknown PixelType" in str(error):
+            return decode_png_with_vtk(path, folder, largest_side)  # grey with transparency
+        raise
     size = reader.GetSize()
     info = {
         "size": size,  # fastest first: columns, rows, slices
@@ -31,10 +36,28 @@ def decode_itk(path: str, folder: Path, reader_name: str, largest_side: int) -> 
         "direction": reader.GetDirection(),
         "channels": reader.GetNumberOfComponents(),
     }
-    (folder / "info.json").write_text(json.dumps(info))
+    write_info(folder, info)
     if max(size) <= largest_side and np.prod(size[2:], dtype=float) == 1 and info["channels"] <= 4:
         image = reader.Execute()  # held, because the view does not own its memory
-        np.save(folder / "pixels.npy", sitk.GetArrayViewFromImage(image), allow_pickle=False)
+        write_pixels(folder, sitk.GetArrayViewFromImage(image))
+
+
+def decode_png_with_vtk(path: str, folder: Path, largest_side: int) -> None:
+    """A PNG of two channels, which SimpleITK has no type for."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkIOImage import vtkPNGReader
+
+    reader = vtkPNGReader()
+    reader.SetFileName(path)
+    reader.UpdateInformation()
+    first_col, last_col, first_row, last_row, *_ = reader.GetDataExtent()
+    cols, rows = last_col - first_col + 1, last_row - first_row + 1
+    channels = reader.GetNumberOfScalarComponents()
+    write_info(folder, {"size": [cols, rows], "spacing": [1, 1], "direction": [1, 0, 0, 1], "channels": channels})
+    if max(cols, rows) <= largest_side:
+        reader.Update()
+        scalars = vtk_to_numpy(reader.GetOutput().GetPointData().GetScalars())
+        write_pixels(folder, scalars.reshape(rows, cols, channels)[::-1])
 
 
 def decode_dicom(path: str, folder: Path) -> None:
@@ -47,8 +70,8 @@ def decode_dicom(path: str, folder: Path) -> None:
         stored = pixel_array(ds, index=0, raw=ds.SamplesPerPixel == 1)
     else:  # Slicer's Python has no gdcm package for pydicom, but SimpleITK has GDCM inside
         stored = decode_dicom_with_itk(path, float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0)))
-    np.save(folder / "pixels.npy", stored, allow_pickle=False)
-    (folder / "info.json").write_text("{}")
+    write_pixels(folder, stored)
+    write_info(folder, {})
 
 
 def decode_dicom_with_itk(path: str, slope: float, intercept: float) -> np.ndarray:
@@ -58,6 +81,20 @@ def decode_dicom_with_itk(path: str, slope: float, intercept: float) -> np.ndarr
     image = sitk.ReadImage(path, imageIO="GDCMImageIO")
     values = sitk.GetArrayFromImage(image)[0]
     return np.rint((values - intercept) / slope).astype(np.int32)
+
+
+def write_info(folder: Path, info: dict) -> None:
+    try:
+        (folder / "info.json").write_text(json.dumps(info), encoding="utf-8")
+    except OSError:
+        sys.exit(NO_SPACE)
+
+
+def write_pixels(folder: Path, pixels: np.ndarray) -> None:
+    try:
+        np.save(folder / "pixels.npy", pixels, allow_pickle=False)
+    except OSError:
+        sys.exit(NO_SPACE)
 
 
 def main() -> int:

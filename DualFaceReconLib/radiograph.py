@@ -118,6 +118,8 @@ def file_kind(path: Path) -> str:
     try:
         if path.is_dir():
             raise Refusal("This is a folder: name one film.")
+        if path.exists() and not path.is_file():
+            raise Refusal("This is no ordinary file: name one film.")
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(4096)

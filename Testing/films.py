@@ -111,11 +111,11 @@ def save_image(path: Path, bits: int = 16, spacing: tuple[float, float] = (1.25,
     return path
 
 
-def save_tiff(path: Path, stored: np.ndarray, white_is_zero: bool) -> Path:
+def save_tiff(path: Path, stored: np.ndarray, white_is_zero: bool, orientation: int = 1) -> Path:
     """A minimal 8-bit TIFF with the photometric interpretation asked for."""
     rows, cols = stored.shape
     tags = [(256, cols), (257, rows), (258, 8), (259, 1), (262, 0 if white_is_zero else 1), (273, 8), (277, 1)]
-    tags += [(278, rows), (279, stored.size)]
+    tags = sorted([*tags, (274, orientation), (278, rows), (279, stored.size)])
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     header = b"II*\0" + struct.pack("<I", 8 + stored.size)
     path.write_bytes(header + stored.astype(np.uint8).tobytes() + struct.pack("<H", len(tags)) + entries + b"\0" * 4)

@@ -27,6 +27,11 @@ def test_a_shift_moves_what_is_valid_and_nothing_else():
     assert maps(back=False).shifted(3).back is None
 
 
+def test_a_shift_behind_the_source_is_refused():
+    with pytest.raises(ValueError, match="behind the source"):
+        maps().shifted(-850)
+
+
 def test_the_mean_depth_is_over_valid_pixels_of_all_maps():
     assert maps().mean_depth_mm() == pytest.approx((9 * 800 + 10 * 900) / 19)
     assert maps(back=False).mean_depth_mm() == 800

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from films import COLS, GEOMETRY, ROWS, dataset, film, save
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    EnhancedXAImageStorage,
+    UltrasoundImageStorage,
+)
 
 from DualFaceReconLib.acquisition import turn_for
-from DualFaceReconLib.dicom_header import TABLE_TO_BONES_MM
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.radiograph import read_radiograph
@@ -19,6 +23,12 @@ def read(tmp_path):
         return read_radiograph(save(stored or dataset(**tags), tmp_path / "film.dcm"), **(overrides or {}))
 
     return read
+
+
+def coded(value, meaning):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    return item
 
 
 def codes(radiograph):
@@ -75,6 +85,10 @@ def test_imager_pixel_spacing_is_the_pitch_even_beside_another_pixel_spacing(rea
 
 
 def test_scanned_film_has_its_own_tag(read):
+    assert read(NominalScannedPixelSpacing=[1.1, 1.1]).geometry.pixel_pitch_mm == (
+        1.2,
+        1.25,
+    )  # the detector's own leads
     radiograph = read(ImagerPixelSpacing=None, NominalScannedPixelSpacing=[1.1, 1.1], FieldOfViewOrigin=None)
     assert radiograph.geometry.pixel_pitch_mm == (1.1, 1.1)
     assert kind(radiograph, "pixel_pitch_mm") == "header"
@@ -144,20 +158,60 @@ def test_a_fiducial_gives_the_depth(read):
 
 def test_the_table_side_is_not_the_bones(read):
     radiograph = read(DistanceSourceToPatient=1050)
-    assert radiograph.geometry.object_distance_mm == pytest.approx(100 + TABLE_TO_BONES_MM)
+    assert radiograph.geometry.object_distance_mm == pytest.approx(1150 - 1050 + 100)
     assert radiograph.geometry.provenance["object_distance_mm"].spread == 20
 
 
-def test_in_fluoroscopy_the_distance_is_the_isocentre_s(read):
-    radiograph = read(Modality="XA", DistanceSourceToPatient=950)
+@pytest.mark.parametrize("modality", ["XA", "RF"])
+def test_in_fluoroscopy_the_distance_is_the_isocentre_s(read, modality):
+    radiograph = read(Modality=modality, DistanceSourceToPatient=950)
     assert radiograph.geometry.object_distance_mm == pytest.approx(200)
+    assert radiograph.geometry.provenance["object_distance_mm"].spread == 40
     assert "object_distance_mm-isocentre" in codes(radiograph)
 
 
-def test_an_impossible_object_distance_is_said_and_not_used(read):
-    radiograph = read(DistanceSourceToPatient=1500)
+@pytest.mark.parametrize("to_patient", [1500, 1240, 600, 400])
+def test_an_impossible_object_distance_is_said_and_not_used(read, to_patient):
+    radiograph = read(DistanceSourceToPatient=to_patient)
     assert kind(radiograph, "object_distance_mm") == "assumed"
+    assert radiograph.geometry.object_distance_mm == 180
+    assert radiograph.geometry.provenance["object_distance_mm"].spread == 35
     assert "object_distance_mm-implausible" in codes(radiograph)
+
+
+def test_a_fiducial_of_equal_pitches_is_no_calibration(read):
+    radiograph = read(PixelSpacing=[1.2, 1.25], PixelSpacingCalibrationType="FIDUCIAL", DistanceSourceToPatient=None)
+    assert kind(radiograph, "object_distance_mm") == "assumed"
+
+
+def test_a_fiducial_that_contradicts_itself_is_said_and_not_used(read):
+    radiograph = read(PixelSpacing=[1.0, 1.25], PixelSpacingCalibrationType="FIDUCIAL", DistanceSourceToPatient=None)
+    assert kind(radiograph, "object_distance_mm") == "assumed"
+    assert "calibration-unreadable" in codes(radiograph)
+
+
+@pytest.mark.parametrize("in_header", [1150, None])
+def test_the_header_s_depth_follows_the_user_s_distance(read, in_header):
+    user = {"sdd_mm": 1000}
+    fiducial = {"PixelSpacing": [1.0, 1.25 / 1.2], "PixelSpacingCalibrationType": "FIDUCIAL"}
+    calibrated = read(DistanceSourceToDetector=in_header, overrides=user, **fiducial)
+    assert calibrated.geometry.object_distance_mm == pytest.approx(1000 * (1 - 1 / 1.2))
+    table = read(DistanceSourceToDetector=in_header, DistanceSourceToPatient=920, overrides=user)
+    assert table.geometry.object_distance_mm == pytest.approx(1000 - 920 + 100)
+
+
+def test_a_distance_nobody_knows_is_assumed(read):
+    radiograph = read(DistanceSourceToDetector=None)
+    assert radiograph.geometry.sdd_mm == 1100
+    assert radiograph.geometry.provenance["sdd_mm"].spread == 60
+
+
+def test_lengths_of_a_calibrated_picture_do_not_hang_on_the_depth(read):
+    tags = {"ImagerPixelSpacing": None, "PixelSpacing": [1.0, 1.0], "PixelSpacingCalibrationType": "GEOMETRY"}
+    radiograph = read(DistanceSourceToPatient=None, **tags)
+    (warning,) = [w for w in radiograph.warnings if w.code == "object_distance_mm-assumed"]
+    assert "every length" not in warning.text
+    assert "calibration" in warning.text
 
 
 def test_the_user_s_object_distance_wins_and_absurd_ones_are_refused(read):
@@ -202,13 +256,25 @@ def test_rotation_and_flip_locate_the_centre_and_turn_no_pixels(read, rotation, 
         FieldOfViewHorizontalFlip=flip,
     )
     radiograph = read(ds)
-    assert radiograph.geometry.principal_point_px == pytest.approx(expected, abs=0.51)
+    assert radiograph.geometry.principal_point_px == pytest.approx(expected, abs=1e-6)
     assert np.array_equal(radiograph.pixels, read().pixels)
 
 
 def test_the_active_area_s_origin_counts(read):
     moved = read(DetectorActiveOrigin=[10, 4]).geometry.principal_point_px
     assert moved == pytest.approx((GEOMETRY.principal_point_px[0] + 10, GEOMETRY.principal_point_px[1] + 4))
+
+
+@pytest.mark.parametrize("tag", ["PixelSpacing", "NominalScannedPixelSpacing"])
+def test_only_the_detector_s_own_pitch_locates_its_centre(read, tag):
+    assert kind(read(ImagerPixelSpacing=None, **{tag: [1.2, 1.25]}), "principal_point_px") == "assumed"
+
+
+def test_another_field_of_view_than_the_picture_s_locates_nothing(read):
+    assert kind(read(FieldOfViewDimensions=[360, 350]), "principal_point_px") == "derived"
+    radiograph = read(FieldOfViewDimensions=[430, 430])
+    assert kind(radiograph, "principal_point_px") == "assumed"
+    assert "field-of-view-differs" in codes(radiograph)
 
 
 def test_a_centre_far_outside_is_not_believed(read):
@@ -257,6 +323,7 @@ def test_swapping_sides_mirrors_picture_and_principal_point(read):
     assert np.array_equal(swapped.pixels, plain.pixels[:, ::-1])
     assert swapped.geometry == plain.geometry.flipped(cols=True)
     assert kind(swapped, "orientation") == "user"
+    assert "orientation-assumed" not in codes(read(PatientOrientation=None, overrides={"swap_sides": True}))
 
 
 # View
@@ -274,27 +341,57 @@ def test_view_code(read, code, view):
     assert "ViewCodeSequence (0054,0220)" in radiograph.geometry.provenance["view"].source
 
 
-def coded(value, meaning):
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
-    return item
+LATERAL = [coded("399067008", "lateral projection")]
 
 
 @pytest.mark.parametrize(
     "tags",
     [
-        {"ViewPosition": "LL"},
-        {"ViewPosition": "LATERAL"},
-        {"ViewPosition": "X-TABLE LAT"},
-        {"ViewPosition": "RPO"},
+        *(
+            {"ViewPosition": p}
+            for p in ("LL", "RL", "LATERAL", "X-TABLE LAT", "XTABLE", "AP/LAT", "LAT_HIP", "LATL", "ML")
+        ),
+        *({"ViewPosition": p} for p in ("RPO", "LAO", "AP OBL", "OBLIQUE", "JUDET")),
         {"ViewPosition": None, "ViewCodeSequence": [coded("399173006", "Left lateral")]},
+        {"ViewPosition": "AP", "ViewCodeSequence": LATERAL},
         {"PatientOrientation": ["A", "F"]},
         {"PatientOrientation": ["P", "F"]},
+        {"Modality": "XA", "ViewPosition": None, "PositionerPrimaryAngle": 90},
+        {"Modality": "RF", "ViewPosition": None, "PositionerPrimaryAngle": -80},
     ],
 )
 def test_lateral_and_oblique_views_are_refused(read, tags):
     with pytest.raises(Refusal, match="not a frontal film"):
         read(**tags)
+
+
+@pytest.mark.parametrize(("angle", "view"), [(0, "PA"), (-20, "PA"), (180, "AP"), (-170, "AP")])
+def test_a_c_arm_s_angle_tells_the_view(read, angle, view):
+    radiograph = read(Modality="XA", ViewPosition=None, PositionerPrimaryAngle=angle)
+    assert radiograph.geometry.view == view
+    assert kind(radiograph, "view") == "derived"
+
+
+def test_a_view_s_code_counts_more_than_letters_in_its_name(read):
+    radiograph = read(ViewPosition=None, ViewCodeSequence=[coded("399348003", "Bilateral antero-posterior")])
+    assert radiograph.geometry.view == "AP"
+    assert kind(radiograph, "view") == "header"
+
+
+def test_a_header_with_two_views_is_said(read):
+    assert "view-conflict" in codes(read(ViewPosition="AP", ViewCodeSequence=[coded("272479007", "postero-anterior")]))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ViewPosition": "AP AXIAL"},
+        {"ViewPosition": "INLET AP"},
+        {"ViewModifierCodeSequence": [coded("0", "outlet")]},
+    ],
+)
+def test_inlet_and_outlet_films_are_warned_of(read, tags):
+    assert "angulation" in codes(read(**tags))
 
 
 def test_an_unknown_view_position_is_said(read):
@@ -307,7 +404,7 @@ def test_an_unknown_view_position_is_said(read):
     ("tag", "angle", "warned"),
     [
         ("ColumnAngulation", 35, True),
-        ("TubeAngle", -25.0, True),
+        ("PositionerSecondaryAngle", -25, True),
         ("PositionerPrimaryAngle", 180, False),
         ("PositionerSecondaryAngle", 0.5, False),
         ("DetectorPrimaryAngle", 12, True),
@@ -327,6 +424,9 @@ def test_angulation_is_warned_of(read, tag, angle, warned):
         {"Modality": "MR"},
         {"Modality": "US"},
         {"SOPClassUID": CTImageStorage},
+        {"SOPClassUID": UltrasoundImageStorage, "Modality": "OT"},
+        {"SOPClassUID": DigitalMammographyXRayImageStorageForPresentation},
+        {"SOPClassUID": EnhancedXAImageStorage, "Modality": "XA"},
     ],
 )
 def test_other_modalities_are_refused(read, tags):
@@ -345,6 +445,12 @@ def test_another_body_part_is_refused(read, part):
         read(BodyPartExamined=part)
     with pytest.raises(Refusal, match="only hips"):
         read(BodyPartExamined=None, AnatomicRegionSequence=[coded("0", part)])
+
+
+@pytest.mark.parametrize("part", ["HEAD OF FEMUR", "Neck of femur", "HIP, KNEE AND ANKLE"])
+def test_parts_of_the_hip_are_no_other_body_part(read, part):
+    radiograph = read(BodyPartExamined=None, AnatomicRegionSequence=[coded("0", part)])
+    assert "body-part-unknown" not in codes(radiograph)
 
 
 def test_an_unknown_body_part_is_said(read):
@@ -370,6 +476,8 @@ def test_the_collimator_s_edges_are_reported_and_nothing_is_cropped(read):
     radiograph = read(CollimatorShape="RECTANGULAR", **edges)
     assert radiograph.collimation_px.value == (10, 289, 20, 260)
     assert radiograph.collimation_px.provenance.kind == "header"
+    shutter = {keyword.replace("Collimator", "Shutter"): value for keyword, value in edges.items()}
+    assert read(ShutterShape="RECTANGULAR", **shutter).collimation_px.value == (10, 289, 20, 260)
     assert radiograph.pixels.shape == (ROWS, COLS)
     ds = dataset(CollimatorShape="RECTANGULAR", PatientOrientation=["R", "F"], **edges)
     assert read(ds).collimation_px.value == (10, 289, COLS - 1 - 260, COLS - 1 - 20)

@@ -73,7 +73,9 @@ def test_a_file_without_preamble_is_read(tmp_path):
         ("MONOCHROME1", "INVERSE", "FOR PRESENTATION", 1, True, set()),
         ("MONOCHROME1", None, "FOR PRESENTATION", None, True, set()),
         ("MONOCHROME2", None, None, None, False, set()),
-        ("MONOCHROME2", "INVERSE", "FOR PRESENTATION", None, True, set()),
+        ("MONOCHROME2", "INVERSE", "FOR PRESENTATION", None, False, {"polarity-conflict"}),
+        ("MONOCHROME1", "IDENTITY", "FOR PRESENTATION", None, True, {"polarity-conflict"}),
+        ("MONOCHROME2", None, "FOR PROCESSING", None, False, {"polarity-assumed"}),
         ("MONOCHROME2", "IDENTITY", "FOR PRESENTATION", 1, False, {"polarity-conflict"}),
         ("MONOCHROME1", "INVERSE", "FOR PRESENTATION", -1, True, {"polarity-conflict"}),
         ("MONOCHROME2", None, "FOR PROCESSING", -1, False, set()),
@@ -98,6 +100,22 @@ def test_polarity(read, photometric, shape, intent, sign, inverted, said):
     assert (radiograph.polarity.provenance.kind == "assumed") == ("polarity-assumed" in said)
 
 
+@pytest.mark.parametrize("modality", ["XA", "RF"])
+@pytest.mark.parametrize(("relationship", "inverted"), [("LIN", True), ("LOG", True), ("DISP", False), (None, False)])
+def test_fluoroscopy_without_a_sign(read, modality, relationship, inverted):
+    """LIN and LOG grow with the X-ray intensity, so bone is dark; nothing is known of the others."""
+    ds = dataset(
+        Modality=modality, PresentationIntentType=None, PixelIntensityRelationshipSign=None, PresentationLUTShape=None
+    )
+    ds.PixelIntensityRelationship = relationship
+    if inverted:
+        ds.PixelData = (4095 - STORED).astype(np.uint16).tobytes()
+    radiograph = read(ds)
+    assert np.corrcoef(radiograph.pixels.ravel(), STORED.ravel())[0, 1] > 0.9
+    assert radiograph.polarity.value == ("inverted" if inverted else "as stored")
+    assert ("polarity-assumed" in codes(radiograph)) == (not inverted)
+
+
 def test_a_negative_slope_turns_the_sign(read):
     ds = dataset(PresentationIntentType="FOR PROCESSING", RescaleSlope=-1, RescaleIntercept=4095)
     ds.PixelIntensityRelationshipSign = -1  # stored: high is bone; after the rescale low is bone
@@ -118,7 +136,8 @@ def test_raw_linear_values_get_their_logarithm(read):
 
 def test_the_user_can_invert(read):
     radiograph = read(dataset(), invert=True)
-    assert np.array_equal(radiograph.pixels, 4095 - STORED)
+    assert np.abs(radiograph.pixels - (STORED.max() + STORED.min() - STORED)).max() == 0
+    assert read(dataset(WindowCenter=1000, WindowWidth=1000), invert=True).display_window == (4095 - 1500, 4095 - 500)
     assert radiograph.polarity.provenance.kind == "user"
 
 
@@ -176,6 +195,12 @@ def test_signed_pixels(read):
     assert np.array_equal(read(ds).pixels, STORED - 2000)
 
 
+def test_signed_pixels_whose_unused_bits_are_empty(read):
+    ds = dataset(PixelRepresentation=1)
+    ds.PixelData = ((STORED - 2048).astype(np.int16).view(np.uint16) & 0x0FFF).tobytes()
+    assert np.array_equal(read(ds).pixels, STORED - 2048)
+
+
 def test_bits_beyond_those_stored_are_no_grey(read):
     ds = dataset()
     ds.PixelData = (STORED.astype(np.uint16) | 0x8000).tobytes()  # an old overlay plane
@@ -193,6 +218,26 @@ def test_padding_is_dark_and_said(read):
     exposed = np.array(stored[:, 60:][(stored[:, 60:] < 4094)])
     assert (radiograph.pixels[:, :60] == exposed.min()).all()
     assert "padding" in codes(radiograph)
+
+
+@pytest.mark.parametrize("written", [-32768, 32768])
+def test_signed_padding_may_be_written_unsigned(read, written):
+    stored = (STORED - 2000).astype(np.int16)
+    stored[:, :40] = -32768
+    ds = dataset(PixelRepresentation=1, BitsStored=16, HighBit=15)
+    ds.add_new("PixelPaddingValue", "SS" if written < 0 else "US", written)
+    ds.PixelData = stored.tobytes()
+    radiograph = read(ds)
+    assert (radiograph.pixels[:, :40] == stored[:, 40:].min()).all()
+    assert "padding" in codes(radiograph)
+
+
+def test_a_sliver_of_padding_is_not_worth_a_word(read):
+    stored = STORED.astype(np.uint16)
+    stored[:, :2] = 0
+    ds = dataset(PixelData=stored.tobytes())
+    ds.add_new("PixelPaddingValue", "US", 0)
+    assert "padding" not in codes(read(ds))
 
 
 def screen_picture(colour):
@@ -242,7 +287,9 @@ def test_truncated_pixels_are_refused_in_every_syntax(tmp_path):
         ({"Rows": 200}, "too small"),
         ({"Columns": 12000}, "beyond"),
         ({"Rows": 400}, "cut short"),
-        ({"RescaleSlope": 0}, "one grey"),
+        ({"RescaleSlope": 0}, "no picture"),
+        ({"RescaleSlope": 1e42}, "no picture"),
+        ({"HighBit": 15}, "HighBit"),
     ],
 )
 def test_impossible_pixels_are_refused(read, tags, reason):

@@ -3,6 +3,8 @@
 Slicer is stood in for by the few commands and classes that an extension calls; what they are called with is real.
 """
 
+import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 from films import dataset, save
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.radiograph import read_radiograph
 
 ROOT = Path(__file__).parent.parent
 MODULE = ROOT / "DualFaceRecon"
@@ -42,7 +45,7 @@ endmacro()
 def test_cmake_installs_module_engine_and_resources(tmp_path):
     slicer = tmp_path / "slicer"
     slicer.mkdir()
-    (slicer / "SlicerConfig.cmake").write_text(SLICER_CONFIG)
+    (slicer / "SlicerConfig.cmake").write_text(SLICER_CONFIG, encoding="utf-8")
     (slicer / "UseSlicer.cmake").write_text("include(CTest)")
     (slicer / "Nothing.cmake").write_text("")
     build, installed = tmp_path / "build", tmp_path / "installed"
@@ -64,7 +67,7 @@ def test_cmake_installs_module_engine_and_resources(tmp_path):
 
 
 def test_resources_that_cmake_names_exist():
-    for line in (MODULE / "CMakeLists.txt").read_text().splitlines():
+    for line in (MODULE / "CMakeLists.txt").read_text(encoding="utf-8").splitlines():
         if line.strip().startswith("Resources/"):
             assert (MODULE / line.strip().replace("${MODULE_NAME}", "DualFaceRecon")).is_file()
 
@@ -95,16 +98,43 @@ def module(monkeypatch):
 
 def test_the_module_s_logic_inspects(module, tmp_path):
     logic = module.DualFaceReconLogic()
-    text, picture = logic.inspect(str(save(dataset(), tmp_path / "film.dcm")))
+    text, picture = logic.inspect(str(save(dataset(), tmp_path / "film.dcm")), sdd_mm=1050, pixel_pitch_mm=None)
     assert "ImagerPixelSpacing" in text
+    assert "1050 mm" in text
     assert Path(logic.save_picture(picture, str(tmp_path))).stat().st_size > 1000
     with pytest.raises(Refusal):
         logic.inspect(str(tmp_path / "nothing"))
 
 
+def test_what_the_user_gives_reaches_the_reader(module):
+    def value(number):
+        return types.SimpleNamespace(value=number)
+
+    def checked(state):
+        return types.SimpleNamespace(checked=state)
+
+    widget = module.DualFaceReconWidget()
+    widget.ui = types.SimpleNamespace(
+        pixelPitch=value(0.143),
+        sourceDistance=value(0.0),
+        objectDistance=value(190.0),
+        swapSides=checked(True),
+        invert=checked(False),
+    )
+    given = widget.given()
+    assert given == {
+        "pixel_pitch_mm": 0.143,
+        "sdd_mm": None,
+        "object_distance_mm": 190.0,
+        "swap_sides": True,
+        "invert": False,
+    }
+    assert set(given) < set(inspect.signature(read_radiograph).parameters)
+
+
 def test_every_widget_that_the_module_uses_is_in_its_ui():
     names = {w.get("name") for w in ElementTree.parse(MODULE / "Resources/UI/DualFaceRecon.ui").iter("widget")}
-    source = (MODULE / "DualFaceRecon.py").read_text()
-    used = {word.split(".")[2] for word in source.replace("(", " ").split() if word.startswith("self.ui.")}
-    assert used == {"filmPath", "inspectButton", "findings", "picture"}
+    source = (MODULE / "DualFaceRecon.py").read_text(encoding="utf-8")
+    used = set(re.findall(r"self\.ui\.(\w+)", source))
+    assert {"filmPath", "inspectButton", "pixelPitch", "swapSides"} <= used
     assert used <= names

@@ -1,6 +1,8 @@
 """NRRD, MHA, NIfTI, PNG, JPEG and TIFF: what they say, what they cannot, and what must be refused."""
 
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -88,6 +90,48 @@ def test_white_is_zero(tmp_path):
     assert np.array_equal(white.pixels, stored)
 
 
+def test_a_big_endian_tiff_may_be_white_is_zero_too(tmp_path):
+    stored = np.rint(film() * 255).astype(np.uint8)
+    tags = [(256, COLS), (257, ROWS), (258, 8), (259, 1), (262, 0), (273, 8), (277, 1), (278, ROWS), (279, stored.size)]
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags)
+    header = b"MM\0*" + struct.pack(">I", 8 + stored.size)
+    content = header + (255 - stored).tobytes() + struct.pack(">H", len(tags)) + entries + bytes(4)
+    (tmp_path / "film.tif").write_bytes(content)
+    assert np.array_equal(read_radiograph(tmp_path / "film.tif", pixel_pitch_mm=1.2).pixels, stored)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_files_that_ask_to_be_turned_are_refused(tmp_path, orientation):
+    stored = np.rint(film() * 255).astype(np.uint8)
+    tiff = save_tiff(tmp_path / "film.tif", stored, white_is_zero=False, orientation=orientation)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 274, 3, 1, orientation, 0, 0)
+    jpeg = save_image(tmp_path / "film.jpg", 8)
+    content = jpeg.read_bytes()
+    jpeg.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:])
+    for path in (tiff, jpeg):
+        with pytest.raises(Refusal, match="turned or mirrored"):
+            read_radiograph(path, pixel_pitch_mm=1.2)
+
+
+def test_a_jpeg_with_something_after_its_end_is_whole(tmp_path):
+    path = save_image(tmp_path / "film.jpg", 8)
+    path.write_bytes(path.read_bytes() + b"made by a camera" * 50)
+    assert read_radiograph(path, pixel_pitch_mm=1.2).pixels.shape == (ROWS, COLS)
+
+
+def test_grey_with_transparency(tmp_path):
+    grey = (film() * 255).astype(np.uint8)
+    rows = b"".join(b"\0" + np.stack([line, np.full_like(line, 255)], axis=1).tobytes() for line in grey)
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", COLS, ROWS, 8, 4, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "film.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert np.array_equal(read_radiograph(tmp_path / "film.png", pixel_pitch_mm=1.2).pixels, grey)
+
+
 def test_equal_channels_and_transparency_are_a_radiograph(tmp_path):
     grey = (film() * 255).astype(np.uint8)
     opaque = np.full_like(grey, 255)
@@ -145,16 +189,41 @@ def test_a_colour_photo_is_refused(tmp_path):
         read_radiograph(tmp_path / "photo.jpg", pixel_pitch_mm=1)
 
 
-def test_pixels_in_another_file_are_refused(tmp_path):
-    secret = tmp_path / "secret"
-    secret.write_bytes(bytes(300 * 300 * 2))
-    head = "NRRD0004\ntype: uint16\ndimension: 2\nsizes: 300 300\nencoding: raw\nendian: little\n"
-    (tmp_path / "a.nrrd").write_text(f"{head}data file: {secret}\n\n")
-    meta = "ObjectType = Image\nNDims = 2\nDimSize = 300 300\nElementType = MET_USHORT\n"
-    (tmp_path / "a.mha").write_text(f"{meta}ElementDataFile = {secret}\n")
-    for name in ("a.nrrd", "a.mha"):
-        with pytest.raises(Refusal, match="in another file"):
-            read_radiograph(tmp_path / name, pixel_pitch_mm=1)
+NRRD_HEAD = "NRRD0004\ntype: uint16\ndimension: 2\nsizes: 300 300\nencoding: raw\nendian: little\n"
+MHA_HEAD = "ObjectType = Image\nNDims = 2\nDimSize = 300 300\nElementType = MET_USHORT\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.nrrd", NRRD_HEAD + "data file: SECRET\n\n"),
+        ("a.nrrd", NRRD_HEAD + "DataFile: SECRET\n\n"),
+        ("a.nrrd", NRRD_HEAD + "# long\n" * 20_000 + "data file: SECRET\n\n"),
+        ("a.nrrd", NRRD_HEAD + "byte skip: -1\n\n"),
+        ("a.mha", MHA_HEAD + "ElementDataFile = SECRET\n"),
+        ("a.mha", MHA_HEAD + "Comment = ElementDataFile = LOCAL\nElementDataFile = SECRET\n"),
+        ("a.mha", MHA_HEAD + "ElementDataFile = SECRET/LOCAL\n"),
+        ("a.mha", MHA_HEAD + "ElementDataFile = LIST\nSECRET\n"),
+    ],
+)
+def test_a_header_cannot_make_us_read_another_file(tmp_path, name, header):
+    secret = tmp_path / "LOCAL"
+    secret.write_bytes(np.arange(300 * 300, dtype=np.uint16).tobytes())
+    (tmp_path / name).write_text(header.replace("SECRET/", f"{tmp_path}/").replace("SECRET", str(secret)))
+    with pytest.raises(Refusal, match=r"in another file|damaged"):
+        read_radiograph(tmp_path / name, pixel_pitch_mm=1)
+
+
+def test_a_clean_header_keeps_what_counts(tmp_path):
+    """Comments and private fields fall away; pixels, spacing and compression stay."""
+    image = sitk.GetImageFromArray(SIXTEEN)
+    image.SetSpacing((1.25, 1.2))
+    image.SetMetaData("Patient", "Somebody")
+    for suffix in (".nrrd", ".mha"):
+        sitk.WriteImage(image, str(tmp_path / f"film{suffix}"), useCompression=True)
+        radiograph = read_radiograph(tmp_path / f"film{suffix}")
+        assert np.array_equal(radiograph.pixels, SIXTEEN)
+        assert radiograph.geometry.pixel_pitch_mm == pytest.approx((1.2, 1.25))
 
 
 @pytest.mark.parametrize("shape", [(255, 400), (400, 100), (10_001, 256)])

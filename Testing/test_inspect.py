@@ -1,6 +1,8 @@
 """`dualface inspect` from the outside: what it prints, writes, refuses and keeps to itself."""
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -8,9 +10,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from films import COLS, GEOMETRY, ROWS, dataset, film, save, save_image
+from scipy.signal import fftconvolve
 
-from DualFaceReconLib import drawing
+from DualFaceReconLib import drawing, inspection
+from DualFaceReconLib.acquisition import Known
 from DualFaceReconLib.cli import main
+from DualFaceReconLib.geometry import Provenance
+from DualFaceReconLib.radiograph import Radiograph
 
 
 @pytest.fixture
@@ -21,9 +27,12 @@ def film_file(tmp_path):
     return save(ds, tmp_path / "film.dcm")
 
 
-def run(*arguments, cwd):
+def run(*arguments, cwd, **environment):
     command = [sys.executable, "-m", "DualFaceReconLib.cli", "inspect", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+    )
 
 
 def test_the_table_says_value_source_and_effect(film_file, tmp_path, capsys):
@@ -52,7 +61,7 @@ def test_the_patient_stays_unnamed_unless_asked_for(film_file, tmp_path):
         everything = quiet.stdout + quiet.stderr + " ".join(p.name for p in tmp_path.iterdir())
         assert not any(secret in everything for secret in ("Muster", "Erika", "4711", "1950"))
         asked = run(film_file, *mode, "--show-identity", cwd=tmp_path)
-        assert all(secret in asked.stdout for secret in ("MUSTER", "4711", "1950"))
+        assert all(secret in asked.stdout for secret in ("Muster^Erika", "4711", "1950"))
 
 
 def test_the_picture_lands_beside_the_user_under_the_film_s_hash(film_file, tmp_path):
@@ -81,6 +90,9 @@ def test_a_file_of_each_kind(tmp_path, suffix, capsys):
         ["film.png", "--pixel-pitch", "1.2", "--sdd", "nan"],
         ["film.png", "--pixel-pitch", "1.2", "--view", "LATERAL"],
         ["film.png", "--pixel-pitch", "1.2", "--picture", "no/such/folder/p.png"],
+        ["film.png", "--pixel-pitch", "1.2", "--picture", "."],
+        ["film.png", "--pixel-pitch", "1.2", "--picture", ""],
+        ["film.png", "--pixel-pitch", "0x0"],
         ["."],
         [],
     ],
@@ -120,6 +132,105 @@ def test_help_and_version(capsys):
             main(option)
         assert stopped.value.code == 0
     assert "Research use only" in capsys.readouterr().out
+
+
+def test_a_name_cannot_steer_the_terminal(tmp_path):
+    path = save(dataset(PatientID="\x1b[31mRED\x1b]0;title\x07", PatientName="Müller"), tmp_path / "film.dcm")
+    for encoding in ("utf-8", "ascii"):
+        asked = run(path, "--show-identity", cwd=tmp_path, PYTHONIOENCODING=encoding)
+        assert asked.returncode == 0
+        assert "\x1b" not in asked.stdout
+        assert "[31mRED" in asked.stdout
+        assert "Traceback" not in asked.stderr
+
+
+def test_the_film_is_never_replaced_by_its_picture(tmp_path):
+    path = save_image(tmp_path / "film.png")
+    before = path.read_bytes()
+    done = run(path, "--pixel-pitch", "1.2", "--picture", "film.png", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "replace the film" in done.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no /dev/full, no named pipes")
+def test_output_that_cannot_be_written_and_input_that_never_comes(film_file, tmp_path):
+    command = [sys.executable, "-m", "DualFaceReconLib.cli", "inspect"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
+        done = subprocess.run(
+            [*command, film_file], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    os.mkfifo(tmp_path / "pipe")
+    done = subprocess.run([*command, tmp_path / "pipe"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "no ordinary file" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE")
+def test_no_space_for_temporary_files_is_said_as_that(tmp_path):
+    path = save_image(tmp_path / "film.png")
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
+        "from DualFaceReconLib.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "inspect", str(path), "--pixel-pitch", "1.2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no space left" in done.stderr
+
+
+# The picture: what a clinician relies on
+
+
+def drawn(radiograph):
+    return inspection.picture(radiograph)[: inspection.PICTURE_SIDE_PX]  # without the caption
+
+
+def likeness(picture, letters, colour):
+    """Best agreement, 0 to 1, of `letters` drawn in `colour` with any place of a picture, and its column's share."""
+    ink = drawing.text_mask(letters, 60, bold=True) > 0.9
+    there = (np.abs(picture.astype(int) - colour) < 40).all(axis=-1).astype(float)
+    agreement = fftconvolve(there, ink[::-1, ::-1].astype(float), mode="valid") / ink.sum()
+    return agreement.max(), np.unravel_index(agreement.argmax(), agreement.shape)[1] / picture.shape[1]
+
+
+def test_r_is_on_the_left_and_l_on_the_right_and_amber_when_assumed():
+    dark = Radiograph(film() * 0.2 + np.eye(ROWS, COLS, dtype=np.float32), GEOMETRY, display_window=(0, 20))
+    for letter, share in (("R", 0.0), ("L", 1.0)):
+        found, where = likeness(drawn(dark), letter, drawing.WHITE)
+        assert found > 0.97
+        assert where == pytest.approx(share, abs=0.12)
+    assumed = dataclasses.replace(dark, orientation=Known("L\\F", Provenance("assumed", "nobody knows")))
+    for letter, share in (("R?", 0.0), ("L?", 1.0)):
+        found, where = likeness(drawn(assumed), letter, drawing.AMBER)
+        assert found > 0.97
+        assert where == pytest.approx(share, abs=0.16)
+        assert likeness(drawn(assumed), letter, drawing.WHITE)[0] < 0.5
+
+
+def test_scale_bars_have_their_lengths():
+    dark = Radiograph(film() * 0.2 + np.eye(ROWS, COLS, dtype=np.float32), GEOMETRY, display_window=(0, 20))
+    picture = drawn(dark)
+    mm_per_px = COLS * 1.25 / picture.shape[1]
+    for i, depth in enumerate((1150, 960)):
+        row = picture[picture.shape[0] - 30 - 46 * i]
+        bar = np.flatnonzero((row == 255).all(axis=-1))
+        assert np.ptp(bar) * mm_per_px * depth / 1150 == pytest.approx(100, abs=1.5)
+
+
+def test_the_exposed_field_is_drawn_where_it_is():
+    field = Known((30, 269, 28, 237), Provenance("header", "CollimatorShape"))
+    film_with_field = Radiograph(film(), GEOMETRY, collimation_px=field)
+    picture = drawn(film_with_field)
+    rows, cols = np.nonzero((picture == drawing.CYAN).all(axis=-1))
+    scale = np.array(picture.shape[:2]) / (ROWS, COLS)
+    assert rows.min() == pytest.approx(30 * scale[0], abs=2)
+    assert rows.max() == pytest.approx(270 * scale[0], abs=2)
+    assert cols.min() == pytest.approx(28 * scale[1], abs=2)
+    assert cols.max() == pytest.approx(238 * scale[1], abs=2)
 
 
 # The drawing underneath

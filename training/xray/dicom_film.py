@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
-from DualFaceReconLib.dicom_header import TABLE_TO_BONES_MM
+from DualFaceReconLib.acquisition import TABLE_TO_BONES_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 
 BITS = 12

@@ -1,0 +1,35 @@
+"""Real bones and reference registrations for tests; both lie beside the repository and may be absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkIOPLY import vtkPLYReader
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+GOLDEN_CASES = ("femur", "femur_other", "hip")
+
+
+def load_bone(people: str, person: str, bone: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) mm and triangles (T, 3) of a bone; skips the test where it is absent."""
+    path = SHARED / "bones" / people / person / f"{bone}.ply"
+    if not path.exists():
+        pytest.skip(f"no bones at hand ({people}/{person}): CONTRIBUTING.md says where they come from")
+    reader = vtkPLYReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    mesh = reader.GetOutput()
+    vertices = vtk_to_numpy(mesh.GetPoints().GetData()).astype(float)
+    return vertices, vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(int)
+
+
+def load_golden(case: str) -> dict[str, np.ndarray]:
+    """A registration by the author's program: source, triangles, target, gbcpd_y ...; skips where it is absent."""
+    path = SHARED / "golden" / f"{case}.npz"
+    if not path.exists():
+        pytest.skip("no reference registrations at hand")
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name].astype(int if name == "triangles" else float) for name in file.files}

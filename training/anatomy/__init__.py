@@ -1,0 +1,1 @@
+"""Bones -> correspondences -> shape models."""

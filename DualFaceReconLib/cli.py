@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # of our own output; files that are read or written raise Refusal
-        print(f"dualface: Cannot print the result ({error.strerror}).", file=sys.stderr)
+    except OSError as error:  # of our output or temporary files; a film that cannot be read raises Refusal
+        print(f"dualface: The result cannot be printed or kept ({error.strerror or error}).", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at exit
         return EXIT_REFUSED
     except MemoryError:

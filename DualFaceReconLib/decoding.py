@@ -14,7 +14,7 @@ import numpy as np
 
 from DualFaceReconLib import native_decoder
 from DualFaceReconLib.acquisition import SIDE_LIMITS_PX
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import NO_SPACE, Refusal
 
 LONGEST_SECONDS = 120
 
@@ -49,7 +49,7 @@ def decode_apart(
         if done.returncode == native_decoder.NOT_SUPPORTED:
             raise Refusal("The picture's compression is not supported here: export it uncompressed.")
         if done.returncode == native_decoder.NO_SPACE:
-            raise Refusal("There is no space left for temporary files: make room and try again.")
+            raise Refusal(NO_SPACE)
         if done.returncode != 0:
             raise DecodingFailed
         info = json.loads((Path(folder) / "info.json").read_text(encoding="utf-8"))

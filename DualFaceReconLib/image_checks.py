@@ -15,7 +15,7 @@ import numpy as np
 
 from DualFaceReconLib.acquisition import SIDE_LIMITS_PX, check_size
 from DualFaceReconLib.dicom_pixels import ends_whole
-from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
+from DualFaceReconLib.errors import NO_SPACE, NOT_NUMBERS, Refusal
 
 HEADER_BYTES = 1 << 16
 DAMAGED_IMAGE = "The {} file is damaged or incomplete: export it again."
@@ -42,11 +42,9 @@ def prepare(path: Path, kind: str, folder: Path) -> tuple[Path, bool]:
     """
     try:
         if kind in ("NRRD", "MHA"):
-            copy = folder / f"film.{kind.lower()}"
-            with path.open("rb") as file, copy.open("wb") as written:
-                written.write(clean_nrrd_header(file) if kind == "NRRD" else clean_mha_header(file))
-                shutil.copyfileobj(file, written, 1 << 20)
-            return copy, False
+            with path.open("rb") as file:
+                header = clean_nrrd_header(file) if kind == "NRRD" else clean_mha_header(file)
+                return _copied(file, folder / f"film.{kind.lower()}", header), False
         if kind == "TIFF":
             return _prepare_tiff(path, folder)
         if kind == "JPEG":
@@ -60,6 +58,17 @@ def prepare(path: Path, kind: str, folder: Path) -> tuple[Path, bool]:
     except (OSError, EOFError, struct.error, ValueError, OverflowError, KeyError, zlib.error) as error:
         raise Refusal(DAMAGED_IMAGE.format(kind)) from error
     return path, False
+
+
+def _copied(file: BinaryIO, copy: Path, header: bytes) -> Path:
+    """`header` and then what is left of `file`."""
+    try:
+        with copy.open("wb") as written:
+            written.write(header)
+            shutil.copyfileobj(file, written, 1 << 20)
+    except OSError as error:
+        raise Refusal(NO_SPACE) from error
+    return copy
 
 
 # Headers that could name other files of this machine, and make us read them
@@ -132,13 +141,11 @@ def _prepare_tiff(path: Path, folder: Path) -> tuple[Path, bool]:
     photometric, at, width = entries.get(TIFF_PHOTOMETRIC, (1, 0, 0))
     if photometric != 0:
         return path, False
-    copy = folder / "film.tif"
-    shutil.copyfile(path, copy)
-    with copy.open("r+b") as file:
-        order = "little" if file.read(2) == b"II" else "big"
-        file.seek(at)
-        file.write((1).to_bytes(width, order))
-    return copy, True
+    with path.open("rb") as file:
+        until = file.read(at)
+        file.seek(width, io.SEEK_CUR)
+        black_is_zero = (1).to_bytes(width, "little" if until[:2] == b"II" else "big")
+        return _copied(file, folder / "film.tif", until + black_is_zero), True
 
 
 def _refuse_turned(entries: dict[int, tuple[int, int, int]]) -> None:

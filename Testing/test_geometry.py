@@ -158,6 +158,13 @@ def test_the_frustum_s_planes_hold_what_the_picture_sees(geometry, row, col, dep
         assert inside == (-0.5 < pixel[0] < rows - 0.5 and -0.5 < pixel[1] < cols - 0.5)
 
 
+def test_nothing_is_seen_at_the_source_or_behind_the_detector():
+    assert LITERAL.sees([0.0, 1.0, 0.0])
+    assert LITERAL.sees([0.0, 0.0, 0.0])
+    assert not LITERAL.sees([0.0, -1.0, 0.0])
+    assert not LITERAL.sees([0.0, 1000.0, 0.0])
+
+
 def test_the_source_and_the_detector():
     for view, anterior in (("AP", 1000), ("PA", -1000)):
         geometry = ProjectionGeometry(1000, (0.2, 0.2), (1001, 501), view=view)

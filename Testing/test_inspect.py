@@ -169,8 +169,9 @@ def test_output_that_cannot_be_written_and_input_that_never_comes(film_file, tmp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE")
-def test_no_space_for_temporary_files_is_said_as_that(tmp_path):
-    path = save_image(tmp_path / "film.png")
+@pytest.mark.parametrize("suffix", [".png", ".nrrd"])
+def test_no_space_for_temporary_files_is_said_as_that(tmp_path, suffix):
+    path = save_image(tmp_path / f"film{suffix}")
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"

@@ -29,7 +29,7 @@ def test_the_engine_knows_neither_slicer_nor_qt_nor_training(path):
     assert "training" not in tops
 
 
-@pytest.mark.parametrize("name", ["geometry.py", "metrics.py", "errors.py"])
+@pytest.mark.parametrize("name", ["geometry.py", "metrics.py", "shapemodel.py", "errors.py"])
 def test_the_ground_imports_nothing_of_ours(name):
     assert not [m for m in imported(ROOT / "DualFaceReconLib" / name) if m.startswith(("DualFace", "training"))]
 

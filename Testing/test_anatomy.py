@@ -1,0 +1,185 @@
+"""Bones to one template, and models of them: on bones made here, and on the real ones where they are at hand."""
+
+import numpy as np
+import pytest
+from bones import SHARED
+from vtkmodules.vtkFiltersSources import vtkSphereSource
+from vtkmodules.vtkIOPLY import vtkPLYWriter
+
+from DualFaceReconLib.metrics import compare_surfaces
+from training.anatomy import meshes, people
+from training.anatomy.people import RHAN40, Corresponded, corresponded_femora, corresponded_hips, procrustes
+from training.anatomy.shapes import compactness, generalisation, shape_model, specificity, trimmed
+
+
+def ball(resolution=40):
+    sphere = vtkSphereSource()
+    sphere.SetRadius(30)
+    sphere.SetThetaResolution(resolution)
+    sphere.SetPhiResolution(resolution)
+    sphere.Update()
+    return meshes.arrays(sphere.GetOutput())
+
+
+def slab(thickness, count=25):
+    """A flat box whose two sides lie close together, like an iliac wing."""
+    grid = np.mgrid[:count, :count].reshape(2, -1).T * 2.0
+    number = np.arange(count * count).reshape(count, count)
+    a, b, c, d = (n.ravel() for n in (number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]))
+    below = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    above = below[:, ::-1] + count * count
+    points = np.concatenate([np.column_stack([grid, np.full(len(grid), z)]) for z in (0.0, thickness)])
+    return points, np.concatenate([below, above])
+
+
+def test_open_edges_are_closed_and_normals_point_outward():
+    vertices, triangles = ball()
+    holed = triangles[~np.isin(np.arange(len(triangles)), [5, 6, 200])]
+    assert meshes.open_edges(holed) > 0
+    mended = meshes.closed((vertices, holed[:, ::-1]))
+    assert meshes.open_edges(mended[1]) == 0
+    normals = meshes.vertex_normals(mended)
+    assert (np.sum(normals * mended[0], axis=1) > 0).all()
+
+
+def test_a_template_is_even_closed_and_on_the_surface():
+    template = meshes.even_template(ball(), 500)
+    vertices, triangles = template
+    assert len(vertices) == pytest.approx(500, abs=5)
+    assert meshes.open_edges(triangles) == 0
+    edges = np.linalg.norm(vertices[triangles[:, 0]] - vertices[triangles[:, 1]], axis=1)
+    assert edges.max() < 2.2 * edges.min()
+    assert np.abs(np.linalg.norm(vertices, axis=1) - 30).max() < 0.5
+
+
+def test_points_are_carried_to_another_shape_of_the_mesh():
+    vertices, triangles = ball()
+    points = meshes.even_template((vertices, triangles), 300)
+    anchor = meshes.anchors(points[0], meshes.vertex_normals(points), (vertices, triangles))
+    assert anchor[1].sum(axis=1) == pytest.approx(np.ones(len(points[0])))
+    assert anchor[1].min() >= 0
+    assert meshes.carried(triangles, anchor, vertices) == pytest.approx(points[0], abs=0.4)
+    stretched = meshes.carried(triangles, anchor, vertices * (1, 2, 3))
+    assert stretched == pytest.approx(meshes.carried(triangles, anchor, vertices) * (1, 2, 3))
+
+
+def test_a_thin_wing_s_other_side_catches_nothing():
+    wing = slab(1.0)
+    points = np.column_stack([np.random.default_rng(0).uniform(5, 43, (200, 2)), np.full(200, 0.8)])  # nearer to z = 1
+    downward = np.tile([0.0, 0.0, -1.0], (200, 1))
+    anchor = meshes.anchors(points, downward, wing)
+    assert meshes.carried(wing[1], anchor, wing[0])[:, 2] == pytest.approx(np.zeros(200))
+    assert meshes.carried(wing[1], meshes.anchors(points, -downward, wing), wing[0])[:, 2] == pytest.approx(
+        np.ones(200)
+    )
+
+
+# People
+
+
+def write_people(folder, file, shapes, triangles):
+    for number, shape in enumerate(shapes):
+        person = folder / f"s{number:02d}"
+        person.mkdir(parents=True, exist_ok=True)
+        writer = vtkPLYWriter()
+        writer.SetInputData(meshes.polydata(shape, triangles))
+        writer.SetFileName(str(person / f"{file}.ply"))
+        writer.Write()
+
+
+def made_people(count=8, seed=0):
+    """Balls stretched in three ways, turned and moved: shapes (N, V, 3) and triangles."""
+    vertices, triangles = ball(24)
+    rng = np.random.default_rng(seed)
+    stretch = 1 + np.array([0.20, 0.12, 0.06]) * rng.normal(size=(count, 3))
+    return vertices * (1.0, 1.3, 1.7) * stretch[:, None], triangles
+
+
+def test_every_person_of_a_set_comes_to_the_template(tmp_path):
+    shapes, triangles = made_people()
+    write_people(tmp_path / "llp26", "femur_left", shapes + 7, triangles)
+    told = []
+    bones = corresponded_femora(tmp_path, vertices=300, report=told.append)
+    assert bones.shapes.shape == (8, 300, 3)
+    assert bones.people[0] == "llp26/s00"
+    assert "8 people" in told[0]
+    for made, shape in zip(shapes, bones.shapes, strict=True):
+        found = compare_surfaces((shape, bones.triangles), (made + 7, triangles), count=3000)
+        assert found.assd_mm < 0.4
+
+
+def test_right_bones_are_mirrored_to_the_left(tmp_path):
+    vertices, triangles = ball(24)
+    lopsided = vertices * np.where(vertices[:, :1] > 0, 1.6, 1.0)  # longer towards the right
+    write_people(tmp_path, "hip_right", [lopsided], triangles)
+    _, stack, mirrored = people._read_set(tmp_path, "hip_right")
+    assert stack[0] == pytest.approx(lopsided * (-1, 1, 1), abs=1e-4)
+    assert (np.sum(meshes.vertex_normals((stack[0], mirrored)) * stack[0], axis=1) > 0).all()
+
+
+def test_missing_bones_and_other_meshes_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="CONTRIBUTING"):
+        corresponded_femora(tmp_path)
+    shapes, triangles = made_people(2)
+    write_people(tmp_path / "llp26", "femur_left", shapes, triangles)
+    write_people(tmp_path / "llp26", "femur_left", shapes[:1], triangles[::-1])
+    with pytest.raises(ValueError, match="do not share a mesh"):
+        corresponded_femora(tmp_path)
+
+
+# Models
+
+
+@pytest.fixture
+def bones():
+    shapes, triangles = made_people(12)
+    return Corresponded("hip", triangles, shapes, tuple(f"rhan40/s{i // 2:02d}" for i in range(12)), (RHAN40,))
+
+
+def test_procrustes_takes_pose_away_and_leaves_size(bones):
+    aligned, mean = procrustes(bones.shapes)
+    assert mean.mean(axis=0) == pytest.approx(np.zeros(3), abs=1e-9)
+    sizes = [np.linalg.norm(s - s.mean(axis=0)) for s in (*bones.shapes, *aligned)]
+    assert sizes[:12] == pytest.approx(sizes[12:])
+
+
+def test_three_ways_to_differ_are_three_modes(bones):
+    model = shape_model(bones)
+    assert compactness(model)[2] > 0.999
+    assert len(trimmed(model, 0.999).variances) == 3
+    assert len(model.people) == 6
+    assert model.licences == ("CC BY 4.0",)
+    assert model.project(bones.shapes[4]) == pytest.approx(bones.shapes[4], abs=0.05)
+
+
+def test_people_are_left_out_with_both_their_sides(bones):
+    rest = bones.without({"rhan40/s03"})
+    assert len(rest.shapes) == 10
+    assert "rhan40/s03" not in shape_model(rest).people
+    with pytest.raises(ValueError, match="nobody"):
+        bones.without({"rhan40/s99"})
+
+
+def test_generalisation_falls_with_modes_and_specificity_is_within_the_spread(bones):
+    errors = generalisation(bones, [1, 3])
+    assert errors.shape == (6, 2)
+    assert errors[:, 1].mean() < 0.15 * errors[:, 0].mean()
+    aligned, mean = procrustes(bones.shapes)
+    spread = np.linalg.norm(aligned - mean, axis=2).mean()
+    assert 0 < specificity(bones, shape_model(bones), samples=30) < 2 * spread
+
+
+@pytest.mark.slow
+def test_real_hips_and_femora_make_closed_models_of_fair_size(tmp_path):
+    if not (SHARED / "bones").exists():
+        pytest.skip("no bones at hand: CONTRIBUTING.md says where they come from")
+    size = 0
+    for make, count, modes in ((corresponded_hips, 66, 60), (corresponded_femora, 26, 10)):
+        bones = make(SHARED / "bones")
+        model = trimmed(shape_model(bones), 0.98)
+        assert len(model.people) == count
+        assert meshes.open_edges(model.triangles) == 0
+        assert len(model.variances) < modes
+        model.save(tmp_path / f"{model.bone}.ssm.npz")
+        size += (tmp_path / f"{model.bone}.ssm.npz").stat().st_size
+    assert size < 3_000_000

@@ -1,0 +1,121 @@
+"""The shape model: shapes and coefficients, poses, mirror, landmarks, files."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from DualFaceReconLib.shapemodel import Landmark, ShapeModel, load, rigid_fit
+
+VERTICES, MODES = 60, 4
+
+
+@pytest.fixture
+def model():
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(VERTICES, 3)) * (20, 15, 60)
+    mean -= mean.mean(axis=0)
+    # modes without rotation or translation in them, as aligned shapes have
+    turns = [np.cross(axis, mean).ravel() for axis in np.eye(3)]
+    moves = [np.tile(axis, (VERTICES, 1)).ravel() for axis in np.eye(3)]
+    basis = np.linalg.qr(np.stack([*turns, *moves, *rng.normal(size=(MODES, VERTICES * 3))], axis=1))[0][:, 6:]
+    return ShapeModel(
+        "hip",
+        mean,
+        basis.reshape(VERTICES, 3, MODES),
+        np.array([900.0, 250.0, 60.0, 9.0]),
+        rng.integers(0, VERTICES, (90, 3)),
+        {"tip": Landmark(np.array([3, 7]), np.array([0.25, 0.75])), "inside": Landmark(np.array([0]), np.array([1.0]))},
+        ("rhan40/s02", "llp26/s01"),
+        ("somebody",),
+        ("CC BY 4.0",),
+    )
+
+
+def test_shapes_and_coefficients_are_each_other_s_inverse(model):
+    coefficients = np.array([1.5, -0.5, 2.0, 0.25])
+    assert model.coefficients(model.shape(coefficients)) == pytest.approx(coefficients)
+    assert model.shape([]) == pytest.approx(model.mean)
+    one = model.shape([1.0]) - model.mean
+    assert np.sqrt((one**2).sum()) == pytest.approx(30)  # the root of the first variance
+
+
+def test_what_the_model_knows_is_found_wherever_it_lies(model):
+    shape = model.shape([0.8, -1.2, 0.3, 1.0])
+    turn = Rotation.from_euler("xyz", (40, -20, 75), degrees=True).as_matrix()
+    placed = shape @ turn.T + (100, -30, 5)
+    assert model.project(placed) == pytest.approx(placed, abs=0.05)
+    fewer = np.linalg.norm(model.project(placed, modes=1) - placed, axis=1).mean()
+    assert fewer > 0.5
+    stranger = placed + np.random.default_rng(1).normal(0, 2, placed.shape)
+    assert np.linalg.norm(model.project(stranger) - placed, axis=1).mean() < 2
+
+
+def test_samples_keep_to_their_limit_and_to_their_seed(model):
+    drawn = np.array([model.sample(np.random.default_rng(seed), limit=1.0) for seed in range(300)])
+    assert np.abs(drawn).max() <= 1
+    assert np.abs(drawn.mean(axis=0)).max() < 0.12
+    assert np.array_equal(model.sample(np.random.default_rng(5)), model.sample(np.random.default_rng(5)))
+
+
+def test_the_mirrored_model_makes_mirrored_shapes(model):
+    right = model.mirrored()
+    coefficients = [1.0, -2.0, 0.5]
+    assert right.shape(coefficients) == pytest.approx(model.shape(coefficients) * (-1, 1, 1))
+    assert right.side == "right"
+    corners = model.mean[model.triangles[0]], right.mean[right.triangles[0]]
+    normals = [np.cross(c[1] - c[0], c[2] - c[0]) for c in corners]
+    assert normals[1] == pytest.approx(normals[0] * (-1, 1, 1))  # still outward
+    again = right.mirrored()
+    assert again.side == "left"
+    assert again.mean == pytest.approx(model.mean)
+
+
+def test_landmarks_ride_on_the_modes(model):
+    points = model.landmark_points(model.shape([2.0]))
+    shape = model.shape([2.0])
+    assert points["tip"] == pytest.approx(0.25 * shape[3] + 0.75 * shape[7])
+    assert set(points) == {"tip", "inside"}
+
+
+def test_a_file_keeps_everything(model, tmp_path):
+    path = tmp_path / "hip ü.ssm.npz"
+    model.save(path)
+    again = load(path)
+    assert again.mean == pytest.approx(model.mean, abs=1e-4)
+    coefficients = np.array([2.0, -1.0, 1.0, 0.5])
+    assert again.shape(coefficients) == pytest.approx(model.shape(coefficients), abs=0.02)  # half precision
+    assert again.people == model.people
+    assert again.licences == model.licences
+    assert again.landmarks["tip"].weights == pytest.approx([0.25, 0.75])
+    assert np.array_equal(again.triangles, model.triangles)
+    assert "4 modes, 2 people" in repr(again)
+
+
+def test_what_is_no_shape_model_is_refused(model, tmp_path):
+    (tmp_path / "text.npz").write_text("hello", encoding="utf-8")
+    np.savez(tmp_path / "other.npz", mean=np.zeros((3, 3)))
+    np.savez(tmp_path / "pickle.npz", told=np.array([{"bone": "hip"}], dtype=object))
+    for name in ("text.npz", "other.npz", "pickle.npz", "nothing.npz"):
+        with pytest.raises(ValueError, match=r"no shape model|pickle|allow_pickle"):
+            load(tmp_path / name)
+    model.save(tmp_path / "cut.npz")
+    content = (tmp_path / "cut.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="no shape model"):
+        load(tmp_path / "cut.npz")
+
+
+def test_parts_that_do_not_fit_are_refused(model):
+    for wrong in ({"modes": model.modes[:-1]}, {"variances": model.variances[:2]}, {"triangles": model.triangles + 60}):
+        with pytest.raises(ValueError, match=r"fit together|not there"):
+            ShapeModel(**{**vars(model), **wrong})
+
+
+def test_rigid_fit_turns_and_moves_but_neither_scales_nor_mirrors():
+    points = np.random.default_rng(2).normal(size=(40, 3)) * 30
+    turn = Rotation.from_euler("xyz", (170, 20, -100), degrees=True).as_matrix()
+    rotation, shift = rigid_fit(points, points @ turn.T + (1, 2, 3))
+    assert rotation == pytest.approx(turn)
+    assert shift == pytest.approx([1, 2, 3])
+    rotation, _ = rigid_fit(points, 2 * points * (-1, 1, 1))
+    assert np.linalg.det(rotation) == pytest.approx(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from vtkmodules.vtkRenderingCore import vtkTextProperty, vtkTextRenderer
 from DualFaceReconLib.errors import Refusal
 
 Colour = tuple[int, int, int]
+DEPTH_COLOURS = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)]
+ERROR_COLOURS = [(240, 230, 205), (244, 165, 80), (190, 20, 40)]
 WHITE, BLACK, YELLOW, CYAN, AMBER = (255, 255, 255), (0, 0, 0), (255, 225, 60), (70, 215, 255), (255, 170, 40)
 
 
@@ -70,8 +73,6 @@ def box(
 
 def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
     """Coverage 0 to 1, (rows, cols), cropped to the letters; `height_px` is the font's size."""
-    if not words.strip():
-        return np.zeros((height_px, 1))
     font = vtkTextProperty()
     font.SetFontFamilyToArial()
     font.SetFontSize(int(height_px))
@@ -99,6 +100,8 @@ def write(
 
     `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col].
     """
+    if not words.strip():
+        return
     ink = np.pad(text_mask(words, height_px, bold), 2)
     halo = np.maximum.reduce(
         [np.roll(ink, shift, (0, 1)) for shift in [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1)]]
@@ -115,6 +118,41 @@ def write(
     for cover, paint_colour in ((np.maximum(plate, 0.75 * halo)[part], BLACK), (ink[part], colour)):
         under += cover[..., None] * (np.array(paint_colour, float) - under)
     picture[rows, cols] = under.astype(np.uint8)
+
+
+def shaded(
+    points: np.ndarray,
+    normals: np.ndarray,
+    colours: np.ndarray,
+    across: tuple[float, float, float],
+    towards: tuple[float, float, float],
+    size_px: tuple[int, int],
+    px_per_mm: float,
+    background: int = 24,
+) -> np.ndarray:
+    """Dense points of surfaces (N, 3) mm painted from far to near, lit from the eye; (rows, cols, 3) uint8.
+
+    `across` is right in the picture, `towards` points to the eye, superior is up; all in RAS. Colours are 0 to 255.
+    """
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    place = (points - middle) * px_per_mm
+    row = np.rint(size_px[0] / 2 - place[:, 2]).astype(int)
+    col = np.rint(place @ np.array(across) + size_px[1] / 2).astype(int)
+    eye = np.array(towards)
+    light = 0.35 + 0.65 * np.clip(normals @ eye, 0, 1)
+    order = np.argsort(place @ eye)
+    order = order[((row >= 0) & (row < size_px[0]) & (col >= 0) & (col < size_px[1]))[order]]
+    picture = np.full((*size_px, 3), background, np.uint8)
+    picture[row[order], col[order]] = (colours * light[:, None])[order].astype(np.uint8)
+    return picture
+
+
+def blended(share: np.ndarray, anchors: Sequence[Colour]) -> np.ndarray:
+    """0 to 1 -> colours (..., 3) uint8, linear between the anchors."""
+    stops = np.linspace(0, 1, len(anchors))
+    return np.stack([np.interp(share, stops, channel) for channel in zip(*anchors, strict=True)], axis=-1).astype(
+        np.uint8
+    )
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:

@@ -1,13 +1,18 @@
 """Bones to one template, and models of them: on bones made here, and on the real ones where they are at hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bones import SHARED
-from vtkmodules.vtkFiltersSources import vtkSphereSource
+from vtkmodules.vtkFiltersCore import vtkTriangleFilter
+from vtkmodules.vtkFiltersSources import vtkCubeSource, vtkSphereSource
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib.metrics import compare_surfaces
+from training.__main__ import EXIT_FLAGGED, EXIT_REFUSED, main
 from training.anatomy import meshes, people
+from training.anatomy.folder import Job
 from training.anatomy.people import RHAN40, Corresponded, corresponded_femora, corresponded_hips, procrustes
 from training.anatomy.shapes import compactness, generalisation, shape_model, specificity, trimmed
 
@@ -183,3 +188,64 @@ def test_real_hips_and_femora_make_closed_models_of_fair_size(tmp_path):
         model.save(tmp_path / f"{model.bone}.ssm.npz")
         size += (tmp_path / f"{model.bone}.ssm.npz").stat().st_size
     assert size < 3_000_000
+
+
+# The command
+
+
+def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path, capsys):
+    shapes, triangles = made_people(2)
+    write_people(tmp_path / "bones", "femur_left", shapes, triangles)
+    stray = meshes.arrays(cube())
+    write_people(tmp_path / "bones" / "other", "femur_left", [stray[0] * (30, 1, 30) + 5], stray[1])
+    template = meshes.even_template((shapes[0], triangles), 400)
+    write_people(tmp_path, "template", [template[0]], template[1])
+    arguments = ["anatomy", "register", str(tmp_path / "bones"), "--template", str(tmp_path / "s00" / "template.ply")]
+    arguments += ["--out", str(tmp_path / "out ü"), "--jobs", "2"]
+
+    assert main(arguments) == EXIT_FLAGGED
+    printed = capsys.readouterr()
+    assert "FLAGGED other/s00/femur_left" in printed.out
+    assert "3 bones" in printed.out
+    table = (tmp_path / "out ü" / "table.md").read_text(encoding="utf-8")
+    assert table.count("femur_left") == 3
+    assert table.count("**") == 2  # one flag
+    for person in ("s00", "s01"):
+        result = meshes.read_ply(tmp_path / "out ü" / person / "femur_left.ply")
+        assert np.array_equal(result[1], template[1])
+        bone = meshes.read_ply(tmp_path / "bones" / person / "femur_left.ply")
+        assert compare_surfaces(result, bone, count=3000).assd_mm < 0.5
+        assert (tmp_path / "out ü" / person / "femur_left.png").stat().st_size > 5000
+
+    before = (tmp_path / "out ü" / "s01" / "femur_left.ply").stat().st_mtime_ns
+    (tmp_path / "out ü" / "s00" / "femur_left.json").unlink()
+    assert main(arguments) == EXIT_FLAGGED
+    assert "2 bones were done before" in capsys.readouterr().err
+    assert (tmp_path / "out ü" / "s01" / "femur_left.ply").stat().st_mtime_ns == before
+
+
+def test_a_result_of_another_bone_template_or_seed_is_not_reused(tmp_path):
+    for name in ("bone", "template", "other"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    job = Job("bone", tmp_path / "bone", tmp_path / "template", tmp_path, seed=0)
+    others = [replace(job, seed=1), replace(job, bone=tmp_path / "other"), replace(job, template=tmp_path / "other")]
+    assert len({j.fingerprint() for j in (job, *others)}) == 4
+    assert replace(job, out=tmp_path / "elsewhere").fingerprint() == job.fingerprint()
+
+
+def cube():
+    source, triangles = vtkCubeSource(), vtkTriangleFilter()
+    triangles.SetInputConnection(source.GetOutputPort())
+    triangles.Update()
+    return triangles.GetOutput()
+
+
+def test_nothing_to_register_is_said(tmp_path, capsys):
+    (tmp_path / "bones").mkdir()
+    arguments = ["anatomy", "register", str(tmp_path / "bones"), "--template", str(tmp_path / "t.ply")]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    assert "no .ply bones" in capsys.readouterr().err
+    shapes, triangles = made_people(1)
+    write_people(tmp_path / "bones", "hip_left", shapes, triangles)
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    assert "no template" in capsys.readouterr().err

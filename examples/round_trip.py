@@ -16,7 +16,6 @@ from scipy.spatial import cKDTree
 
 from DualFaceReconLib import drawing, inspection, metrics
 from DualFaceReconLib.bonemaps import BoneMaps
-from DualFaceReconLib.drawing import Colour
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
@@ -35,9 +34,7 @@ GEOMETRY = ProjectionGeometry(
     principal_point_px=(240.0, 262.0),
     object_distance_mm=186.0,
 )
-DEPTH_COLOURS = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)]
-ERROR_COLOURS = [(240, 230, 205), (244, 165, 80), (190, 20, 40)]
-VIEW_PX = 480  # a side of each panel
+VIEW_PX, VIEW_MM = 480, 330  # a side of each panel
 WORST_MM = 0.5  # the error colours' upper end
 
 
@@ -105,8 +102,10 @@ def panels(
     film_panel = drawing.resized_grey(drawn.astype(float), (VIEW_PX, VIEW_PX)).astype(np.uint8)
     depths = [depth_panel(maps.mask, face, name) for face, name in ((maps.front, "front"), (maps.back, "back"))]
     points, normals, errors = samples(surfaces, truth)
-    front = shaded(points, normals, errors, across=(-1, 0, 0), towards=(0, 1, 0))
-    side = shaded(points, normals, errors, across=(0, -1, 0), towards=(-1, 0, 0))
+    colours = drawing.blended(np.clip(errors / WORST_MM, 0, 1), drawing.ERROR_COLOURS)
+    size, scale = (VIEW_PX, VIEW_PX), VIEW_PX / VIEW_MM
+    front = drawing.shaded(points, normals, colours, (-1, 0, 0), (0, 1, 0), size, scale)
+    side = drawing.shaded(points, normals, colours, (0, -1, 0), (-1, 0, 0), size, scale)
     drawing.write(front, "seen from the front (patient's right is left)", (10, 10), 17)
     drawing.write(side, "seen from the patient's left (front is left)", (10, 10), 17)
     words = np.full((VIEW_PX, VIEW_PX, 3), 24, np.uint8)
@@ -120,7 +119,7 @@ def panels(
     ]
     for i, line in enumerate(lines):
         drawing.write(words, line, (30 + 30 * i, 16), 15)
-    bar = coloured(np.tile(np.linspace(0, 1, VIEW_PX - 40), (18, 1)), ERROR_COLOURS)
+    bar = drawing.blended(np.tile(np.linspace(0, 1, VIEW_PX - 40), (18, 1)), drawing.ERROR_COLOURS)
     words[320:338, 20 : VIEW_PX - 20] = bar
     drawing.write(words, "0 mm", (344, 20), 15)
     drawing.write(words, f"{WORST_MM:g} mm and more", (344, VIEW_PX - 20), 15, anchor=(0, 1))
@@ -135,7 +134,9 @@ def depth_panel(mask: np.ndarray, depth: np.ndarray, name: str) -> np.ndarray:
     near = np.where(mask, depth, np.inf).min(axis=0)
     seen = np.isfinite(near)
     low, high = near[seen].min(), near[seen].max()
-    panel = np.where(seen[..., None], coloured((np.where(seen, near, low) - low) / (high - low)), 24)
+    panel = np.where(
+        seen[..., None], drawing.blended((np.where(seen, near, low) - low) / (high - low), drawing.DEPTH_COLOURS), 24
+    )
     panel = drawing.resized_grey(panel.astype(float), (VIEW_PX, VIEW_PX)).astype(np.uint8)
     drawing.write(panel, f"{name} depth, {low:.0f} to {high:.0f} mm from the source", (10, 10), 17)
     return panel
@@ -159,30 +160,6 @@ def samples(
         measured = metrics.distances_to_surface(points[-1][few], *truth[bone])
         errors.append(measured[cKDTree(points[-1][few]).query(points[-1])[1]])
     return np.concatenate(points), np.concatenate(normals), np.concatenate(errors)
-
-
-def shaded(
-    points: np.ndarray, normals: np.ndarray, errors: np.ndarray, across: tuple, towards: tuple, width_mm: float = 330
-) -> np.ndarray:
-    """Points painted from far to near, lit from the eye, coloured by error; `across` is right in the picture."""
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    place = (points - middle) * (VIEW_PX / width_mm)
-    col = np.rint(place @ np.array(across, float) + VIEW_PX / 2).astype(int)
-    row = np.rint(VIEW_PX / 2 - place[:, 2]).astype(int)
-    order = np.argsort(place @ np.array(towards, float))
-    light = 0.35 + 0.65 * np.clip(normals @ np.array(towards, float), 0, 1)
-    colours = coloured(np.clip(errors / WORST_MM, 0, 1), ERROR_COLOURS) * light[:, None]
-    panel = np.full((VIEW_PX, VIEW_PX, 3), 24, np.uint8)
-    panel[row[order], col[order]] = colours[order].astype(np.uint8)
-    return panel
-
-
-def coloured(share: np.ndarray, anchors: list[Colour] = DEPTH_COLOURS) -> np.ndarray:
-    """0 to 1 -> colours (..., 3) uint8 between the anchors."""
-    stops = np.linspace(0, 1, len(anchors))
-    return np.stack([np.interp(share, stops, channel) for channel in zip(*anchors, strict=True)], axis=-1).astype(
-        np.uint8
-    )
 
 
 if __name__ == "__main__":

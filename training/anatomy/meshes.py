@@ -77,11 +77,16 @@ def even_template(mesh: Mesh, vertices: int) -> Mesh:
     return closed((np.asarray(even.points, dtype=np.float64), even.faces.reshape(-1, 4)[:, 1:].astype(np.int64)))
 
 
+def triangle_normals(mesh: Mesh) -> np.ndarray:
+    """Normals (T, 3) as long as twice the triangles' areas."""
+    corners = mesh[0][mesh[1]]
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
 def vertex_normals(mesh: Mesh) -> np.ndarray:
     """Unit normals (V, 3), by area."""
     vertices, triangles = mesh
-    corners = vertices[triangles]
-    area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = triangle_normals(mesh)
     normals = np.zeros_like(vertices)
     for corner in range(3):
         np.add.at(normals, triangles[:, corner], area)
@@ -95,7 +100,7 @@ def anchors(points: np.ndarray, normals: np.ndarray, mesh: Mesh, candidates: int
     """
     vertices, triangles = mesh
     corners = vertices[triangles]
-    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    facing = triangle_normals(mesh)
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-12)
     near = cKDTree(corners.mean(axis=1)).query(points, k=min(candidates, len(triangles)))[1]
     weights, distance = _nearest_on_triangles(points[:, None], corners[near])

@@ -1,0 +1,57 @@
+"""`python -m training`: builds what the engine ships."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from DualFaceReconLib.errors import Refusal
+
+EXIT_FLAGGED, EXIT_REFUSED = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when done, 1 when a result is flagged, 2 when the input is refused."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except Refusal as refusal:
+        print(f"training: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+
+
+def register_bones(options: argparse.Namespace) -> int:
+    """Registers every .ply bone of a folder to a template."""
+    from training.anatomy.folder import register_folder
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = register_folder(options.bones, options.template, options.out, options.jobs, options.seed)
+    flagged = [row for row in rows if row.flags]
+    for row in flagged:
+        print(f"FLAGGED {row.name}: {', '.join(row.flags)}")
+    mean = sum(row.assd_mm for row in rows) / len(rows)
+    print(f"{len(rows)} bones, mean ASSD {mean:.2f} mm, {len(flagged)} flagged. Table: {options.out / 'table.md'}")
+    return EXIT_FLAGGED if flagged else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Builds models. Research use only.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    anatomy = commands.add_parser("anatomy", help="bones -> correspondences").add_subparsers(
+        required=True, metavar="STEP"
+    )
+    registering = anatomy.add_parser("register", help=register_bones.__doc__, description=register_bones.__doc__)
+    registering.add_argument("bones", type=Path, help="folder of .ply bones, at any depth")
+    registering.add_argument("--template", type=Path, required=True, help="closed .ply mesh of the same bone and side")
+    registering.add_argument("--out", type=Path, required=True, help="folder for results; what is done stays done")
+    registering.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    registering.add_argument("--seed", type=int, default=0)
+    registering.set_defaults(run=register_bones)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Bones to one template, and models of them: on bones made here, and on the real ones where they are at hand."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from vtkmodules.vtkFiltersSources import vtkCubeSource, vtkSphereSource
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib.metrics import compare_surfaces
+from DualFaceReconLib.shapemodel import load
 from training.__main__ import EXIT_FLAGGED, EXIT_REFUSED, main
-from training.anatomy import meshes, people
+from training.anatomy import meshes, people, report
 from training.anatomy.folder import Job
 from training.anatomy.people import RHAN40, Corresponded, corresponded_femora, corresponded_hips, procrustes
 from training.anatomy.shapes import compactness, generalisation, shape_model, specificity, trimmed
@@ -188,6 +190,33 @@ def test_real_hips_and_femora_make_closed_models_of_fair_size(tmp_path):
         model.save(tmp_path / f"{model.bone}.ssm.npz")
         size += (tmp_path / f"{model.bone}.ssm.npz").stat().st_size
     assert size < 3_000_000
+
+
+def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, capsys):
+    femora = replace(bones, bone="femur", people=tuple(f"llp26/s{i:02d}" for i in range(12)))
+    monkeypatch.setattr(report, "corresponded_hips", lambda folder, report: bones)
+    monkeypatch.setattr(report, "corresponded_femora", lambda folder, report: femora)
+    assert main(["anatomy", "models", "--bones", str(tmp_path), "--out", str(tmp_path / "models")]) == 0
+    figures = json.loads((tmp_path / "models" / "models.json").read_text(encoding="utf-8"))
+    assert figures["hip"]["people"] == 6
+    assert figures["femur"]["people"] == 12
+    by_modes = figures["hip"]["by_modes"]
+    assert by_modes[0]["generalisation_mm"] > by_modes[-1]["generalisation_mm"]
+    assert "6 people" in capsys.readouterr().out
+    assert load(tmp_path / "models" / "femur.ssm.npz").bone == "femur"
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == [
+        "femur.ssm.npz",
+        "femur_modes.png",
+        "hip.ssm.npz",
+        "hip_modes.png",
+        "models.json",
+        "models.md",
+    ]
+
+
+def test_models_without_bones_are_refused(tmp_path, capsys):
+    assert main(["anatomy", "models", "--bones", str(tmp_path), "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    assert "CONTRIBUTING" in capsys.readouterr().err
 
 
 # The command

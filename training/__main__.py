@@ -37,10 +37,22 @@ def register_bones(options: argparse.Namespace) -> int:
     return EXIT_FLAGGED if flagged else 0
 
 
+def build_models(options: argparse.Namespace) -> int:
+    """Builds the shape models from the sets of real bones, with a table and pictures."""
+    from training.anatomy.report import as_markdown, build_models
+
+    try:
+        figures = build_models(options.bones, options.out)
+    except FileNotFoundError as error:
+        raise Refusal(str(error)) from error
+    print(as_markdown(figures))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Builds models. Research use only.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    anatomy = commands.add_parser("anatomy", help="bones -> correspondences").add_subparsers(
+    anatomy = commands.add_parser("anatomy", help="bones -> correspondences -> shape models").add_subparsers(
         required=True, metavar="STEP"
     )
     registering = anatomy.add_parser("register", help=register_bones.__doc__, description=register_bones.__doc__)
@@ -50,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     registering.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     registering.add_argument("--seed", type=int, default=0)
     registering.set_defaults(run=register_bones)
+    building = anatomy.add_parser("models", help=build_models.__doc__, description=build_models.__doc__)
+    building.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")
+    building.add_argument("--out", type=Path, required=True, help="folder for the models and what is said of them")
+    building.set_defaults(run=build_models)
     return parser
 
 

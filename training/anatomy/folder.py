@@ -24,7 +24,16 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces, distances_to_surface, sample_surface
 from DualFaceReconLib.shapemodel import rigid_fit
 from training.anatomy.gbcpd import register
-from training.anatomy.meshes import Mesh, anchors, carried, polydata, read_ply, triangle_normals, vertex_normals
+from training.anatomy.meshes import (
+    Mesh,
+    anchors,
+    carried,
+    dense_points,
+    polydata,
+    read_ply,
+    triangle_normals,
+    vertex_normals,
+)
 from training.anatomy.people import ONTO_A_MEAN, TARGET_POINTS
 
 # A bone is flagged where the template does not follow it
@@ -189,7 +198,7 @@ def _picture(bone: Mesh, result: Mesh, row: Row) -> np.ndarray:
     distance = distances_to_surface(result[0], *bone)
     zero = np.zeros(len(bone[0])), np.zeros(len(result[0]))
     for title, mesh, off in (("target", bone, zero[0]), ("result", result, zero[1]), ("distance", result, distance)):
-        points, facing, off = _dense(mesh, off)
+        points, facing, off = dense_points(mesh, off)
         colours = drawing.blended(np.clip(off / WORST_MM, 0, 1), drawing.ERROR_COLOURS)
         scale = 0.9 * min(n / extent for n, extent in zip(PANEL_PX, np.ptp(points, axis=0)[[2, 0]], strict=True))
         panel = drawing.shaded(points, facing, colours, (-1, 0, 0), (0, 1, 0), PANEL_PX, scale)
@@ -200,15 +209,3 @@ def _picture(bone: Mesh, result: Mesh, row: Row) -> np.ndarray:
     picture = np.hstack(panels)
     drawing.write(picture, caption, (PANEL_PX[0] - 10, 10), 16, drawing.AMBER if row.flags else drawing.WHITE, (1, 0))
     return picture
-
-
-def _dense(mesh: Mesh, values: np.ndarray, count: int = 500_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points on a mesh (N, 3), the normals of their triangles, and values of the vertices (V,) between them."""
-    vertices, triangles = mesh
-    normals = triangle_normals(mesh)
-    area = np.linalg.norm(normals, axis=1)
-    rng = np.random.default_rng(0)
-    chosen = rng.choice(len(triangles), count, p=area / area.sum())
-    weights = rng.dirichlet((1, 1, 1), count)
-    points = np.einsum("nc,ncx->nx", weights, vertices[triangles[chosen]])
-    return points, normals[chosen] / area[chosen, None], (weights * values[triangles[chosen]]).sum(axis=1)

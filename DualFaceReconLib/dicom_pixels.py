@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,8 @@ from pydicom.uid import (
 )
 
 from DualFaceReconLib.acquisition import Known, RadiographWarning, check_size
+from DualFaceReconLib.codestreams import compressed_size, ends_whole
+from DualFaceReconLib.decoded import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.decoding import decode_apart
 from DualFaceReconLib.dicom_header import FLUOROSCOPY
 from DualFaceReconLib.dicom_values import from_tag, integer, items, numbers, text
@@ -34,21 +35,9 @@ from DualFaceReconLib.geometry import Provenance
 
 LARGEST_GREY = 1e30
 LARGEST_INFLATED_BYTES = 1 << 30
-COLOUR_TOLERANCE = 0.08  # of the range: what lossy compression may add to equal channels
-COLOUR_FRACTION = 0.002  # of the pixels: a coloured mark is no colour photo
 
 CUT_SHORT = "number of bytes of pixel data is less than expected"  # the parser's words
 DAMAGED = "The DICOM file is damaged or incomplete: export it again from the archive."
-
-
-@dataclass
-class Decoded:
-    """A decoded picture in stored pixel order."""
-
-    pixels: np.ndarray  # (rows, cols) float32, bone bright
-    polarity: Known  # how bone became bright
-    display_window: tuple[float, float] | None  # black and white, in grey values of `pixels`
-    warnings: list[RadiographWarning] = field(default_factory=list)
 
 
 def read_dataset(path: Path, with_pixels: bool) -> Dataset:
@@ -148,41 +137,7 @@ def _check_frame(frame: bytes, ds: Dataset) -> None:
         raise ValueError(CUT_SHORT)
 
 
-def ends_whole(jpeg: bytes) -> bool:
-    """Whether a JPEG, JPEG-LS or JPEG 2000 stream has its end marker; neither marker can occur inside coded data."""
-    data_starts = b"\xff\xda" if jpeg.startswith(b"\xff\xd8") else b"\xff\x93"
-    return jpeg.rfind(b"\xff\xd9") > jpeg.rfind(data_starts)
-
-
-def compressed_size(frame: bytes) -> tuple[int, int] | None:
-    """[rows, cols] as a JPEG, JPEG-LS or JPEG 2000 frame states them; None for other codes."""
-    start = frame.find(b"\xff\x4f\xff\x51")
-    if 0 <= start < 256 and len(frame) >= start + 24:  # JPEG 2000's SIZ, bare or in a JP2 box
-        cols, rows, col0, row0 = struct.unpack(">4I", frame[start + 8 : start + 24])
-        return rows - row0, cols - col0
-    if frame[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 <= len(frame) and frame[at] == 0xFF:
-        marker, length = frame[at + 1], struct.unpack(">H", frame[at + 2 : at + 4])[0]
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return struct.unpack(">2H", frame[at + 5 : at + 9])
-        at += 2 + length
-    return None
-
-
 # Grey values
-
-
-def grey_channel(colour: np.ndarray) -> np.ndarray:
-    """(rows, cols, 3) with equal channels -> (rows, cols); refuses a picture in colour."""
-    if np.abs(colour[..., 1:].astype(np.int32) - 128).max() <= 2 < np.ptp(colour[..., 0]):
-        return colour[..., 0]  # luma and two empty chroma channels that a decoder left as they were
-    low, high = colour.min(axis=-1), colour.max(axis=-1)
-    spread = high.astype(np.float32) - low
-    if np.mean(spread > COLOUR_TOLERANCE * max(float(high.max()), 1.0)) > COLOUR_FRACTION:
-        raise Refusal("This is a colour picture, not a radiograph: choose the original grey-scale film.")
-    return colour[..., 1]
 
 
 def _decode_colour(stored: np.ndarray) -> Decoded:
@@ -191,14 +146,6 @@ def _decode_colour(stored: np.ndarray) -> Decoded:
         "screen-picture", "This is a screen picture with three channels: its grey values are not those of the detector."
     )
     return Decoded(grey_channel(stored).astype(np.float32), polarity, None, [note, polarity_warning()])
-
-
-def polarity_warning() -> RadiographWarning:
-    return RadiographWarning(
-        "polarity-assumed",
-        "The file does not say whether bone is bright or dark: bright is assumed. Look at the picture; say --invert if "
-        "bone is dark.",
-    )
 
 
 def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:

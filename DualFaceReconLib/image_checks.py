@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from DualFaceReconLib.acquisition import SIDE_LIMITS_PX, check_size
-from DualFaceReconLib.dicom_pixels import ends_whole
+from DualFaceReconLib.codestreams import ends_whole
 from DualFaceReconLib.errors import NO_SPACE, NOT_NUMBERS, Refusal
 
 HEADER_BYTES = 1 << 16

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib.acquisition import Acquisition, Known, check_size
+from DualFaceReconLib.decoded import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.decoding import DecodingFailed, decode_apart
-from DualFaceReconLib.dicom_pixels import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.image_checks import DAMAGED_IMAGE, prepare

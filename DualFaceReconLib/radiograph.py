@@ -15,8 +15,9 @@ import numpy as np
 
 from DualFaceReconLib.acquisition import Known, Overrides, RadiographWarning, Settled, settle
 from DualFaceReconLib.collimation import field_of_exposure
+from DualFaceReconLib.decoded import Decoded
 from DualFaceReconLib.dicom_header import read_acquisition
-from DualFaceReconLib.dicom_pixels import Decoded, decode, read_dataset
+from DualFaceReconLib.dicom_pixels import decode, read_dataset
 from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
 from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance
 from DualFaceReconLib.image_files import image_format, read_image

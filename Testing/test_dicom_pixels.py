@@ -7,7 +7,7 @@ import pytest
 from films import COLS, ROWS, SYNTAXES, dataset, film, save
 from pydicom.dataset import Dataset
 
-from DualFaceReconLib.dicom_pixels import compressed_size
+from DualFaceReconLib.codestreams import compressed_size
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.native_decoder import decode_dicom_with_itk
 from DualFaceReconLib.radiograph import read_radiograph

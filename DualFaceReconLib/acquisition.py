@@ -23,8 +23,8 @@ DISTANCE_LIMITS_MM = (500.0, 3000.0)
 FIELD_LIMITS_MM = (80.0, 1300.0)  # the picture's longer side: one hip alone up to a whole-leg film
 
 # Hip films are taken at 1000 to 1200 mm; Clohisy et al., J Bone Joint Surg Am 90 Suppl 4:47 (2008), ask for 1200.
-ASSUMED_SDD_MM = Provenance("assumed", "the middle of the usual 1000 to 1200 mm for hip films", spread=60.0)
-ASSUMED_SDD_VALUE_MM = 1100.0
+ASSUMED_SDD = Provenance("assumed", "the middle of the usual 1000 to 1200 mm for hip films", spread=60.0)
+ASSUMED_SDD_MM = 1100.0
 
 # Magnification of the hip on routine films: 119.8 % (117 to 123.4) in Brew et al., J Arthroplasty 27:643 (2012),
 # 121 % in Franken et al., J Bone Joint Surg Br 92:1345 (2010), 114 +- 4 % in Wangjiraphan et al., Lampang Med J
@@ -40,6 +40,7 @@ POPULATION_OBJECT_DISTANCE = Provenance(
 TABLE_TO_BONES_MM = 100.0
 TABLE_TO_BONES_SPREAD_MM = 20.0
 ISOCENTRE_SPREAD_MM = 40.0
+FACING_VIEWER, SIDES_SWAPPED = "L\\F", "sides swapped"  # an orientation as shown, and one the user turned round
 NEAREST_BONES_MM, FARTHEST_BONES_SHARE = 50.0, 0.5  # from the detector; the farther one as a share of sdd
 
 
@@ -141,7 +142,7 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
         warnings.append(RadiographWarning(code, text))
 
     check_size(acquisition.size_px)
-    sdd = _first(_given(overrides.sdd_mm), acquisition.sdd_mm) or Known(ASSUMED_SDD_VALUE_MM, ASSUMED_SDD_MM)
+    sdd = _first(_given(overrides.sdd_mm), acquisition.sdd_mm) or Known(ASSUMED_SDD_MM, ASSUMED_SDD)
     _check_distance(sdd)
     if sdd.provenance.kind == "assumed":
         warn(
@@ -273,7 +274,7 @@ def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | Non
     if table is not None and table.value < sdd:
         formula = f"sdd - {table.provenance.source} + {TABLE_TO_BONES_MM:g} mm from table to bones (King 2009)"
         return Known(sdd - table.value + TABLE_TO_BONES_MM, Provenance("derived", formula, TABLE_TO_BONES_SPREAD_MM))
-    if table is not None:
+    if table is not None:  # behind the detector: a negative distance, which the caller says and does not use
         return Known(sdd - table.value, Provenance("derived", f"sdd - {table.provenance.source}"))
     if isocentre is not None:
         formula = f"sdd - {isocentre.provenance.source}, the isocentre in RF and XA"
@@ -288,7 +289,7 @@ def _lengths_are_calibrated(acquisition: Acquisition, overrides: Overrides) -> b
 
 
 def _pixel_pitch(
-    acquisition: Acquisition, overrides: Overrides, sdd: Known, object_distance: Known, warn: Any
+    acquisition: Acquisition, overrides: Overrides, sdd: Known, object_distance: Known, warn: Warn
 ) -> Known:
     given = overrides.pixel_pitch_mm
     if given is not None and np.ndim(given) == 0:
@@ -353,19 +354,19 @@ def _view(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> Known:
 def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> tuple[Known, Turn]:
     known = acquisition.orientation
     if overrides.swap_sides:
-        turn = turn_for("L\\F" if known is None else known.value)
+        turn = turn_for(FACING_VIEWER if known is None else known.value)
         was = "the file does not say" if known is None else f"the file says {known.value}"
-        swapped = Known("sides swapped", Provenance("user", f"swapped by the user; {was}"))
+        swapped = Known(SIDES_SWAPPED, Provenance("user", f"swapped by the user; {was}"))
         return swapped, Turn(turn.transpose, turn.reverse_rows, not turn.reverse_cols)
     if known is None:
-        known = Known("L\\F", Provenance("assumed", "shown as if facing the patient"))
+        known = Known(FACING_VIEWER, Provenance("assumed", "shown as if facing the patient"))
         warn(
             "orientation-assumed",
             "The file does not say which side is which: the patient's left is taken to be on the right of the picture. "
             "Compare with the film's own R or L marker; say --swap-sides if it is wrong.",
         )
     turn = turn_for(known.value)
-    if known.value != "L\\F":
+    if known.value != FACING_VIEWER:
         warn("orientation-turned", f"The stored picture ({known.value}) was turned so that it faces the viewer (L\\F).")
     return known, turn
 

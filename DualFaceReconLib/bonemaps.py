@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 BONES = ("hip_left", "hip_right", "femur_left", "femur_right")  # sides are the patient's
-FACES = ("front", "back")  # front looks at the source, back away from it
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib import __version__, drawing
+from DualFaceReconLib.acquisition import FACING_VIEWER, SIDES_SWAPPED
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.radiograph import Radiograph
 
-TURNED = ("R\\F", "L\\H", "R\\H", "F\\L", "F\\R", "H\\L", "H\\R")  # stored otherwise than shown
 TERMINAL_COLUMNS = 116
 PICTURE_SIDE_PX = 1000  # the drawn film's longer side
 SCALE_BARS_MM = (200, 100, 50, 20, 10)
@@ -50,7 +50,9 @@ def findings(radiograph: Radiograph) -> list[Finding]:
         (
             "orientation",
             orientation,
-            f"{orientation}, turned to L\\F" if orientation in TURNED else orientation,
+            orientation
+            if orientation in (FACING_VIEWER, SIDES_SWAPPED)
+            else f"{orientation}, turned to {FACING_VIEWER}",
             "left and right",
         ),
         ("polarity", radiograph.polarity.value, radiograph.polarity.value, "what counts as bone"),

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib.acquisition import Known, Overrides, RadiographWarning, Settled, settle
+from DualFaceReconLib.acquisition import FACING_VIEWER, Known, Overrides, RadiographWarning, Settled, settle
 from DualFaceReconLib.collimation import field_of_exposure
 from DualFaceReconLib.decoded import Decoded
 from DualFaceReconLib.dicom_header import read_acquisition
@@ -24,7 +25,7 @@ from DualFaceReconLib.image_files import image_format, read_image
 
 LARGEST_FILE_BYTES = 1 << 30
 POLARITY_CODES = ("polarity-assumed", "polarity-conflict")  # settled where the user says it
-FACING_VIEWER = Known("L\\F", GIVEN_IN_CODE)
+AS_SHOWN = Known(FACING_VIEWER, GIVEN_IN_CODE)
 BRIGHT_BONE = Known("as stored", GIVEN_IN_CODE)
 
 
@@ -34,7 +35,7 @@ class Radiograph:
 
     pixels: np.ndarray = field(repr=False)  # (rows, cols) float32, bone bright
     geometry: ProjectionGeometry
-    orientation: Known = FACING_VIEWER  # as the file stored it
+    orientation: Known = AS_SHOWN  # as the file stored it
     polarity: Known = BRIGHT_BONE  # whether grey values were inverted to make bone bright
     collimation_px: Known | None = None  # first row, last row, first col, last col of the exposed field
     display_window: tuple[float, float] | None = None  # black and white, in grey values
@@ -56,7 +57,7 @@ class Radiograph:
         if self.display_window is None:
             object.__setattr__(self, "display_window", _percentile_window(pixels))
 
-    @property
+    @cached_property
     def pixel_hash(self) -> str:
         """What identifies the film without naming the patient: 12 hexadecimal digits of its grey values' sha256."""
         return hashlib.sha256(self.pixels.tobytes()).hexdigest()[:12]

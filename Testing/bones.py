@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkIOPLY import vtkPLYReader
+
+from training.anatomy.meshes import read_ply
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 GOLDEN_CASES = ("femur", "femur_other", "hip")
@@ -18,12 +18,7 @@ def load_bone(people: str, person: str, bone: str) -> tuple[np.ndarray, np.ndarr
     path = SHARED / "bones" / people / person / f"{bone}.ply"
     if not path.exists():
         pytest.skip(f"no bones at hand ({people}/{person}): CONTRIBUTING.md says where they come from")
-    reader = vtkPLYReader()
-    reader.SetFileName(str(path))
-    reader.Update()
-    mesh = reader.GetOutput()
-    vertices = vtk_to_numpy(mesh.GetPoints().GetData()).astype(float)
-    return vertices, vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(int)
+    return read_ply(path)
 
 
 def load_golden(case: str) -> dict[str, np.ndarray]:

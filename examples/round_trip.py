@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from DualFaceReconLib import drawing, inspection, metrics
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
+from training.anatomy.meshes import dense_points
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
 from training.xray.dicom_film import write_dx
 
@@ -143,23 +143,14 @@ def depth_panel(mask: np.ndarray, depth: np.ndarray, name: str) -> np.ndarray:
 
 
 def samples(
-    surfaces: dict[str, metrics.Mesh], truth: dict[str, metrics.Mesh], count: int = 1_200_000
+    surfaces: dict[str, metrics.Mesh], truth: dict[str, metrics.Mesh]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points on all surfaces (N, 3), their unit normals, and their distances to the truth in mm."""
-    points, normals, errors = [], [], []
-    for bone, (vertices, triangles) in surfaces.items():
-        corners = vertices[triangles]
-        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        area = np.linalg.norm(normal, axis=1)
-        rng = np.random.default_rng(1)
-        chosen = rng.choice(len(triangles), count // len(surfaces), p=area / area.sum())
-        weights = rng.dirichlet((1, 1, 1), len(chosen))
-        points.append(np.einsum("nc,ncx->nx", weights, corners[chosen]))
-        normals.append(normal[chosen] / area[chosen, None])
-        few = rng.choice(len(chosen), 20_000)
-        measured = metrics.distances_to_surface(points[-1][few], *truth[bone])
-        errors.append(measured[cKDTree(points[-1][few]).query(points[-1])[1]])
-    return np.concatenate(points), np.concatenate(normals), np.concatenate(errors)
+    parts = [
+        dense_points(surface, metrics.distances_to_surface(surface[0], *truth[bone]), count=400_000)
+        for bone, surface in surfaces.items()
+    ]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 if __name__ == "__main__":

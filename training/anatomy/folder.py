@@ -196,8 +196,8 @@ def _picture(bone: Mesh, result: Mesh, row: Row) -> np.ndarray:
     """Target, result, and the result coloured by its distance to the target, from the front."""
     panels = []
     distance = distances_to_surface(result[0], *bone)
-    zero = np.zeros(len(bone[0])), np.zeros(len(result[0]))
-    for title, mesh, off in (("target", bone, zero[0]), ("result", result, zero[1]), ("distance", result, distance)):
+    shown = (("target", bone, np.zeros(len(bone[0]))), ("result", result, 0 * distance), ("distance", result, distance))
+    for title, mesh, off in shown:
         points, facing, off = dense_points(mesh, off)
         colours = drawing.blended(np.clip(off / WORST_MM, 0, 1), drawing.ERROR_COLOURS)
         scale = 0.9 * min(n / extent for n, extent in zip(PANEL_PX, np.ptp(points, axis=0)[[2, 0]], strict=True))

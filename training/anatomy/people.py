@@ -10,6 +10,7 @@ import numpy as np
 
 from DualFaceReconLib.metrics import sample_surface
 from DualFaceReconLib.shapemodel import MIRROR, rigid_fit
+from DualFaceReconLib.soundness import mended, neighbours
 from training.anatomy.gbcpd import Settings, register
 from training.anatomy.meshes import Mesh, anchors, carried, closed, even_template, read_ply, vertex_normals
 
@@ -21,6 +22,7 @@ ONTO_A_MEAN = Settings(
 TARGET_POINTS = 6000
 CARRIED_TOO_FAR_MM = 6.0  # a template vertex further from the mean's surface was not registered
 PROCRUSTES_ROUNDS = 10
+STRAY_MM = 4.0  # a vertex that differs so much more from the mean bone than its neighbours do was flung away
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _corresponded(
     template, shapes, people = None, [], []
     for people_set, file in parts:
         names, stack, triangles = _read_set(bones / people_set.name, file)
-        mean = procrustes(stack)[1]
+        mean = np.median(procrustes(stack)[0], axis=0)  # stray vertices do not move it
         if template is None:
             template = even_template(closed((mean, triangles)), vertices)
             placed = template[0]
@@ -101,7 +103,31 @@ def _corresponded(
         shapes += [carried(triangles, anchor, shape) for shape in stack]
         people += [f"{people_set.name}/{name}" for name in names]
     sets = tuple(dict.fromkeys(people_set for people_set, _ in parts))
-    return Corresponded(bone, template[1], np.array(shapes), tuple(people), sets)
+    whole, moved = sound(np.array(shapes), template[1])
+    report(
+        f"{bone}: {moved.max(initial=0)} vertices of {len(template[0])} mended at most, {moved.mean():.0f} on average"
+    )
+    return Corresponded(bone, template[1], whole, tuple(people), sets)
+
+
+def sound(shapes: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shapes (N, V, 3) without stray vertices, turned or crossing triangles, and how many vertices moved in each (N,).
+
+    rhan40 has vertices that were flung up to 100 mm away, and slivers near the ischial spine and the pubic tubercle.
+    """
+    aligned = procrustes(shapes)[0]
+    typical = np.median(aligned, axis=0)  # strays do not move it
+    beside = neighbours(triangles, len(typical))
+    whole, moved = np.empty_like(shapes), np.zeros(len(shapes), dtype=np.int64)
+    for i, shape in enumerate(shapes):
+        rotation, shift = rigid_fit(shape, typical)
+        placed = shape @ rotation.T + shift
+        way = placed - typical
+        apart = np.linalg.norm(way - (beside @ way) / beside.sum(axis=1)[:, None], axis=1)
+        mend = mended(placed, triangles, typical, np.flatnonzero(apart > STRAY_MM))
+        moved[i] = np.count_nonzero((mend != placed).any(axis=1))
+        whole[i] = (mend - shift) @ rotation
+    return whole, moved
 
 
 def _read_set(folder: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -10,24 +10,62 @@ from DualFaceReconLib.shapemodel import Landmark, ShapeModel, rigid_fit
 from training.anatomy.people import Corresponded, procrustes
 
 
-def shape_model(bones: Corresponded, landmarks: dict[str, Landmark] | None = None) -> ShapeModel:
-    """Mean and modes of how people differ; as many modes as the bones allow."""
+LOCAL_SHARE = 0.2
+WINDOWS = (8, 40)
+
+
+def shape_model(
+    bones: Corresponded, landmarks: dict[str, Landmark] | None = None, *, modes: int, local: float = LOCAL_SHARE
+) -> ShapeModel:
+    """Mean and modes of how people differ.
+
+    A few dozen people do not show every combination of parts. So a share of the variance, `local`, comes from what
+    they show in windows of the bone, each part for itself: the covariance of two vertices is multiplied by how far
+    they share windows. The total variance of every vertex stays what it was.
+    """
     aligned, mean = procrustes(bones.shapes)
-    offsets = (aligned - mean).reshape(len(aligned), -1)
-    _, lengths, modes = np.linalg.svd(offsets, full_matrices=False)
-    variances = lengths**2 / (len(aligned) - 1)
-    kept = variances > 1e-9 * variances[0]
+    offsets = ((aligned - mean) / np.sqrt(len(aligned) - 1)).reshape(len(aligned), -1)
+    if local > 0:
+        strongest = _principal(offsets, len(offsets))
+        strongest = strongest[: np.searchsorted(np.cumsum((strongest**2).sum(axis=1)), 0.98 * (offsets**2).sum()) + 1]
+        parts = [np.sqrt(1 - local) * offsets]
+        for count in WINDOWS:
+            shares = np.repeat(windows(mean, count), 3, axis=0).T  # (count, 3 V)
+            parts += [np.sqrt(local / len(WINDOWS)) * strongest * share for share in shares]
+        offsets = np.concatenate(parts)
+    found = _principal(offsets, modes)
+    lengths = np.linalg.norm(found, axis=1)
     return ShapeModel(
         bone=bones.bone,
         mean=mean,
-        modes=np.ascontiguousarray(modes[kept].T.reshape(*mean.shape, -1)),
-        variances=variances[kept],
+        modes=np.ascontiguousarray((found / lengths[:, None]).T.reshape(*mean.shape, -1)),
+        variances=lengths**2,
         triangles=bones.triangles,
         landmarks=landmarks or {},
         people=tuple(dict.fromkeys(bones.people)),
         sources=tuple(s.source for s in bones.sets),
         licences=tuple(s.licence for s in bones.sets),
     )
+
+
+def _principal(rows: np.ndarray, count: int) -> np.ndarray:
+    """The principal directions (k, n) of rows (m, n), m < n, each as long as its standard deviation; k <= count."""
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    kept = values.argsort()[::-1][:count]
+    kept = kept[values[kept] > 1e-9 * values.max()]
+    return vectors[:, kept].T @ rows
+
+
+def windows(vertices: np.ndarray, count: int) -> np.ndarray:
+    """(V, count) soft windows around spread places; their squares sum to 1 at every vertex."""
+    centres = [int(np.linalg.norm(vertices - vertices.mean(axis=0), axis=1).argmax())]
+    away = np.linalg.norm(vertices - vertices[centres[0]], axis=1)
+    while len(centres) < count:
+        centres.append(int(away.argmax()))
+        away = np.minimum(away, np.linalg.norm(vertices - vertices[centres[-1]], axis=1))
+    squared = ((vertices[:, None] - vertices[centres]) ** 2).sum(axis=2)
+    shares = np.exp(-squared / (2 * away.max() ** 2))
+    return shares / np.linalg.norm(shares, axis=1, keepdims=True)
 
 
 def trimmed(model: ShapeModel, share: float) -> ShapeModel:

@@ -33,6 +33,7 @@ lint: env
 bench: env
 	$(BIN)/python Testing/bench/surfaces_and_metrics.py
 	$(BIN)/python Testing/bench/gbcpd.py
+	$(BIN)/python Testing/bench/completion.py
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', 'out', 'build')]"

@@ -22,7 +22,7 @@ from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.fitting import Fit, Settings, Target, beside, data_precision, fit, pairing_features
+from DualFaceReconLib.fitting import USUAL, Fit, Settings, Target, beside, data_precision, fit, pairing_features
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import sample_surface
 from DualFaceReconLib.shapemodel import ShapeModel
@@ -61,6 +61,7 @@ class Completion:
     distance_mm: np.ndarray  # (V,) to the observed surface
     std_mm: np.ndarray  # (V,) standard deviation of the surface's place, along its normal
     landmarks: Mapping[str, np.ndarray]  # name -> (3,) RAS mm
+    radii_mm: Mapping[str, float]  # of the spheres that some landmarks are the centres of
     fit: Fit  # pose and coefficients; where spots were mended or refined, the vertices differ from it
     mended: int  # vertices that were moved so that no triangles cross
     refined_mm: float | None  # the farthest that refinement moved a vertex; None where it was off
@@ -88,7 +89,7 @@ def complete_all(
     observed: Mapping[str, vtkPolyData],
     models: Mapping[str, ShapeModel],
     geometry: ProjectionGeometry,
-    settings: Settings = Settings(),  # noqa: B008
+    settings: Settings = USUAL,
     *,
     refine: bool = False,
 ) -> dict[str, Completion]:
@@ -111,7 +112,7 @@ def complete(
     observed: vtkPolyData,
     model: ShapeModel,
     geometry: ProjectionGeometry,
-    settings: Settings = Settings(),  # noqa: B008
+    settings: Settings = USUAL,
     *,
     refine: bool = False,
 ) -> Completion:
@@ -163,18 +164,14 @@ def completed(
     target: Target,
     model: ShapeModel,
     found: Fit,
-    settings: Settings = Settings(),
+    settings: Settings = USUAL,
     *,
-    refine: bool = False,  # noqa: B008
+    refine: bool = False,
 ) -> Completion:
     """What a fit says of the bone, vertex by vertex."""
     placed = found.vertices(model)
-    vertices = mended(placed, model.triangles, model.mean @ found.rotation.T + found.translation)
-    refined_mm = None
-    if refine:
-        refined = mended(_refined(vertices, model, target), model.triangles, vertices)
-        refined_mm = float(np.linalg.norm(refined - vertices, axis=1).max())
-        vertices = refined
+    sound = mended(placed, model.triangles, model.mean @ found.rotation.T + found.translation)
+    vertices = mended(_refined(sound, model, target), model.triangles, sound) if refine else sound
     seen = target.shown(vertices, model.triangles)
     normals = unit_normals(vertices, model.triangles)
     distance = _to_target(vertices, normals, target)
@@ -187,9 +184,10 @@ def completed(
         distance_mm=np.linalg.norm(distance, axis=1),
         std_mm=_standard_deviations(model, target, found, settings, seen, (distance * normals).sum(axis=1)),
         landmarks=model.landmark_points(vertices),
+        radii_mm=model.landmark_radii(vertices),
         fit=found,
-        mended=int(np.count_nonzero((vertices != placed).any(axis=1))) if not refine else 0,
-        refined_mm=refined_mm,
+        mended=int(np.count_nonzero((sound != placed).any(axis=1))),
+        refined_mm=float(np.linalg.norm(vertices - sound, axis=1).max()) if refine else None,
     )
 
 

@@ -120,6 +120,10 @@ def write(
     picture[rows, cols] = under.astype(np.uint8)
 
 
+# Where to look from, as `shaded` takes it: the front, the patient's left, the back, the patient's right.
+AROUND = (((-1, 0, 0), (0, 1, 0)), ((0, 1, 0), (-1, 0, 0)), ((1, 0, 0), (0, -1, 0)), ((0, -1, 0), (1, 0, 0)))
+
+
 def shaded(
     points: np.ndarray,
     normals: np.ndarray,

@@ -47,6 +47,9 @@ class Settings:
     every: int = 1  # of so many vertices one has a say: enough to find the pose
 
 
+USUAL = Settings()
+
+
 @dataclass(frozen=True)
 class Target:
     """Points of a surface, evenly spread by area, and the way it looks there."""
@@ -104,7 +107,7 @@ class Fit:
         return Fit(turn @ self.rotation, translation, self.coefficients + step[6:])
 
 
-def fit(model: ShapeModel, target: Target, start: Fit, settings: Settings = Settings()) -> Fit:
+def fit(model: ShapeModel, target: Target, start: Fit, settings: Settings = USUAL) -> Fit:
     """The shape of `model` that lies on `target`, from a start that need only be near."""
     objective = _Objective(model, target, settings)
     known = start.coefficients[: objective.count]
@@ -225,11 +228,12 @@ class _Objective:
         pull = 2 * say[:, None] * pairs.away
         force = np.stack([np.bincount(pairs.vertex, part, minlength=len(vertices)) for part in pull.T], axis=1)
         regular = self.settings.regularisation / max(self.count, 1)
+        bent = np.einsum("ck,c->k", self.modes, (force @ fit.rotation).ravel().astype(np.float32))
         gradient = np.concatenate(
             [
                 np.cross(vertices - fixed.about, force).sum(axis=0),
                 force.sum(axis=0),
-                np.einsum("ck,c->k", self.modes, (force @ fit.rotation).ravel().astype(np.float32)) + 2 * regular * fit.coefficients,
+                bent + 2 * regular * fit.coefficients,
             ]
         )
         value = float((pairs.weight * squared / softened).sum() + regular * fit.coefficients @ fit.coefficients)

@@ -26,10 +26,15 @@ MODE_STEP_MM = 0.01  # how finely files hold the modes
 
 @dataclass(frozen=True)
 class Landmark:
-    """A named point that the modes carry along: a weighted mean of vertices, on the surface or inside."""
+    """A named point that the modes carry along: a weighted mean of vertices, or the centre of a sphere through them."""
 
     vertices: np.ndarray  # (n,) int
-    weights: np.ndarray  # (n,) float, their sum is 1
+    weights: np.ndarray | None  # (n,) float, their sum is 1; None: the centre of the sphere through the vertices
+
+    def place(self, shape: np.ndarray) -> np.ndarray:
+        """(3,) mm on a bone with vertices (V, 3)."""
+        points = shape[self.vertices]
+        return sphere_through(points)[0] if self.weights is None else self.weights @ points
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,16 @@ class ShapeModel:
 
     def landmark_points(self, vertices: np.ndarray) -> dict[str, np.ndarray]:
         """Where the landmarks (3,) lie on a shape of this model."""
-        return {name: mark.weights @ vertices[mark.vertices] for name, mark in self.landmarks.items()}
+        return {name: mark.place(vertices) for name, mark in self.landmarks.items()}
+
+    def landmark_radii(self, vertices: np.ndarray) -> dict[str, float]:
+        """The radii in mm of the spheres that some landmarks are the centres of."""
+        spheres = {name: mark for name, mark in self.landmarks.items() if mark.weights is None}
+        return {name: sphere_through(vertices[mark.vertices])[1] for name, mark in spheres.items()}
+
+    def with_landmarks(self, landmarks: Mapping[str, Landmark]) -> ShapeModel:
+        """The same model with these landmarks."""
+        return replace(self, landmarks=landmarks)
 
     def mirrored(self) -> ShapeModel:
         """The other side's model."""
@@ -104,7 +118,7 @@ class ShapeModel:
         )
 
     def save(self, path: Path) -> None:
-        """Writes `<bone>.ssm.npz`: modes in hundredths of a millimetre, numbers in single precision, a text; no pickle."""
+        """Writes `<bone>.ssm.npz`: modes in hundredths of a millimetre, other numbers single, no pickle."""
         told = {
             "bone": self.bone,
             "side": self.side,
@@ -112,7 +126,10 @@ class ShapeModel:
             "sources": self.sources,
             "licences": self.licences,
             "landmarks": {
-                name: {"vertices": mark.vertices.tolist(), "weights": mark.weights.tolist()}
+                name: {
+                    "vertices": mark.vertices.tolist(),
+                    "weights": None if mark.weights is None else mark.weights.tolist(),
+                }
                 for name, mark in self.landmarks.items()
             },
         }
@@ -146,7 +163,10 @@ def load(path: Path) -> ShapeModel:
                 variances=variances,
                 triangles=file["triangles"].astype(np.int64),
                 landmarks={
-                    name: Landmark(np.array(mark["vertices"], dtype=np.int64), np.array(mark["weights"], dtype=float))
+                    name: Landmark(
+                        np.array(mark["vertices"], dtype=np.int64),
+                        None if mark["weights"] is None else np.array(mark["weights"], dtype=float),
+                    )
                     for name, mark in told["landmarks"].items()
                 },
                 people=tuple(told["people"]),
@@ -164,3 +184,11 @@ def rigid_fit(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nd
     left, _, right = np.linalg.svd((target - middle_target).T @ (source - middle_source))
     rotation = left @ np.diag([1, 1, np.sign(np.linalg.det(left @ right))]) @ right
     return rotation, middle_target - rotation @ middle_source
+
+
+def sphere_through(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (3,) and radius of the sphere nearest to points (N, 3) in the sense of least squares."""
+    middle = points.mean(axis=0)  # near the origin rounding does no harm
+    terms = np.column_stack([2 * (points - middle), np.ones(len(points))])
+    *centre, rest = np.linalg.lstsq(terms, ((points - middle) ** 2).sum(axis=1), rcond=None)[0]
+    return np.array(centre) + middle, float(np.sqrt(rest + np.dot(centre, centre)))

@@ -18,8 +18,7 @@ def crossing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     corners = vertices[triangles]
     middle = (corners.min(axis=1) + corners.max(axis=1)) / 2
     half = (corners.max(axis=1) - corners.min(axis=1)) / 2
-    reach = 2 * float(np.linalg.norm(half, axis=1).max())
-    pairs = cKDTree(middle).query_pairs(reach, output_type="ndarray")
+    pairs = _near(middle, np.linalg.norm(half, axis=1))
     first, second = pairs.T
     near = (np.abs(middle[first] - middle[second]) <= half[first] + half[second]).all(axis=1)
     pairs = pairs[near]
@@ -88,6 +87,20 @@ def neighbours(triangles: np.ndarray, count: int) -> csr_array:
     beside = csr_array(beside)
     beside.data[:] = 1
     return beside
+
+
+def _near(middle: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Pairs (P, 2) of balls that may touch; the few very large ones are held against all."""
+    large = radius > 4 * np.median(radius)
+    small = np.flatnonzero(~large)
+    close = small[cKDTree(middle[small]).query_pairs(2 * float(radius[small].max()), output_type="ndarray")]
+    numbers = np.arange(len(middle))
+    with_large = [
+        np.column_stack([np.full(len(others), one), others])
+        for one in np.flatnonzero(large)
+        for others in [numbers[~large | (numbers > one)]]
+    ]
+    return np.concatenate([close, *with_large])
 
 
 def _areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

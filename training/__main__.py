@@ -39,13 +39,12 @@ def register_bones(options: argparse.Namespace) -> int:
 
 def build_models(options: argparse.Namespace) -> int:
     """Builds the shape models from the sets of real bones, with a table and pictures."""
-    from training.anatomy.report import as_markdown, build_models
+    from training.anatomy.report import build_models
 
     try:
-        figures = build_models(options.bones, options.out)
+        print(build_models(options.bones, options.out, options.report))
     except FileNotFoundError as error:
         raise Refusal(str(error)) from error
-    print(as_markdown(figures))
     return 0
 
 
@@ -64,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     registering.set_defaults(run=register_bones)
     building = anatomy.add_parser("models", help=build_models.__doc__, description=build_models.__doc__)
     building.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")
-    building.add_argument("--out", type=Path, required=True, help="folder for the models and what is said of them")
+    building.add_argument("--out", type=Path, default=Path("Resources/Models"), help="folder for the models")
+    building.add_argument("--report", type=Path, default=Path("out/models"), help="folder for pictures and figures")
     building.set_defaults(run=build_models)
     return parser
 

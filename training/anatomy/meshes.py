@@ -93,12 +93,14 @@ def vertex_normals(mesh: Mesh) -> np.ndarray:
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
-def dense_points(mesh: Mesh, values: np.ndarray, count: int = 500_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def dense_points(
+    mesh: Mesh, values: np.ndarray, count: int = 500_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points on a mesh (N, 3), the normals of their triangles, and values of the vertices (V,) between them."""
     vertices, triangles = mesh
     normals = triangle_normals(mesh)
     area = np.linalg.norm(normals, axis=1)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     chosen = rng.choice(len(triangles), count, p=area / area.sum())
     weights = rng.dirichlet((1, 1, 1), count)
     points = np.einsum("nc,ncx->nx", weights, vertices[triangles[chosen]])

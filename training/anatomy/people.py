@@ -54,6 +54,14 @@ class Corresponded:
     people: tuple[str, ...]  # (N,) "set/person"
     sets: tuple[BoneSet, ...]
 
+    def one_sided(self) -> Corresponded:
+        """The first set's bones alone, of one side: what a plain model is made of."""
+        first = [i for i, person in enumerate(self.people) if person.startswith(f"{self.sets[0].name}/")]
+        kept = [i for place, i in enumerate(first) if self.people[i] not in {self.people[j] for j in first[:place]}]
+        return Corresponded(
+            self.bone, self.triangles, self.shapes[kept], tuple(self.people[i] for i in kept), self.sets[:1]
+        )
+
     def without(self, people: set[str]) -> Corresponded:
         """All but some people, as folds need it; an unknown name is an error."""
         unknown = people - set(self.people)

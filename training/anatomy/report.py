@@ -1,4 +1,7 @@
-"""Builds both shape models and says how good they are: `<bone>.ssm.npz`, models.md, models.json, `<bone>_modes.png`."""
+"""Builds both shape models and says how good they are.
+
+`<bone>.ssm.npz` and MODELS.md go to one folder, to be committed; pictures and figures for programs to another.
+"""
 
 from __future__ import annotations
 
@@ -6,83 +9,158 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 
 from DualFaceReconLib import drawing
 from DualFaceReconLib.shapemodel import ShapeModel
+from training.anatomy import outsiders
+from training.anatomy.landmarks import LANDMARKS
 from training.anatomy.meshes import dense_points
 from training.anatomy.people import Corresponded, corresponded_femora, corresponded_hips
-from training.anatomy.shapes import compactness, generalisation, shape_model, specificity, trimmed
+from training.anatomy.shapes import LOCAL_SHARE, compactness, generalisation, shape_model, specificity
 
-VARIANCE_KEPT = 0.98
-MODES_SHOWN = (1, 2, 3, 5, 10, 20, 40)
+matplotlib.use("agg")
+from matplotlib import pyplot
+
+MODES = {"hip": 100, "femur": 60}
+MODES_SHOWN = (1, 2, 3, 5, 10, 20, 40, 60, 100)
 PANEL_PX = (420, 300)
 SHIFT_COLOURS = [(235, 225, 200), (90, 140, 220), (40, 50, 140)]  # how far a mode moves a vertex
+MARK_COLOUR = (225, 40, 40)
 
 
-def build_models(bones: Path, out: Path, say: Callable[[str], None] = print) -> dict[str, dict]:
-    """Both models and their figures; every file appears whole or not at all."""
+def build_models(bones: Path, out: Path, report: Path, say: Callable[[str], None] = print) -> str:
+    """Both models, their figures and pictures; every file appears whole or not at all. Gives MODELS.md."""
     out.mkdir(parents=True, exist_ok=True)
-    figures = {}
+    report.mkdir(parents=True, exist_ok=True)
+    figures, models, plain = {}, {}, {}
     for make in (corresponded_hips, corresponded_femora):
         people = make(bones, report=say)
-        whole = shape_model(people)
-        model = trimmed(whole, VARIANCE_KEPT)
-        beside = out / f".{model.bone}.part.npz"
-        model.save(beside)
-        beside.replace(out / f"{model.bone}.ssm.npz")
-        drawing.save_png(modes_picture(model), out / f"{model.bone}_modes.png")
-        figures[model.bone] = figures_of(people, whole, model)
-        say(f"{model}: judged")
-    drawing.save_bytes(json.dumps(figures, indent=2).encode(), out / "models.json")
-    drawing.save_bytes(as_markdown(figures).encode(), out / "models.md")
-    return figures
+        bone = people.bone
+        models[bone] = shape_model(people, modes=MODES[bone])
+        models[bone] = models[bone].with_landmarks(LANDMARKS[bone](models[bone].mean))
+        beside = out / f".{bone}.part.npz"
+        models[bone].save(beside)
+        beside.replace(out / f"{bone}.ssm.npz")
+        drawing.save_png(modes_picture(models[bone]), report / f"{bone}_modes.png")
+        drawing.save_png(landmarks_picture(models[bone]), report / f"{bone}_landmarks.png")
+        figures[bone] = figures_of(people, models[bone])
+        say(f"{models[bone]}: judged on its own people")
+        plain[bone] = shape_model(people.one_sided(), modes=len(people.shapes), local=0)
+    curves_picture(figures, report / "curves.png")
+    text = as_markdown(figures)
+    if (bones / outsiders.SET).is_dir():
+        judged = outsiders.judge(bones, models, plain, say)
+        text += "\n" + outsiders.as_markdown(judged)
+        for bone, model in models.items():
+            worst = outsiders.worst(judged, bone)
+            drawing.save_png(outsiders.error_picture(worst, model.triangles), report / f"{bone}_worst.png")
+    drawing.save_bytes(json.dumps(figures, indent=2).encode(), report / "models.json")
+    drawing.save_bytes(text.encode(), out / "MODELS.md")
+    return text
 
 
-def figures_of(people: Corresponded, whole: ShapeModel, model: ShapeModel) -> dict:
+def figures_of(people: Corresponded, model: ShapeModel) -> dict:
     """Compactness, generalisation (one person left out with both sides) and specificity, for JSON."""
-    shown = [count for count in MODES_SHOWN if count <= len(whole.variances)]
+    shown = [count for count in MODES_SHOWN if count <= len(model.variances)]
     errors = generalisation(people, shown)
-    share = compactness(whole)
+    plain = generalisation(people, shown, local=0)
     return {
         "people": len(model.people),
         "bones": len(people.shapes),
         "vertices": len(model.mean),
         "modes": len(model.variances),
-        "variance_kept": VARIANCE_KEPT,
-        "specificity_mm": specificity(people, model),
+        "local_share": LOCAL_SHARE,
         "by_modes": [
             {
                 "modes": count,
-                "variance": float(share[count - 1]),
+                "variance": float(share),
                 "generalisation_mm": float(errors[:, i].mean()),
                 "worst_person_mm": float(errors[:, i].max()),
+                "without_local_mm": float(plain[:, i].mean()),
+                "specificity_mm": float(away),
             }
-            for i, count in enumerate(shown)
+            for i, (count, share, away) in enumerate(
+                zip(shown, compactness(model)[np.array(shown) - 1], specificity(people, model, shown), strict=True)
+            )
         ],
     }
 
 
 def as_markdown(figures: dict[str, dict]) -> str:
     """The table of both models."""
-    lines = ["# Shape models", "", "Measured on the people they are made of; mean distance between vertices, mm."]
+    lines = [
+        "# Shape models",
+        "",
+        "Left hemipelvis and left femur; the right ones are their mirrors. `python -m training anatomy models` builds "
+        "them. For research; not for clinical use.",
+        "",
+        "## On the people they are made of",
+        "",
+        "Mean distance between vertices, mm. Without local variation: the plain principal components of these people.",
+    ]
     for bone, told in figures.items():
         lines += [
             "",
-            f"## {bone}",
+            f"### {bone}",
             "",
-            f"{told['bones']} bones of {told['people']} people, {told['vertices']} vertices; {told['modes']} modes "
-            f"keep {100 * told['variance_kept']:.0f} % of the variance. Specificity {told['specificity_mm']:.2f} mm.",
+            f"{told['bones']} bones of {told['people']} people, {told['vertices']} vertices, {told['modes']} modes; "
+            f"{100 * told['local_share']:.0f} % of the variance is local.",
             "",
-            "| modes | variance % | one person left out, mm | worst person, mm |",
-            "|---|---|---|---|",
+            "| modes | variance % | one person left out | worst person | without local variation | specificity |",
+            "|---|---|---|---|---|---|",
         ]
         for row in told["by_modes"]:
             lines.append(
                 f"| {row['modes']} | {100 * row['variance']:.1f} | {row['generalisation_mm']:.2f} | "
-                f"{row['worst_person_mm']:.2f} |"
+                f"{row['worst_person_mm']:.2f} | {row['without_local_mm']:.2f} | {row['specificity_mm']:.2f} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def curves_picture(figures: dict[str, dict], path: Path) -> None:
+    """Compactness, generalisation and specificity by the number of modes."""
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    for bone, told in figures.items():
+        rows = told["by_modes"]
+        count = [row["modes"] for row in rows]
+        axes[0].plot(count, [100 * row["variance"] for row in rows], marker="o", label=bone)
+        line = axes[1].plot(count, [row["generalisation_mm"] for row in rows], marker="o", label=bone)[0]
+        without = [row["without_local_mm"] for row in rows]
+        axes[1].plot(count, without, linestyle=":", color=line.get_color(), label=f"{bone}, no local variation")
+        axes[2].plot(count, [row["specificity_mm"] for row in rows], marker="o", label=bone)
+    titles = ("compactness, % of variance", "generalisation, mm: one person left out", "specificity, mm")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(title=title, xlabel="modes", ylim=(0, None))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def landmarks_picture(model: ShapeModel) -> np.ndarray:
+    """The mean from the front, from outside, from behind and from inside, with its landmarks."""
+    points, normals, _ = dense_points((model.mean, model.triangles), np.zeros(len(model.mean)), 1_500_000)
+    colours = np.full((len(points), 3), SHIFT_COLOURS[0], dtype=float)
+    size = (PANEL_PX[0] * 2, PANEL_PX[1] * 2)
+    scale = 0.9 * min(size[0] / np.ptp(points[:, 2]), size[1] / np.ptp(points[:, :2], axis=0).max())
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    panels = []
+    for across, towards in (
+        ((-1, 0, 0), (0, 1, 0)),
+        ((0, 1, 0), (-1, 0, 0)),
+        ((1, 0, 0), (0, -1, 0)),
+        ((0, -1, 0), (1, 0, 0)),
+    ):
+        panel = drawing.shaded(points, normals, colours, across, towards, size, scale)
+        for name, place in model.landmark_points(model.mean).items():
+            offset = (place - middle) * scale
+            row, col = round(size[0] / 2 - offset[2]), round(float(offset @ np.array(across)) + size[1] / 2)
+            panel[max(row - 3, 0) : row + 4, max(col - 3, 0) : col + 4] = MARK_COLOUR
+            drawing.write(panel, name, (row - 8, col + 6), 13)
+        panels.append(panel)
+    return np.hstack(panels)
 
 
 def modes_picture(model: ShapeModel, count: int = 3, deviations: float = 2.0) -> np.ndarray:

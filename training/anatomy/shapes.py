@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from DualFaceReconLib.shapemodel import Landmark, ShapeModel, rigid_fit
 from training.anatomy.people import Corresponded, procrustes
-
 
 LOCAL_SHARE = 0.2
 WINDOWS = (8, 40)
@@ -68,35 +65,34 @@ def windows(vertices: np.ndarray, count: int) -> np.ndarray:
     return shares / np.linalg.norm(shares, axis=1, keepdims=True)
 
 
-def trimmed(model: ShapeModel, share: float) -> ShapeModel:
-    """The first modes that hold `share` of the variance."""
-    count = int(np.searchsorted(compactness(model), share) + 1)
-    return replace(model, modes=np.ascontiguousarray(model.modes[:, :, :count]), variances=model.variances[:count])
-
-
 def compactness(model: ShapeModel) -> np.ndarray:
-    """(K,) share of the variance that the first modes hold."""
+    """(K,) share of the model's variance that its first modes hold."""
     return np.cumsum(model.variances) / model.variances.sum()
 
 
-def generalisation(bones: Corresponded, modes: list[int]) -> np.ndarray:
-    """(people, modes) mean vertex distance in mm of a person to the model of everybody else, both sides left out."""
+def generalisation(bones: Corresponded, counts: list[int], local: float = LOCAL_SHARE) -> np.ndarray:
+    """(people, counts) mean vertex distance in mm of a person to the model of everybody else, both sides left out."""
     people = tuple(dict.fromkeys(bones.people))
-    errors = np.empty((len(people), len(modes)))
+    errors = np.empty((len(people), len(counts)))
     for row, person in enumerate(people):
-        model = shape_model(bones.without({person}))
+        model = shape_model(bones.without({person}), modes=max(counts), local=local)
         theirs = bones.shapes[[p == person for p in bones.people]]
-        for col, count in enumerate(modes):
+        for col, count in enumerate(counts):
             distances = [np.linalg.norm(model.project(shape, count) - shape, axis=1).mean() for shape in theirs]
             errors[row, col] = np.mean(distances)
     return errors
 
 
-def specificity(bones: Corresponded, model: ShapeModel, samples: int = 100, seed: int = 0) -> float:
-    """Mean vertex distance in mm of random shapes to the nearest real one."""
+def specificity(bones: Corresponded, model: ShapeModel, counts: list[int], samples: int = 100) -> np.ndarray:
+    """(counts,) mean vertex distance in mm of random shapes of so many modes to the nearest real one."""
     aligned, mean = procrustes(bones.shapes)
     rotation, shift = rigid_fit(mean, model.mean)
     real = aligned @ rotation.T + shift
-    rng = np.random.default_rng(seed)
-    drawn = [model.shape(model.sample(rng)) for _ in range(samples)]
-    return float(np.mean([np.linalg.norm(real - shape, axis=2).mean(axis=1).min() for shape in drawn]))
+    rng = np.random.default_rng(0)
+    drawn = [model.sample(rng) for _ in range(samples)]
+    return np.array(
+        [
+            np.mean([np.linalg.norm(real - model.shape(one[:count]), axis=2).mean(axis=1).min() for one in drawn])
+            for count in counts
+        ]
+    )

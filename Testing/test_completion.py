@@ -1,0 +1,249 @@
+"""Completion: known shapes come back from clipped, noisy and partly wrong surfaces of both faces or one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bones import FILM, SHARED, apart, film_of, load_bone, made_model, on_film
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+
+from DualFaceReconLib.completion import complete, complete_all, completed, observed_target, started
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.fitting import USUAL, Fit, Settings, Target, _Objective, fit
+from DualFaceReconLib.metrics import distances_to_surface
+from DualFaceReconLib.shapemodel import MIRROR, ShapeModel
+from DualFaceReconLib.soundness import crossing, turned_over
+from DualFaceReconLib.visibility import rays_to, unit_normals
+from training.anatomy.people import corresponded_femora, corresponded_hips
+from training.anatomy.shapes import shape_model
+
+PLACE = (-70, 180, 30)
+
+
+@pytest.fixture(scope="module")
+def model() -> ShapeModel:
+    return made_model()
+
+
+def person(model, seed, turn=(0, 0, 0), place=PLACE):
+    """A shape of the model on the film: mesh and coefficients."""
+    coefficients = model.sample(np.random.default_rng(seed), limit=2.0)
+    return (on_film(model.shape(coefficients), place, turn), model.triangles), coefficients
+
+
+# The objective
+
+
+def test_the_gradient_is_that_of_the_objective(model):
+    """Against finite differences, pairs held: turn, move and coefficients, plain and robust."""
+    mesh, _ = person(model, 1)
+    target = observed_target(film_of(mesh), FILM)
+    start = Fit(np.eye(3), np.array([-68.0, 178, 33]), np.array([0.5, -0.3, 0.2, 0.1]))
+    for robust in (False, True):
+        objective = _Objective(model, target, Settings(robust=robust, regularisation=0.3))
+        known = objective.linearised(start)
+        about = known.fixed.about
+        step = 1e-4
+        numeric = []
+        for k in range(6 + 4):
+            values = []
+            for sign in (1, -1):
+                moved = start.moved(np.eye(10)[k] * sign * step, about)
+                vertices = objective.vertices(moved)
+                pairs = objective.paired(vertices, known.fixed.seen)
+                values.append(objective.evaluated(moved, vertices, known.fixed, pairs)[0])
+            numeric.append((values[0] - values[1]) / (2 * step))
+        scale = np.abs(known.gradient).max()
+        # the objective takes heights above tangent planes, whose own turn the gradient leaves out
+        assert known.gradient == pytest.approx(numeric, abs=0.12 * scale)
+        assert known.gradient @ numeric > 0.99 * np.linalg.norm(known.gradient) * np.linalg.norm(numeric)
+
+
+def test_regularisation_counts_squared_standard_deviations(model):
+    mesh, _ = person(model, 1)
+    target = observed_target(film_of(mesh), FILM)
+    at = Fit(np.eye(3), np.array(PLACE, float), np.array([1.0, -2.0, 0.0, 1.0]))
+    values = [_Objective(model, target, Settings(regularisation=weight)).linearised(at).value for weight in (0, 0.01)]
+    assert values[1] - values[0] == pytest.approx(0.01 / 4 * 6)
+
+
+def test_a_single_face_pulls_in_one_direction_alone(model):
+    mesh, _ = person(model, 2)
+    dual, single = (observed_target(film_of(mesh, dual=both), FILM) for both in (True, False))
+    assert dual.both_ways
+    assert not single.both_ways
+    at = Fit(np.eye(3), np.array(PLACE, float), np.zeros(4))
+    for target, expected in ((dual, True), (single, False)):
+        objective = _Objective(model, target, USUAL)
+        vertices = objective.vertices(at)
+        seen = target.shown(vertices, model.triangles)
+        assert (len(objective.paired(vertices, seen).vertex) > len(target.points)) == expected
+        looks = (unit_normals(vertices, model.triangles) * rays_to(vertices, FILM)).sum(axis=1)
+        assert (looks[seen] > 0).any() == expected  # the back counts only where it was observed
+
+
+# Known shapes
+
+
+@pytest.mark.parametrize("dual", [True, False])
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_a_sampled_shape_comes_back_from_a_noisy_surface(model, seed, dual):
+    mesh, coefficients = person(model, seed, turn=(12, -8, 15))
+    found = complete(film_of(mesh, dual=dual, noise_mm=0.5, seed=seed), model, FILM)
+    assert apart(found.vertices, found.triangles, mesh) < (0.3 if dual else 0.9)
+    if dual:
+        assert found.fit.coefficients == pytest.approx(coefficients, abs=0.4)
+    assert found.seen.mean() > (0.8 if dual else 0.35)
+    assert np.median(found.distance_mm[found.seen]) < 0.6
+    assert found.landmarks["tip"] == pytest.approx(mesh[0][model.mean[:, 2].argmax()], abs=1.5)
+
+
+def test_a_bone_cut_by_the_picture_is_completed_beyond_it(model):
+    mesh, _ = person(model, 6, place=(-70, 180, 160))
+    inside = FILM.sees(mesh[0])
+    assert 0.3 < inside.mean() < 0.7
+    found = complete(film_of(mesh), model, FILM)
+    assert apart(found.vertices, found.triangles, mesh) < 0.4
+    assert not found.seen[~FILM.sees(found.vertices)].any()
+    away = np.linalg.norm(found.vertices - mesh[0], axis=1)
+    assert away.mean() < 4
+    assert found.std_mm[~inside].mean() > 2 * found.std_mm[inside].mean()
+
+
+@pytest.mark.parametrize("turn", [(30, 0, 0), (0, -30, 0), (0, 0, 30), (-20, 20, -20)])
+def test_no_alignment_by_hand_is_needed(model, turn):
+    mesh, _ = person(model, 7, turn=turn, place=(60, 120, -60))
+    found = complete(film_of(mesh), model, FILM)
+    assert apart(found.vertices, found.triangles, mesh) < 0.4
+
+
+def test_the_right_bone_is_the_mirror_of_the_left(model):
+    mesh, _ = person(model, 8)
+    right = mesh[0] * MIRROR, mesh[1][:, ::-1]
+    surfaces = {"hip_left": film_of(mesh), "hip_right": film_of(right)}
+    found = complete_all(surfaces, {"hip": model}, FILM)
+    assert found["hip_right"].side == "right"
+    assert apart(found["hip_right"].vertices, found["hip_right"].triangles, right) < 0.3
+    assert found["hip_right"].vertices * MIRROR == pytest.approx(found["hip_left"].vertices, abs=0.3)
+    again = complete(surfaces["hip_left"], model, FILM)
+    assert np.array_equal(again.vertices, found["hip_left"].vertices)  # the same again, threads or not
+
+
+def with_wrong_depths(target: Target, share: float, seed: int) -> Target:
+    """Some of the points moved 10 to 40 mm along the detector's normal, as wrong depths move them: along their rays."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(len(target.points)) < share
+    rays = rays_to(target.points, FILM)
+    shift = rng.uniform(10, 40, len(rays)) * rng.choice([-1, 1], len(rays))
+    points = target.points + np.where(wrong, shift, 0)[:, None] * rays / np.abs(rays[:, 1:2])
+    return replace(target, points=points)
+
+
+@pytest.mark.parametrize("dual", [True, False])
+def test_a_third_of_wrong_depths_hardly_matters(model, dual):
+    clean, spoilt, plain = [], [], []
+    for seed in range(4):
+        mesh, _ = person(model, 10 + seed)
+        target = observed_target(film_of(mesh, dual=dual, noise_mm=0.5), FILM)
+        wrong = with_wrong_depths(target, 0.3, seed)
+        for errors, one, settings in (
+            (clean, target, USUAL),
+            (spoilt, wrong, USUAL),
+            (plain, wrong, replace(USUAL, robust=False)),
+        ):
+            found = completed(one, model, fit(model, one, started(model, one), settings), settings)
+            errors.append(apart(found.vertices, found.triangles, mesh))
+            assert len(crossing(found.vertices, found.triangles)) == 0
+    assert np.mean(spoilt) <= 1.5 * np.mean(clean)
+    assert np.mean(plain) > 3 * np.mean(clean)  # so the wrong depths are wrong enough
+
+
+# What is said of it
+
+
+def test_unseen_places_are_less_sure_and_the_file_says_so(model):
+    mesh, _ = person(model, 20)
+    found = complete(film_of(mesh, dual=False), model, FILM)
+    assert found.std_mm[~found.seen].mean() > 1.3 * found.std_mm[found.seen].mean()
+    data = found.polydata().GetPointData()
+    assert np.array_equal(vtk_to_numpy(data.GetArray("seen")) > 0, found.seen)
+    assert vtk_to_numpy(data.GetArray("std_mm")) == pytest.approx(found.std_mm, rel=1e-5)
+    assert vtk_to_numpy(data.GetArray("distance_mm")) == pytest.approx(found.distance_mm, abs=1e-4)
+    assert found.polydata().GetNumberOfPolys() == len(model.triangles)
+
+
+def test_refinement_moves_what_was_seen_smoothly_and_within_bounds(model):
+    mesh, _ = person(model, 21)
+    bump = 2.5 * np.exp(-(((mesh[0] - mesh[0][mesh[0][:, 1].argmax()]) / 15) ** 2).sum(axis=1))
+    normals = unit_normals(*mesh)
+    bumped = mesh[0] + bump[:, None] * normals, mesh[1]
+    held = replace(model, modes=model.modes[:, :, :1], variances=model.variances[:1])  # cannot follow it
+    plain, refined = (complete(film_of(bumped), held, FILM, refine=refine) for refine in (False, True))
+    assert plain.refined_mm is None
+    assert 0.5 < refined.refined_mm < 3.01
+    errors = [distances_to_surface(one.vertices[one.seen], *bumped).mean() for one in (plain, refined)]
+    assert errors[1] < 0.5 * errors[0]
+    assert len(crossing(refined.vertices, refined.triangles)) == 0
+
+
+@pytest.mark.parametrize("what", ["nothing", "speck", "not finite"])
+def test_too_little_to_complete_is_refused(model, what):
+    vertices, triangles = person(model, 22)[0]
+    if what == "nothing":
+        observed = film_of((vertices + np.array([1000, 0, 0]), triangles))
+    else:
+        noise = np.nan if what == "not finite" else 0
+        observed = film_of(((vertices - PLACE) * 0.08 + PLACE, triangles), noise_mm=noise)
+    assert isinstance(observed, vtkPolyData)
+    with pytest.raises(Refusal, match="too little of the bone"):
+        complete(observed, model, FILM)
+
+
+# Real bones
+
+
+def held_out(bones, people, place):
+    """A model of the others, and the held-out people's left bones on the film."""
+    others = shape_model(bones.without(set(people)), modes=60)
+    shapes = [bones.shapes[bones.people.index(one)] for one in people]
+    return others, [(on_film(shape, place), bones.triangles) for shape in shapes]
+
+
+def check_held_out(model, meshes, limits):
+    within = {True: [], False: []}
+    for mesh in meshes:
+        for dual, limit in limits.items():
+            found = complete(film_of(mesh, dual=dual, noise_mm=0.5), model, FILM)
+            assert apart(found.vertices, found.triangles, mesh) < limit
+            assert len(crossing(found.vertices, found.triangles)) == 0
+            upright = (found.vertices - found.fit.translation) @ found.fit.rotation
+            assert len(turned_over(upright, found.triangles, model.mean)) == 0
+            deviations = distances_to_surface(found.vertices, *mesh) / found.std_mm
+            for seen in (True, False):
+                part = deviations[found.seen == seen]
+                within[seen].append(((part < 1).mean(), (part < 2).mean()))
+    return {seen: np.mean(shares, axis=0) for seen, shares in within.items()}
+
+
+def test_femora_of_people_who_are_not_in_the_model():
+    load_bone("llp26", "s01", "femur_left")
+    bones = corresponded_femora(SHARED / "bones", report=lambda _: None)
+    people = [f"llp26/s{i:02d}" for i in (2, 7, 12, 17, 22, 26)]
+    shares = check_held_out(*held_out(bones, people, (-95, 180, -130)), {True: 0.6, False: 1.2})
+    assert 0.6 < shares[True][0] < 0.85
+    assert shares[True][1] > 0.9
+    assert 0.55 < shares[False][0] < 0.85
+    assert shares[False][1] > 0.85
+
+
+@pytest.mark.slow
+def test_hips_of_people_who_are_not_in_the_model():
+    load_bone("rhan40", "s02", "hip_left")
+    bones = corresponded_hips(SHARED / "bones", report=lambda _: None)
+    people = ["rhan40/s02", "rhan40/s08", "rhan40/s14", "rhan40/s20", "llp26/s03", "llp26/s11"]
+    shares = check_held_out(*held_out(bones, people, (-75, 180, 20)), {True: 0.8, False: 1.3})
+    assert 0.6 < shares[True][0] < 0.76
+    assert 0.9 < shares[True][1] < 0.98
+    assert 0.6 < shares[False][0] < 0.76
+    assert 0.9 < shares[False][1] <= 0.98

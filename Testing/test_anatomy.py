@@ -232,7 +232,7 @@ def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, cap
     assert sorted(p.name for p in told.iterdir()) == sorted(["curves.png", "models.json", *pictures])
 
 
-def made_landmarks(mean):
+def made_landmarks(mean, triangles):
     return {"asis": Landmark(np.array([int(mean[:, 2].argmax())]), np.ones(1))}
 
 

@@ -7,10 +7,7 @@ Plain pairs every vertex with the nearest observed point, projects onto the mode
 from __future__ import annotations
 
 import os
-
-# As the engine's own process does: threads of BLAS wait for one another while bones are fitted side by side.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -19,9 +16,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "Testing"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bones import FILM, apart, film_of, on_film
 
@@ -29,6 +25,7 @@ from DualFaceReconLib.completion import complete_all, observed_target, started
 from DualFaceReconLib.fitting import USUAL, fit
 from DualFaceReconLib.shapemodel import MIRROR, load
 
+MODELS = Path(__file__).parents[2] / "Resources" / "Models"
 PLACES = {"hip": (-75, 180, 20), "femur": (-95, 180, -130)}
 SEEN_POINTS = 20_000
 
@@ -64,7 +61,7 @@ def plain_fit(model, target, start, rounds):
 
 
 def main() -> None:
-    models = {kind: load(ROOT / "Resources" / "Models" / f"{kind}.ssm.npz") for kind in PLACES}
+    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in PLACES}
     meshes = truths(models, np.random.default_rng(0))
     seen = {bone: observed_with(mesh, SEEN_POINTS) for bone, mesh in meshes.items()}
     points = ", ".join(f"{bone} {surface.GetNumberOfPoints():,}" for bone, (surface, _) in seen.items())
@@ -103,4 +100,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if "OPENBLAS_NUM_THREADS" in os.environ:
+        main()
+    else:  # threads of BLAS wait for one another while bones are fitted side by side
+        subprocess.run([sys.executable, __file__], env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, check=True)

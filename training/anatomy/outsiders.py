@@ -110,16 +110,18 @@ def centred(model: ShapeModel, mesh: Mesh) -> Fit:
 def plain_fit(model: ShapeModel, mesh: Mesh, modes: int | None = None) -> np.ndarray:
     """ICP and project: the nearest target point of every vertex, the model's shape nearest to those, and again.
 
-    The pose of the mean comes first; with 0 modes that is all.
+    The pose of the mean comes first; with 0 modes that is all. Coefficients are held within 3 standard deviations.
     """
     points = sample_surface(*mesh, PLAIN_POINTS)
     tree = cKDTree(points)
-    vertices = centred(model, mesh).vertices(model)
-    for _ in range(PLAIN_ROUNDS):
-        rotation, shift = rigid_fit(model.mean, points[tree.query(vertices)[1]])
-        vertices = model.mean @ rotation.T + shift
-    for _ in range(PLAIN_ROUNDS if modes != 0 else 0):
-        vertices = model.project(points[tree.query(vertices)[1]], modes)
+    shape, vertices = model.mean, centred(model, mesh).vertices(model)
+    for turn in range(2 * PLAIN_ROUNDS):
+        nearest = points[tree.query(vertices)[1]]
+        rotation, shift = rigid_fit(nearest, shape)
+        if turn >= PLAIN_ROUNDS:
+            shape = model.shape(np.clip(model.coefficients(nearest @ rotation.T + shift), -3, 3)[:modes])
+        rotation, shift = rigid_fit(shape, nearest)
+        vertices = shape @ rotation.T + shift
     return vertices
 
 

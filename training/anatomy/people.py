@@ -73,6 +73,33 @@ class Corresponded:
         )
 
 
+def stored(bones: Corresponded, path: Path) -> None:
+    """Keeps corresponded bones in an .npz file."""
+    beside = path.with_name(f".{path.name}.part.npz")
+    np.savez_compressed(
+        beside,
+        bone=bones.bone,
+        triangles=bones.triangles.astype(np.int32),
+        shapes=bones.shapes.astype(np.float32),
+        people=np.array(bones.people),
+        sets=np.array([one.name for one in bones.sets]),
+    )
+    beside.replace(path)
+
+
+def restored(path: Path) -> Corresponded:
+    """The inverse of `stored`."""
+    with np.load(path, allow_pickle=False) as file:
+        known = {one.name: one for one in (LLP26, RHAN40)}
+        return Corresponded(
+            str(file["bone"]),
+            file["triangles"].astype(np.int64),
+            file["shapes"].astype(np.float64),
+            tuple(str(person) for person in file["people"]),
+            tuple(known[str(name)] for name in file["sets"]),
+        )
+
+
 Report = Callable[[str], None]
 
 

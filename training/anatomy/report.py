@@ -39,7 +39,7 @@ def build_models(bones: Path, out: Path, report: Path, say: Callable[[str], None
         people = make(bones, report=say)
         bone = people.bone
         models[bone] = shape_model(people, modes=MODES[bone])
-        models[bone] = models[bone].with_landmarks(LANDMARKS[bone](models[bone].mean))
+        models[bone] = models[bone].with_landmarks(LANDMARKS[bone](models[bone].mean, people.triangles))
         beside = out / f".{bone}.part.npz"
         models[bone].save(beside)
         beside.replace(out / f"{bone}.ssm.npz")

@@ -1,0 +1,108 @@
+"""A case: a radiograph with its truth, a folder that anybody's simulator may write (CONTRIBUTING.md has the layout).
+
+write_case(folder, film, geometry, maps, meshes, told)
+case = read_case(folder)  # case.maps, case.meshes; read_radiograph(case.radiograph) reads the film
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshfiles import read_vtp, write_vtp
+from training.anatomy.meshes import arrays, polydata
+from training.xray.dicom_film import write_dx
+from training.xray.raycast import Mesh
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a case's folder holds."""
+
+    folder: Path
+    geometry: ProjectionGeometry
+    meshes: dict[str, Mesh]  # true bones in the film's frame, whole
+    told: dict  # how it was made, and "unscored": bones that only stand in
+
+    @property
+    def radiograph(self) -> Path:
+        """The film."""
+        return self.folder / "radiograph.dcm"
+
+    @property
+    def maps(self) -> BoneMaps:
+        """True masks and depths."""
+        images = {name: self._image(name) for name in ("labels", "depth_front", "depth_back")}
+        front, back = images["depth_front"], images["depth_back"]
+        return BoneMaps(tuple(self.meshes), images["labels"] > 0, front, back)
+
+    def _image(self, name: str) -> np.ndarray:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(self.folder / "truth" / f"{name}.nrrd")))
+
+
+def write_case(
+    folder: Path,
+    film: np.ndarray,
+    geometry: ProjectionGeometry,
+    maps: BoneMaps,
+    meshes: Mapping[str, Mesh],
+    told: Mapping[str, object],
+    **stored: str,
+) -> None:
+    """Writes a case; the folder appears whole or not at all. `stored` goes to `dicom_film.dx_dataset`."""
+    if tuple(meshes) != maps.bones:
+        raise ValueError(f"the maps are of {maps.bones}, the meshes of {tuple(meshes)}")
+    beside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    (beside / "truth").mkdir(parents=True)
+    try:
+        write_dx(beside / "radiograph.dcm", film, geometry, **stored)
+        values = {
+            "sdd_mm": geometry.sdd_mm,
+            "pixel_pitch_mm": geometry.pixel_pitch_mm,
+            "size_px": geometry.size_px,
+            "principal_point_px": geometry.principal_point_px,
+            "view": geometry.view,
+            "object_distance_mm": geometry.object_distance_mm,
+            "bones": maps.bones,
+        }
+        (beside / "geometry.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
+        (beside / "case.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+        for bone, mesh in meshes.items():
+            write_vtp(polydata(*mesh), beside / "truth" / f"{bone}.vtp")
+        for name, values in (
+            ("labels", maps.mask.astype(np.uint8)),
+            ("depth_front", maps.front),
+            ("depth_back", maps.back),
+        ):
+            sitk.WriteImage(sitk.GetImageFromArray(values), str(beside / "truth" / f"{name}.nrrd"), useCompression=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_case(folder: Path) -> Case:
+    """A case's geometry and meshes; ValueError where the folder is none."""
+    try:
+        values = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
+        geometry = ProjectionGeometry.from_dict(values)
+        meshes = {bone: arrays(read_vtp(folder / "truth" / f"{bone}.vtp")) for bone in values["bones"]}
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder.name} is no case: {error}") from error
+    told = folder / "case.json"
+    return Case(folder, geometry, meshes, json.loads(told.read_text(encoding="utf-8")) if told.exists() else {})
+
+
+def cases_in(folder: Path) -> list[Path]:
+    """The folders of all cases below a folder, in order."""
+    return sorted(path.parent for path in folder.glob("**/geometry.json") if not path.parent.name.startswith("."))

@@ -1,0 +1,134 @@
+"""Meshes -> exact depth maps and path lengths, by casting a ray through every pixel's centre; on CPU or CUDA.
+
+projected = cast({"hip_left": (vertices, triangles)}, geometry)
+projected.maps.front, projected.path_mm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.geometry import ProjectionGeometry
+
+Mesh = tuple[np.ndarray, np.ndarray]  # vertices (V, 3) RAS mm, triangles (T, 3) outward
+
+STEP_MM = 1e-3  # past a surface before the next is sought; an edge's second triangle is no second surface
+MOST_SURFACES = 64  # along one ray
+
+wp.config.log_level = wp.LOG_ERROR  # no greeting, and no warning where there is no CUDA
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What rays meet of every mesh."""
+
+    maps: BoneMaps  # first entry and last exit
+    path_mm: np.ndarray  # (bones, rows, cols) float32, length inside
+
+
+def cast(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str | None = None) -> Projected:
+    """First entry, last exit and path length of every mesh along every pixel's ray. `device`: "cpu" or "cuda"."""
+    device = device or ("cuda" if wp.is_cuda_available() else "cpu")
+    rows, cols = geometry.size_px
+    found = np.zeros((3, len(meshes), rows, cols), dtype=np.float32)
+    for number, (vertices, triangles) in enumerate(meshes.values()):
+        window = _window(vertices, geometry)
+        if window is None:
+            continue
+        rays, start, forward = _rays(vertices, geometry, window)
+        mesh = wp.Mesh(
+            points=wp.array(vertices - geometry.source, dtype=wp.vec3, device=device),
+            indices=wp.array(triangles.ravel(), dtype=wp.int32, device=device),
+        )
+        count = len(rays)
+        out = wp.zeros((count, 3), dtype=wp.float32, device=device)
+        directions = wp.array(rays, dtype=wp.vec3, device=device)
+        wp.launch(_cross, dim=count, inputs=[mesh.id, directions, start], outputs=[out], device=device)
+        along = out.numpy().astype(np.float64)
+        along[:, :2] *= (rays @ forward)[:, None]  # lengths to depths
+        top, left, height, width = window
+        found[:, number, top : top + height, left : left + width] = along.T.reshape(3, height, width)
+    front, back, path = found
+    return Projected(BoneMaps(tuple(meshes), front > 0, front, back), path)
+
+
+def penetration_mm(points: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """(N,) signed distance of points (N, 3) to a closed mesh: negative inside."""
+    vertices, triangles = mesh
+    middle = vertices.mean(axis=0)  # single precision likes small numbers
+    body = wp.Mesh(
+        points=wp.array(vertices - middle, dtype=wp.vec3, device="cpu"),
+        indices=wp.array(triangles.ravel(), dtype=wp.int32, device="cpu"),
+    )
+    out = wp.zeros(len(points), dtype=wp.float32, device="cpu")
+    places = wp.array(points - middle, dtype=wp.vec3, device="cpu")
+    wp.launch(_signed, dim=len(points), inputs=[body.id, places], outputs=[out], device="cpu")
+    return out.numpy().astype(np.float64)
+
+
+def _window(vertices: np.ndarray, geometry: ProjectionGeometry) -> tuple[int, int, int, int] | None:
+    """First row and column, and rows and columns, of the pixels that can see a mesh; None if there are none."""
+    pixels, depth = geometry.project(vertices)
+    if (depth <= 0).any():
+        raise ValueError("a mesh reaches behind the X-ray source")
+    first = np.maximum(np.floor(pixels.min(axis=0)), 0).astype(int)
+    last = np.minimum(np.ceil(pixels.max(axis=0)), np.array(geometry.size_px) - 1).astype(int)
+    if (last < first).any():
+        return None
+    return first[0], first[1], *(last - first + 1)
+
+
+def _rays(
+    vertices: np.ndarray, geometry: ProjectionGeometry, window: tuple[int, int, int, int]
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Unit rays (n, 3) of a window's pixels, how far along them the mesh begins, and the detector's normal."""
+    top, left, height, width = window
+    grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
+    ends = geometry.back_project(grid + np.array([top, left]), np.full(len(grid), geometry.sdd_mm)) - geometry.source
+    rays = ends / np.linalg.norm(ends, axis=1, keepdims=True)
+    forward = -geometry.source / geometry.sdd_mm
+    start = float(np.linalg.norm(vertices - geometry.source, axis=1).min()) - 1.0
+    return rays, start, forward
+
+
+@wp.kernel
+def _cross(mesh: wp.uint64, rays: wp.array(dtype=wp.vec3), start: float, out: wp.array2d(dtype=float)) -> None:
+    ray = wp.tid()
+    direction = rays[ray]
+    at, first, last = wp.float32(start), wp.float32(0.0), wp.float32(0.0)
+    inside, entered = wp.float32(0.0), wp.float32(0.0)
+    surfaces, within = wp.int32(0), wp.int32(0)
+    while surfaces < MOST_SURFACES:
+        hit = wp.mesh_query_ray(mesh, direction * at, direction, 1.0e6)
+        if not hit.result:
+            break
+        at += hit.t
+        entering = wp.dot(hit.normal, direction) < 0.0
+        if surfaces == 0:
+            first += at
+        last += at - last
+        if entering and within == 0:
+            entered += at - entered
+            within += 1
+        elif within == 1 and not entering:
+            inside += at - entered
+            within -= 1
+        surfaces += 1
+        at += STEP_MM
+    if last - first > 0.0:  # a ray that only touches goes through nothing
+        out[ray, 0] = first
+        out[ray, 1] = last
+        out[ray, 2] = inside
+
+
+@wp.kernel
+def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), out: wp.array(dtype=float)) -> None:
+    point = wp.tid()
+    found = wp.mesh_query_point_sign_normal(mesh, points[point], 1.0e6)
+    nearest = wp.mesh_eval_position(mesh, found.face, found.u, found.v)
+    out[point] = found.sign * wp.length(points[point] - nearest)

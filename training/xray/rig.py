@@ -1,0 +1,91 @@
+"""How films are taken: distances, detector, where the patient lies on it; drawn over the clinical range.
+
+geometry, moved, told = draw_rig(patient, rng)  # moved: the patient's bones in the film's frame
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from DualFaceReconLib.geometry import ProjectionGeometry
+
+Mesh = tuple[np.ndarray, np.ndarray]
+
+# Source to detector, mm: pelvis films are taken at 1000 to 1200, seldom on a long stand at 1500 to 1800.
+SDD_MM, LONG_SDD_MM, LONG_SHARE = (1000.0, 1200.0), (1500.0, 1800.0), 0.04
+# Detector to table top: nothing for a cassette on the table, 85 in a maker's example of a bucky (xcalibr.co.uk).
+TABLE_GAP_MM = (0.0, 90.0)
+# Skin to the rearmost bone, which is a posterior iliac spine or the sacrum, where the buttocks are thinnest (Kim et
+# al., Arch Plast Surg 41:133, 2014). The range is ours: with it bones come to lie 110 to 280 mm from the detector, as
+# the abstracts say that `acquisition.py` leans on.
+BEHIND_BONES_MM = (10.0, 60.0)
+LONG_DETECTORS_MM = ((350.0, 430.0), (430.0, 430.0))  # rows, cols: a pelvis lies across
+SINGLE_DETECTORS_MM = ((430.0, 350.0), (300.0, 240.0))
+PITCH_MM = (0.1, 0.2)
+OFF_CENTRE_MM = 15.0  # standard deviation of where the central ray meets the detector's middle
+KINDS = {"pelvis": 0.7, "hip": 0.2, "one hip": 0.1}
+PA_SHARE = 0.08
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A film's geometry and how it came about."""
+
+    geometry: ProjectionGeometry
+    kind: str  # "pelvis", "hip" (centred on one, both may be seen) or "one hip"
+    side: str | None  # the hip that is centred on
+    table_gap_mm: float
+    behind_bones_mm: float
+
+
+def draw_rig(bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | None = None) -> tuple[Rig, np.ndarray]:
+    """A film's rig, and the shift (3,) mm that brings a patient into its frame.
+
+    `pixels`: along the film's longer side, instead of a pitch of 0.1 to 0.2 mm.
+    """
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    side = None if kind == "pelvis" else str(rng.choice(["left", "right"]))
+    view = "PA" if rng.random() < PA_SHARE else "AP"
+    sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < LONG_SHARE else SDD_MM)))
+    detectors = SINGLE_DETECTORS_MM if kind == "one hip" else LONG_DETECTORS_MM
+    size_mm = np.array(detectors[rng.integers(len(detectors))])
+    pitch = float(rng.uniform(*PITCH_MM)) if pixels is None else float(size_mm.max() / pixels)
+    size_px = np.maximum(np.rint(size_mm / pitch), 1).astype(int)
+    principal = (size_px - 1) / 2 + rng.normal(0, OFF_CENTRE_MM, 2) / pitch
+
+    gap, behind = float(rng.uniform(*TABLE_GAP_MM)), float(rng.uniform(*BEHIND_BONES_MM))
+    facing = 1.0 if view == "AP" else -1.0
+    rearmost = min((vertices[:, 1] * facing).min() for vertices, _ in bones.values())  # lies on the table
+    shift = np.zeros(3)
+    shift[1] = facing * (gap + behind - rearmost)
+
+    geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view)
+    centre = _centred_on(bones, side) + shift + rng.normal(0, (12.0, 0, 12.0))
+    depth = sdd - facing * centre[1]
+    wanted = geometry.back_project((size_px - 1) / 2 + _below_middle(kind, size_px), depth)
+    shift += (wanted - centre) * (1, 0, 1)
+    scored = np.concatenate([bones[name][0] for name in bones if name.startswith(("hip", "femur"))]) + shift
+    seen = scored[geometry.sees(scored)]
+    if len(seen) == 0:
+        raise ValueError("no bone lies on the film")
+    distance = float(np.mean(facing * seen[:, 1]))
+    geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view, distance)
+    return Rig(geometry, kind, side, gap, behind), shift
+
+
+def _centred_on(bones: Mapping[str, Mesh], side: str | None) -> np.ndarray:
+    """What the radiographer aims at: the middle of the pelvis, or a hip."""
+    hips = [bones[f"hip_{one}"][0] for one in ((side,) if side else ("left", "right"))]
+    low, high = np.min([h.min(axis=0) for h in hips], axis=0), np.max([h.max(axis=0) for h in hips], axis=0)
+    middle = (low + high) / 2
+    if side:
+        middle[2] = low[2] + 0.3 * (high[2] - low[2])  # the joint lies in the lower third
+    return middle
+
+
+def _below_middle(kind: str, size_px: np.ndarray) -> np.ndarray:
+    """Pixels from the film's middle to where its aim lies: a pelvis film shows more of the femora than of the spine."""
+    return np.array([-0.06 if kind == "pelvis" else -0.04, 0.0]) * size_px

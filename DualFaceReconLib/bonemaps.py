@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,11 @@ class BoneMaps:
         for name, depth in (("front", self.front), ("back", self.back)):
             if depth is not None and depth.shape != shape:
                 raise ValueError(f"{name} must have the mask's shape {shape}, not {depth.shape}")
+
+    def of(self, bones: Sequence[str]) -> BoneMaps:
+        """Some of the bones, in the order named."""
+        kept = [self.bones.index(bone) for bone in bones]
+        return BoneMaps(tuple(bones), self.mask[kept], self.front[kept], None if self.back is None else self.back[kept])
 
     def depths(self) -> np.ndarray:
         """(faces, bones, rows, cols) mm, front first."""

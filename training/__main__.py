@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from DualFaceReconLib.errors import Refusal
 
@@ -48,6 +49,20 @@ def build_models(options: argparse.Namespace) -> int:
     return 0
 
 
+def simulate_cases(options: argparse.Namespace) -> int:
+    """Makes films of virtual patients, with their truth, as cases."""
+    from training.simulate import contact_sheet, population_for, simulate
+
+    try:
+        population = population_for(options.bones, options.cache, options.people, options.without)
+    except (FileNotFoundError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    folders = simulate(population, options.count, options.seed, options.out, options.size, options.jobs)
+    contact_sheet(folders[:24], options.out / "contact_sheet.png")
+    print(f"{len(folders)} cases in {options.out}")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Builds models. Research use only.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -66,7 +81,22 @@ def _parser() -> argparse.ArgumentParser:
     building.add_argument("--out", type=Path, default=Path("Resources/Models"), help="folder for the models")
     building.add_argument("--report", type=Path, default=Path("out/models"), help="folder for pictures and figures")
     building.set_defaults(run=build_models)
+    _simulating(commands)
     return parser
+
+
+def _simulating(commands: Any) -> None:
+    simulating = commands.add_parser("simulate", help=simulate_cases.__doc__, description=simulate_cases.__doc__)
+    simulating.add_argument("--count", type=int, required=True)
+    simulating.add_argument("--seed", type=int, required=True, help="of the set; case i of a seed is always the same")
+    simulating.add_argument("--out", type=Path, required=True)
+    simulating.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
+    simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
+    simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")
+    simulating.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")
+    simulating.add_argument("--cache", type=Path, default=Path("out/people"), help="where correspondences are kept")
+    simulating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    simulating.set_defaults(run=simulate_cases)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,17 @@ LETTERS = {
 
 def plain_film(
     bones: Mapping[str, Mesh],
+    path_mm: np.ndarray,
     geometry: ProjectionGeometry,
     rng: np.random.Generator,
     metal: Mapping[str, Mesh] | None = None,
     marker: str = "R",
 ) -> np.ndarray:
-    """(rows, cols) float32 as displayed, bone bright: the logarithm of what the bodies on the ray took away."""
-    whole = cast(bones, geometry).path_mm.sum(axis=0, dtype=np.float64)
+    """(rows, cols) float32 as displayed, bone bright: the logarithm of what the bodies on the ray took away.
+
+    `path_mm` (bones, rows, cols) is what `raycast.cast` says of the bones.
+    """
+    whole = path_mm.sum(axis=0, dtype=np.float64)
     spongy = cast({name: _inner(mesh) for name, mesh in bones.items()}, geometry).path_mm.sum(axis=0, dtype=np.float64)
     spongy = np.minimum(spongy, whole)
     flesh = np.maximum(_flesh(bones, geometry, rng) - whole, 0)

@@ -24,18 +24,19 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.fitting import USUAL, Fit, Settings, Target, beside, data_precision, fit, pairing_features
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import sample_surface
+from DualFaceReconLib.metrics import area_mm2, sample_surface
 from DualFaceReconLib.shapemodel import ShapeModel
 from DualFaceReconLib.soundness import mended, neighbours
 from DualFaceReconLib.surfaces import BACK, FRONT, observed_triangles
 from DualFaceReconLib.visibility import rays_to, unit_normals
 
 TARGET_POINTS = 4000
-FEWEST_MM2 = 500.0  # of observed surface; less does not place a bone
+FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does not place a bone
 
 START_POINTS = 700
 # Few modes, strongly held, and both ways even for one face: a long bone slides along a target that shows half of it.
 STARTING = Settings(modes=3, rounds=1, evaluations=4, every=6, regularisation=1.0)
+EDGE_SHARE = 0.015  # of the picture; a bone that comes so close to its edge goes on beyond it
 
 # How sure a vertex is: chosen on people of llp26 and rhan40 who were not in the model, so that 60 to 76 % of vertices
 # lie within one standard deviation and 90 to 98 % within two, seen and unseen apart.
@@ -129,12 +130,13 @@ def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: 
     vertices, triangles = observed_triangles(observed)
     face = vtk_to_numpy(observed.GetPointData().GetArray("face"))
     by_face = {one: triangles[face[triangles[:, 0]] == one] for one in (FRONT, BACK)}
-    area = {one: _area(vertices, part) for one, part in by_face.items()}
+    area = {one: area_mm2(vertices, part) for one, part in by_face.items()}
     whole = sum(area.values())
-    if whole < FEWEST_MM2:
+    fewest = FEWEST_MM2 * max(np.count_nonzero(list(area.values())), 1)
+    if whole < fewest:
         raise Refusal(
             f"too little of the bone was seen to complete it: {whole / 100:.1f} cm2 of surface where "
-            f"{FEWEST_MM2 / 100:.0f} are needed; leave the bone out, or check its mask and depths"
+            f"{fewest / 100:.0f} are needed; leave the bone out, or check its mask and depths"
         )
     points, outward = [], []
     for one, part in by_face.items():
@@ -151,13 +153,28 @@ def started(model: ShapeModel, target: Target) -> Fit:
     few = replace(target.thinned(START_POINTS), both_ways=True)
     low, high = np.percentile(target.points, (2, 98), axis=0)
     own_low, own_high = model.mean.min(axis=0), model.mean.max(axis=0)
-    middle = (low + high - own_low - own_high) / 2
-    cut_below, cut_above = middle.copy(), middle.copy()
-    cut_below[2] = high[2] - own_high[2]
-    cut_above[2] = low[2] - own_low[2]
-    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING) for place in (middle, cut_below, cut_above)]
+    places = [(low + high - own_low - own_high) / 2]
+    for axis, cut_low, cut_high in _cut_by_the_picture(target):  # there the other end is the one to go by
+        ends = [high - own_high] * cut_low + [low - own_low] * cut_high
+        places += [np.where(np.arange(3) == axis, end, place) for place in places for end in ends]
+    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING) for place in places]
     best = min(tried, key=lambda one: one.objective)
     return fit(model, few, best, replace(STARTING, rounds=4))
+
+
+def _cut_by_the_picture(target: Target) -> list[tuple[int, bool, bool]]:
+    """For R and S (0 and 2): may the bone go on beyond the picture where they are low, and where they are high?"""
+    if target.geometry is None:
+        return []
+    pixels = target.geometry.project(target.points)[0]
+    size = np.array(target.geometry.size_px)
+    first = pixels.min(axis=0) < EDGE_SHARE * size
+    last = pixels.max(axis=0) > (1 - EDGE_SHARE) * size - 1
+    if not (first | last).any():
+        return []
+    # Pixels run against R and S. What a film cuts at its side goes on up or down beyond it, unseen.
+    at_side = bool(first[1] | last[1])
+    return [(0, bool(last[1]), bool(first[1])), (2, bool(last[0]) or at_side, bool(first[0]) or at_side)]
 
 
 def completed(
@@ -228,8 +245,3 @@ def _refined(vertices: np.ndarray, model: ShapeModel, target: Target) -> np.ndar
     smooth = splu(csc_array(diags_array(say.astype(float)) + stiff + 1e-3 * diags_array(np.ones(len(vertices)))))
     moved = np.clip(smooth.solve(np.where(say, height, 0.0)), -REFINED_AT_MOST_MM, REFINED_AT_MOST_MM)
     return vertices + moved[:, None] * normals
-
-
-def _area(vertices: np.ndarray, triangles: np.ndarray) -> float:
-    first, second, third = (vertices[triangles[:, k]] for k in range(3))
-    return float(np.linalg.norm(np.cross(second - first, third - first), axis=1).sum() / 2)

@@ -162,7 +162,9 @@ class _Objective:
         self.model, self.target, self.settings = model, target, settings
         self.count = len(model.variances) if settings.modes is None else min(settings.modes, len(model.variances))
         scaled = model.modes[:, :, : self.count] * np.sqrt(model.variances[: self.count])
-        self.modes = scaled.reshape(-1, self.count).astype(np.float32)  # half the memory to read; steps are corrected
+        self.modes = scaled.reshape(model.mean.size, self.count).astype(
+            np.float32
+        )  # half the memory to read; steps are corrected
         edges = model.mean[model.triangles[:, 0]] - model.mean[model.triangles[:, 1]]
         self.reach_mm = 0.6 * float(np.linalg.norm(edges, axis=1).mean()) * np.sqrt(settings.every)
         self.target_tree = cKDTree(pairing_features(target.points, target.outward))
@@ -210,7 +212,7 @@ class _Objective:
         rows = np.empty((len(vertices), 6 + self.count), dtype=np.float32)
         rows[:, :3] = np.cross(vertices - fixed.about, pairs.normals)
         rows[:, 3:6] = pairs.normals
-        modes = self.modes.reshape(len(vertices), 3, -1)
+        modes = self.modes.reshape(len(vertices), 3, self.count)
         rows[:, 6:] = np.einsum("vx,vxk->vk", (pairs.normals @ fit.rotation).astype(np.float32), modes)
         heavy = rows * np.sqrt(2 * say).astype(np.float32)[:, None]
         hessian = (heavy.T @ heavy).astype(np.float64)

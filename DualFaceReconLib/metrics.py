@@ -37,6 +37,12 @@ def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed
     return chosen[:, 0] * (1 - root) + chosen[:, 1] * (root * (1 - along)) + chosen[:, 2] * (root * along)
 
 
+def area_mm2(vertices: np.ndarray, triangles: np.ndarray) -> float:
+    """Area of a mesh, mm^2; 0 without triangles."""
+    first, second, third = (np.asarray(vertices)[np.asarray(triangles)[:, k]] for k in range(3))
+    return float(np.linalg.norm(np.cross(second - first, third - first), axis=1).sum() / 2)
+
+
 def distances_to_surface(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Exact distance (N,) mm from points (N, 3) to the nearest point of any triangle; the surface may be open.
 

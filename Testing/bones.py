@@ -12,12 +12,15 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces
-from DualFaceReconLib.shapemodel import Landmark, ShapeModel
+from DualFaceReconLib.shapemodel import Landmark, ShapeModel, load
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.visibility import entry_and_exit
 from training.anatomy.meshes import arrays, even_template, read_ply
+from training.anatomy.people import BoneSet, Corresponded
+from training.population import Population, population_of
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
+MODELS = Path(__file__).parent.parent / "Resources" / "Models"
 GOLDEN_CASES = ("femur", "femur_other", "hip")
 
 
@@ -101,3 +104,31 @@ def apart(vertices, triangles, truth, geometry=FILM) -> float:
     """Mean distance in mm between a completed bone and the true one inside the viewing frustum, both ways."""
     planes = geometry.frustum_planes()
     return compare_surfaces(clip_to_planes(vertices, triangles, *planes), clip_to_planes(*truth, *planes), 5000).assd_mm
+
+
+def made_population(count: int = 6) -> Population:
+    """People drawn from the shipped shape models, with an egg for a sacrum: patients for tests without real bones."""
+    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    rng = np.random.default_rng(0)
+    hips, femora, sacra = [], [], []
+    source = vtkSphereSource()
+    source.SetThetaResolution(40)
+    source.SetPhiResolution(40)
+    source.Update()
+    egg, egg_triangles = arrays(source.GetOutput())
+    for _ in range(count):
+        coefficients = models["hip"].sample(rng, limit=1.5) * 0.7
+        left = models["hip"].shape(coefficients)
+        left = left - (left[:, 0].max() + 2.5, 0, 0)  # half of a symphysis
+        hips.append(left)
+        femora.append(models["femur"].shape(models["femur"].sample(rng, limit=1.5) * 0.7))
+        sacra.append(egg * (80, 40, 100) + (0, -45, 30))
+    names = tuple(f"made/s{i:02d}" for i in range(count))
+    made = BoneSet("made", "drawn from the shipped models", "MPL-2.0 and CC BY 4.0")
+    sides = np.array([hip for pair in ((hip, hip + np.array([0.0, 0.5, 0.0])) for hip in hips) for hip in pair])
+    return population_of(
+        Corresponded("hip", models["hip"].triangles, sides, tuple(name for name in names for _ in range(2)), (made,)),
+        Corresponded("femur", models["femur"].triangles, np.array(femora), names, (made,)),
+        np.array(sacra),
+        egg_triangles,
+    )

@@ -111,6 +111,15 @@ def test_a_bone_cut_by_the_picture_is_completed_beyond_it(model):
     assert found.std_mm[~inside].mean() > 2 * found.std_mm[inside].mean()
 
 
+@pytest.mark.parametrize("place", [(160, 180, 20), (-160, 180, -20), (150, 180, -130)])
+def test_a_bone_cut_at_the_side_is_found_by_its_other_end(model, place):
+    mesh, _ = person(model, 9, place=place)
+    assert 0.2 < FILM.sees(mesh[0]).mean() < 0.8
+    found = complete(film_of(mesh), model, FILM)
+    assert apart(found.vertices, found.triangles, mesh) < 0.5
+    assert np.linalg.norm(found.vertices.mean(axis=0) - mesh[0].mean(axis=0)) < 5
+
+
 @pytest.mark.parametrize("turn", [(30, 0, 0), (0, -30, 0), (0, 0, 30), (-20, 20, -20)])
 def test_no_alignment_by_hand_is_needed(model, turn):
     mesh, _ = person(model, 7, turn=turn, place=(60, 120, -60))
@@ -203,9 +212,9 @@ def test_too_little_to_complete_is_refused(model, what):
 # Real bones
 
 
-def held_out(bones, people, place):
+def held_out(bones, people, place, modes):
     """A model of the others, and the held-out people's left bones on the film."""
-    others = shape_model(bones.without(set(people)), modes=60)
+    others = shape_model(bones.without(set(people)), modes=modes)
     shapes = [bones.shapes[bones.people.index(one)] for one in people]
     return others, [(on_film(shape, place), bones.triangles) for shape in shapes]
 
@@ -230,7 +239,7 @@ def test_femora_of_people_who_are_not_in_the_model():
     load_bone("llp26", "s01", "femur_left")
     bones = corresponded_femora(SHARED / "bones", report=lambda _: None)
     people = [f"llp26/s{i:02d}" for i in (2, 7, 12, 17, 22, 26)]
-    shares = check_held_out(*held_out(bones, people, (-95, 180, -130)), {True: 0.6, False: 1.2})
+    shares = check_held_out(*held_out(bones, people, (-95, 180, -130), 60), {True: 0.6, False: 1.2})
     assert 0.6 < shares[True][0] < 0.85
     assert shares[True][1] > 0.9
     assert 0.55 < shares[False][0] < 0.85
@@ -241,8 +250,8 @@ def test_femora_of_people_who_are_not_in_the_model():
 def test_hips_of_people_who_are_not_in_the_model():
     load_bone("rhan40", "s02", "hip_left")
     bones = corresponded_hips(SHARED / "bones", report=lambda _: None)
-    people = ["rhan40/s02", "rhan40/s08", "rhan40/s14", "rhan40/s20", "llp26/s03", "llp26/s11"]
-    shares = check_held_out(*held_out(bones, people, (-75, 180, 20)), {True: 0.8, False: 1.3})
+    people = ["rhan40/s02", "rhan40/s08", "rhan40/s14", "rhan40/s22", "llp26/s03", "llp26/s11"]
+    shares = check_held_out(*held_out(bones, people, (-75, 180, 20), 100), {True: 0.8, False: 1.6})
     assert 0.6 < shares[True][0] < 0.76
     assert 0.9 < shares[True][1] < 0.98
     assert 0.6 < shares[False][0] < 0.76

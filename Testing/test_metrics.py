@@ -11,7 +11,7 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 from DualFaceReconLib import metrics
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import SurfaceDistances, clip_to_planes, compare_surfaces, distances_to_surface
+from DualFaceReconLib.metrics import SurfaceDistances, area_mm2, clip_to_planes, compare_surfaces, distances_to_surface
 
 SAMPLING = 0.01  # mm: three standard errors of a mean over 100,000 samples that spread by 1 mm
 
@@ -360,3 +360,9 @@ POINT, TRIANGLE, NAN_POINT = np.zeros((1, 3)), (np.eye(3), np.array([[0, 1, 2]])
 def test_what_cannot_be_measured_says_why(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_area_is_that_of_its_triangles():
+    square = np.array([[0.0, 0, 5], [4, 0, 5], [4, 3, 5], [0, 3, 5]])
+    assert area_mm2(square, np.array([[0, 1, 2], [0, 2, 3]])) == pytest.approx(12)
+    assert area_mm2(square, np.empty((0, 3), dtype=int)) == 0

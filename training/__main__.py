@@ -50,16 +50,47 @@ def build_models(options: argparse.Namespace) -> int:
 
 
 def simulate_cases(options: argparse.Namespace) -> int:
-    """Makes films of virtual patients, with their truth, as cases."""
+    """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
+    from training.judging import make_judging_set
     from training.simulate import contact_sheet, population_for, simulate
 
+    frozen = seal = ""
     try:
-        population = population_for(options.bones, options.cache, options.people, options.without)
+        if options.judging:
+            told = make_judging_set(options.judging, options.bones, options.cache, options.out, options.jobs)
+            folders, seal, frozen = told
+        elif options.count is None or options.seed is None:
+            raise Refusal("say how many films with --count and from which seed with --seed, or which --judging set")
+        else:
+            population = population_for(options.bones, options.cache, options.people, options.without)
+            folders = simulate(population, options.count, options.seed, options.out, options.size, options.jobs)
     except (FileNotFoundError, ValueError) as error:
         raise Refusal(str(error)) from error
-    folders = simulate(population, options.count, options.seed, options.out, options.size, options.jobs)
     contact_sheet(folders[:24], options.out / "contact_sheet.png")
     print(f"{len(folders)} cases in {options.out}")
+    if seal != frozen:
+        print(
+            f"FLAGGED these are not the frozen films: their seal is {seal}, the recipe's is {frozen}", file=sys.stderr
+        )
+        return EXIT_FLAGGED
+    return 0
+
+
+def evaluate_cases(options: argparse.Namespace) -> int:
+    """Measures cases by the ruler: the rows that need no network."""
+    from DualFaceReconLib.drawing import save_bytes
+    from training.cases import cases_in
+    from training.evaluate import as_json, as_markdown, evaluate
+
+    folders = cases_in(options.cases)[: options.limit]
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
+    scored = evaluate(folders, options.pixels, options.jobs)
+    text = as_markdown(scored, options.title)
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_bytes(as_json(scored).encode(), options.out / "rows.jsonl")
+    save_bytes(text.encode(), options.out / "table.md")
+    print(text)
     return 0
 
 
@@ -82,13 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     building.add_argument("--report", type=Path, default=Path("out/models"), help="folder for pictures and figures")
     building.set_defaults(run=build_models)
     _simulating(commands)
+    _evaluating(commands)
     return parser
 
 
 def _simulating(commands: Any) -> None:
     simulating = commands.add_parser("simulate", help=simulate_cases.__doc__, description=simulate_cases.__doc__)
-    simulating.add_argument("--count", type=int, required=True)
-    simulating.add_argument("--seed", type=int, required=True, help="of the set; case i of a seed is always the same")
+    simulating.add_argument("--judging", choices=["reported", "choosing"], help="a frozen set instead of a seed's")
+    simulating.add_argument("--count", type=int)
+    simulating.add_argument("--seed", type=int, help="of the set; case i of a seed is always the same")
     simulating.add_argument("--out", type=Path, required=True)
     simulating.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
@@ -97,6 +130,17 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument("--cache", type=Path, default=Path("out/people"), help="where correspondences are kept")
     simulating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     simulating.set_defaults(run=simulate_cases)
+
+
+def _evaluating(commands: Any) -> None:
+    evaluating = commands.add_parser("evaluate", help=evaluate_cases.__doc__, description=evaluate_cases.__doc__)
+    evaluating.add_argument("cases", type=Path, help="folder of cases, at any depth")
+    evaluating.add_argument("--out", type=Path, required=True, help="folder for table.md and rows.jsonl")
+    evaluating.add_argument("--pixels", type=int, nargs="+", default=[256, 512, 1024], help="films' longer sides")
+    evaluating.add_argument("--limit", type=int, default=None, help="the first so many cases")
+    evaluating.add_argument("--title", default="Rows without a network")
+    evaluating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    evaluating.set_defaults(run=evaluate_cases)
 
 
 if __name__ == "__main__":

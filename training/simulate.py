@@ -66,14 +66,15 @@ def simulate_one(population: Population, seed: int, number: int, folder: Path, s
     patient = sample_patient(population, int(rng.integers(2**31)))
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
-    film_case(patient, rng, folder, size_px, {"set_seed": seed, "number": number})
+    film_case(patient, [seed, number], folder, size_px, {"seed": [seed, number]})
 
 
 def film_case(
-    patient: VirtualPatient, rng: np.random.Generator, folder: Path, size_px: int | None, told: dict[str, object]
+    patient: VirtualPatient, seed: Sequence[int], folder: Path, size_px: int | None, told: dict[str, object]
 ) -> None:
-    """A film of a patient with its truth."""
-    rig, shift = draw_rig(patient.bones, rng, size_px)
+    """A film of a patient with its truth; the truth does not depend on how grey values are simulated."""
+    rig, shift = draw_rig(patient.bones, np.random.default_rng([*seed, 1]), size_px)
+    rng = np.random.default_rng([*seed, 2])
     bones = {bone: (vertices + shift, triangles) for bone, (vertices, triangles) in patient.bones.items()}
     projected = cast(bones, rig.geometry)
     film = plain_film(bones, projected.path_mm, rig.geometry, rng)

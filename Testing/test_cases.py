@@ -1,0 +1,218 @@
+"""Cases: what is written is what is read, sides stay where they are, and the ruler finds what it must."""
+
+import json
+
+import numpy as np
+import pytest
+from bones import made_population
+from test_visibility import ball
+from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
+
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshfiles import read_vtp, write_vtp
+from DualFaceReconLib.radiograph import read_radiograph
+from training.__main__ import EXIT_REFUSED, main
+from training.anatomy.meshes import arrays, polydata
+from training.cases import cases_in, read_case, write_case
+from training.evaluate import as_markdown, evaluate, interval
+from training.simulate import STORED, contact_sheet, simulate
+from training.xray.film import plain_film
+from training.xray.raycast import cast
+
+GEOMETRY = ProjectionGeometry(1111.5, (0.9, 0.9), (300, 360), (140.25, 171.75), "AP", 187.5)
+
+
+@pytest.fixture(scope="module")
+def population():
+    return made_population()
+
+
+@pytest.fixture(scope="module")
+def cases(population, tmp_path_factory):
+    return simulate(population, 3, 7, tmp_path_factory.mktemp("cases"), 400, say=lambda _: None)
+
+
+def two_balls():
+    return {"hip_left": ball((-60, 190, 20), 35, 40), "femur_right": ball((70, 180, -60), 30, 40)}
+
+
+def written(folder, **stored):
+    meshes = two_balls()
+    projected = cast(meshes, GEOMETRY)
+    metal = {"implant": ball((70, 180, -60), 14, 30)}  # in the patient's right femur
+    film = plain_film(meshes, projected.path_mm, GEOMETRY, np.random.default_rng(0), metal, "R")
+    write_case(folder, film, GEOMETRY, projected.maps, meshes, {"person": "nobody"}, **stored)
+    return film, projected, meshes
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_case_is_read_back_as_it_was_made(tmp_path, stored):
+    film, projected, meshes = written(tmp_path / "case ü", **stored)
+    case = read_case(tmp_path / "case ü")
+    assert case.geometry == GEOMETRY
+    for bone, mesh in meshes.items():
+        assert case.meshes[bone][0] == pytest.approx(mesh[0], abs=1e-4)
+        assert np.array_equal(case.meshes[bone][1], mesh[1])
+    assert np.array_equal(case.maps.mask, projected.maps.mask)
+    assert np.array_equal(case.maps.front, projected.maps.front)
+    assert np.array_equal(case.maps.back, projected.maps.back)
+    assert case.told == {"person": "nobody"}
+
+    radiograph = read_radiograph(case.radiograph)
+    found = radiograph.geometry
+    assert found.sdd_mm == pytest.approx(GEOMETRY.sdd_mm, abs=1e-6)
+    assert found.pixel_pitch_mm == pytest.approx(GEOMETRY.pixel_pitch_mm, abs=1e-6)
+    assert found.principal_point_px == pytest.approx(GEOMETRY.principal_point_px, abs=1e-6)
+    assert found.object_distance_mm == pytest.approx(GEOMETRY.object_distance_mm, abs=1e-6)
+    assert (found.size_px, found.view) == (GEOMETRY.size_px, GEOMETRY.view)
+    assert not [w for w in radiograph.warnings if w.code.endswith("-assumed")]
+    shown = (radiograph.pixels - radiograph.pixels.mean()) / radiograph.pixels.std()
+    assert np.corrcoef(shown.ravel(), film.ravel())[0, 1] > 0.999  # as displayed, however it is stored
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_an_implant_and_a_marker_keep_their_side(tmp_path, stored):
+    """The patient's right is on the left of the picture, in the file and after reading."""
+    written(tmp_path / "case", **stored)
+    radiograph = read_radiograph(tmp_path / "case" / "radiograph.dcm")
+    pixels = radiograph.pixels
+    bright = np.argwhere(pixels >= np.percentile(pixels, 99.7))
+    middle = GEOMETRY.project(np.array([70.0, 180, -60]))[0]
+    assert middle[1] < GEOMETRY.principal_point_px[1]
+    on_implant = bright[np.linalg.norm(bright - middle, axis=1) < 25]
+    assert len(on_implant) > 50
+    corner = pixels[: pixels.shape[0] // 3, : pixels.shape[1] // 5]
+    assert corner.max() > np.median(corner) + pixels.std()  # the R
+    right = radiograph.geometry.back_project(middle, 900.0)[0]
+    assert right > 0
+
+
+def test_each_letter_lies_on_the_side_that_it_names():
+    projected = cast(two_balls(), GEOMETRY)
+    films = [
+        plain_film(two_balls(), projected.path_mm, GEOMETRY, np.random.default_rng(3), marker=letter) for letter in "RL"
+    ]
+    changed = np.argwhere(np.abs(films[0] - films[1]) > 0.8)[:, 1]  # more than noise
+    right, left = (films[0] > films[1] + 0.8).nonzero()[1], (films[1] > films[0] + 0.8).nonzero()[1]
+    assert len(changed) > 50
+    assert right.max() < GEOMETRY.size_px[1] / 3  # the patient's right is on the left
+    assert left.min() > GEOMETRY.size_px[1] * 2 / 3
+
+
+def test_a_case_is_whole_or_not_there(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("training.cases.sitk.WriteImage", full)
+    with pytest.raises(OSError, match="No space"):
+        written(tmp_path / "case")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    written(tmp_path / "case")
+    written(tmp_path / "case")  # over the one that is there
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+    (tmp_path / "case" / "truth" / "hip_left.vtp").unlink()
+    with pytest.raises(ValueError, match=r"no case|no \.vtp"):
+        read_case(tmp_path / "case")
+
+
+def test_mesh_files_say_their_axes_and_others_are_refused(tmp_path):
+    mesh = polydata(*ball((1, 2, 3), 4, 12))
+    write_vtp(mesh, tmp_path / "ü mesh.vtp")
+    reader = vtkXMLPolyDataReader()
+    reader.SetFileName(str(tmp_path / "ü mesh.vtp"))
+    reader.Update()
+    assert reader.GetOutput().GetFieldData().GetAbstractArray("SPACE").GetValue(0) == "RAS"
+    assert arrays(read_vtp(tmp_path / "ü mesh.vtp"))[0] == pytest.approx(arrays(mesh)[0], abs=1e-6)
+    content = (tmp_path / "ü mesh.vtp").read_bytes().replace(b"SPACE", b"SPICE")
+    (tmp_path / "other.vtp").write_bytes(content)
+    with pytest.raises(ValueError, match="does not say"):
+        read_vtp(tmp_path / "other.vtp")
+    (tmp_path / "text.vtp").write_text("hello", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no \.vtp mesh"):
+        read_vtp(tmp_path / "text.vtp")
+
+
+# Sets of cases
+
+
+def test_the_same_case_comes_again_whatever_is_beside_it(population, cases, tmp_path):
+    alone = simulate(population, 2, 7, tmp_path / "again", 400, say=lambda _: None)
+    for one, other in zip(cases[:2], alone, strict=True):
+        assert (one / "geometry.json").read_bytes() == (other / "geometry.json").read_bytes()
+        assert (one / "radiograph.dcm").read_bytes() == (other / "radiograph.dcm").read_bytes()
+        assert read_case(one).told == read_case(other).told
+    assert cases_in(tmp_path / "again") == alone
+
+
+def test_what_is_there_stays(population, cases):
+    before = (cases[0] / "geometry.json").stat().st_mtime_ns
+    (cases[1] / "geometry.json").unlink()
+    told = []
+    simulate(population, 3, 7, cases[0].parent, 400, say=told.append)
+    assert told == ["2 cases were there before", "1 of 1 cases"]
+    assert (cases[0] / "geometry.json").stat().st_mtime_ns == before
+
+
+def test_truth_lies_on_its_bones(cases):
+    for folder in cases:
+        case = read_case(folder)
+        assert case.maps.bones == ("hip_left", "hip_right", "femur_left", "femur_right")
+        for number, (vertices, _) in enumerate(case.meshes.values()):
+            mask = case.maps.mask[number]
+            if mask.sum() < 50:
+                continue
+            pixels = np.argwhere(mask)
+            points = case.geometry.back_project(pixels, case.maps.front[number][mask].astype(float))
+            low, high = vertices.min(axis=0) - 0.1, vertices.max(axis=0) + 0.1
+            assert ((points >= low) & (points <= high)).all()
+            assert (case.maps.back[number][mask] >= case.maps.front[number][mask]).all()
+
+
+def test_a_contact_sheet_shows_all_films(cases, tmp_path):
+    contact_sheet(cases, tmp_path / "sheet.png", columns=2, cell_px=120)
+    assert (tmp_path / "sheet.png").stat().st_size > 5000
+
+
+# The ruler on cases
+
+
+def test_rows_without_a_network_are_ordered_as_they_must_be(cases):
+    scored = evaluate(cases[:1], (128, 256), say=lambda _: None)
+
+    def mean(row, pixels=256):
+        return np.mean([one.assd_mm for one in scored if one.row == row and one.pixels == pixels])
+
+    assert mean("exact maps") < mean("exact maps", 128) < 2
+    assert mean("exact front map only") > 3 * mean("exact maps")
+    assert mean("exact maps, completed") < 0.8
+    assert mean("mean shape at the true pose", 128) > 1
+    text = as_markdown(scored, "A test")
+    assert text.count("| hip |") == 7
+    assert "1 films of 1 people" in text
+
+
+def test_intervals_are_over_people_not_films():
+    people = ["a"] * 50 + ["b"] * 50
+    low, high = interval([1.0] * 50 + [3.0] * 50, people)
+    assert (low, high) == (1.0, 3.0)
+    assert interval([2.0] * 4, list("abcd")) == (2.0, 2.0)
+
+
+def test_no_cases_and_no_question_are_refused(tmp_path, capsys):
+    assert main(["evaluate", str(tmp_path), "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    assert "training simulate" in capsys.readouterr().err
+    assert main(["simulate", "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    assert "--count" in capsys.readouterr().err
+    arguments = ["simulate", "--count", "1", "--seed", "1", "--out", str(tmp_path), "--bones", str(tmp_path / "none")]
+    assert main([*arguments, "--cache", str(tmp_path / "cache")]) == EXIT_REFUSED
+    assert "CONTRIBUTING" in capsys.readouterr().err
+
+
+def test_evaluate_writes_a_table_and_its_rows(cases, tmp_path, capsys):
+    arguments = ["evaluate", str(cases[0].parent), "--out", str(tmp_path), "--limit", "1", "--pixels", "128"]
+    assert main([*arguments, "--jobs", "1"]) == 0
+    assert "| exact maps |" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {row["row"] for row in rows} >= {"exact maps", "exact front map only"}
+    assert (tmp_path / "table.md").exists()

@@ -1,0 +1,212 @@
+"""Virtual patients: varied, seated, posed, the same for the same seed; rigs over the clinical range."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bones import SHARED, made_population
+
+from DualFaceReconLib.shapemodel import MIRROR, sphere_through
+from DualFaceReconLib.soundness import crossing
+from training.anatomy.lumbar import NAMES
+from training.anatomy.meshes import open_edges
+from training.anatomy.people import restored, stored
+from training.patients import LEAST_SPACE_MM, SCORED, load_patient, sample_patient
+from training.population import load_population
+from training.xray.raycast import cast, penetration_mm
+from training.xray.rig import KINDS, draw_rig
+
+
+@pytest.fixture(scope="module")
+def population():
+    return made_population()
+
+
+@pytest.fixture(scope="module")
+def patients(population):
+    return [sample_patient(population, seed) for seed in range(6)]
+
+
+def volume(mesh):
+    corners = mesh[0][mesh[1]]
+    return np.einsum("ti,ti->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+
+
+def test_the_same_seed_is_the_same_patient_and_another_is_not(population, patients):
+    again = sample_patient(population, 3)
+    for bone, (vertices, _) in patients[3].bones.items():
+        assert np.array_equal(again.bones[bone][0], vertices)
+    assert np.abs(again.bones["hip_left"][0] - patients[4].bones["hip_left"][0]).max() > 2
+
+
+def test_every_bone_is_closed_outward_and_where_it_belongs(patients):
+    for patient in patients:
+        assert list(patient.bones) == [*SCORED, "sacrum", *NAMES]
+        for bone, mesh in patient.bones.items():
+            assert open_edges(mesh[1]) == 0 or bone == "sacrum", bone
+            assert volume(mesh) > 1000, bone  # outward, in mm^3
+        for bone in SCORED:
+            middle = patient.bones[bone][0].mean(axis=0)
+            assert (middle[0] < 0) == bone.endswith("left"), bone  # RAS: the patient's left is negative
+        assert patient.bones["femur_left"][0][:, 2].min() < -300
+        levels = [patient.bones[name][0][:, 2].mean() for name in ("sacrum", *NAMES)]
+        assert levels == sorted(levels)
+
+
+def test_heads_sit_in_their_sockets_and_pass_through_nothing(population, patients):
+    for patient in patients:
+        for side in ("left", "right"):
+            hip, femur = patient.bones[f"hip_{side}"], patient.bones[f"femur_{side}"]
+            near = femur[0][np.linalg.norm(femur[0] - femur[0][femur[0][:, 2].argmax()], axis=1) < 110]
+            assert penetration_mm(near, hip).min() >= LEAST_SPACE_MM - 0.01
+            assert penetration_mm(hip[0], femur).min() > 0
+            marks = patient.landmarks[f"femur_{side}"], patient.landmarks[f"hip_{side}"]
+            away = np.linalg.norm(marks[0]["femoral_head_centre"] - marks[1]["acetabular_centre"])
+            assert away < 6
+            head = femur[0][population.femur_landmarks["femoral_head_centre"].vertices]
+            assert 17 < sphere_through(head)[1] < 29
+            assert len(crossing(*hip)) == 0
+
+
+def test_sides_differ_a_little_and_postures_more(patients):
+    for patient in patients:
+        left, right = patient.bones["hip_left"][0], patient.bones["hip_right"][0] * MIRROR
+        shape = np.linalg.norm(left - left.mean(0), axis=1) - np.linalg.norm(right - right.mean(0), axis=1)
+        assert 0.05 < np.abs(shape).mean() < 4
+    turns = np.array([p.told["leg_left"]["inward"] for p in patients])
+    assert np.ptp(turns) > 5
+    assert all(0 <= p.told["leg_left"]["flexion"] <= 25 for p in patients)
+    assert np.ptp([p.told["pelvis_degrees"]["tilt"] for p in patients]) > 3
+
+
+def test_posture_turns_the_way_its_name_says(population):
+    """Inward rotation brings the toes' side of the knee to the midline; abduction the knee away from it."""
+    from training.patients import _leg_turn
+
+    knee, toes = np.array([0.0, 0, -400]), np.array([0.0, 50, -400])
+    assert (toes @ _leg_turn(20, 0, 0).T)[0] > 10  # of a left leg, in left form: towards R, the midline
+    assert (knee @ _leg_turn(0, 10, 0).T)[0] < -50
+    assert (knee @ _leg_turn(0, 0, 10).T)[1] > 50
+
+
+def test_a_mirrored_patient_has_its_left_on_the_right(patients):
+    patient = patients[0]
+    other = patient.mirrored()
+    assert other.bones["femur_right"][0] == pytest.approx(patient.bones["femur_left"][0] * MIRROR)
+    assert volume(other.bones["hip_left"]) == pytest.approx(volume(patient.bones["hip_right"]))
+    asis = patient.landmarks["hip_left"]["asis"]
+    assert other.landmarks["hip_right"]["asis"] == pytest.approx(asis * MIRROR)
+
+
+def test_a_patient_is_read_back(patients, tmp_path):
+    patients[1].save(tmp_path / "person ü")
+    again = load_patient(tmp_path / "person ü")
+    assert again.told == patients[1].told
+    for bone, (vertices, triangles) in patients[1].bones.items():
+        assert again.bones[bone][0] == pytest.approx(vertices, abs=1e-3)
+        assert np.array_equal(again.bones[bone][1], triangles)
+    assert again.landmarks["hip_left"]["psis"] == pytest.approx(patients[1].landmarks["hip_left"]["psis"])
+
+
+def test_corresponded_bones_are_kept_and_restored(tmp_path):
+    from training.anatomy.people import RHAN40, Corresponded
+
+    shapes = np.random.default_rng(0).normal(size=(4, 5, 3))
+    bones = Corresponded(
+        "hip", np.array([[0, 1, 2]]), shapes, ("rhan40/a", "rhan40/b", "rhan40/a", "rhan40/b"), (RHAN40,)
+    )
+    stored(bones, tmp_path / "hip.npz")
+    again = restored(tmp_path / "hip.npz")
+    assert again.shapes == pytest.approx(shapes, abs=1e-6)
+    assert replace(again, shapes=shapes, triangles=bones.triangles).people == bones.people
+    assert again.sets == (RHAN40,)
+
+
+def test_the_obturator_foramen_stays_open(patients):
+    """Rays pass the hole that the hip's outline encloses."""
+    patient = patients[2]
+    bones = {"hip_left": patient.bones["hip_left"]}
+    rig, shift = draw_rig(patient.bones, np.random.default_rng(0), 512)
+    moved = {bone: (v + shift, t) for bone, (v, t) in bones.items()}
+    mask = cast(moved, replace(rig.geometry, view="AP")).maps.mask[0]
+    filled = mask.copy()
+    outside = np.zeros_like(mask)
+    outside[0] = outside[-1] = outside[:, 0] = outside[:, -1] = True
+    outside &= ~mask
+    for _ in range(mask.size):
+        grown = outside.copy()
+        grown[1:] |= outside[:-1]
+        grown[:-1] |= outside[1:]
+        grown[:, 1:] |= outside[:, :-1]
+        grown[:, :-1] |= outside[:, 1:]
+        grown &= ~mask
+        if grown.sum() == outside.sum():
+            break
+        outside = grown
+    filled = ~outside
+    size = rig.geometry.pixel_size_at(900)
+    hole_mm2 = (filled & ~mask).sum() * size[0] * size[1]
+    assert 150 < hole_mm2 < 2500
+
+
+# Rigs
+
+
+def test_rigs_cover_the_clinical_range(patients):
+    rng = np.random.default_rng(1)
+    rigs = [draw_rig(patients[i % len(patients)].bones, rng) for i in range(300)]
+    found = [rig for rig, _ in rigs]
+    sdd = np.array([rig.geometry.sdd_mm for rig in found])
+    assert ((sdd >= 1000) & (sdd <= 1200) | (sdd >= 1500) & (sdd <= 1800)).all()
+    assert 0.005 < (sdd > 1300).mean() < 0.12
+    pitch = np.array([rig.geometry.pixel_pitch_mm[0] for rig in found])
+    assert pitch.min() >= 0.1
+    assert pitch.max() <= 0.2
+    distance = np.array([rig.geometry.object_distance_mm for rig in found])
+    assert np.percentile(distance, 1) > 90
+    assert np.percentile(distance, 99) < 310
+    assert {rig.kind for rig in found} == set(KINDS)
+    assert {rig.geometry.view for rig in found} == {"AP", "PA"}
+    sizes = {tuple(np.rint(np.array(r.geometry.size_px) * r.geometry.pixel_pitch_mm[0], 0).astype(int)) for r in found}
+    assert {(350, 430), (430, 430)} <= sizes
+    off = [np.array(r.geometry.principal_point_px) - (np.array(r.geometry.size_px) - 1) / 2 for r in found]
+    assert np.std(np.array(off) * pitch[:, None]) == pytest.approx(15, abs=3)
+
+
+def test_nothing_lies_behind_the_skin_or_the_table(patients):
+    rng = np.random.default_rng(2)
+    for patient in patients:
+        for _ in range(10):
+            rig, shift = draw_rig(patient.bones, rng, 256)
+            height = 1 if rig.geometry.view == "AP" else -1
+            lowest = min(((v + shift)[:, 1] * height).min() for v, _ in patient.bones.values())
+            assert lowest >= rig.table_gap_mm + 9.9  # the skin
+            assert rig.geometry.sees(patient.bones["hip_left"][0] + shift).any() or rig.side == "right"
+
+
+# The real people
+
+
+@pytest.mark.slow
+def test_five_hundred_patients_look_like_published_adults(tmp_path):
+    """Noble et al., Clin Orthop 235:148, 1988: head 46.1 +- 4.8 mm, neck-shaft angle 124.7 +- 7.4 degrees, head offset
+    43.0 +- 6.8 mm. Bell et al., J Biomech 23:617, 1990: hip centres 0.72 of the distance of the iliac spines apart."""
+    if not (SHARED / "bones").exists():
+        pytest.skip("no bones at hand: CONTRIBUTING.md says where they come from")
+    population = load_population(SHARED / "bones", tmp_path, say=lambda _: None)
+    rows = []
+    for seed in range(500):
+        patient = sample_patient(population, seed)
+        marks, femur = patient.landmarks["femur_left"], patient.bones["femur_left"][0]
+        other = patient.landmarks["femur_right"]
+        spines = np.linalg.norm(patient.landmarks["hip_left"]["asis"] - patient.landmarks["hip_right"]["asis"])
+        centres = np.linalg.norm(marks["femoral_head_centre"] - other["femoral_head_centre"])
+        head = 2 * sphere_through(femur[population.femur_landmarks["femoral_head_centre"].vertices])[1]
+        knee = (marks["medial_condyle_distal"] + marks["lateral_condyle_distal"]) / 2
+        rows.append((head, centres / spines, np.linalg.norm(marks["femoral_head_centre"] - knee), spines))
+    head, ratio, length, spines = np.array(rows).T
+    assert head.mean() == pytest.approx(46.1, abs=2.5)
+    assert 34 < head.min() < head.max() < 58
+    assert ratio.mean() == pytest.approx(0.72, abs=0.04)
+    assert 380 < length.mean() < 450
+    assert 200 < spines.mean() < 260

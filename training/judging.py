@@ -1,0 +1,173 @@
+"""The films by which everything is judged: real people of `vsd_dev`, and kept-out people for choosing; frozen.
+
+`recipes/judging.toml` says who and how many. The truth of a film does not depend on how its grey values are simulated,
+and its seal is kept: a set made again is the same set, or says that it is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from DualFaceReconLib.fitting import Settings, fit
+from DualFaceReconLib.shapemodel import MIRROR, ShapeModel, load
+from training.anatomy.lumbar import lumbar_bodies
+from training.anatomy.meshes import read_ply
+from training.anatomy.outsiders import centred, whole_target
+from training.cases import read_case
+from training.patients import SCORED, VirtualPatient
+from training.population import load_population
+from training.simulate import film_case, simulate
+from training.xray.raycast import Mesh, penetration_mm
+
+RECIPE = Path(__file__).parent / "recipes" / "judging.toml"
+MODELS = Path(__file__).parent.parent / "Resources" / "Models"
+
+# A film's posture is the one in the scanner, squared as for a film, and a little more, in degrees.
+BODY_SPREAD = (5.0, 2.0, 2.0)  # tilt, obliquity, rotation
+LEG_SPREAD = (3.0, 3.0, 9.0)  # flexion, abduction, rotation
+TRIES = 12
+GIVES_WAY_MM = 0.3  # bones that touch in the CT may come so much closer
+
+
+def make_judging_set(
+    which: str, bones: Path, cache: Path, out: Path, jobs: int = 1, say: Callable[[str], None] = print
+) -> tuple[list[Path], str, str]:
+    """Writes the cases of "reported" or "choosing" that are not there; gives folders, seal and frozen seal."""
+    recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))[which]
+    if which == "choosing":
+        everybody = load_population(bones, cache, say=say)
+        others = (set(everybody.pelvis_people) | set(everybody.femur_people)) - set(recipe["people"])
+        kept = load_population(bones, cache, frozenset(others), say)
+        folders = simulate(kept, recipe["films"], recipe["seed"], out, recipe["size_px"], jobs, say)
+    else:
+        folders = _films_of_real_people(recipe, bones, out, say)
+    return folders, seal_of(folders), recipe["seal"]
+
+
+def _films_of_real_people(recipe: Mapping, bones: Path, out: Path, say: Callable[[str], None]) -> list[Path]:
+    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    folders = []
+    for number, person in enumerate(recipe["people"]):
+        mine = [out / f"{person}_{film:02d}" for film in range(recipe["films_a_person"])]
+        folders += mine
+        missing = [film for film, folder in enumerate(mine) if not (folder / "geometry.json").exists()]
+        if not missing:
+            continue
+        standing = RealPerson(bones / recipe["set"] / person, models)
+        unscored = recipe["unscored"].get(person, [])
+        for film in missing:
+            seed = [recipe["seed"], number, film]
+            patient = standing.posed(np.random.default_rng([*seed, 0]))
+            told = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
+            film_case(patient, seed, mine[film], recipe["size_px"], told)
+        say(f"{person}: {len(missing)} films")
+    return folders
+
+
+class RealPerson:
+    """A person of a set with whole bones in their true pose: hips, sacrum, femora."""
+
+    def __init__(self, folder: Path, models: Mapping[str, ShapeModel]) -> None:
+        files = {bone: folder / f"{bone}.ply" for bone in (*SCORED, "sacrum")}
+        self.name = folder.name
+        self.bones = {bone: read_ply(path) for bone, path in files.items() if path.exists()}
+        self.landmarks = {bone: _landmarks(bone, self.bones[bone], models) for bone in SCORED if bone in self.bones}
+        for missing, other in (("femur_left", "femur_right"), ("femur_right", "femur_left")):
+            if missing not in self.bones:
+                self._stand_in(missing, other)
+        middle = np.mean([self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right")], axis=0)
+        squared = self._squared()
+        self.bones = {bone: ((v - middle) @ squared.T, triangles) for bone, (v, triangles) in self.bones.items()}
+        self.landmarks = {
+            bone: {name: squared @ (place - middle) for name, place in marks.items()}
+            for bone, marks in self.landmarks.items()
+        }
+        self.gap = {
+            side: penetration_mm(_upper(self.bones[f"femur_{side}"][0]), self.bones[f"hip_{side}"]).min()
+            for side in ("left", "right")
+        }
+
+    def _squared(self) -> np.ndarray:
+        """The turn that lays both hip centres level, as one does for a film; the tilt in the scanner stays."""
+        left, right = (self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right"))
+        across = right - left
+        turn = -np.arctan2(across[1], across[0])
+        level = np.arctan2(across[2], np.hypot(across[0], across[1]))
+        return Rotation.from_euler("zy", [turn, level]).as_matrix()
+
+    def posed(self, rng: np.random.Generator) -> VirtualPatient:
+        """The person in a posture near the one in the scanner."""
+        tilt, obliquity, turn = (float(rng.normal(0, spread)) for spread in BODY_SPREAD)
+        body = Rotation.from_euler("xyz", [tilt, obliquity, turn], degrees=True).as_matrix()
+        told: dict = {"person": self.name, "body_degrees": [tilt, obliquity, turn]}
+        bones, landmarks = {}, {}
+        for bone in ("hip_left", "hip_right", "sacrum"):
+            vertices, triangles = self.bones[bone]
+            bones[bone] = vertices @ body.T, triangles
+        for side in ("left", "right"):
+            leg, degrees = self._leg(side, rng)
+            told[f"leg_{side}_degrees"] = degrees
+            centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
+            vertices, triangles = self.bones[f"femur_{side}"]
+            bones[f"femur_{side}"] = ((vertices - centre) @ leg.T + centre) @ body.T, triangles
+            marks = self.landmarks[f"femur_{side}"].items()
+            landmarks[f"femur_{side}"] = {name: ((place - centre) @ leg.T + centre) @ body.T for name, place in marks}
+            marks = self.landmarks[f"hip_{side}"].items()
+            landmarks[f"hip_{side}"] = {name: place @ body.T for name, place in marks}
+        spine = lumbar_bodies(bones["sacrum"][0], bones["sacrum"][1], 1.0, rng)
+        ordered = {bone: bones[bone] for bone in (*SCORED, "sacrum")}
+        return VirtualPatient({**ordered, **spine}, landmarks, told)
+
+    def _leg(self, side: str, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
+        """A turn about the head that brings the femur no closer to the hip; none if there is none."""
+        centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
+        upper = _upper(self.bones[f"femur_{side}"][0]) - centre
+        for _ in range(TRIES):
+            degrees = [float(rng.normal(0, spread)) for spread in LEG_SPREAD]
+            turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+            gap = penetration_mm(upper @ turn.T + centre, self.bones[f"hip_{side}"]).min()
+            if gap >= min(self.gap[side], 0) - GIVES_WAY_MM:
+                return turn, degrees
+        return np.eye(3), [0.0, 0.0, 0.0]
+
+    def _stand_in(self, missing: str, other: str) -> None:
+        """The other femur's mirror, its head where the missing one's socket is."""
+        sides = missing.split("_")[1], other.split("_")[1]
+        sockets = [self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in sides]
+        vertices, triangles = self.bones[other]
+        shift = sockets[0] - sockets[1] * MIRROR
+        self.bones[missing] = vertices * MIRROR + shift, triangles[:, ::-1]
+        self.landmarks[missing] = {name: place * MIRROR + shift for name, place in self.landmarks[other].items()}
+
+
+def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[str, np.ndarray]:
+    kind, side = bone.split("_")
+    model = models[kind] if side == "left" else models[kind].mirrored()
+    found = fit(model, whole_target(mesh), centred(model, mesh), Settings(settled=0.01))
+    return model.landmark_points(found.vertices(model))
+
+
+def _upper(femur: np.ndarray) -> np.ndarray:
+    """The vertices of a femur that may meet the pelvis."""
+    return femur[femur[:, 2] > femur[:, 2].max() - 110]
+
+
+def seal_of(folders: list[Path]) -> str:
+    """A digest of the films' geometry and of where the true bones lie, to 0.1 mm: what freezing means."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        case = read_case(folder)
+        numbers = {n: v for n, v in case.geometry.to_dict().items() if n not in ("provenance", "view")}
+        rounded = {name: np.round(value, 3).tolist() for name, value in numbers.items()}
+        digest.update(json.dumps([folder.name, case.geometry.view, rounded], sort_keys=True).encode())
+        for bone, (vertices, _) in case.meshes.items():
+            spread = np.concatenate([vertices.mean(axis=0), vertices.std(axis=0)])
+            digest.update(bone.encode() + np.rint(spread * 10).astype(np.int64).tobytes())
+    return digest.hexdigest()[:32]

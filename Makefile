@@ -34,6 +34,7 @@ bench: env
 	$(BIN)/python Testing/bench/surfaces_and_metrics.py
 	$(BIN)/python Testing/bench/gbcpd.py
 	$(BIN)/python Testing/bench/completion.py
+	$(BIN)/python Testing/bench/simulate.py
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', 'out', 'build')]"

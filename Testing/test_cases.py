@@ -210,7 +210,7 @@ def test_no_cases_and_no_question_are_refused(tmp_path, capsys):
 
 
 def test_evaluate_writes_a_table_and_its_rows(cases, tmp_path, capsys):
-    arguments = ["evaluate", str(cases[0].parent), "--out", str(tmp_path), "--limit", "1", "--pixels", "128"]
+    arguments = ["evaluate", str(cases[0].parent), "--out", str(tmp_path), "--every", "3", "--pixels", "128"]
     assert main([*arguments, "--jobs", "1"]) == 0
     assert "| exact maps |" in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]

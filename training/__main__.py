@@ -49,6 +49,22 @@ def build_models(options: argparse.Namespace) -> int:
     return 0
 
 
+def measure_patients(options: argparse.Namespace) -> int:
+    """Measures many virtual patients beside published adults."""
+    from DualFaceReconLib.drawing import save_bytes
+    from training.plausibility import table
+    from training.population import load_population
+
+    try:
+        text = table(load_population(options.bones, options.cache), options.count)
+    except FileNotFoundError as error:
+        raise Refusal(str(error)) from error
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    save_bytes(text.encode(), options.out)
+    print(text)
+    return 0
+
+
 def simulate_cases(options: argparse.Namespace) -> int:
     """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
     from training.judging import make_judging_set
@@ -82,7 +98,7 @@ def evaluate_cases(options: argparse.Namespace) -> int:
     from training.cases import cases_in
     from training.evaluate import as_json, as_markdown, evaluate
 
-    folders = cases_in(options.cases)[: options.limit]
+    folders = cases_in(options.cases)[:: options.every]
     if not folders:
         raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
     scored = evaluate(folders, options.pixels, options.jobs)
@@ -112,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     building.add_argument("--out", type=Path, default=Path("Resources/Models"), help="folder for the models")
     building.add_argument("--report", type=Path, default=Path("out/models"), help="folder for pictures and figures")
     building.set_defaults(run=build_models)
+    measuring = anatomy.add_parser("patients", help=measure_patients.__doc__, description=measure_patients.__doc__)
+    measuring.add_argument("--count", type=int, default=500)
+    measuring.add_argument("--out", type=Path, default=Path("out/patients.md"), help="the table")
+    _with_bones(measuring)
+    measuring.set_defaults(run=measure_patients)
     _simulating(commands)
     _evaluating(commands)
     return parser
@@ -126,10 +147,14 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
     simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")
-    simulating.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")
-    simulating.add_argument("--cache", type=Path, default=Path("out/people"), help="where correspondences are kept")
+    _with_bones(simulating)
     simulating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     simulating.set_defaults(run=simulate_cases)
+
+
+def _with_bones(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")
+    parser.add_argument("--cache", type=Path, default=Path("out/people"), help="where correspondences are kept")
 
 
 def _evaluating(commands: Any) -> None:
@@ -137,7 +162,7 @@ def _evaluating(commands: Any) -> None:
     evaluating.add_argument("cases", type=Path, help="folder of cases, at any depth")
     evaluating.add_argument("--out", type=Path, required=True, help="folder for table.md and rows.jsonl")
     evaluating.add_argument("--pixels", type=int, nargs="+", default=[256, 512, 1024], help="films' longer sides")
-    evaluating.add_argument("--limit", type=int, default=None, help="the first so many cases")
+    evaluating.add_argument("--every", type=int, default=1, help="only every so many cases, for a quick look")
     evaluating.add_argument("--title", default="Rows without a network")
     evaluating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     evaluating.set_defaults(run=evaluate_cases)

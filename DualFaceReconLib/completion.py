@@ -17,13 +17,13 @@ import numpy as np
 from scipy.sparse import csc_array, diags_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
-from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.fitting import USUAL, Fit, Settings, Target, beside, data_precision, fit, pairing_features
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshfiles import polydata
 from DualFaceReconLib.metrics import area_mm2, sample_surface
 from DualFaceReconLib.shapemodel import ShapeModel
 from DualFaceReconLib.soundness import mended, neighbours
@@ -69,12 +69,7 @@ class Completion:
 
     def polydata(self) -> vtkPolyData:
         """The mesh with point data `seen` (uint8), `distance_mm` and `std_mm` (float32)."""
-        mesh, points, cells = vtkPolyData(), vtkPoints(), vtkCellArray()
-        points.SetData(numpy_to_vtk(self.vertices.astype(np.float32), deep=True))
-        rows = np.column_stack([np.full(len(self.triangles), 3), self.triangles]).astype(np.int64)
-        cells.ImportLegacyFormat(numpy_to_vtkIdTypeArray(rows.ravel(), deep=True))
-        mesh.SetPoints(points)
-        mesh.SetPolys(cells)
+        mesh = polydata(self.vertices.astype(np.float32), self.triangles)
         for name, values in (
             ("seen", self.seen.astype(np.uint8)),
             ("distance_mm", self.distance_mm.astype(np.float32)),

@@ -1,14 +1,33 @@
-"""Bones as .vtp files that say which way their axes point: Slicer takes files that do not say so for LPS."""
+"""Bones as VTK meshes, and as .vtp files that say RAS: Slicer takes files that do not say so for LPS."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from vtkmodules.vtkCommonCore import vtkStringArray
-from vtkmodules.vtkCommonDataModel import vtkPolyData
+import numpy as np
+from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
 
 SPACE = "SPACE"  # the field by which Slicer knows the axes of a mesh file
+
+
+def polydata(vertices: np.ndarray, triangles: np.ndarray) -> vtkPolyData:
+    """A mesh of vertices (V, 3) mm, kept in their precision, and triangles (T, 3)."""
+    mesh, points, cells = vtkPolyData(), vtkPoints(), vtkCellArray()
+    points.SetData(numpy_to_vtk(np.ascontiguousarray(vertices), deep=True))
+    rows = np.column_stack([np.full(len(triangles), 3), triangles]).astype(np.int64)
+    cells.ImportLegacyFormat(numpy_to_vtkIdTypeArray(rows.ravel(), deep=True))
+    mesh.SetPoints(points)
+    mesh.SetPolys(cells)
+    return mesh
+
+
+def arrays(mesh: vtkPolyData) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) float64 and triangles (T, 3) int64 of a mesh of triangles."""
+    triangles = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+    return vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64), triangles.astype(np.int64)
 
 
 def write_vtp(mesh: vtkPolyData, path: Path) -> None:

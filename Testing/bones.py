@@ -11,11 +11,12 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshfiles import arrays
 from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces
 from DualFaceReconLib.shapemodel import Landmark, ShapeModel, load
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.visibility import entry_and_exit
-from training.anatomy.meshes import arrays, even_template, read_ply
+from training.anatomy.meshes import even_template, read_ply
 from training.anatomy.people import BoneSet, Corresponded
 from training.population import Population, population_of
 

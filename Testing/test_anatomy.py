@@ -10,8 +10,10 @@ from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 from vtkmodules.vtkFiltersSources import vtkCubeSource, vtkSphereSource
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
+from DualFaceReconLib.meshfiles import arrays, polydata
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shapemodel import Landmark, load
+from DualFaceReconLib.visibility import unit_normals
 from training.__main__ import EXIT_FLAGGED, EXIT_REFUSED, main
 from training.anatomy import meshes, people, report
 from training.anatomy.folder import Job
@@ -25,7 +27,7 @@ def ball(resolution=40):
     sphere.SetThetaResolution(resolution)
     sphere.SetPhiResolution(resolution)
     sphere.Update()
-    return meshes.arrays(sphere.GetOutput())
+    return arrays(sphere.GetOutput())
 
 
 def slab(thickness, count=25):
@@ -45,7 +47,7 @@ def test_open_edges_are_closed_and_normals_point_outward():
     assert meshes.open_edges(holed) > 0
     mended = meshes.closed((vertices, holed[:, ::-1]))
     assert meshes.open_edges(mended[1]) == 0
-    normals = meshes.vertex_normals(mended)
+    normals = unit_normals(*mended)
     assert (np.sum(normals * mended[0], axis=1) > 0).all()
 
 
@@ -62,7 +64,7 @@ def test_a_template_is_even_closed_and_on_the_surface():
 def test_points_are_carried_to_another_shape_of_the_mesh():
     vertices, triangles = ball()
     points = meshes.even_template((vertices, triangles), 300)
-    anchor = meshes.anchors(points[0], meshes.vertex_normals(points), (vertices, triangles))
+    anchor = meshes.anchors(points[0], unit_normals(*points), (vertices, triangles))
     assert anchor[1].sum(axis=1) == pytest.approx(np.ones(len(points[0])))
     assert anchor[1].min() >= 0
     assert meshes.carried(triangles, anchor, vertices) == pytest.approx(points[0], abs=0.4)
@@ -89,7 +91,7 @@ def write_people(folder, file, shapes, triangles):
         person = folder / f"s{number:02d}"
         person.mkdir(parents=True, exist_ok=True)
         writer = vtkPLYWriter()
-        writer.SetInputData(meshes.polydata(shape, triangles))
+        writer.SetInputData(polydata(shape, triangles))
         writer.SetFileName(str(person / f"{file}.ply"))
         writer.Write()
 
@@ -122,7 +124,7 @@ def test_right_bones_are_mirrored_to_the_left(tmp_path):
     write_people(tmp_path, "hip_right", [lopsided], triangles)
     _, stack, mirrored = people._read_set(tmp_path, "hip_right")
     assert stack[0] == pytest.approx(lopsided * (-1, 1, 1), abs=1e-4)
-    assert (np.sum(meshes.vertex_normals((stack[0], mirrored)) * stack[0], axis=1) > 0).all()
+    assert (np.sum(unit_normals(stack[0], mirrored) * stack[0], axis=1) > 0).all()
 
 
 def test_missing_bones_and_other_meshes_are_named(tmp_path):
@@ -263,7 +265,7 @@ def test_models_without_bones_are_refused(tmp_path, capsys):
 def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path, capsys):
     shapes, triangles = made_people(2)
     write_people(tmp_path / "bones", "femur_left", shapes, triangles)
-    stray = meshes.arrays(cube())
+    stray = arrays(cube())
     write_people(tmp_path / "bones" / "other", "femur_left", [stray[0] * (30, 1, 30) + 5], stray[1])
     template = meshes.even_template((shapes[0], triangles), 400)
     write_people(tmp_path, "template", [template[0]], template[1])

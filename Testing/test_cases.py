@@ -9,10 +9,9 @@ from test_visibility import ball
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshfiles import read_vtp, write_vtp
+from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
 from DualFaceReconLib.radiograph import read_radiograph
 from training.__main__ import EXIT_REFUSED, main
-from training.anatomy.meshes import arrays, polydata
 from training.cases import cases_in, read_case, write_case
 from training.evaluate import as_markdown, evaluate, interval
 from training.simulate import STORED, contact_sheet, simulate

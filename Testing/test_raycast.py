@@ -9,8 +9,8 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkFiltersGeneral import vtkOBBTree
 
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshfiles import polydata
 from DualFaceReconLib.visibility import entry_and_exit
-from training.anatomy.meshes import polydata
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
 from training.xray.raycast import cast, penetration_mm
 

@@ -17,8 +17,7 @@ import SimpleITK as sitk
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshfiles import read_vtp, write_vtp
-from training.anatomy.meshes import arrays, polydata
+from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
 from training.xray.dicom_film import write_dx
 from training.xray.raycast import Mesh
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from DualFaceReconLib.shapemodel import MIRROR, Landmark, ShapeModel
 from training.anatomy.landmarks import femur_landmarks, hip_landmarks, knee_axes
-from training.anatomy.meshes import closed, read_ply
+from training.anatomy.meshes import read_ply
 from training.anatomy.people import (
     LLP26,
     RHAN40,
@@ -139,13 +139,7 @@ def _sacra(bones: Path, hips: Corresponded) -> tuple[np.ndarray, np.ndarray]:
     triangles = meshes[0][1]
     if any(not np.array_equal(mesh[1], triangles) for mesh in meshes):
         raise ValueError(f"the people of {LLP26.name} do not share a mesh of the sacrum")
-    return np.stack([mesh[0] for mesh in meshes]), closed_triangles(meshes[0])
-
-
-def closed_triangles(mesh: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The triangles of a mesh; an error where filling its holes would add vertices."""
-    vertices, triangles = closed(mesh)
-    return triangles if len(vertices) == len(mesh[0]) and np.allclose(vertices, mesh[0]) else mesh[1]
+    return np.stack([mesh[0] for mesh in meshes]), triangles
 
 
 def _pelvic_frame(pelvis: np.ndarray, marks: dict[str, Landmark]) -> tuple[np.ndarray, np.ndarray]:

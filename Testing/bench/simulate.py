@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bones import made_population
 
-from training.anatomy.meshes import polydata
+from DualFaceReconLib.meshfiles import polydata
 from training.patients import sample_patient
 from training.simulate import simulate, simulate_one
 from training.xray.raycast import cast

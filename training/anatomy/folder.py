@@ -21,18 +21,18 @@ from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib import drawing
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.meshfiles import polydata
 from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces, distances_to_surface, sample_surface
 from DualFaceReconLib.shapemodel import rigid_fit
+from DualFaceReconLib.visibility import unit_normals
 from training.anatomy.gbcpd import register
 from training.anatomy.meshes import (
     Mesh,
     anchors,
     carried,
     dense_points,
-    polydata,
     read_ply,
     triangle_normals,
-    vertex_normals,
 )
 from training.anatomy.people import ONTO_A_MEAN, TARGET_POINTS
 
@@ -112,7 +112,7 @@ def register_one(job: Job) -> Row:
     template, bone = read_ply(job.template), read_ply(job.bone)
     target = sample_surface(*bone, TARGET_POINTS, seed=job.seed)
     placed = register(template[0], target, template[1], ONTO_A_MEAN, seed=job.seed).points
-    anchor = anchors(placed, vertex_normals((placed, template[1])), bone)
+    anchor = anchors(placed, unit_normals(placed, template[1]), bone)
     result = carried(bone[1], anchor, bone[0]), template[1]
     found = compare_surfaces(result, bone, count=20_000, seed=job.seed)
     turned = _turned_share(template, result)

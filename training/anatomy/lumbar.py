@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from training.anatomy.meshes import Mesh, arrays, vertex_normals
+from DualFaceReconLib.meshfiles import arrays
+from DualFaceReconLib.visibility import unit_normals
+from training.anatomy.meshes import Mesh
 
 # Half width, half depth and height of a body, and the disc below it, mm: adult means rounded (Panjabi et al., Spine
 # 17(3):299, 1992: L3 to L5 endplates 41-52 mm wide, 34-36 mm deep, bodies 23-24 mm high in front of the pedicles).
@@ -36,7 +38,7 @@ def lumbar_bodies(sacrum: np.ndarray, triangles: np.ndarray, size: float, rng: n
 
 def _endplate(sacrum: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Middle (3,) of the sacrum's upper endplate and the way it looks (3,)."""
-    normals = vertex_normals((sacrum, triangles))
+    normals = unit_normals(sacrum, triangles)
     front_up = np.array([0, 0.5, 0.85])
     height = sacrum @ front_up
     top = (normals @ front_up > 0.8) & (np.abs(sacrum[:, 0] - np.median(sacrum[:, 0])) < 22)

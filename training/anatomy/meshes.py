@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
-from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkCleanPolyData, vtkPolyDataNormals
 from vtkmodules.vtkFiltersModeling import vtkFillHolesFilter, vtkLinearSubdivisionFilter
 from vtkmodules.vtkIOPLY import vtkPLYReader
+
+from DualFaceReconLib.meshfiles import arrays, polydata
 
 Mesh = tuple[np.ndarray, np.ndarray]  # vertices (V, 3) float mm, triangles (T, 3) int
 
@@ -22,21 +21,6 @@ def read_ply(path: Path) -> Mesh:
     reader.SetFileName(str(path))
     reader.Update()
     return arrays(reader.GetOutput())
-
-
-def polydata(vertices: np.ndarray, triangles: np.ndarray) -> vtkPolyData:
-    mesh, points, cells = vtkPolyData(), vtkPoints(), vtkCellArray()
-    points.SetData(numpy_to_vtk(np.ascontiguousarray(vertices, dtype=np.float64), deep=True))
-    rows = np.column_stack([np.full(len(triangles), 3), triangles]).astype(np.int64)
-    cells.ImportLegacyFormat(numpy_to_vtkIdTypeArray(rows.ravel(), deep=True))
-    mesh.SetPoints(points)
-    mesh.SetPolys(cells)
-    return mesh
-
-
-def arrays(mesh: vtkPolyData) -> Mesh:
-    triangles = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)
-    return vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64), triangles.astype(np.int64)
 
 
 def closed(mesh: Mesh) -> Mesh:
@@ -81,16 +65,6 @@ def triangle_normals(mesh: Mesh) -> np.ndarray:
     """Normals (T, 3) as long as twice the triangles' areas."""
     corners = mesh[0][mesh[1]]
     return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-
-
-def vertex_normals(mesh: Mesh) -> np.ndarray:
-    """Unit normals (V, 3), by area."""
-    vertices, triangles = mesh
-    area = triangle_normals(mesh)
-    normals = np.zeros_like(vertices)
-    for corner in range(3):
-        np.add.at(normals, triangles[:, corner], area)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 def dense_points(

@@ -11,8 +11,9 @@ import numpy as np
 from DualFaceReconLib.metrics import sample_surface
 from DualFaceReconLib.shapemodel import MIRROR, rigid_fit
 from DualFaceReconLib.soundness import mended, neighbours
+from DualFaceReconLib.visibility import unit_normals
 from training.anatomy.gbcpd import Settings, register
-from training.anatomy.meshes import Mesh, anchors, carried, closed, even_template, read_ply, vertex_normals
+from training.anatomy.meshes import Mesh, anchors, carried, closed, even_template, read_ply
 
 # Stiffer than the method's own default of 20: where true correspondence is known, between two people of one set, that
 # takes 11 to 18 % off the error (two pairs of femora, two of hips).
@@ -127,7 +128,7 @@ def _corresponded(
             placed = template[0]
         else:
             placed = _registered(template, (mean, triangles))
-        anchor = anchors(placed, vertex_normals((placed, template[1])), (mean, triangles))
+        anchor = anchors(placed, unit_normals(placed, template[1]), (mean, triangles))
         moved = np.linalg.norm(carried(triangles, anchor, mean) - placed, axis=1)
         worst = moved.max()
         report(

@@ -122,7 +122,7 @@ def _completed(observed: object, model: ShapeModel, geometry: ProjectionGeometry
 def _mean_at_true_pose(model: ShapeModel, mesh: Mesh) -> Mesh:
     """The mean shape put where it lies closest to the whole true bone."""
     start: Fit = centred(model, mesh)
-    pose = fit(model, whole_target(mesh), start, Settings(modes=0, settled=0.001, rounds=20))
+    pose = fit(model, whole_target(mesh), start, Settings(modes=0, robust=False, settled=0.001, rounds=20))
     return pose.vertices(model), model.triangles
 
 

@@ -1,0 +1,100 @@
+"""The judging films of real people: squared, posed, stand-ins named, and sealed; on a made-up person."""
+
+import numpy as np
+import pytest
+from bones import MODELS, made_population
+from scipy.spatial.transform import Rotation
+from vtkmodules.vtkIOPLY import vtkPLYWriter
+
+from DualFaceReconLib.meshfiles import polydata
+from DualFaceReconLib.shapemodel import MIRROR, load
+from training import judging
+from training.judging import RealPerson, make_judging_set, seal_of
+from training.patients import SCORED, sample_patient
+from training.xray.raycast import penetration_mm
+
+TURN = Rotation.from_euler("z", 18, degrees=True).as_matrix()  # lay askew in the scanner
+
+
+def write_person(folder, patient, leave_out=()):
+    folder.mkdir(parents=True)
+    for bone in (*SCORED, "sacrum"):
+        if bone in leave_out:
+            continue
+        writer = vtkPLYWriter()
+        vertices, triangles = patient.bones[bone]
+        writer.SetInputData(polydata(vertices @ TURN.T + np.array([12.0, -230, -700]), triangles))
+        writer.SetFileName(str(folder / f"{bone}.ply"))
+        writer.Write()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    patient = sample_patient(made_population(), 1)
+    root = tmp_path_factory.mktemp("bones")
+    write_person(root / "vsd_dev" / "z001", patient)
+    write_person(root / "vsd_dev" / "z057", patient, leave_out=("femur_left",))
+    return root
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+
+
+def test_a_person_is_squared_to_the_film(folder, models):
+    person = RealPerson(folder / "vsd_dev" / "z001", models)
+    centres = [person.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right")]
+    assert centres[0] + centres[1] == pytest.approx(np.zeros(3), abs=0.1)
+    assert centres[0][0] < -60
+    assert np.abs(centres[0][1:]).max() < 0.5
+    middle = (person.bones["hip_left"][0].mean(axis=0), person.bones["hip_right"][0].mean(axis=0) * MIRROR)
+    assert middle[0] == pytest.approx(middle[1], abs=6)
+
+
+def test_postures_vary_and_nothing_is_pushed_through(folder, models):
+    person = RealPerson(folder / "vsd_dev" / "z001", models)
+    patients = [person.posed(np.random.default_rng(seed)) for seed in range(4)]
+    again = person.posed(np.random.default_rng(2))
+    assert np.array_equal(again.bones["femur_left"][0], patients[2].bones["femur_left"][0])
+    knees = [p.landmarks["femur_left"]["medial_epicondyle"] for p in patients]
+    assert np.ptp(knees, axis=0).max() > 5
+    for patient in patients:
+        assert list(patient.bones)[:4] == list(SCORED)
+        for side in ("left", "right"):
+            femur = patient.bones[f"femur_{side}"][0]
+            near = femur[femur[:, 2] > femur[:, 2].max() - 110]
+            assert penetration_mm(near, patient.bones[f"hip_{side}"]).min() > min(person.gap[side], 0) - 0.5
+
+
+def test_a_missing_femur_is_the_other_one_s_mirror_in_its_socket(folder, models):
+    person = RealPerson(folder / "vsd_dev" / "z057", models)
+    centre = person.landmarks["femur_left"]["femoral_head_centre"]
+    socket = person.landmarks["hip_left"]["acetabular_centre"]
+    assert np.linalg.norm(centre - socket) < 8
+    left, right = (person.bones[f"femur_{side}"][0] for side in ("left", "right"))
+    assert np.ptp(left, axis=0) == pytest.approx(np.ptp(right, axis=0), abs=30)
+
+
+def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[reported]\nset = "vsd_dev"\npeople = ["z001", "z057"]\nfilms_a_person = 1\nseed = 1\nsize_px = 300\n'
+        'unscored = { z057 = ["femur_left"] }\nseal = "abc"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(judging, "RECIPE", recipe)
+    out = tmp_path / "out"
+    folders, seal, frozen = make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)
+    assert frozen == "abc"
+    assert seal != frozen
+    assert [path.name for path in folders] == ["z001_00", "z057_00"]
+    told = [judging.read_case(path).told for path in folders]
+    assert [one["unscored"] for one in told] == [[], ["femur_left"]]
+    assert told[0]["person"] == "vsd_dev/z001"
+    before = (folders[0] / "geometry.json").stat().st_mtime_ns
+    assert make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)[1] == seal
+    assert (folders[0] / "geometry.json").stat().st_mtime_ns == before
+    text = (folders[1] / "geometry.json").read_text(encoding="utf-8")
+    (folders[1] / "geometry.json").write_text(text.replace('"sdd_mm": 1', '"sdd_mm": 2'), encoding="utf-8")
+    assert seal_of(folders) != seal

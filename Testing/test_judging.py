@@ -6,11 +6,12 @@ from bones import MODELS, made_population
 from scipy.spatial.transform import Rotation
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
+from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.meshfiles import polydata
 from DualFaceReconLib.shapemodel import MIRROR, load
 from training import judging
 from training.judging import RealPerson, make_judging_set, seal_of
-from training.patients import SCORED, sample_patient
+from training.patients import sample_patient
 from training.xray.raycast import penetration_mm
 
 TURN = Rotation.from_euler("z", 18, degrees=True).as_matrix()  # lay askew in the scanner
@@ -18,7 +19,7 @@ TURN = Rotation.from_euler("z", 18, degrees=True).as_matrix()  # lay askew in th
 
 def write_person(folder, patient, leave_out=()):
     folder.mkdir(parents=True)
-    for bone in (*SCORED, "sacrum"):
+    for bone in (*BONES, "sacrum"):
         if bone in leave_out:
             continue
         writer = vtkPLYWriter()
@@ -60,7 +61,7 @@ def test_postures_vary_and_nothing_is_pushed_through(folder, models):
     knees = [p.landmarks["femur_left"]["medial_epicondyle"] for p in patients]
     assert np.ptp(knees, axis=0).max() > 5
     for patient in patients:
-        assert list(patient.bones)[:4] == list(SCORED)
+        assert list(patient.bones)[:4] == list(BONES)
         for side in ("left", "right"):
             femur = patient.bones[f"femur_{side}"][0]
             near = femur[femur[:, 2] > femur[:, 2].max() - 110]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from bones import SHARED, made_population
 
+from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.shapemodel import MIRROR, sphere_through
 from DualFaceReconLib.soundness import crossing
 from training.anatomy.lumbar import NAMES
 from training.anatomy.meshes import open_edges
 from training.anatomy.people import restored, stored
-from training.patients import LEAST_SPACE_MM, SCORED, load_patient, sample_patient
+from training.patients import LEAST_SPACE_MM, load_patient, sample_patient
 from training.plausibility import PUBLISHED, measures, table
 from training.population import load_population
 from training.xray.raycast import cast, penetration_mm
@@ -42,11 +43,11 @@ def test_the_same_seed_is_the_same_patient_and_another_is_not(population, patien
 
 def test_every_bone_is_closed_outward_and_where_it_belongs(patients):
     for patient in patients:
-        assert list(patient.bones) == [*SCORED, "sacrum", *NAMES]
+        assert list(patient.bones) == [*BONES, "sacrum", *NAMES]
         for bone, mesh in patient.bones.items():
             assert open_edges(mesh[1]) == 0 or bone == "sacrum", bone
             assert volume(mesh) > 1000, bone  # outward, in mm^3
-        for bone in SCORED:
+        for bone in BONES:
             middle = patient.bones[bone][0].mean(axis=0)
             assert (middle[0] < 0) == bone.endswith("left"), bone  # RAS: the patient's left is negative
         assert patient.bones["femur_left"][0][:, 2].min() < -300

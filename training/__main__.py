@@ -68,7 +68,8 @@ def measure_patients(options: argparse.Namespace) -> int:
 def simulate_cases(options: argparse.Namespace) -> int:
     """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
     from training.judging import make_judging_set
-    from training.simulate import contact_sheet, population_for, simulate
+    from training.population import load_population
+    from training.simulate import contact_sheet, simulate
 
     frozen = seal = ""
     try:
@@ -78,7 +79,7 @@ def simulate_cases(options: argparse.Namespace) -> int:
         elif options.count is None or options.seed is None:
             raise Refusal("say how many films with --count and from which seed with --seed, or which --judging set")
         else:
-            population = population_for(options.bones, options.cache, options.people, options.without)
+            population = load_population(options.bones, options.cache, options.people, options.without)
             folders = simulate(population, options.count, options.seed, options.out, options.size, options.jobs)
     except (FileNotFoundError, ValueError) as error:
         raise Refusal(str(error)) from error

@@ -18,8 +18,8 @@ import SimpleITK as sitk
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
+from DualFaceReconLib.metrics import Mesh
 from training.xray.dicom_film import write_dx
-from training.xray.raycast import Mesh
 
 
 @dataclass(frozen=True)

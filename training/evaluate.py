@@ -21,12 +21,12 @@ from DualFaceReconLib.completion import complete
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.fitting import Fit, Settings, fit
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import area_mm2, clip_to_planes, compare_surfaces
+from DualFaceReconLib.metrics import Mesh, area_mm2, clip_to_planes, compare_surfaces
 from DualFaceReconLib.shapemodel import ShapeModel, load
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
 from training.anatomy.outsiders import centred, whole_target
 from training.cases import Case, read_case
-from training.xray.raycast import Mesh, cast
+from training.xray.raycast import cast
 
 SAMPLES = 20_000  # a side; the mean over cases hardly moves with more
 RESOLUTIONS = (256, 512, 1024)  # pixels along the film's longer side

@@ -15,16 +15,18 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.fitting import Settings, fit
+from DualFaceReconLib.metrics import Mesh
 from DualFaceReconLib.shapemodel import MIRROR, ShapeModel, load
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.meshes import read_ply
 from training.anatomy.outsiders import centred, whole_target
 from training.cases import read_case
-from training.patients import SCORED, VirtualPatient
+from training.patients import VirtualPatient
 from training.population import load_population
 from training.simulate import film_case, simulate
-from training.xray.raycast import Mesh, penetration_mm
+from training.xray.raycast import penetration_mm
 
 RECIPE = Path(__file__).parent / "recipes" / "judging.toml"
 MODELS = Path(__file__).parent.parent / "Resources" / "Models"
@@ -42,9 +44,7 @@ def make_judging_set(
     """Writes the cases of "reported" or "choosing" that are not there; gives folders, seal and frozen seal."""
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))[which]
     if which == "choosing":
-        everybody = load_population(bones, cache, say=say)
-        others = (set(everybody.pelvis_people) | set(everybody.femur_people)) - set(recipe["people"])
-        kept = load_population(bones, cache, frozenset(others), say)
+        kept = load_population(bones, cache, recipe["people"], say=say)
         folders = simulate(kept, recipe["films"], recipe["seed"], out, recipe["size_px"], jobs, say)
     else:
         folders = _films_of_real_people(recipe, bones, out, say)
@@ -75,10 +75,10 @@ class RealPerson:
     """A person of a set with whole bones in their true pose: hips, sacrum, femora."""
 
     def __init__(self, folder: Path, models: Mapping[str, ShapeModel]) -> None:
-        files = {bone: folder / f"{bone}.ply" for bone in (*SCORED, "sacrum")}
+        files = {bone: folder / f"{bone}.ply" for bone in (*BONES, "sacrum")}
         self.name = folder.name
         self.bones = {bone: read_ply(path) for bone, path in files.items() if path.exists()}
-        self.landmarks = {bone: _landmarks(bone, self.bones[bone], models) for bone in SCORED if bone in self.bones}
+        self.landmarks = {bone: _landmarks(bone, self.bones[bone], models) for bone in BONES if bone in self.bones}
         for missing, other in (("femur_left", "femur_right"), ("femur_right", "femur_left")):
             if missing not in self.bones:
                 self._stand_in(missing, other)
@@ -122,7 +122,7 @@ class RealPerson:
             marks = self.landmarks[f"hip_{side}"].items()
             landmarks[f"hip_{side}"] = {name: place @ body.T for name, place in marks}
         spine = lumbar_bodies(bones["sacrum"][0], bones["sacrum"][1], 1.0, rng)
-        ordered = {bone: bones[bone] for bone in (*SCORED, "sacrum")}
+        ordered = {bone: bones[bone] for bone in (*BONES, "sacrum")}
         return VirtualPatient({**ordered, **spine}, landmarks, told)
 
     def _leg(self, side: str, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:

@@ -10,6 +10,7 @@ sized to their sockets. Nothing passes through anything: femoral heads keep a jo
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.metrics import Mesh
 from DualFaceReconLib.shapemodel import MIRROR, ShapeModel, rigid_fit, sphere_through
 from DualFaceReconLib.soundness import mended
 from training.anatomy.lumbar import lumbar_bodies
 from training.population import Population
-from training.xray.raycast import Mesh, penetration_mm
-
-SCORED = ("hip_left", "hip_right", "femur_left", "femur_right")
+from training.xray.raycast import penetration_mm
 
 MIXED = 3  # people in a mixture
 STRETCHED = 1.15  # how far a mixture goes beyond the people in it
@@ -125,7 +126,7 @@ def sample_patient(population: Population, seed: int) -> VirtualPatient:
         bones[name] = vertices @ pelvis_turn.T, faces
 
     marks = {}
-    for bone in SCORED:
+    for bone in BONES:
         kind = population.hip_landmarks if bone.startswith("hip") else population.femur_landmarks
         marks[bone] = {name: mark.place(bones[bone][0]) for name, mark in kind.items()}
     return VirtualPatient(bones, marks, told)
@@ -143,20 +144,20 @@ def _pelvis(population: Population, rng: np.random.Generator) -> tuple[np.ndarra
     """Both hips (2, V, 3) in the pelvic frame."""
     chosen, shares, named = _shares(population.pelvis_people, rng)
     hips = np.einsum("p,psvx->svx", shares, population.pelves[chosen])
-    shared = rng.normal(size=len(population.hip_model.variances)) * OWN_VARIATION
+    left, right = _varied(population.hip_model, (hips[0], hips[1] * MIRROR), rng)
+    return np.stack([left, right * MIRROR]), named
+
+
+def _varied(model: ShapeModel, sides: Iterable[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """A person's left and right bone, both in left form anywhere, moved along a model's modes, and sound."""
+    shared = rng.normal(size=len(model.variances)) * OWN_VARIATION
     varied = []
-    for side, mirror in enumerate((np.ones(3), MIRROR)):
+    for vertices in sides:
         own = shared + rng.normal(size=len(shared)) * SIDE_VARIATION
-        left = _varied(population.hip_model, hips[side] * mirror, own)
-        varied.append(left * mirror)
-    return np.stack(varied), named
-
-
-def _varied(model: ShapeModel, vertices: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """A left bone anywhere, moved along a model's modes, and sound."""
-    rotation, shift = rigid_fit(model.mean, vertices)
-    offsets = model.shape(coefficients) - model.mean
-    return mended(vertices + offsets @ rotation.T, model.triangles, model.mean @ rotation.T + shift)
+        rotation, shift = rigid_fit(model.mean, vertices)
+        offsets = model.shape(own) - model.mean
+        varied.append(mended(vertices + offsets @ rotation.T, model.triangles, model.mean @ rotation.T + shift))
+    return varied
 
 
 def _sacrum(population: Population, hips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -189,11 +190,7 @@ def _femora(population: Population, rng: np.random.Generator) -> tuple[np.ndarra
     """Two femora (2, W, 3) in left form and femoral frame."""
     chosen, shares, named = _shares(population.femur_people, rng)
     femur = np.einsum("p,pvx->vx", shares, population.femora[chosen])
-    shared = rng.normal(size=len(population.femur_model.variances)) * OWN_VARIATION
-    sides = [
-        _varied(population.femur_model, femur, shared + rng.normal(size=len(shared)) * SIDE_VARIATION) for _ in range(2)
-    ]
-    return np.stack(sides), named
+    return np.stack(_varied(population.femur_model, (femur, femur), rng)), named
 
 
 def _seated(

@@ -1,13 +1,13 @@
 """The real people that virtual patients are made of: pelves and femora in correspondence, each in its own frame.
 
 population = load_population(Path("../shared/bones"), cache=Path("out/people"))
-rest = population.without({"rhan40/s02"})
+rest = load_population(Path("../shared/bones"), cache=Path("out/people"), without=["rhan40/s02"])
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,21 @@ class Population:
 
 
 def load_population(
-    bones: Path, cache: Path, without: frozenset[str] = frozenset(), say: Callable[[str], None] = print
+    bones: Path,
+    cache: Path,
+    people: Collection[str] = (),
+    without: Collection[str] = (),
+    say: Callable[[str], None] = print,
 ) -> Population:
-    """Everybody in `rhan40` and `llp26` but some; correspondences are kept in `cache`, they take a minute to find."""
+    """Everybody in `rhan40` and `llp26`, or some `people` alone, `without` others, all by "set/person".
+
+    Correspondences are kept in `cache`; they take a minute to find.
+    """
     hips = _cached(bones, cache, "hip", corresponded_hips, say)
     femora = _cached(bones, cache, "femur", corresponded_femora, say)
-    return population_of(hips, femora, *_sacra(bones, hips), without)
+    everybody = set(hips.people) | set(femora.people)
+    left_out = set(without) | (everybody - set(people) if people else set())
+    return population_of(hips, femora, *_sacra(bones, hips), frozenset(left_out))
 
 
 def population_of(

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from DualFaceReconLib import drawing
+from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.radiograph import read_radiograph
 from training.cases import read_case, write_case
-from training.patients import SCORED, VirtualPatient, sample_patient
-from training.population import Population, load_population
+from training.patients import VirtualPatient, sample_patient
+from training.population import Population
 from training.xray.film import plain_film
 from training.xray.raycast import cast
 from training.xray.rig import draw_rig
@@ -78,13 +79,13 @@ def film_case(
     bones = {bone: (vertices + shift, triangles) for bone, (vertices, triangles) in patient.bones.items()}
     projected = cast(bones, rig.geometry)
     film = plain_film(bones, projected.path_mm, rig.geometry, rng)
-    scored = {bone: bones[bone] for bone in SCORED}
+    scored = {bone: bones[bone] for bone in BONES}
     taken = {name: value for name, value in asdict(rig).items() if name != "geometry"}
     write_case(
         folder,
         film,
         rig.geometry,
-        projected.maps.of(SCORED),
+        projected.maps.of(BONES),
         scored,
         {**told, "patient": patient.told, "rig": taken},
         **STORED[rng.integers(len(STORED))],
@@ -102,14 +103,6 @@ def _keep(population: Population) -> None:
 def _in_process(seed: int, number: int, folder: Path, size_px: int | None) -> None:
     assert _population is not None
     simulate_one(_population, seed, number, folder, size_px)
-
-
-def population_for(bones: Path, cache: Path, people: Sequence[str], without: Sequence[str]) -> Population:
-    """Everybody, or only some, or all but some, by "set/person"."""
-    everybody = load_population(bones, cache)
-    names = set(everybody.pelvis_people) | set(everybody.femur_people)
-    left_out = set(without) | (names - set(people) if people else set())
-    return load_population(bones, cache, frozenset(left_out)) if left_out else everybody
 
 
 def contact_sheet(folders: Sequence[Path], path: Path, columns: int = 6, cell_px: int = 320) -> None:

@@ -22,12 +22,11 @@ from vtkmodules.vtkIOPLY import vtkPLYWriter
 from DualFaceReconLib import drawing
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshfiles import polydata
-from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces, distances_to_surface, sample_surface
+from DualFaceReconLib.metrics import Mesh, SurfaceDistances, compare_surfaces, distances_to_surface, sample_surface
 from DualFaceReconLib.shapemodel import rigid_fit
 from DualFaceReconLib.visibility import unit_normals
 from training.anatomy.gbcpd import register
 from training.anatomy.meshes import (
-    Mesh,
     anchors,
     carried,
     dense_points,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from DualFaceReconLib.meshfiles import arrays
+from DualFaceReconLib.metrics import Mesh
 from DualFaceReconLib.visibility import unit_normals
-from training.anatomy.meshes import Mesh
 
 # Half width, half depth and height of a body, and the disc below it, mm: adult means rounded (Panjabi et al., Spine
 # 17(3):299, 1992: L3 to L5 endplates 41-52 mm wide, 34-36 mm deep, bodies 23-24 mm high in front of the pedicles).
@@ -24,9 +25,7 @@ def lumbar_bodies(sacrum: np.ndarray, triangles: np.ndarray, size: float, rng: n
         width, depth, height = np.array([HALF_WIDTH_MM, HALF_DEPTH_MM, HEIGHT_MM]) * size * rng.normal(1, 0.04, 3)
         place = place + up * DISC_MM * size * rng.normal(1, 0.1)
         angle = np.radians(lordosis * rng.normal(0.8, 0.2))
-        up = np.array(
-            [up[0], np.cos(angle) * up[1] - np.sin(angle) * up[2], np.sin(angle) * up[1] + np.cos(angle) * up[2]]
-        )
+        up = Rotation.from_rotvec([angle, 0, 0]).apply(up)
         body, faces = _vertebra(width, depth, height)
         right = np.array([1.0, 0, 0]) - up[0] * up
         right /= np.linalg.norm(right)

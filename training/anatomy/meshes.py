@@ -11,8 +11,7 @@ from vtkmodules.vtkFiltersModeling import vtkFillHolesFilter, vtkLinearSubdivisi
 from vtkmodules.vtkIOPLY import vtkPLYReader
 
 from DualFaceReconLib.meshfiles import arrays, polydata
-
-Mesh = tuple[np.ndarray, np.ndarray]  # vertices (V, 3) float mm, triangles (T, 3) int
+from DualFaceReconLib.metrics import Mesh
 
 
 def read_ply(path: Path) -> Mesh:

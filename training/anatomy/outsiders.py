@@ -16,9 +16,9 @@ from scipy.spatial import cKDTree
 from DualFaceReconLib import drawing
 from DualFaceReconLib.completion import completed
 from DualFaceReconLib.fitting import Fit, Settings, Target, fit
-from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces, distances_to_surface, sample_surface
+from DualFaceReconLib.metrics import Mesh, SurfaceDistances, compare_surfaces, distances_to_surface, sample_surface
 from DualFaceReconLib.shapemodel import ShapeModel, rigid_fit
-from training.anatomy.meshes import Mesh, dense_points, read_ply
+from training.anatomy.meshes import dense_points, read_ply
 
 SET = "vsd_dev"
 TARGET_POINTS = 5000

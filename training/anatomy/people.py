@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib.metrics import sample_surface
+from DualFaceReconLib.metrics import Mesh, sample_surface
 from DualFaceReconLib.shapemodel import MIRROR, rigid_fit
 from DualFaceReconLib.soundness import mended, neighbours
 from DualFaceReconLib.visibility import unit_normals
 from training.anatomy.gbcpd import Settings, register
-from training.anatomy.meshes import Mesh, anchors, carried, closed, even_template, read_ply
+from training.anatomy.meshes import anchors, carried, closed, even_template, read_ply
 
 # Stiffer than the method's own default of 20: where true correspondence is known, between two people of one set, that
 # takes 11 to 18 % off the error (two pairs of femora, two of hips).

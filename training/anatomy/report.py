@@ -147,12 +147,7 @@ def landmarks_picture(model: ShapeModel) -> np.ndarray:
     scale = 0.9 * min(size[0] / np.ptp(points[:, 2]), size[1] / np.ptp(points[:, :2], axis=0).max())
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     panels = []
-    for across, towards in (
-        ((-1, 0, 0), (0, 1, 0)),
-        ((0, 1, 0), (-1, 0, 0)),
-        ((1, 0, 0), (0, -1, 0)),
-        ((0, -1, 0), (1, 0, 0)),
-    ):
+    for across, towards in drawing.AROUND:
         panel = drawing.shaded(points, normals, colours, across, towards, size, scale)
         for name, place in model.landmark_points(model.mean).items():
             offset = (place - middle) * scale

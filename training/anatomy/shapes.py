@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from DualFaceReconLib.shapemodel import Landmark, ShapeModel, rigid_fit
+from DualFaceReconLib.shapemodel import ShapeModel, rigid_fit
 from training.anatomy.people import Corresponded, procrustes
 
 LOCAL_SHARE = 0.2
 WINDOWS = (8, 40)
 
 
-def shape_model(
-    bones: Corresponded, landmarks: dict[str, Landmark] | None = None, *, modes: int, local: float = LOCAL_SHARE
-) -> ShapeModel:
+def shape_model(bones: Corresponded, *, modes: int, local: float = LOCAL_SHARE) -> ShapeModel:
     """Mean and modes of how people differ.
 
     A few dozen people do not show every combination of parts. So a share of the variance, `local`, comes from what
@@ -38,7 +36,7 @@ def shape_model(
         modes=np.ascontiguousarray((found / lengths[:, None]).T.reshape(*mean.shape, -1)),
         variances=lengths**2,
         triangles=bones.triangles,
-        landmarks=landmarks or {},
+        landmarks={},  # placed on the mean: `with_landmarks`
         people=tuple(dict.fromkeys(bones.people)),
         sources=tuple(s.source for s in bones.sets),
         licences=tuple(s.licence for s in bones.sets),

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.metrics import Mesh
 from DualFaceReconLib.visibility import unit_normals
-from training.xray.raycast import Mesh, cast
+from training.xray.raycast import cast
 
 # Linear attenuation per mm near 60 keV: NIST XCOM mass coefficients times ICRU 46 densities, rounded.
 FLESH, SPONGY, CORTICAL, METAL = 0.0205, 0.026, 0.056, 0.45

@@ -14,8 +14,8 @@ import warp as wp
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-
-Mesh = tuple[np.ndarray, np.ndarray]  # vertices (V, 3) RAS mm, triangles (T, 3) outward
+from DualFaceReconLib.metrics import Mesh
+from DualFaceReconLib.visibility import rays_to
 
 STEP_MM = 1e-3  # past a surface before the next is sought; an edge's second triangle is no second surface
 MOST_SURFACES = 64  # along one ray
@@ -89,8 +89,7 @@ def _rays(
     """Unit rays (n, 3) of a window's pixels, how far along them the mesh begins, and the detector's normal."""
     top, left, height, width = window
     grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
-    ends = geometry.back_project(grid + np.array([top, left]), np.full(len(grid), geometry.sdd_mm)) - geometry.source
-    rays = ends / np.linalg.norm(ends, axis=1, keepdims=True)
+    rays = rays_to(geometry.back_project(grid + np.array([top, left]), np.full(len(grid), geometry.sdd_mm)), geometry)
     forward = -geometry.source / geometry.sdd_mm
     start = float(np.linalg.norm(vertices - geometry.source, axis=1).min()) - 1.0
     return rays, start, forward

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-
-Mesh = tuple[np.ndarray, np.ndarray]
+from DualFaceReconLib.metrics import Mesh
 
 # Source to detector, mm: pelvis films are taken at 1000 to 1200, seldom on a long stand at 1500 to 1800.
 SDD_MM, LONG_SDD_MM, LONG_SHARE = (1000.0, 1200.0), (1500.0, 1800.0), 0.04

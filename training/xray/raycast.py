@@ -2,6 +2,7 @@
 
 projected = cast({"hip_left": (vertices, triangles)}, geometry)
 projected.maps.front, projected.path_mm
+cast(meshes, geometry, matter={"hip_left": Matter(cortex_mm, density)}).cortical_mm
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ import warp as wp
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import Mesh
-from DualFaceReconLib.visibility import rays_to
+from DualFaceReconLib.visibility import rays_to, unit_normals
 
 STEP_MM = 1e-3  # past a surface before the next is sought; an edge's second triangle is no second surface
 MOST_SURFACES = 64  # along one ray
+LEAST_COSINE = 0.02  # of a ray with the wall that it passes through
 
 wp.config.log_level = wp.LOG_ERROR  # no greeting, and no warning where there is no CUDA
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What a bone consists of at each of its vertices: a dense cortex, and a share of dense bone within it."""
+
+    cortex_mm: np.ndarray  # (V,) thickness
+    density: np.ndarray  # (V,) 0 to 1, of what lies under the cortex
 
 
 @dataclass(frozen=True)
@@ -29,14 +39,25 @@ class Projected:
 
     maps: BoneMaps  # first entry and last exit
     path_mm: np.ndarray  # (bones, rows, cols) float32, length inside
+    cortical_mm: np.ndarray  # (bones, rows, cols) float32, of it in the cortex; 0 of a mesh without matter
+    trabecular_mm: np.ndarray  # (bones, rows, cols) float32, dense bone under the cortex, likewise
 
 
-def cast(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str | None = None) -> Projected:
-    """First entry, last exit and path length of every mesh along every pixel's ray. `device`: "cpu" or "cuda"."""
+def cast(
+    meshes: Mapping[str, Mesh],
+    geometry: ProjectionGeometry,
+    device: str | None = None,
+    matter: Mapping[str, Matter] | None = None,
+) -> Projected:
+    """First entry, last exit and path length of every mesh along every pixel's ray. `device`: "cpu" or "cuda".
+
+    Under each wall the cortex is followed as in the ball on which the same chord makes the same angle with the wall:
+    exact of round bones also where rays graze them, and of walls that a ray meets at right angles.
+    """
     device = device or ("cuda" if wp.is_cuda_available() else "cpu")
     rows, cols = geometry.size_px
-    found = np.zeros((3, len(meshes), rows, cols), dtype=np.float32)
-    for number, (vertices, triangles) in enumerate(meshes.values()):
+    found = np.zeros((5, len(meshes), rows, cols), dtype=np.float32)
+    for number, (name, (vertices, triangles)) in enumerate(meshes.items()):
         window = _window(vertices, geometry)
         if window is None:
             continue
@@ -45,16 +66,30 @@ def cast(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str |
             points=wp.array(vertices - geometry.source, dtype=wp.vec3, device=device),
             indices=wp.array(triangles.ravel(), dtype=wp.int32, device=device),
         )
+        made_of = (matter or {}).get(name)
+        layers = np.zeros((0, 2)) if made_of is None else np.stack([made_of.cortex_mm, made_of.density], axis=1)
+        normals = np.zeros((0, 3)) if made_of is None else unit_normals(vertices, triangles)
         count = len(rays)
-        out = wp.zeros((count, 3), dtype=wp.float32, device=device)
-        directions = wp.array(rays, dtype=wp.vec3, device=device)
-        wp.launch(_cross, dim=count, inputs=[mesh.id, directions, start], outputs=[out], device=device)
+        out = wp.zeros((count, 5), dtype=wp.float32, device=device)
+        wp.launch(
+            _cross,
+            dim=count,
+            inputs=[
+                mesh.id,
+                wp.array(rays, dtype=wp.vec3, device=device),
+                start,
+                wp.array(normals, dtype=wp.vec3, device=device),
+                wp.array(layers, dtype=wp.vec2, device=device),
+            ],
+            outputs=[out],
+            device=device,
+        )
         along = out.numpy().astype(np.float64)
         along[:, :2] *= (rays @ forward)[:, None]  # lengths to depths
         top, left, height, width = window
-        found[:, number, top : top + height, left : left + width] = along.T.reshape(3, height, width)
-    front, back, path = found
-    return Projected(BoneMaps(tuple(meshes), front > 0, front, back), path)
+        found[:, number, top : top + height, left : left + width] = along.T.reshape(5, height, width)
+    front, back, path, cortical, trabecular = found
+    return Projected(BoneMaps(tuple(meshes), front > 0, front, back), path, cortical, trabecular)
 
 
 def penetration_mm(points: np.ndarray, mesh: Mesh) -> np.ndarray:
@@ -95,12 +130,31 @@ def _rays(
     return rays, start, forward
 
 
+@wp.func
+def _through_cortex(thickness: float, cosine: float, chord: float) -> float:
+    """Length along a chord's first half until it lies as deep in the ball as the cortex is thick."""
+    half, radius = 0.5 * chord, 0.5 * chord / cosine
+    core_squared = half * half + thickness * (thickness - 2.0 * radius)
+    if thickness >= radius or core_squared <= 0.0:
+        return half
+    return half - wp.sqrt(core_squared)
+
+
 @wp.kernel
-def _cross(mesh: wp.uint64, rays: wp.array(dtype=wp.vec3), start: float, out: wp.array2d(dtype=float)) -> None:
+def _cross(
+    mesh: wp.uint64,
+    rays: wp.array(dtype=wp.vec3),
+    start: float,
+    normals: wp.array(dtype=wp.vec3),
+    layers: wp.array(dtype=wp.vec2),
+    out: wp.array2d(dtype=float),
+) -> None:
     ray = wp.tid()
     direction = rays[ray]
     at, first, last = wp.float32(start), wp.float32(0.0), wp.float32(0.0)
     inside, entered = wp.float32(0.0), wp.float32(0.0)
+    cortical, trabecular = wp.float32(0.0), wp.float32(0.0)
+    near_layer, near_cosine = wp.vec2(), wp.float32(1.0)
     surfaces, within = wp.int32(0), wp.int32(0)
     while surfaces < MOST_SURFACES:
         hit = wp.mesh_query_ray(mesh, direction * at, direction, 1.0e6)
@@ -108,14 +162,30 @@ def _cross(mesh: wp.uint64, rays: wp.array(dtype=wp.vec3), start: float, out: wp
             break
         at += hit.t
         entering = wp.dot(hit.normal, direction) < 0.0
+        layer, cosine = wp.vec2(), wp.float32(1.0)
+        if layers.shape[0] > 0:
+            a = wp.mesh_get_index(mesh, 3 * hit.face)
+            b = wp.mesh_get_index(mesh, 3 * hit.face + 1)
+            c = wp.mesh_get_index(mesh, 3 * hit.face + 2)
+            rest = 1.0 - hit.u - hit.v
+            layer += layers[a] * hit.u + layers[b] * hit.v + layers[c] * rest
+            normal = wp.normalize(normals[a] * hit.u + normals[b] * hit.v + normals[c] * rest)
+            cosine += wp.max(wp.abs(wp.dot(normal, direction)), LEAST_COSINE) - cosine
         if surfaces == 0:
             first += at
         last += at - last
         if entering and within == 0:
             entered += at - entered
+            near_layer += layer - near_layer
+            near_cosine += cosine - near_cosine
             within += 1
         elif within == 1 and not entering:
-            inside += at - entered
+            chord = at - entered
+            if chord > 0.0:
+                walls = _through_cortex(near_layer[0], near_cosine, chord) + _through_cortex(layer[0], cosine, chord)
+                cortical += walls
+                trabecular += (chord - walls) * 0.5 * (near_layer[1] + layer[1])
+            inside += chord
             within -= 1
         surfaces += 1
         at += STEP_MM
@@ -123,6 +193,8 @@ def _cross(mesh: wp.uint64, rays: wp.array(dtype=wp.vec3), start: float, out: wp
         out[ray, 0] = first
         out[ray, 1] = last
         out[ray, 2] = inside
+        out[ray, 3] = cortical
+        out[ray, 4] = trabecular
 
 
 @wp.kernel

@@ -16,12 +16,12 @@ def turned_over(vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarr
 def crossing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Pairs (P, 2) of triangles that pass through each other; those that share a vertex are no pair."""
     corners = vertices[triangles]
-    middle = (corners.min(axis=1) + corners.max(axis=1)) / 2
-    half = (corners.max(axis=1) - corners.min(axis=1)) / 2
-    pairs = _near(middle, np.linalg.norm(half, axis=1))
-    first, second = pairs.T
-    near = (np.abs(middle[first] - middle[second]) <= half[first] + half[second]).all(axis=1)
-    pairs = pairs[near]
+    low = np.minimum(np.minimum(corners[:, 0], corners[:, 1]), corners[:, 2])
+    high = np.maximum(np.maximum(corners[:, 0], corners[:, 1]), corners[:, 2])
+    pairs = _near((low + high) / 2, np.linalg.norm(high - low, axis=1) / 2)
+    for below, above in zip(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), strict=True):
+        first, second = pairs.T
+        pairs = pairs[(below[first] <= above[second]) & (below[second] <= above[first])]
     for one in range(3):
         for other in range(3):
             pairs = pairs[triangles[pairs[:, 0], one] != triangles[pairs[:, 1], other]]

@@ -167,7 +167,7 @@ def _sacrum(population: Population, hips: np.ndarray, rng: np.random.Generator) 
     theirs = np.einsum(
         "p,psvx->svx", shares, np.stack([population.hips_of(population.sacrum_people[i]) for i in chosen])
     )
-    near = cKDTree(sacrum).query(theirs.reshape(-1, 3))[0] < SACRUM_REACH_MM
+    near = np.isfinite(cKDTree(sacrum).query(theirs.reshape(-1, 3), distance_upper_bound=SACRUM_REACH_MM)[0])
     source, target = theirs.reshape(-1, 3)[near], hips.reshape(-1, 3)[near]
     scale = np.linalg.norm(target - target.mean(axis=0)) / np.linalg.norm(source - source.mean(axis=0))
     rotation, shift = rigid_fit(source * scale, target)

@@ -69,18 +69,20 @@ def simulate_cases(options: argparse.Namespace) -> int:
     """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
     from training.judging import make_judging_set
     from training.population import load_population
-    from training.simulate import contact_sheet, simulate
+    from training.simulate import Series, contact_sheet, simulate
 
     frozen = seal = ""
     try:
         if options.judging:
-            told = make_judging_set(options.judging, options.bones, options.cache, options.out, options.jobs)
-            folders, seal, frozen = told
+            folders, seal, frozen = make_judging_set(
+                options.judging, options.bones, options.cache, options.out, options.jobs, options.world
+            )
         elif options.count is None or options.seed is None:
             raise Refusal("say how many films with --count and from which seed with --seed, or which --judging set")
         else:
             population = load_population(options.bones, options.cache, options.people, options.without)
-            folders = simulate(population, options.count, options.seed, options.out, options.size, options.jobs)
+            series = Series(options.seed, options.size, options.world, options.healthy)
+            folders = simulate(population, options.count, series, options.out, options.jobs)
     except (FileNotFoundError, ValueError) as error:
         raise Refusal(str(error)) from error
     contact_sheet(folders[:24], options.out / "contact_sheet.png")
@@ -146,6 +148,10 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument("--seed", type=int, help="of the set; case i of a seed is always the same")
     simulating.add_argument("--out", type=Path, required=True)
     simulating.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
+    simulating.add_argument(
+        "--world", choices=["seen", "unseen"], default="seen", help="training never meets the second"
+    )
+    simulating.add_argument("--healthy", action="store_true", help="nobody ill or with metal, nobody askew")
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
     simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")
     _with_bones(simulating)

@@ -1,7 +1,7 @@
 """Flesh around a posed patient: skin, muscle, fat, bladder, bowel gas, folds; from slim to obese.
 
     flesh = draw_flesh(bones, table_mm, facing, rng)
-    flesh.lengths_mm(geometry)  # {"muscle": (rows, cols), "fat": ..., "water": ...}, bones not yet taken out
+    cast_flesh(flesh, geometry)  # training.xray.fleshcast: how far rays go through it
 
 Skin and the muscle under it are each a trunk and two thighs, described by sections at every height; a ray goes through
 the union of the three. Muscle is laid around the bones, fat around muscle. The table presses flat what lies on it.
@@ -17,15 +17,11 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import Mesh
 
 STEP_MM = 2.0  # between sections
 ENDS_MM = 30.0  # over which a trunk or a thigh runs out, its faces changing places
 ROUNDED_MM = 12.0  # standard deviation of what smooths an outline along the body
-NOWHERE_MM = np.float32(1e4)
-SOFT_MM = np.float32(40.0)  # how far from a crease flesh rounds it
-ROUNDS = 2  # along a ray towards the surface that it enters by
 WAVES = 12  # that marble muscle with fat
 ADIPOSITY_SPREAD = 0.55  # of fat's thickness between people, in logarithms
 GAS_SHARE, BLADDER_SHARE, SCROTUM_SHARE = 0.85, 0.9, 0.4
@@ -43,25 +39,6 @@ class Sections:
     def half_width_at(self, up: float) -> float:
         """Half the width at a height."""
         return float(np.interp(up, self.lowest_mm + STEP_MM * np.arange(len(self.table)), self.table[:, 1]))
-
-    def faces(self, right: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A of the front and of the back face at (R, S); beside the body they run on, front below back."""
-        at = np.clip((up - self.lowest_mm) / STEP_MM, 0, len(self.table) - 1.001)
-        low = at.astype(np.int32)
-        share = (at - low).astype(np.float32)
-        slope = np.diff(self.table, axis=0)
-        middle, half_width, depth, ahead, behind = (
-            column[low] + share * change[low] for column, change in zip(self.table.T, slope.T, strict=True)
-        )
-        squared = np.minimum(((right - middle) / half_width) ** 2, 4)
-        height = np.sqrt(np.abs((1 - squared) * (1 + self.square * squared)))
-        within = squared < 1
-        ahead, behind = (
-            np.where(within, half, -np.maximum(np.abs(half), SOFT_MM)) * height for half in (ahead, behind)
-        )
-        beyond = (up < self.lowest_mm) | (up > self.lowest_mm + STEP_MM * (len(self.table) - 1))
-        front = np.where(beyond, -NOWHERE_MM, depth + ahead)
-        return front, np.where(beyond, NOWHERE_MM, depth - behind)
 
 
 @dataclass(frozen=True)
@@ -98,103 +75,6 @@ class Flesh:
     facing: float  # 1: the patient lies on the back, -1: on the belly
     marbling: np.ndarray  # (K, 4) waves over R and S that turn some muscle into fat: two frequencies, phase, share
     told: dict
-
-    def lengths_mm(self, geometry: ProjectionGeometry) -> dict[str, np.ndarray]:
-        """Length in every material along every pixel's ray, each (rows, cols) float32."""
-        rays = _Rays(geometry)
-        skin = self._through(self.skin, rays, self.folds)
-        lean = np.minimum(self._through(self.lean, rays, ()), skin)
-        fat = skin - lean
-        share = np.full(geometry.size_px, self.told["fat_in_muscle"], dtype=np.float32)
-        right, up = rays.at(np.float32(self.facing * (geometry.object_distance_mm or 150.0)))
-        for across, along, phase, strength in self.marbling.astype(np.float32):
-            share += strength * np.cos(across * right + along * up + phase)
-        share = np.clip(share, 0, 0.6)
-        muscle, fat = lean * (1 - share), fat + lean * share
-        for blob in self.pendent:
-            muscle += _chord(blob, rays)
-        water = np.zeros_like(muscle)
-        for blob in self.bladder:
-            water = np.maximum(water, _chord(blob, rays))
-        water = np.minimum(water, muscle)
-        muscle = muscle - water
-        if self.gas:
-            gas = np.maximum.reduce([_merged_chord(loop, rays) for loop in self.gas])
-            muscle = muscle - np.minimum(gas, 0.6 * muscle)
-        return {"muscle": muscle, "fat": fat, "water": water}
-
-    def _through(self, parts: tuple[Sections, ...], rays: _Rays, folds: tuple[Fold, ...]) -> np.ndarray:
-        """Length of the rays in the union of parts."""
-        middle = np.float32(np.mean([part.table[:, 2].mean() for part in parts]))
-        reached = []
-        for face, outwards in ((0, np.float32(1)), (1, np.float32(-1))):
-            at: np.ndarray | np.float32 = middle
-            for _ in range(ROUNDS):
-                right, up = rays.at(at)
-                height = parts[0].faces(right, up)[face]
-                for part in parts[1:]:
-                    height = outwards * _union(outwards * height, outwards * part.faces(right, up)[face])
-                at = np.clip(height, middle - 200, middle + 200)
-            if face == 0:
-                for fold in folds:
-                    height = height + _hanging(fold, right, up)
-            reached.append(height)
-        front, back = reached
-        if self.facing > 0:
-            back = np.maximum(back, np.float32(self.table_mm))
-        else:
-            front = np.minimum(front, np.float32(self.table_mm))
-        return np.maximum(front - back, 0) * rays.slant
-
-
-class _Rays:
-    """Where every pixel's ray is at a given A, in single precision."""
-
-    def __init__(self, geometry: ProjectionGeometry) -> None:
-        ends = geometry.back_project(geometry.pixel_centres(), np.full(geometry.size_px, geometry.sdd_mm))
-        self.source = geometry.source.astype(np.float32)
-        self.right, self.up = (ends[..., axis].astype(np.float32) - self.source[axis] for axis in (0, 2))
-        across = (self.right**2 + self.up**2) / np.float32(geometry.sdd_mm) ** 2
-        self.slant = np.sqrt(1 + across)
-
-    def at(self, anterior: np.ndarray | np.float32) -> tuple[np.ndarray, np.ndarray]:
-        share = 1 - anterior / self.source[1]
-        return self.right * share + self.source[0], self.up * share + self.source[2]
-
-
-def _union(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The higher of two faces, rounded where they meet."""
-    near = np.maximum(SOFT_MM - np.abs(one - other), 0)
-    return np.maximum(one, other) + near * near / (4 * SOFT_MM)
-
-
-def _hanging(fold: Fold, right: np.ndarray, up: np.ndarray) -> np.ndarray:
-    across = (right - fold.middle[0]) / fold.half_width_mm
-    above = up - fold.middle[1] - fold.sag * across**2
-    fade = np.exp(-np.maximum(above, 0) / fold.reach_mm) * np.clip(1.5 - np.abs(across), 0, 1)
-    return fold.thickness_mm * fade / (1 + np.exp(np.clip(-above / 2.0, -30, 30)))
-
-
-def _from_middle(blob: Blob, rays: _Rays) -> np.ndarray:
-    """(rows, cols) squared distance of the rays from a blob's middle; 1 where they touch it."""
-    right, up = rays.at(np.float32(blob.centre[1]))
-    cosine, sine = np.float32(np.cos(blob.turn)), np.float32(np.sin(blob.turn))
-    across, along = right - np.float32(blob.centre[0]), up - np.float32(blob.centre[2])
-    squared = ((across * cosine + along * sine) / np.float32(blob.half[0])) ** 2
-    return squared + ((along * cosine - across * sine) / np.float32(blob.half[2])) ** 2
-
-
-def _chord(blob: Blob, rays: _Rays) -> np.ndarray:
-    """Length of the rays in a blob, taken along A."""
-    return np.float32(2 * blob.half[1]) * np.sqrt(np.maximum(1 - _from_middle(blob, rays), 0)) * rays.slant
-
-
-def _merged_chord(loop: tuple[Blob, ...], rays: _Rays) -> np.ndarray:
-    """Length of the rays in a chain of blobs that run into each other."""
-    edge = np.float32(np.exp(-2.0))
-    filled = np.sum([np.exp(-2 * np.minimum(_from_middle(blob, rays), 9)) for blob in loop], axis=0)
-    share = np.clip((filled - edge) / (1 - edge), 0, 1)
-    return np.float32(2 * np.mean([blob.half[1] for blob in loop])) * np.sqrt(share) * rays.slant
 
 
 def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: np.random.Generator) -> Flesh:

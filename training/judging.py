@@ -25,7 +25,7 @@ from training.anatomy.outsiders import centred, whole_target
 from training.cases import read_case
 from training.patients import VirtualPatient
 from training.population import load_population
-from training.simulate import film_case, simulate
+from training.simulate import Series, one_thread, simulate, take_patient, write
 from training.xray.raycast import penetration_mm
 
 RECIPE = Path(__file__).parent / "recipes" / "judging.toml"
@@ -39,19 +39,31 @@ GIVES_WAY_MM = 0.3  # bones that touch in the CT may come so much closer
 
 
 def make_judging_set(
-    which: str, bones: Path, cache: Path, out: Path, jobs: int = 1, say: Callable[[str], None] = print
+    which: str,
+    bones: Path,
+    cache: Path,
+    out: Path,
+    jobs: int = 1,
+    world: str = "seen",
+    say: Callable[[str], None] = print,
 ) -> tuple[list[Path], str, str]:
-    """Writes the cases of "reported" or "choosing" that are not there; gives folders, seal and frozen seal."""
+    """Writes the cases of "reported" or "choosing" that are not there; gives folders, seal and frozen seal.
+
+    The seal is that of the truth; another `world` changes grey values alone.
+    """
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))[which]
     if which == "choosing":
         kept = load_population(bones, cache, recipe["people"], say=say)
-        folders = simulate(kept, recipe["films"], recipe["seed"], out, recipe["size_px"], jobs, say)
+        series = Series(recipe["seed"], recipe["size_px"], world, healthy=True)
+        folders = simulate(kept, recipe["films"], series, out, jobs, say)
     else:
-        folders = _films_of_real_people(recipe, bones, out, say)
+        folders = _films_of_real_people(recipe, bones, out, world, say)
     return folders, seal_of(folders), recipe["seal"]
 
 
-def _films_of_real_people(recipe: Mapping, bones: Path, out: Path, say: Callable[[str], None]) -> list[Path]:
+def _films_of_real_people(
+    recipe: Mapping, bones: Path, out: Path, world: str, say: Callable[[str], None]
+) -> list[Path]:
     models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
     folders = []
     for number, person in enumerate(recipe["people"]):
@@ -66,7 +78,9 @@ def _films_of_real_people(recipe: Mapping, bones: Path, out: Path, say: Callable
             seed = [recipe["seed"], number, film]
             patient = standing.posed(np.random.default_rng([*seed, 0]))
             told = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
-            film_case(patient, seed, mine[film], recipe["size_px"], told)
+            with one_thread():
+                taken = take_patient(patient, seed, recipe["size_px"], told)
+                write(taken, taken.film(world), mine[film])
         say(f"{person}: {len(missing)} films")
     return folders
 

@@ -32,7 +32,8 @@ def matter_of(patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Ma
         elif bone.startswith("hip"):
             cortex, density = _hip(vertices, patient.landmarks[bone])
         else:
-            cortex, density = np.full(len(vertices), 0.9), np.full(len(vertices), 0.11)
+            thin = 0.9 if bone == "sacrum" else 0.5
+            cortex, density = np.full(len(vertices), thin), np.full(len(vertices), 0.11)
         cortex = cortex * sturdy * _uneven(vertices, rng)
         density = np.minimum(density * quality * _uneven(vertices, rng), 0.6)
         found[bone] = Matter(cortex, density)

@@ -10,7 +10,7 @@ sized to their sockets. Nothing passes through anything: femoral heads keep a jo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +83,20 @@ class VirtualPatient:
         parts = {name(part): Part(solid.material, seen(solid.mesh)) for part, solid in self.parts.items()}
         told = {**self.told, "mirrored": True}
         return VirtualPatient({bone: bones[bone] for bone in self.bones}, marks, told, parts)
+
+    def turned(self, rotation: np.ndarray) -> VirtualPatient:
+        """The patient turned about the origin by a rotation (3, 3)."""
+        return self._moved(lambda points: points @ rotation.T)
+
+    def shifted(self, shift: np.ndarray) -> VirtualPatient:
+        """The patient moved by (3,) mm."""
+        return self._moved(lambda points: points + shift)
+
+    def _moved(self, move: Callable[[np.ndarray], np.ndarray]) -> VirtualPatient:
+        bones = {bone: (move(vertices), triangles) for bone, (vertices, triangles) in self.bones.items()}
+        marks = {bone: {k: move(p) for k, p in places.items()} for bone, places in self.landmarks.items()}
+        parts = {name: Part(part.material, (move(part.mesh[0]), part.mesh[1])) for name, part in self.parts.items()}
+        return VirtualPatient(bones, marks, self.told, parts)
 
     def save(self, folder: Path) -> None:
         """Writes patient.json and bones.npz into a folder."""

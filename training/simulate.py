@@ -1,95 +1,161 @@
 """`python -m training simulate`: virtual patients on films, as cases.
 
-Every case has its own seed: case i of a set is the same whatever is made beside it, in however many processes.
+Every film has its own seed: film i of a series is the same whatever is made beside it, in however many processes.
+
+    taken = take(population, Series(seed=7), number=3)  # a patient on a detector, before the exposure
+    film = taken.film()
+    write(taken, film, folder)
 """
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib import drawing
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.metrics import Mesh
 from DualFaceReconLib.radiograph import read_radiograph
 from training.cases import read_case, write_case
+from training.disease import diseased
+from training.flesh import draw_flesh
+from training.hardware import dressed, operated
+from training.matter import matter_of
 from training.patients import VirtualPatient, sample_patient
 from training.population import Population
-from training.xray.film import plain_film
-from training.xray.raycast import cast
-from training.xray.rig import draw_rig
+from training.xray.film import Film, filmed
+from training.xray.projection import Projection, project
+from training.xray.rig import Rig, draw_rig
 
 MIRRORED_SHARE = 0.5  # so that nothing is learnt from the side on which people differ
+ROLL_DEGREES = (2.5, 8.0)  # in the film's plane: standard deviation, most
 OUTLINES = ((250, 190, 90), (250, 120, 90), (110, 190, 250), (110, 130, 250))  # of the scored bones
-STORED = (  # how vendors store the same film
-    {"photometric": "MONOCHROME2", "orientation": "L\\F"},
-    {"photometric": "MONOCHROME1", "orientation": "L\\F"},
-    {"photometric": "MONOCHROME2", "orientation": "R\\F"},
-)
+
+
+@dataclass(frozen=True)
+class Series:
+    """What films that are made together have in common."""
+
+    seed: int
+    size_px: int | None = 1024  # along the longer side; None: a pitch of 0.1 to 0.2 mm
+    world: str = "seen"  # whose physics and makers; see `training.xray.exposure.WORLDS`
+    healthy: bool = False  # nobody ill, operated on, dressed or lying askew: as the frozen films are
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A patient on a detector, before the exposure."""
+
+    bones: dict[str, Mesh]  # in the film's frame
+    rig: Rig
+    projection: Projection
+    seed: tuple[int, ...]
+    told: dict
+
+    def film(self, world: str = "seen", again: int = 0, device: str = "cpu") -> Film:
+        """The film; `again` 1, 2, ... are other films of the same projection."""
+        return filmed(
+            self.projection, np.random.default_rng([*self.seed, 2, *([again] if again else [])]), world, device
+        )
 
 
 def simulate(
     population: Population,
     count: int,
-    seed: int,
+    series: Series,
     out: Path,
-    size_px: int | None = 1024,
     jobs: int = 1,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
-    """Writes `count` cases; those that are there already stay. `size_px` is the films' longer side."""
+    """Writes the first `count` cases of a series; those that are there already stay."""
     out.mkdir(parents=True, exist_ok=True)
-    folders = [out / f"case_{seed:03d}_{i:05d}" for i in range(count)]
+    folders = [out / f"case_{series.seed:03d}_{i:05d}" for i in range(count)]
     missing = [i for i, folder in enumerate(folders) if not (folder / "geometry.json").exists()]
     if len(missing) < count:
         say(f"{count - len(missing)} cases were there before")
     if jobs == 1 or len(missing) <= 1:
         for done, i in enumerate(missing, 1):
-            simulate_one(population, seed, i, folders[i], size_px)
+            simulate_one(population, series, i, folders[i])
             say(f"{done} of {len(missing)} cases")
         return folders
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_keep, initargs=(population,)) as pool:
-        waiting = [pool.submit(_in_process, seed, i, folders[i], size_px) for i in missing]
+        waiting = [pool.submit(_in_process, series, i, folders[i]) for i in missing]
         for done, job in enumerate(as_completed(waiting), 1):
             job.result()
             say(f"{done} of {len(missing)} cases")
     return folders
 
 
-def simulate_one(population: Population, seed: int, number: int, folder: Path, size_px: int | None) -> None:
-    """One case of a set."""
-    rng = np.random.default_rng([seed, number])
+def simulate_one(population: Population, series: Series, number: int, folder: Path) -> None:
+    """One case of a series."""
+    with one_thread():
+        taken = take(population, series, number)
+        write(taken, taken.film(series.world), folder)
+
+
+def take(population: Population, series: Series, number: int, device: str = "cpu") -> Taken:
+    """A patient of a series on the detector."""
+    seed = (series.seed, number)
+    rng = np.random.default_rng(seed)
     patient = sample_patient(population, int(rng.integers(2**31)))
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
-    film_case(patient, [seed, number], folder, size_px, {"seed": [seed, number]})
+    if not series.healthy:
+        rng = np.random.default_rng([*seed, 4])
+        patient = dressed(operated(diseased(patient, rng), rng), rng)
+        roll = float(np.clip(rng.normal(0, ROLL_DEGREES[0]), -ROLL_DEGREES[1], ROLL_DEGREES[1]))
+        patient = patient.turned(Rotation.from_euler("y", roll, degrees=True).as_matrix())
+        patient = replace(patient, told={**patient.told, "roll_degrees": roll})
+    return take_patient(patient, seed, series.size_px, {"seed": list(seed)}, device)
 
 
-def film_case(
-    patient: VirtualPatient, seed: Sequence[int], folder: Path, size_px: int | None, told: dict[str, object]
-) -> None:
-    """A film of a patient with its truth; the truth does not depend on how grey values are simulated."""
+def take_patient(
+    patient: VirtualPatient, seed: Sequence[int], size_px: int | None, told: dict, device: str = "cpu"
+) -> Taken:
+    """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
     rig, shift = draw_rig(patient.bones, np.random.default_rng([*seed, 1]), size_px)
-    rng = np.random.default_rng([*seed, 2])
-    bones = {bone: (vertices + shift, triangles) for bone, (vertices, triangles) in patient.bones.items()}
-    projected = cast(bones, rig.geometry)
-    film = plain_film(bones, projected.path_mm, rig.geometry, rng)
-    scored = {bone: bones[bone] for bone in BONES}
-    taken = {name: value for name, value in asdict(rig).items() if name != "geometry"}
-    write_case(
-        folder,
-        film,
-        rig.geometry,
-        projected.maps.of(BONES),
-        scored,
-        {**told, "patient": patient.told, "rig": taken},
-        **STORED[rng.integers(len(STORED))],
+    rng = np.random.default_rng([*seed, 3])
+    matter = matter_of(patient, rng)
+    placed = patient.shifted(shift)
+    facing = 1.0 if rig.geometry.view == "AP" else -1.0
+    flesh = draw_flesh(placed.bones, facing * rig.table_gap_mm, facing, rng)
+    grain = int(rng.integers(2**31))
+    projection = project(placed.bones, matter, flesh, placed.parts, rig.geometry, grain, device)
+    rigged = {name: value for name, value in asdict(rig).items() if name != "geometry"}
+    return Taken(
+        placed.bones,
+        rig,
+        projection,
+        tuple(seed),
+        {**told, "patient": patient.told, "rig": rigged, "flesh": flesh.told},
     )
+
+
+def write(taken: Taken, film: Film, folder: Path) -> None:
+    """A film with its truth, as a case."""
+    scored = {bone: taken.bones[bone] for bone in BONES}
+    told = {**taken.told, "film": film.told}
+    write_case(folder, film.pixels, taken.rig.geometry, taken.projection.maps, scored, told, **film.stored)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: how sums are shared out changes last digits, and processes side by side need no more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 _population: Population | None = None
@@ -100,9 +166,9 @@ def _keep(population: Population) -> None:
     _population = population
 
 
-def _in_process(seed: int, number: int, folder: Path, size_px: int | None) -> None:
+def _in_process(series: Series, number: int, folder: Path) -> None:
     assert _population is not None
-    simulate_one(_population, seed, number, folder, size_px)
+    simulate_one(_population, series, number, folder)
 
 
 def contact_sheet(folders: Sequence[Path], path: Path, columns: int = 6, cell_px: int = 320) -> None:

@@ -38,7 +38,7 @@ class Bins:
 
 @lru_cache(maxsize=64)
 def _unfiltered(kvp: int) -> tuple[np.ndarray, np.ndarray]:
-    tube = Spek(kvp=kvp, th=ANODE_DEGREES, dk=1.0)
+    tube = Spek(kvp=kvp, th=ANODE_DEGREES, dk=1.0, mu_data_source="nist")
     energies, photons = tube.get_spectrum()
     return energies, photons
 

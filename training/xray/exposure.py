@@ -14,12 +14,13 @@ from functools import lru_cache
 import numpy as np
 import torch
 from spekpy import Spek
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.xray.beam import ANODE_DEGREES, PHOTONS_PER_MM2_UGY, Beam, bins
 from training.xray.materials import MATERIALS
 from training.xray.projection import Projection
+from training.xray.smoothing import blurred
 
 WORLDS = ("seen", "unseen")  # training draws from the first alone; the second shows a world that no network has met
 
@@ -29,7 +30,7 @@ COPPER_MM = {0.0: 0.7, 0.1: 0.3}
 UNSEEN_BEAM = {"kvp": 100, "aluminium_mm": 3.0, "copper_mm": 0.2, "detector": "selenium", "layer_mm": 1.0}
 DOSE_UGY = (0.8, 10.0)  # at the detector: speed classes 1000 to 100 (EUR 16260: 400, 2.5 uGy)
 FOCAL_MM = (0.6, 1.3)
-READOUT_UGY = 0.05  # noise of the electronics, as a dose
+READOUT_UGY = 0.05  # the dose whose photons are as noisy as the electronics are
 SHARPNESS_MM = (0.08, 0.22)  # standard deviation of what the detector smears
 SATURATED_AT = (15.0, 150.0)  # times the signal that the exposure control aims at
 UNCORRECTED = 0.3  # share of films whose detector takes no field of its own off: cassettes
@@ -118,9 +119,10 @@ def expose(
     signal = energy + scattered
 
     aimed, counted = (_measured(part, projection, aperture) for part in (signal, photons + scattered))
-    quanta = exposure.dose_ugy * PHOTONS_PER_MM2_UGY * pitch * geometry.pixel_pitch_mm[1] / counted  # of an open field
-    variance = (squared + scattered * squared.sum() / energy.sum()) / quanta
-    variance = variance + (aimed * READOUT_UGY / exposure.dose_ugy) ** 2 / max(pitch / 0.15, 1) ** 2
+    per_ugy = PHOTONS_PER_MM2_UGY * pitch * geometry.pixel_pitch_mm[1]
+    quanta = exposure.dose_ugy * per_ugy / counted  # of an open field
+    variance = (squared + scattered * float(squared.double().sum() / energy.double().sum())) / quanta
+    variance = variance + aimed**2 * READOUT_UGY / (exposure.dose_ugy**2 * per_ugy)
     generator = torch.Generator(device).manual_seed(seed)
     noise = torch.randn(signal.shape, generator=generator, device=device)
     read = blurred(signal + variance.sqrt() * noise, exposure.sharpness_mm / pitch)
@@ -133,7 +135,7 @@ def _primary(projection: Projection, beam: Beam, device: str) -> tuple[torch.Ten
     """Energy, its second moment and photons (rows, cols) that arrive straight, each over an open field's energy."""
     binned = bins(beam)
     present = [name for name in MATERIALS if name in projection.lengths_mm]
-    lengths = torch.stack([torch.as_tensor(projection.lengths_mm[name], device=device).float() for name in present])
+    lengths = torch.stack([projection.lengths_mm[name].to(device) for name in present])
     per_mm = torch.as_tensor(binned.per_mm[[MATERIALS.index(name) for name in present]], device=device).float()
     shape = lengths.shape[1:]
     through = torch.exp(-(per_mm.T @ lengths.reshape(len(present), -1)))
@@ -151,7 +153,7 @@ def _heel() -> tuple[np.ndarray, np.ndarray]:
     tangents = np.linspace(-0.2, 0.24, 12)  # there is nothing beyond the cut-off at 12 degrees
     kerma = []
     for tangent in tangents:
-        tube = Spek(kvp=75, th=ANODE_DEGREES, dk=1.0, x=100 * tangent, z=100)
+        tube = Spek(kvp=75, th=ANODE_DEGREES, dk=1.0, mu_data_source="nist", x=100 * tangent, z=100)
         tube.filter("Al", 3.0)
         kerma.append(tube.get_kerma() * (1 + tangent**2))  # the inverse square is taken in both directions, below
     return tangents, np.array(kerma) / np.interp(0, tangents, kerma)
@@ -189,7 +191,7 @@ def _scattered(energy: torch.Tensor, lit: torch.Tensor, scatter: Scatter, geomet
         for sigma, part in zip(scatter.spread_mm, scatter.shares, strict=True)
     )
     fine = interpolate(spread[None, None], size=filled.shape[2:], mode="bilinear", align_corners=False)
-    return scatter.amount * fine[0, 0, :rows, :cols] + scatter.veil * energy.mean()
+    return scatter.amount * fine[0, 0, :rows, :cols] + scatter.veil * float(energy.double().mean())
 
 
 def _kernel(size: int, sigma_px: float, device: torch.device) -> torch.Tensor:
@@ -198,25 +200,13 @@ def _kernel(size: int, sigma_px: float, device: torch.device) -> torch.Tensor:
     return torch.exp(-0.5 * ((places[:, None] - places) / sigma_px) ** 2) / (sigma_px * np.sqrt(2 * np.pi))
 
 
-def blurred(picture: torch.Tensor, sigma_px: float) -> torch.Tensor:
-    """(rows, cols) smeared by a Gaussian; below a quarter of a pixel there is nothing to smear."""
-    if sigma_px < 0.25:
-        return picture
-    reach = min(int(3 * sigma_px + 1), min(picture.shape) - 1)
-    places = torch.arange(-reach, reach + 1, device=picture.device, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (places / sigma_px) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = pad(picture[None, None], (reach,) * 4, mode="replicate")
-    return conv2d(conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None])[0, 0]
-
-
 def _measured(part: torch.Tensor, projection: Projection, aperture: torch.Tensor | None) -> float:
     """Mean where the exposure control measures: within the patient, around the middle of the film."""
     rows, cols = part.shape
     middle = (slice(rows // 4, -(rows // 4) or None), slice(cols // 5, -(cols // 5) or None))
-    flesh = sum(torch.as_tensor(projection.lengths_mm[name]) for name in ("muscle", "fat"))
+    flesh = projection.lengths_mm["muscle"] + projection.lengths_mm["fat"]
     behind = (flesh.to(part.device) > 60)[middle]
     if aperture is not None:
         behind &= aperture.to(part.device)[middle] > 0.5
     chosen = part[middle][behind]
-    return float(chosen.mean()) if chosen.numel() else float(part.mean())
+    return float((chosen if chosen.numel() else part).double().mean())

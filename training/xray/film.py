@@ -43,11 +43,11 @@ def filmed(projection: Projection, rng: np.random.Generator, world: str = "seen"
     stored = STORED[rng.integers(len(STORED))]
 
     lengths = dict(projection.lengths_mm)
-    lengths["lead"] = lengths.get("lead", 0) + lead
+    lengths["lead"] = lengths.get("lead", 0) + torch.as_tensor(lead, device=lengths["bone"].device)
     share = np.ones(geometry.size_px, np.float32) if aperture is None else aperture.share(geometry)
     lit = torch.as_tensor(share, device=device)
     read = expose(replace(projection, lengths_mm=lengths), exposure, seed, device, lit)
-    body = torch.as_tensor(lengths["muscle"] + lengths["fat"], device=device) > FLESH_MM
+    body = (lengths["muscle"] + lengths["fat"]).to(device) > FLESH_MM
     shown = look_at(read, look, geometry.pixel_pitch_mm[0], lit > 0.5, body).cpu().numpy()
     labels = burn_labels(shown, rng)
     told = {

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from training.xray.exposure import blurred
+from training.xray.smoothing import blurred
 
 SEEN_LUTS = ("linear", "sigmoid", "gamma", "toe and shoulder")
 UNSEEN_LUTS = ("film", "equalised")

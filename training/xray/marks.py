@@ -102,7 +102,7 @@ def lead_letters(
     across = beside if letter == "R" else 1 - beside
     centre = lowest + (highest - lowest) * (down, across)
     turn = np.radians(np.clip(rng.normal(0, 6), -25, 25))
-    _stamp(lead, FONT[letter], centre, tall, turn, float(rng.uniform(*LEAD_MM)), framed=bool(rng.random() < 0.3))
+    stamped(lead, FONT[letter], centre, tall, turn, float(rng.uniform(*LEAD_MM)), framed=bool(rng.random() < 0.3))
     return lead, letter
 
 
@@ -118,12 +118,12 @@ def burn_labels(shown: np.ndarray, rng: np.random.Generator) -> list[str]:
         dots = np.concatenate([np.pad(FONT.get(c, np.zeros((7, 5))), ((0, 0), (0, 1))) for c in word], axis=1)
         if rng.random() < 0.4:  # on a patch
             patch = np.ones((9, dots.shape[1] + 2), dtype=np.float32)
-            _stamp(shown, patch, place, tall * 9 / 7, 0.0, 0.0, replaces=True)
-        _stamp(shown, dots, place, tall, 0.0, 1.0, replaces=True)
+            stamped(shown, patch, place, tall * 9 / 7, 0.0, 0.0, replaces=True)
+        stamped(shown, dots, place, tall, 0.0, 1.0, replaces=True)
     return words
 
 
-def _stamp(
+def stamped(
     picture: np.ndarray,
     dots: np.ndarray,
     centre: np.ndarray,
@@ -133,7 +133,7 @@ def _stamp(
     framed: bool = False,
     replaces: bool = False,
 ) -> None:
-    """Dots `tall_px` high around a place, added to a picture or in the place of what is there."""
+    """Puts dots `tall_px` high around a place: added to a picture, or in the place of what is there."""
     high, wide = dots.shape
     reach = 0.5 * tall_px / high * np.hypot(high, wide) * 1.5 + 2
     top, left = np.maximum(np.floor(centre - reach), 0).astype(int)

@@ -28,7 +28,7 @@ FILTERS = {"aluminium": ({13: 1.0}, 2.70), "copper": ({29: 1.0}, 8.96)}
 
 @lru_cache(maxsize=1)
 def _tables() -> Spek:
-    return Spek(kvp=60, dk=1.0)
+    return Spek(kvp=60, dk=1.0, mu_data_source="nist")
 
 
 def attenuation(name: str, energies_kev: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.ndimage import gaussian_filter
+import torch
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import Mesh
 from training.flesh import Flesh
+from training.patients import Part
+from training.xray.fleshcast import cast_flesh
 from training.xray.raycast import Matter, cast
+from training.xray.smoothing import blurred
 
 GRAIN_MM = (0.35, 0.7, 1.4)  # sizes of what trabecular bone's texture is made of: they stand about 0.6 to 1 mm apart
 UPRIGHT = 1.8  # longer along the body than across it, as the lines of load
@@ -25,51 +28,62 @@ class Projection:
 
     geometry: ProjectionGeometry
     maps: BoneMaps  # of the scored bones
-    lengths_mm: dict[str, np.ndarray]  # material -> (rows, cols) float32, on every pixel's ray
+    lengths_mm: dict[str, torch.Tensor]  # material -> (rows, cols) float32, on every pixel's ray; one device
 
 
 def project(
     bones: Mapping[str, Mesh],
     matter: Mapping[str, Matter],
     flesh: Flesh,
-    parts: Mapping[str, tuple[str, Mesh]],
+    parts: Mapping[str, Part],
     geometry: ProjectionGeometry,
-    rng: np.random.Generator,
-    device: str | None = None,
+    seed: int,
+    device: str = "cpu",
 ) -> Projection:
-    """The projection of bones, the flesh around them, and `parts`: name -> material and mesh; all in the film's frame.
+    """The projection of bones, the flesh around them and metal `parts`, all in the film's frame.
 
-    Bone displaces flesh, and metal displaces bone. `rng` draws the grain of trabecular bone.
+    Bone displaces flesh, and metal displaces bone. `seed` is that of the grain of trabecular bone.
     """
     cast_bones = cast(bones, geometry, device, matter)
-    whole = cast_bones.path_mm.sum(axis=0)
-    cortical, trabecular = cast_bones.cortical_mm.sum(axis=0), cast_bones.trabecular_mm.sum(axis=0)
-    lengths = flesh.lengths_mm(geometry)
-    trabecular = np.clip(trabecular + _grain(trabecular, geometry.pixel_pitch_mm[0], rng), 0, whole - cortical)
-    bone, marrow = cortical + trabecular, np.maximum(whole - cortical - trabecular, 0)
-    taken = np.minimum(whole, lengths["muscle"])
-    lengths["fat"] = np.maximum(lengths["fat"] - (whole - taken), 0) + marrow
-    lengths["muscle"] = lengths["muscle"] - taken
-    lengths["bone"] = bone
-
+    whole, cortical, trabecular = (
+        torch.as_tensor(path.sum(axis=0), device=device)
+        for path in (cast_bones.path_mm, cast_bones.cortical_mm, cast_bones.trabecular_mm)
+    )
+    lengths = cast_flesh(flesh, geometry, device)
+    grain = _grain(trabecular, geometry.pixel_pitch_mm[0], seed)
+    trabecular = torch.minimum((trabecular + grain).clamp(min=0), whole - cortical)
+    marrow = whole - cortical - trabecular
+    from_muscle = torch.minimum(whole, lengths["muscle"])
+    lengths["muscle"] = lengths["muscle"] - from_muscle
+    lengths["fat"] = (lengths["fat"] - (whole - from_muscle)).clamp(min=0) + marrow
+    lengths["bone"] = cortical + trabecular
     if parts:
-        cast_parts = cast({name: mesh for name, (_, mesh) in parts.items()}, geometry, device).path_mm
-        for path, (material, _) in zip(cast_parts, parts.values(), strict=True):
-            lengths[material] = lengths.get(material, 0) + path
-        foreign = cast_parts.sum(axis=0)
-        for material in ("fat", "muscle", "bone"):  # marrow first: cortex stays
-            given = np.minimum(lengths[material], foreign)
-            lengths[material] = lengths[material] - given
-            foreign = foreign - given
+        _add_parts(lengths, parts, geometry, device)
     return Projection(geometry, cast_bones.maps.of(BONES), lengths)
 
 
-def _grain(trabecular: np.ndarray, pitch_mm: float, rng: np.random.Generator) -> np.ndarray:
+def _add_parts(
+    lengths: dict[str, torch.Tensor], parts: Mapping[str, Part], geometry: ProjectionGeometry, device: str
+) -> None:
+    paths = torch.as_tensor(cast({name: part.mesh for name, part in parts.items()}, geometry, device).path_mm)
+    paths = paths.to(device)
+    for path, part in zip(paths, parts.values(), strict=True):
+        lengths[part.material] = lengths.get(part.material, 0) + path
+    foreign = paths.sum(dim=0)
+    for material in ("fat", "muscle", "bone"):  # marrow first: cortex stays
+        given = torch.minimum(lengths[material], foreign)
+        lengths[material] = lengths[material] - given
+        foreign = foreign - given
+
+
+def _grain(trabecular: torch.Tensor, pitch_mm: float, seed: int) -> torch.Tensor:
     """Lengths (rows, cols) by which a pixel's rays meet more or less dense bone than their neighbours'."""
-    grain = np.zeros_like(trabecular)
+    generator = torch.Generator(trabecular.device).manual_seed(seed)
+    grain = torch.zeros_like(trabecular)
     for size in GRAIN_MM:
         sigma = size / pitch_mm
-        noise = gaussian_filter(rng.standard_normal(grain.shape, dtype=np.float32), (UPRIGHT * sigma, sigma))
-        averaged = 1 / np.hypot(1, pitch_mm / (2 * size))  # over a pixel
-        grain += noise * (averaged / max(float(noise.std()), 1e-6))
-    return grain * np.sqrt(trabecular * TRABECULA_MM / len(GRAIN_MM))
+        noise = torch.randn(grain.shape, generator=generator, device=grain.device)
+        noise = blurred(noise, sigma, UPRIGHT * sigma)
+        averaged = 1 / math.hypot(1, pitch_mm / (2 * size))  # over a pixel
+        grain += noise * (averaged / noise.std())
+    return grain * torch.sqrt(trabecular * TRABECULA_MM / len(GRAIN_MM))

@@ -1,0 +1,73 @@
+"""Films on the fly: the same ones in any number of workers, new exposures of a projection, tensors that stack."""
+
+import numpy as np
+import pytest
+import torch
+from bones import made_population
+from torch.utils.data import DataLoader
+
+from DualFaceReconLib.geometry import ProjectionGeometry
+from training.data import FilmStream
+from training.simulate import Series, take
+
+SERIES = Series(3, 96)
+
+
+@pytest.fixture(scope="module")
+def population():
+    return made_population()
+
+
+def by_content(samples):
+    return sorted(samples, key=lambda sample: sample["film"].numpy().tobytes())
+
+
+def test_films_do_not_depend_on_the_number_of_workers(population):
+    stream = FilmStream(population, SERIES, reuse=2, pool=2, projections=4)
+    alone = by_content(stream)
+    loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    shared = by_content(loader)
+    assert len(alone) == len(shared) == 8
+    for one, other in zip(alone, shared, strict=True):
+        for name in one:
+            assert torch.equal(one[name], other[name]), name
+
+
+def test_a_projection_is_filmed_anew_and_keeps_its_truth(population):
+    films = list(FilmStream(population, SERIES, reuse=3, pool=1, projections=1))
+    assert len(films) == 3
+    assert all(torch.equal(films[0]["depth"], film["depth"]) for film in films[1:])
+    assert not torch.equal(films[0]["film"], films[1]["film"])
+    assert not torch.equal(films[1]["film"], films[2]["film"])
+    first = take(population, SERIES, 0).film()
+    assert np.array_equal(films[0]["film"][0, : first.pixels.shape[0], : first.pixels.shape[1]], first.pixels)
+
+
+def test_samples_stack_and_back_project_to_the_bones(population):
+    stream = FilmStream(population, SERIES, pool=4, projections=4)
+    batch = next(iter(DataLoader(stream, batch_size=4)))
+    assert batch["film"].shape == (4, 1, 96, 96)
+    assert batch["mask"].shape == (4, 4, 96, 96)
+    assert batch["depth"].shape == (4, 4, 2, 96, 96)
+    assert batch["film"].dtype == batch["depth"].dtype == torch.float32
+    assert torch.equal(batch["depth"][:, :, 0] > 0, batch["mask"])
+    assert bool((batch["depth"][:, :, 1] >= batch["depth"][:, :, 0]).all())
+    order = np.random.default_rng([3, 0, 6]).permutation(np.arange(4))
+    for i, number in enumerate(order):
+        taken = take(population, SERIES, int(number))
+        told = {name: batch[name][i].tolist() for name in ("sdd_mm", "pixel_pitch_mm", "principal_point_px", "size_px")}
+        geometry = ProjectionGeometry(
+            told["sdd_mm"],
+            tuple(told["pixel_pitch_mm"]),
+            tuple(told["size_px"]),
+            tuple(told["principal_point_px"]),
+            taken.rig.geometry.view,
+        )
+        for bone, mask, depth in zip(
+            taken.projection.maps.bones, batch["mask"][i], batch["depth"][i, :, 0], strict=True
+        ):
+            if not mask.any():
+                continue
+            points = geometry.back_project(torch.argwhere(mask).double(), depth[mask].double()).numpy()
+            low, high = taken.bones[bone][0].min(axis=0) - 0.1, taken.bones[bone][0].max(axis=0) + 0.1
+            assert ((points > low) & (points < high)).all()

@@ -1,0 +1,145 @@
+"""Rays through flesh: lengths in muscle, fat and water, in PyTorch on any device.
+
+cast_flesh(flesh, geometry)  # {"muscle": (rows, cols) tensor, "fat": ..., "water": ...}, bones not yet taken out
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from DualFaceReconLib.geometry import ProjectionGeometry
+from training.flesh import STEP_MM, Blob, Flesh, Fold, Sections
+
+NOWHERE_MM = 1e4
+SOFT_MM = 40.0  # how far from a crease flesh rounds it
+ROUNDS = 2  # along a ray towards the surface that it enters by
+MOST_FAT, MOST_GAS = 0.6, 0.6  # shares of muscle's length that may be either
+
+
+def cast_flesh(flesh: Flesh, geometry: ProjectionGeometry, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Length in every material along every pixel's ray, each (rows, cols) float32, mm."""
+    rays = _Rays(geometry, device)
+    skin = _through(flesh, flesh.skin, rays, flesh.folds)
+    lean = torch.minimum(_through(flesh, flesh.lean, rays, ()), skin)
+    share = torch.full(geometry.size_px, flesh.told["fat_in_muscle"], device=device)
+    right, up = rays.at(flesh.facing * (geometry.object_distance_mm or 150.0))
+    for across, along, phase, strength in flesh.marbling.tolist():
+        share += strength * torch.cos(across * right + along * up + phase)
+    share = share.clamp(0, MOST_FAT)
+    muscle, fat = lean * (1 - share), skin - lean + lean * share
+    for blob in flesh.pendent:  # without the sharp outline of an ellipsoid
+        muscle = muscle + _chord(blob, rays) ** 2 / (2 * blob.half[1])
+    water = torch.zeros_like(muscle)
+    for blob in flesh.bladder:
+        water = torch.maximum(water, _chord(blob, rays))
+    water = torch.minimum(water, muscle)
+    muscle = muscle - water
+    if flesh.gas:
+        gas = torch.stack([_merged_chord(loop, rays) for loop in flesh.gas]).amax(dim=0)
+        muscle = muscle - torch.minimum(gas, MOST_GAS * muscle)
+    return {"muscle": muscle, "fat": fat, "water": water}
+
+
+class _Rays:
+    """Where every pixel's ray is at a given A."""
+
+    def __init__(self, geometry: ProjectionGeometry, device: str) -> None:
+        rows, cols = (
+            (np.arange(size) - centre) * pitch / geometry.sdd_mm
+            for size, centre, pitch in zip(
+                geometry.size_px, geometry.principal_point_px, geometry.pixel_pitch_mm, strict=True
+            )
+        )
+        ends = geometry.back_project(geometry.pixel_centres(), np.full(geometry.size_px, geometry.sdd_mm))
+        ends = torch.as_tensor(ends, device=device).float()
+        self.source = geometry.source.tolist()
+        self.right, self.up = (ends[..., axis] - self.source[axis] for axis in (0, 2))
+        slant = np.sqrt(1 + rows[:, None] ** 2 + cols[None] ** 2)
+        self.slant = torch.as_tensor(slant, device=device).float()
+
+    def at(self, anterior: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
+        share = 1 - anterior / self.source[1]
+        return self.right * share + self.source[0], self.up * share + self.source[2]
+
+
+def _through(flesh: Flesh, parts: tuple[Sections, ...], rays: _Rays, folds: tuple[Fold, ...]) -> torch.Tensor:
+    """Length of the rays in the union of parts."""
+    middle = float(np.mean([part.table[:, 2].mean() for part in parts]))
+    front, back = (_face(parts, rays, middle, outwards, folds if outwards > 0 else ()) for outwards in (1.0, -1.0))
+    if flesh.facing > 0:
+        back = back.clamp(min=flesh.table_mm)
+    else:
+        front = front.clamp(max=flesh.table_mm)
+    return (front - back).clamp(min=0) * rays.slant
+
+
+def _face(
+    parts: tuple[Sections, ...], rays: _Rays, middle: float, outwards: float, folds: tuple[Fold, ...]
+) -> torch.Tensor:
+    """A (rows, cols) at which the rays meet the foremost face of the parts, or the rearmost (`outwards` -1)."""
+    at: torch.Tensor | float = middle
+    for _ in range(ROUNDS):
+        right, up = rays.at(at)
+        height = _height(parts[0], right, up, outwards)
+        for part in parts[1:]:
+            height = _union(height, _height(part, right, up, outwards))
+        at = (outwards * height).clamp(middle - 200, middle + 200)
+    for fold in folds:
+        height = height + _hanging(fold, right, up)
+    return outwards * height
+
+
+def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: float) -> torch.Tensor:
+    """Outward place of a part's face at (R, S); beside the part it falls on, so that front comes to lie behind back."""
+    table = torch.as_tensor(part.table, device=right.device)
+    level = ((up - part.lowest_mm) / STEP_MM).clamp(0, len(table) - 1.001)
+    low = level.to(torch.int64)
+    share = level - low
+    columns = (0, 1, 2, 3 if outwards > 0 else 4)
+    middle, half_width, depth, reach = (
+        torch.lerp(table[:, column][low], table[:, column][low + 1], share) for column in columns
+    )
+    squared = (((right - middle) / half_width) ** 2).clamp(max=4)
+    rise = torch.sqrt(torch.abs((1 - squared) * (1 + part.square * squared)))
+    rise = rise * torch.where(squared < 1, reach, -reach.abs().clamp(min=SOFT_MM))
+    beyond = (up < part.lowest_mm) | (up > part.lowest_mm + STEP_MM * (len(table) - 1))
+    return torch.where(beyond, -NOWHERE_MM, outwards * depth + rise)
+
+
+def _union(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The higher of two faces, rounded where they meet."""
+    near = (SOFT_MM - (one - other).abs()).clamp(min=0)
+    return torch.maximum(one, other) + near * near / (4 * SOFT_MM)
+
+
+def _hanging(fold: Fold, right: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    across = (right - fold.middle[0]) / fold.half_width_mm
+    above = up - fold.middle[1] - fold.sag * across**2
+    fade = torch.exp(-above.clamp(min=0) / fold.reach_mm) * (1.5 - across.abs()).clamp(0, 1)
+    return fold.thickness_mm * fade * torch.sigmoid(above / 2.0)
+
+
+def _from_middle(blob: Blob, rays: _Rays) -> torch.Tensor:
+    """(rows, cols) squared distance of the rays from a blob's middle; 1 where they touch it."""
+    right, up = rays.at(blob.centre[1])
+    cosine, sine = math.cos(blob.turn), math.sin(blob.turn)
+    across, along = right - blob.centre[0], up - blob.centre[2]
+    return ((across * cosine + along * sine) / blob.half[0]) ** 2 + (
+        (along * cosine - across * sine) / blob.half[2]
+    ) ** 2
+
+
+def _chord(blob: Blob, rays: _Rays) -> torch.Tensor:
+    """Length of the rays in a blob, taken along A."""
+    return 2 * blob.half[1] * torch.sqrt((1 - _from_middle(blob, rays)).clamp(min=0)) * rays.slant
+
+
+def _merged_chord(loop: tuple[Blob, ...], rays: _Rays) -> torch.Tensor:
+    """Length of the rays in a chain of blobs that run into each other."""
+    edge = math.exp(-2.0)
+    filled = torch.stack([torch.exp(-2 * _from_middle(blob, rays).clamp(max=9)) for blob in loop]).sum(dim=0)
+    share = ((filled - edge) / (1 - edge)).clamp(0, 1)
+    return 2 * float(np.mean([blob.half[1] for blob in loop])) * torch.sqrt(share) * rays.slant

@@ -1,6 +1,8 @@
-"""Films a second at 256 x 256 with their truth, and where the time goes: python Testing/bench/simulate.py
+"""Films a second at 256 x 256 with their truth, made while a network learns: python Testing/bench/simulate.py
 
-Patients come from the shipped shape models, so that no bones are needed. VTK's ray caster is the peer, on one bone.
+New films, everything on (disease, hardware, flesh, physics, makers), in worker processes; a pool of projections filmed
+anew; and where the time goes. Patients come from the shipped shape models, so that no bones are needed. VTK's ray
+caster is the peer, on one bone. Where there is a GPU, rays and physics are timed on it as well.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ import os
 import pstats
 import subprocess
 import sys
-import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader
 from vtkmodules.vtkCommonCore import vtkIdList, vtkPoints
 from vtkmodules.vtkFiltersGeneral import vtkOBBTree
 
@@ -24,40 +29,80 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bones import made_population
 
 from DualFaceReconLib.meshfiles import polydata
+from training.data import FilmStream
 from training.patients import sample_patient
-from training.simulate import simulate, simulate_one
+from training.simulate import Series, take
 from training.xray.raycast import cast
 from training.xray.rig import draw_rig
 
-FILMS = 24
-STAGES = ("sample_patient", "draw_rig", "cast", "plain_film", "write_case")
+WARM, FILMS, POOL, AGAIN = 8, 96, 8, 240
+SERIES = Series(11, 256)
+STAGES = {  # function -> what it is
+    "sample_patient": "patients: shapes, posture",
+    "diseased": "disease",
+    "operated": "hardware",
+    "dressed": "what is worn",
+    "matter_of": "cortex and marrow",
+    "cast": "rays through bones and metal",
+    "cast_flesh": "rays through flesh",
+    "filmed": "exposure, looks, marks",
+}
 
 
-def films_a_second(jobs: int, folder: Path) -> float:
-    """Of whole cases, patient to files; what starting the processes costs is taken out by two lengths of work."""
+def new_films(workers: int) -> float:
+    """A second, of a stream in some worker processes; their start is not counted."""
+    stream = FilmStream(made_population(), SERIES, pool=4, projections=WARM * workers + FILMS)
+    loader = DataLoader(stream, batch_size=None, num_workers=workers, multiprocessing_context="spawn")
+    films = iter(loader)
+    for _ in range(WARM * workers):
+        next(films)
+    begin = time.perf_counter()
+    made = sum(1 for _ in films)
+    return made / (time.perf_counter() - begin)
+
+
+def films_anew(first: int) -> float:
+    """A second, in one process, of a pool of projections."""
+    torch.set_num_threads(1)
     population = made_population()
-    times = []
-    for count in (4, 4 + FILMS):
-        begin = time.perf_counter()
-        simulate(population, count, count, folder / f"{jobs}_{count}", 256, jobs, say=lambda _: None)
-        times.append(time.perf_counter() - begin)
-    return FILMS / (times[1] - times[0])
+    pool = [take(population, SERIES, first + number) for number in range(POOL)]
+    for taken in pool:
+        taken.film()
+    begin = time.perf_counter()
+    for again in range(AGAIN):
+        pool[again % POOL].film(again=again + 1)
+    return AGAIN / (time.perf_counter() - begin)
 
 
-def stages(folder: Path) -> dict[str, float]:
-    """Seconds a film in each stage, by the profiler; rays within the film's own count as `cast`."""
+def stages(count: int = 32) -> dict[str, float]:
+    """Seconds a film in each stage, by the profiler; "other" is the rest."""
+    torch.set_num_threads(1)
     population = made_population()
+    take(population, SERIES, 0).film()
     profile = cProfile.Profile()
-    for number in range(8):
-        profile.runcall(simulate_one, population, 2, number, folder / f"case{number}", 256)
+    begin = time.perf_counter()
+    profile.runcall(lambda: [take(population, SERIES, number).film() for number in range(1, count + 1)])
+    whole = (time.perf_counter() - begin) / count
     spent = dict.fromkeys(STAGES, 0.0)
-    for (_, _, name), (_, _, _, cumulative, callers) in pstats.Stats(profile).stats.items():
+    for (_, _, name), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():
         if name in spent:
-            spent[name] += cumulative / 8
-            if name == "cast":
-                inner = sum(t[3] for (_, _, caller), t in callers.items() if caller == "plain_film")
-                spent["plain_film"] -= inner / 8
-    return spent
+            spent[name] += cumulative / count
+    return {**{STAGES[name]: seconds for name, seconds in spent.items()}, "other": whole - sum(spent.values())}
+
+
+def on_gpu(count: int = 64) -> tuple[float, float]:
+    """New projections and films anew a second on the GPU, from patients that are there already."""
+    population = made_population()
+    taken = [take(population, SERIES, number, "cuda") for number in range(4)]
+    [one.film(device="cuda") for one in taken]
+    begin = time.perf_counter()
+    for number in range(count):
+        taken[number % 4] = take(population, SERIES, number, "cuda")
+    projections = count / (time.perf_counter() - begin)
+    begin = time.perf_counter()
+    for again in range(10 * count):
+        taken[again % 4].film(again=again + 1, device="cuda")
+    return projections, 10 * count / (time.perf_counter() - begin)
 
 
 def beside_vtk() -> tuple[float, float]:
@@ -84,12 +129,16 @@ def beside_vtk() -> tuple[float, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for jobs in (1, 2):
-            print(f"films a second at 256 x 256, {jobs} process(es): {films_a_second(jobs, Path(folder)):.1f}")
-        spent = stages(Path(folder))
-        for name, seconds in spent.items():
-            print(f"    {name:<20}{1000 * seconds:7.0f} ms a film   {seconds / sum(spent.values()):4.0%}")
+    for workers in (1, 2):
+        print(f"new films a second at 256 x 256, {workers} worker(s): {new_films(workers):.1f}")
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        print(f"films anew a second, 2 processes: {sum(processes.map(films_anew, (0, 100))):.0f}")
+    spent = stages()
+    for name, seconds in spent.items():
+        print(f"    {name:<30}{1000 * seconds:7.1f} ms a film   {seconds / sum(spent.values()):4.0%}")
+    if torch.cuda.is_available():
+        projections, anew = on_gpu()
+        print(f"on the GPU: {projections:.1f} new projections and {anew:.0f} films anew a second")
     ours, theirs = beside_vtk()
     print(
         f"rays of one hip: {1000 * ours:.0f} ms, vtkOBBTree {1000 * theirs:.0f} ms: {theirs / ours:.0f} times as fast"
@@ -100,4 +149,5 @@ if __name__ == "__main__":
     if "OPENBLAS_NUM_THREADS" in os.environ:
         main()
     else:
-        subprocess.run([sys.executable, __file__], env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, check=True)
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, __file__], env=environment, check=True)

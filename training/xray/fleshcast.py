@@ -9,11 +9,13 @@ import math
 
 import numpy as np
 import torch
+from torch.nn.functional import embedding
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.flesh import STEP_MM, Blob, Flesh, Fold, Sections
 
 NOWHERE_MM = 1e4
+REACH_MM = 600.0  # no flesh lies farther from the detector
 SOFT_MM = 40.0  # how far from a crease flesh rounds it
 ROUNDS = 2  # along a ray towards the surface that it enters by
 MOST_FAT, MOST_GAS = 0.6, 0.6  # shares of muscle's length that may be either
@@ -22,12 +24,15 @@ MOST_FAT, MOST_GAS = 0.6, 0.6  # shares of muscle's length that may be either
 def cast_flesh(flesh: Flesh, geometry: ProjectionGeometry, device: str = "cpu") -> dict[str, torch.Tensor]:
     """Length in every material along every pixel's ray, each (rows, cols) float32, mm."""
     rays = _Rays(geometry, device)
-    skin = _through(flesh, flesh.skin, rays, flesh.folds)
-    lean = torch.minimum(_through(flesh, flesh.lean, rays, ()), skin)
-    share = torch.full(geometry.size_px, flesh.told["fat_in_muscle"], device=device)
-    right, up = rays.at(flesh.facing * (geometry.object_distance_mm or 150.0))
-    for across, along, phase, strength in flesh.marbling.tolist():
-        share += strength * torch.cos(across * right + along * up + phase)
+    middle = float(np.mean([part.table[:, 2].mean() for part in flesh.skin]))
+    begun = torch.full(geometry.size_px, middle, device=device)
+    faces = [_face(flesh.skin, rays, begun, outwards, ROUNDS) for outwards in (1.0, -1.0)]
+    lean_faces = [_face(flesh.lean, rays, face, side, 1) for face, side in zip(faces, (1.0, -1.0), strict=True)]
+    for fold in flesh.folds:
+        faces[0] = faces[0] + _hanging(fold, *rays.at(faces[0]))
+    skin = _between(*faces, flesh, rays)
+    lean = torch.minimum(_between(*lean_faces, flesh, rays), skin)
+    share = flesh.told["fat_in_muscle"] + _marbling(flesh, rays, geometry)
     share = share.clamp(0, MOST_FAT)
     muscle, fat = lean * (1 - share), skin - lean + lean * share
     for blob in flesh.pendent:  # without the sharp outline of an ellipsoid
@@ -41,6 +46,17 @@ def cast_flesh(flesh: Flesh, geometry: ProjectionGeometry, device: str = "cpu") 
         gas = torch.stack([_merged_chord(loop, rays) for loop in flesh.gas]).amax(dim=0)
         muscle = muscle - torch.minimum(gas, MOST_GAS * muscle)
     return {"muscle": muscle, "fat": fat, "water": water}
+
+
+def _marbling(flesh: Flesh, rays: _Rays, geometry: ProjectionGeometry) -> torch.Tensor:
+    """(rows, cols) share of muscle that is fat, above or below its mean: waves over the plane of the bones."""
+    right, up = rays.at(flesh.facing * (geometry.object_distance_mm or 150.0))
+    across, along, phase, strength = torch.as_tensor(flesh.marbling, device=right.device).float().T
+    over_cols, over_rows = right[0, :, None] * across + phase, up[:, 0, None] * along
+    # the cosine of a sum, as products: right depends on the column alone, up on the row
+    return (torch.cos(over_rows) * strength) @ torch.cos(over_cols).T - (torch.sin(over_rows) * strength) @ torch.sin(
+        over_cols
+    ).T
 
 
 class _Rays:
@@ -65,10 +81,8 @@ class _Rays:
         return self.right * share + self.source[0], self.up * share + self.source[2]
 
 
-def _through(flesh: Flesh, parts: tuple[Sections, ...], rays: _Rays, folds: tuple[Fold, ...]) -> torch.Tensor:
-    """Length of the rays in the union of parts."""
-    middle = float(np.mean([part.table[:, 2].mean() for part in parts]))
-    front, back = (_face(parts, rays, middle, outwards, folds if outwards > 0 else ()) for outwards in (1.0, -1.0))
+def _between(front: torch.Tensor, back: torch.Tensor, flesh: Flesh, rays: _Rays) -> torch.Tensor:
+    """Length of the rays between two faces, which the table presses flat."""
     if flesh.facing > 0:
         back = back.clamp(min=flesh.table_mm)
     else:
@@ -76,20 +90,18 @@ def _through(flesh: Flesh, parts: tuple[Sections, ...], rays: _Rays, folds: tupl
     return (front - back).clamp(min=0) * rays.slant
 
 
-def _face(
-    parts: tuple[Sections, ...], rays: _Rays, middle: float, outwards: float, folds: tuple[Fold, ...]
-) -> torch.Tensor:
-    """A (rows, cols) at which the rays meet the foremost face of the parts, or the rearmost (`outwards` -1)."""
-    at: torch.Tensor | float = middle
-    for _ in range(ROUNDS):
-        right, up = rays.at(at)
+def _face(parts: tuple[Sections, ...], rays: _Rays, begun: torch.Tensor, outwards: float, rounds: int) -> torch.Tensor:
+    """A (rows, cols) at which the rays meet the foremost face of the parts, or the rearmost (`outwards` -1).
+
+    `begun` (rows, cols) is where they are sought first.
+    """
+    for _ in range(rounds):
+        right, up = rays.at(begun.clamp(-REACH_MM, REACH_MM))
         height = _height(parts[0], right, up, outwards)
         for part in parts[1:]:
             height = _union(height, _height(part, right, up, outwards))
-        at = (outwards * height).clamp(middle - 200, middle + 200)
-    for fold in folds:
-        height = height + _hanging(fold, right, up)
-    return outwards * height
+        begun = outwards * height
+    return begun
 
 
 def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: float) -> torch.Tensor:
@@ -98,10 +110,10 @@ def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: flo
     level = ((up - part.lowest_mm) / STEP_MM).clamp(0, len(table) - 1.001)
     low = level.to(torch.int64)
     share = level - low
-    columns = (0, 1, 2, 3 if outwards > 0 else 4)
-    middle, half_width, depth, reach = (
-        torch.lerp(table[:, column][low], table[:, column][low + 1], share) for column in columns
-    )
+    wanted = table[:, [0, 1, 2, 3 if outwards > 0 else 4]]
+    middle, half_width, depth, reach = torch.lerp(
+        embedding(low, wanted), embedding(low + 1, wanted), share[..., None]
+    ).unbind(-1)
     squared = (((right - middle) / half_width) ** 2).clamp(max=4)
     rise = torch.sqrt(torch.abs((1 - squared) * (1 + part.square * squared)))
     rise = rise * torch.where(squared < 1, reach, -reach.abs().clamp(min=SOFT_MM))

@@ -33,6 +33,11 @@ class BoneMaps:
         kept = [self.bones.index(bone) for bone in bones]
         return BoneMaps(tuple(bones), self.mask[kept], self.front[kept], None if self.back is None else self.back[kept])
 
+    def within(self, area: np.ndarray) -> BoneMaps:
+        """What lies in an area (rows, cols) bool of the picture, such as the exposed field."""
+        back = None if self.back is None else self.back * area
+        return replace(self, mask=self.mask & area, front=self.front * area, back=back)
+
     def depths(self) -> np.ndarray:
         """(faces, bones, rows, cols) mm, front first."""
         return np.stack([self.front] if self.back is None else [self.front, self.back])

@@ -48,3 +48,16 @@ def test_shapes_that_do_not_belong_together_are_refused():
         BoneMaps(good.bones, good.mask.astype(np.uint8), good.front)
     with pytest.raises(ValueError, match="back"):
         BoneMaps(good.bones, good.mask, good.front, good.back[:, :3])
+
+
+def test_maps_within_the_exposed_field():
+    whole = maps()
+    area = np.zeros(whole.mask.shape[1:], dtype=bool)
+    area[:2] = True
+    inside = whole.within(area)
+    assert np.array_equal(inside.mask, whole.mask & area)
+    assert np.array_equal(inside.front[:, :2], whole.front[:, :2])
+    assert inside.front[:, 2:].max() == inside.back[:, 2:].max() == 0
+    assert inside.front.dtype == inside.back.dtype == np.float32
+    assert whole.front[:, 2:].max() > 0
+    assert maps(back=False).within(area).back is None

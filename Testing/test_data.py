@@ -36,10 +36,13 @@ def test_films_do_not_depend_on_the_number_of_workers(population):
 def test_a_projection_is_filmed_anew_and_keeps_its_truth(population):
     films = list(FilmStream(population, SERIES, reuse=3, pool=1, projections=1))
     assert len(films) == 3
-    assert all(torch.equal(films[0]["depth"], film["depth"]) for film in films[1:])
+    for film in films[1:]:  # the collimator's edges may lie elsewhere
+        both = films[0]["mask"] & film["mask"]
+        assert both.sum() > 0.7 * films[0]["mask"].sum()
+        assert torch.equal(films[0]["depth"].movedim(1, 0)[:, both], film["depth"].movedim(1, 0)[:, both])
     assert not torch.equal(films[0]["film"], films[1]["film"])
     assert not torch.equal(films[1]["film"], films[2]["film"])
-    first = take(population, SERIES, 0).film()
+    first = take(population, SERIES, 0).film(SERIES)
     assert np.array_equal(films[0]["film"][0, : first.pixels.shape[0], : first.pixels.shape[1]], first.pixels)
 
 

@@ -303,3 +303,17 @@ def test_a_film_comes_again_and_the_worlds_differ():
         inside = film.pixels[60:100]
         assert np.median(inside[:, 92:108]) > np.median(inside[:, 60:85])  # bone is bright
     assert "lead" not in projection.lengths_mm  # the projection stays as it is
+
+
+def test_truth_is_of_the_exposed_field():
+    seen = np.ones((4, *GEOMETRY.size_px), np.float32)
+    projection = replace(slab(muscle=150.0), maps=BoneMaps(BONES, seen > 0, 900 * seen, 950 * seen))
+    shares = []
+    for seed in range(12):
+        film = filmed(projection, np.random.default_rng(seed))
+        share = film.maps.mask.mean()
+        shares.append(share)
+        assert (share == 1) == (film.told["aperture"] is None or share > 0.999)
+        assert np.array_equal(film.maps.front > 0, film.maps.mask)
+        assert filmed(projection, np.random.default_rng(seed), collimated=False).maps.mask.all()
+    assert min(shares) < 0.97

@@ -176,7 +176,7 @@ def test_people_are_slim_and_obese_and_as_thick_as_people(population):
 
 def test_bones_lie_in_flesh_and_displace_it(population):
     for number in range(4):
-        taken = take(population, Series(5, 160, healthy=True), number)
+        taken = take(population, Series(5, 160, plain=True), number)
         lengths = taken.projection.lengths_mm
         mask = taken.projection.maps.mask.any(axis=0)
         around = (lengths["muscle"] + lengths["fat"]).numpy()

@@ -69,30 +69,37 @@ def simulate_cases(options: argparse.Namespace) -> int:
     """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
     from training.judging import make_judging_set
     from training.population import load_population
+    from training.samples import make_samples
     from training.simulate import Series, contact_sheet, simulate
 
     frozen = seal = ""
+    differ: list[str] = []
     try:
-        if options.judging:
+        if options.samples:
+            folders, differ = make_samples(options.bones, options.cache, options.out)
+        elif options.judging:
             folders, seal, frozen = make_judging_set(
                 options.judging, options.bones, options.cache, options.out, options.jobs, options.world
             )
         elif options.count is None or options.seed is None:
-            raise Refusal("say how many films with --count and from which seed with --seed, or which --judging set")
+            raise Refusal(
+                "say how many films with --count and from which seed with --seed, or which --judging set, or --samples"
+            )
         else:
             population = load_population(options.bones, options.cache, options.people, options.without)
-            series = Series(options.seed, options.size, options.world, options.healthy)
+            series = Series(options.seed, options.size, options.world, options.plain)
             folders = simulate(population, options.count, series, options.out, options.jobs)
     except (FileNotFoundError, ValueError) as error:
         raise Refusal(str(error)) from error
     contact_sheet(folders[:24], options.out / "contact_sheet.png")
     print(f"{len(folders)} cases in {options.out}")
+    for name in differ:
+        print(f"FLAGGED {name} is not the film that ships in Resources/Samples", file=sys.stderr)
     if seal != frozen:
         print(
             f"FLAGGED these are not the frozen films: their seal is {seal}, the recipe's is {frozen}", file=sys.stderr
         )
-        return EXIT_FLAGGED
-    return 0
+    return EXIT_FLAGGED if differ or seal != frozen else 0
 
 
 def evaluate_cases(options: argparse.Namespace) -> int:
@@ -144,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 def _simulating(commands: Any) -> None:
     simulating = commands.add_parser("simulate", help=simulate_cases.__doc__, description=simulate_cases.__doc__)
     simulating.add_argument("--judging", choices=["reported", "choosing"], help="a frozen set instead of a seed's")
+    simulating.add_argument("--samples", action="store_true", help="the films in Resources/Samples, with their truth")
     simulating.add_argument("--count", type=int)
     simulating.add_argument("--seed", type=int, help="of the set; case i of a seed is always the same")
     simulating.add_argument("--out", type=Path, required=True)
@@ -151,7 +159,7 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument(
         "--world", choices=["seen", "unseen"], default="seen", help="training never meets the second"
     )
-    simulating.add_argument("--healthy", action="store_true", help="nobody ill or with metal, nobody askew")
+    simulating.add_argument("--plain", action="store_true", help="nobody ill or with metal, nobody askew")
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
     simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")
     _with_bones(simulating)

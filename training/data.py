@@ -59,12 +59,12 @@ class FilmStream(IterableDataset):
         for number in order.tolist():
             if number not in taken:
                 taken[number] = take(self.population, self.series, number, self.device)
-            film = taken[number].film(self.series.world, made[number], self.device)
+            film = taken[number].film(self.series, made[number], self.device)
             made[number] += 1
-            geometry, maps = taken[number].rig.geometry, taken[number].projection.maps
+            geometry = taken[number].rig.geometry
             if made[number] == self.reuse:
                 del taken[number]
-            yield sample(film.pixels, maps, geometry)
+            yield sample(film.pixels, film.maps, geometry)
 
 
 def sample(pixels: np.ndarray, maps: BoneMaps, geometry: ProjectionGeometry) -> Sample:

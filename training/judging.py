@@ -54,7 +54,7 @@ def make_judging_set(
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))[which]
     if which == "choosing":
         kept = load_population(bones, cache, recipe["people"], say=say)
-        series = Series(recipe["seed"], recipe["size_px"], world, healthy=True)
+        series = Series(recipe["seed"], recipe["size_px"], world, plain=True)
         folders = simulate(kept, recipe["films"], series, out, jobs, say)
     else:
         folders = _films_of_real_people(recipe, bones, out, world, say)
@@ -65,6 +65,7 @@ def _films_of_real_people(
     recipe: Mapping, bones: Path, out: Path, world: str, say: Callable[[str], None]
 ) -> list[Path]:
     models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    series = Series(recipe["seed"], recipe["size_px"], world, plain=True)
     folders = []
     for number, person in enumerate(recipe["people"]):
         mine = [out / f"{person}_{film:02d}" for film in range(recipe["films_a_person"])]
@@ -79,8 +80,8 @@ def _films_of_real_people(
             patient = standing.posed(np.random.default_rng([*seed, 0]))
             told = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
             with one_thread():
-                taken = take_patient(patient, seed, recipe["size_px"], told)
-                write(taken, taken.film(world), mine[film])
+                taken = take_patient(patient, seed, series.size_px, told)
+                write(taken, taken.film(series), mine[film])
         say(f"{person}: {len(missing)} films")
     return folders
 

@@ -2,8 +2,8 @@
 
 Every film has its own seed: film i of a series is the same whatever is made beside it, in however many processes.
 
-    taken = take(population, Series(seed=7), number=3)  # a patient on a detector, before the exposure
-    film = taken.film()
+    taken = take(population, series, number=3)  # a patient on a detector, before the exposure
+    film = taken.film(series)
     write(taken, film, folder)
 """
 
@@ -47,7 +47,7 @@ class Series:
     seed: int
     size_px: int | None = 1024  # along the longer side; None: a pitch of 0.1 to 0.2 mm
     world: str = "seen"  # whose physics and makers; see `training.xray.exposure.WORLDS`
-    healthy: bool = False  # nobody ill, operated on, dressed or lying askew: as the frozen films are
+    plain: bool = False  # nobody ill, operated on, dressed or askew, and the whole film lit: as the frozen films are
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,10 @@ class Taken:
     seed: tuple[int, ...]
     told: dict
 
-    def film(self, world: str = "seen", again: int = 0, device: str = "cpu") -> Film:
+    def film(self, series: Series, again: int = 0, device: str = "cpu") -> Film:
         """The film; `again` 1, 2, ... are other films of the same projection."""
-        return filmed(
-            self.projection, np.random.default_rng([*self.seed, 2, *([again] if again else [])]), world, device
-        )
+        rng = np.random.default_rng([*self.seed, 2, *([again] if again else [])])
+        return filmed(self.projection, rng, series.world, collimated=not series.plain, device=device)
 
 
 def simulate(
@@ -99,7 +98,7 @@ def simulate_one(population: Population, series: Series, number: int, folder: Pa
     """One case of a series."""
     with one_thread():
         taken = take(population, series, number)
-        write(taken, taken.film(series.world), folder)
+        write(taken, taken.film(series), folder)
 
 
 def take(population: Population, series: Series, number: int, device: str = "cpu") -> Taken:
@@ -109,7 +108,7 @@ def take(population: Population, series: Series, number: int, device: str = "cpu
     patient = sample_patient(population, int(rng.integers(2**31)))
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
-    if not series.healthy:
+    if not series.plain:
         rng = np.random.default_rng([*seed, 4])
         patient = dressed(operated(diseased(patient, rng), rng), rng)
         roll = float(np.clip(rng.normal(0, ROLL_DEGREES[0]), -ROLL_DEGREES[1], ROLL_DEGREES[1]))
@@ -144,7 +143,7 @@ def write(taken: Taken, film: Film, folder: Path) -> None:
     """A film with its truth, as a case."""
     scored = {bone: taken.bones[bone] for bone in BONES}
     told = {**taken.told, "film": film.told}
-    write_case(folder, film.pixels, taken.rig.geometry, taken.projection.maps, scored, told, **film.stored)
+    write_case(folder, film.pixels, taken.rig.geometry, film.maps, scored, told, **film.stored)
 
 
 @contextmanager

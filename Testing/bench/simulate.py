@@ -67,10 +67,10 @@ def films_anew(first: int) -> float:
     population = made_population()
     pool = [take(population, SERIES, first + number) for number in range(POOL)]
     for taken in pool:
-        taken.film()
+        taken.film(SERIES)
     begin = time.perf_counter()
     for again in range(AGAIN):
-        pool[again % POOL].film(again=again + 1)
+        pool[again % POOL].film(SERIES, again=again + 1)
     return AGAIN / (time.perf_counter() - begin)
 
 
@@ -78,10 +78,10 @@ def stages(count: int = 32) -> dict[str, float]:
     """Seconds a film in each stage, by the profiler; "other" is the rest."""
     torch.set_num_threads(1)
     population = made_population()
-    take(population, SERIES, 0).film()
+    take(population, SERIES, 0).film(SERIES)
     profile = cProfile.Profile()
     begin = time.perf_counter()
-    profile.runcall(lambda: [take(population, SERIES, number).film() for number in range(1, count + 1)])
+    profile.runcall(lambda: [take(population, SERIES, number).film(SERIES) for number in range(1, count + 1)])
     whole = (time.perf_counter() - begin) / count
     spent = dict.fromkeys(STAGES, 0.0)
     for (_, _, name), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():
@@ -94,14 +94,14 @@ def on_gpu(count: int = 64) -> tuple[float, float]:
     """New projections and films anew a second on the GPU, from patients that are there already."""
     population = made_population()
     taken = [take(population, SERIES, number, "cuda") for number in range(4)]
-    [one.film(device="cuda") for one in taken]
+    [one.film(SERIES, device="cuda") for one in taken]
     begin = time.perf_counter()
     for number in range(count):
         taken[number % 4] = take(population, SERIES, number, "cuda")
     projections = count / (time.perf_counter() - begin)
     begin = time.perf_counter()
     for again in range(10 * count):
-        taken[again % 4].film(again=again + 1, device="cuda")
+        taken[again % 4].film(SERIES, again=again + 1, device="cuda")
     return projections, 10 * count / (time.perf_counter() - begin)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from pathlib import Path
 
+import gdcm
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
@@ -29,7 +30,7 @@ def dx_dataset(
     `photometric` and `orientation` ("L\\F" or "R\\F") say how the same film is stored.
     """
     low, high = float(pixels.min()), float(pixels.max())
-    stored = np.rint((pixels - low) * ((2**BITS - 1) / (high - low))).astype(np.uint16)
+    stored = np.rint((pixels - low) * ((2**BITS - 1) / max(high - low, 1e-6))).astype(np.uint16)
     if photometric == "MONOCHROME1":
         stored = (2**BITS - 1) - stored
     if orientation == "R\\F":
@@ -66,6 +67,30 @@ def dx_dataset(
 def write_dx(path: Path, pixels: np.ndarray, geometry: ProjectionGeometry, **stored: str) -> None:
     """Writes `dx_dataset` to a file."""
     dx_dataset(pixels, geometry, **stored).save_as(path, enforce_file_format=True)
+
+
+def write_lossless(source: Path, path: Path) -> None:
+    """Writes a DICOM film again, as lossless JPEG-LS."""
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(source))
+    if not reader.Read():
+        raise ValueError(f"{source.name} cannot be read as a DICOM picture")
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLSLossless))
+    change.SetInput(reader.GetImage())
+    if not change.Change():
+        raise ValueError(f"{source.name} cannot be compressed")
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        writer = gdcm.ImageWriter()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(beside))
+        if not writer.Write():
+            raise OSError(f"{path.name} cannot be written")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _place(ds: Dataset, geometry: ProjectionGeometry) -> None:

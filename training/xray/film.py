@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
+from DualFaceReconLib.bonemaps import BoneMaps
 from training.xray.exposure import draw_exposure, expose
 from training.xray.looks import draw_look, look_at
 from training.xray.marks import burn_labels, draw_aperture, lead_letters
@@ -29,15 +30,22 @@ class Film:
     """A film as a station stores it."""
 
     pixels: np.ndarray  # (rows, cols) float32 from 0 to 1 as displayed, bone bright
+    maps: BoneMaps  # the truth of what lies in the exposed field
     stored: dict[str, str]  # what goes to `dicom_film.dx_dataset`
     told: dict  # how it came about, plain values for JSON
 
 
-def filmed(projection: Projection, rng: np.random.Generator, world: str = "seen", device: str = "cpu") -> Film:
-    """The film of a projection. `world`: see `exposure.WORLDS`."""
+def filmed(
+    projection: Projection,
+    rng: np.random.Generator,
+    world: str = "seen",
+    collimated: bool = True,
+    device: str = "cpu",
+) -> Film:
+    """The film of a projection; its edges may be collimated. `world`: see `exposure.WORLDS`."""
     geometry = projection.geometry
     exposure, look = draw_exposure(rng, world), draw_look(rng, world)
-    aperture = draw_aperture(geometry, rng)
+    aperture = draw_aperture(geometry, rng) if collimated else None
     lead, letter = lead_letters(geometry, rng, aperture)
     seed = int(rng.integers(2**31))
     stored = STORED[rng.integers(len(STORED))]
@@ -58,4 +66,5 @@ def filmed(projection: Projection, rng: np.random.Generator, world: str = "seen"
         "letter": letter,
         "labels": labels,
     }
-    return Film(shown, dict(stored), told)
+    maps = projection.maps if aperture is None else projection.maps.within(share > 0.5)
+    return Film(shown, maps, dict(stored), told)

@@ -19,7 +19,8 @@ from training.xray.smoothing import blurred
 
 SEEN_LUTS = ("linear", "sigmoid", "gamma", "toe and shoulder")
 UNSEEN_LUTS = ("film", "equalised")
-LOW_PERCENT, HIGH_PERCENT = (0.3, 8.0), (97.5, 99.9)  # of the patient's grey values, which a station shows as 0 and 1
+LOW_PERCENT, HIGH_PERCENT = (0.5, 12.0), (97.0, 99.9)  # of the patient's grey values: shown as 0 and 1
+MIDDLE = 0.12  # a station looks for them within such margins of the film
 COARSE_MM = 3.0  # what is slowly varying is worked out at this pitch
 
 
@@ -49,7 +50,7 @@ def draw_look(rng: np.random.Generator, world: str = "seen") -> Look:
         float(rng.uniform(*HIGH_PERCENT)),
         float(rng.uniform(0, 1.2)) if rng.random() < 0.7 else 0.0,
         float(rng.uniform(0.8, 6.0)),
-        float(rng.uniform(0.1, 0.65)) if rng.random() < 0.8 else 0.0,
+        float(rng.uniform(0.2, 0.75)) if rng.random() < 0.85 else 0.0,
         float(rng.uniform(20, 60)),
         bool(rng.random() < 0.75),
         int(rng.choice([10, 12, 14], p=[0.15, 0.7, 0.15])),
@@ -68,7 +69,9 @@ def look_at(read: torch.Tensor, look: Look, pitch_mm: float, lit: torch.Tensor, 
     if look.flattening > 0:
         slow = _slow(shown.clamp(-2.5, 2.5), look.flattening_mm, pitch_mm)
         shown = shown - look.flattening * slow
-    inside = shown[body & lit] if bool((body & lit).any()) else shown.flatten()
+    rows, cols = (slice(round(MIDDLE * n), n - round(MIDDLE * n)) for n in shown.shape)
+    chosen = (body & lit)[rows, cols]
+    inside = shown[rows, cols][chosen] if bool(chosen.any()) else shown.flatten()
     low, high = (float(level) for level in _percentiles(inside, (look.low_percent, look.high_percent)))
     high = max(high, low + 1e-3)
     shown = _through_lut((shown - low) / (high - low), look, (inside - low) / (high - low))

@@ -1,0 +1,60 @@
+"""The radiographs that ship: films of virtual patients of the people kept out of training, and their truth made again.
+
+`recipes/samples.toml` says which. What ships is the film alone; `python -m training simulate --samples --out OUT` writes
+each with its truth, as a case, and compares the films with those that ship.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from DualFaceReconLib.radiograph import read_radiograph
+from training.judging import RECIPE as JUDGING
+from training.population import load_population
+from training.simulate import Series, simulate_one
+from training.xray.dicom_film import write_lossless
+
+RECIPE = Path(__file__).parent / "recipes" / "samples.toml"
+SHIPPED = Path(__file__).parent.parent / "Resources" / "Samples"
+TOLERANCE = 0.002  # of the grey range: processors differ in the last digits of what they add up
+
+
+def make_samples(
+    bones: Path, cache: Path, out: Path, shipped: Path = SHIPPED, say: Callable[[str], None] = print
+) -> tuple[list[Path], list[str]]:
+    """Writes the samples' cases; gives their folders, and the names of films that are not those in `shipped`.
+
+    A film that is not in `shipped` is put there.
+    """
+    recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    people = tomllib.loads(JUDGING.read_text(encoding="utf-8"))["choosing"]["people"]
+    population = load_population(bones, cache, people, say=say)
+    shipped.mkdir(parents=True, exist_ok=True)
+    folders, differ = [], []
+    for name, number in recipe["films"].items():
+        folder = out / name
+        folders.append(folder)
+        if not (folder / "geometry.json").exists():
+            simulate_one(population, Series(recipe["seed"], recipe["size_px"]), number, folder)
+        film = shipped / f"{name}.dcm"
+        if not film.exists():
+            write_lossless(folder / "radiograph.dcm", film)
+            say(f"{name}: now ships")
+        elif not same_film(folder / "radiograph.dcm", film):
+            differ.append(name)
+        else:
+            say(f"{name}: as it ships")
+    return folders, differ
+
+
+def same_film(one: Path, other: Path) -> bool:
+    """Whether two files show the same film, taken alike."""
+    first, second = read_radiograph(one), read_radiograph(other)
+    if first.geometry != second.geometry:
+        return False
+    spread = float(np.ptp(first.pixels)) or 1.0
+    return float(np.abs(first.pixels - second.pixels).mean()) < TOLERANCE * spread

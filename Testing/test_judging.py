@@ -1,5 +1,7 @@
 """The judging films of real people: squared, posed, stand-ins named, and sealed; on a made-up person."""
 
+import json
+
 import numpy as np
 import pytest
 from bones import MODELS, made_population
@@ -10,7 +12,7 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.meshfiles import polydata
 from DualFaceReconLib.shapemodel import MIRROR, load
 from training import judging
-from training.judging import RealPerson, make_judging_set, seal_of
+from training.judging import RealPerson, grey_of, make_judging_set, seal_of
 from training.patients import sample_patient
 from training.xray.raycast import penetration_mm
 
@@ -86,16 +88,26 @@ def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(judging, "RECIPE", recipe)
     out = tmp_path / "out"
-    folders, seal, frozen = make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)
-    assert frozen == "abc"
-    assert seal != frozen
+    grey = tmp_path / "grey.json"
+    grey.write_text('{"reported": {"z001_00": [0.5, 0.1]}}', encoding="utf-8")
+    monkeypatch.setattr(judging, "GREY", grey)
+    folders, wrong = make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)
+    seal = seal_of(folders)
+    assert "the recipe's is abc" in wrong[0]
+    assert seal in wrong[0]
+    assert "2 films" in wrong[1]
+    grey.write_text(json.dumps({"reported": grey_of(folders)}), encoding="utf-8")
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace('"abc"', f'"{seal}"'), encoding="utf-8")
     assert [path.name for path in folders] == ["z001_00", "z057_00"]
     told = [judging.read_case(path).told for path in folders]
     assert [one["unscored"] for one in told] == [[], ["femur_left"]]
     assert told[0]["person"] == "vsd_dev/z001"
     before = (folders[0] / "geometry.json").stat().st_mtime_ns
-    assert make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)[1] == seal
+    assert make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)[1] == []
     assert (folders[0] / "geometry.json").stat().st_mtime_ns == before
     text = (folders[1] / "geometry.json").read_text(encoding="utf-8")
     (folders[1] / "geometry.json").write_text(text.replace('"sdd_mm": 1', '"sdd_mm": 2'), encoding="utf-8")
     assert seal_of(folders) != seal
+    other = make_judging_set("reported", folder, tmp_path, tmp_path / "unseen", world="unseen", say=lambda _: None)
+    assert other[1] == []  # the truth is the same
+    assert not np.allclose(list(grey_of(other[0]).values()), list(grey_of(folders).values()), atol=0.01)

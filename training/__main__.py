@@ -72,13 +72,12 @@ def simulate_cases(options: argparse.Namespace) -> int:
     from training.samples import make_samples
     from training.simulate import Series, contact_sheet, simulate
 
-    frozen = seal = ""
-    differ: list[str] = []
+    wrong: list[str] = []
     try:
         if options.samples:
-            folders, differ = make_samples(options.bones, options.cache, options.out)
+            folders, wrong = make_samples(options.bones, options.cache, options.out)
         elif options.judging:
-            folders, seal, frozen = make_judging_set(
+            folders, wrong = make_judging_set(
                 options.judging, options.bones, options.cache, options.out, options.jobs, options.world
             )
         elif options.count is None or options.seed is None:
@@ -92,14 +91,11 @@ def simulate_cases(options: argparse.Namespace) -> int:
     except (FileNotFoundError, ValueError) as error:
         raise Refusal(str(error)) from error
     contact_sheet(folders[:24], options.out / "contact_sheet.png")
+    contact_sheet(folders[:6], options.out / "contact_sheet_large.png", columns=3, cell_px=720, outlined=False)
     print(f"{len(folders)} cases in {options.out}")
-    for name in differ:
-        print(f"FLAGGED {name} is not the film that ships in Resources/Samples", file=sys.stderr)
-    if seal != frozen:
-        print(
-            f"FLAGGED these are not the frozen films: their seal is {seal}, the recipe's is {frozen}", file=sys.stderr
-        )
-    return EXIT_FLAGGED if differ or seal != frozen else 0
+    for sentence in wrong:
+        print(f"FLAGGED {sentence}", file=sys.stderr)
+    return EXIT_FLAGGED if wrong else 0
 
 
 def evaluate_cases(options: argparse.Namespace) -> int:

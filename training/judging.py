@@ -1,7 +1,8 @@
 """The films by which everything is judged: real people of `vsd_dev`, and kept-out people for choosing; frozen.
 
 `recipes/judging.toml` says who and how many. The truth of a film does not depend on how its grey values are simulated,
-and its seal is kept: a set made again is the same set, or says that it is not.
+and its seal is kept; the grey values are kept by their mean and spread, film by film. A set made again is the same set,
+or says that it is not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.fitting import Settings, fit
 from DualFaceReconLib.metrics import Mesh
+from DualFaceReconLib.radiograph import read_radiograph
 from DualFaceReconLib.shapemodel import MIRROR, ShapeModel, load
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.meshes import read_ply
@@ -29,6 +31,8 @@ from training.simulate import Series, one_thread, simulate, take_patient, write
 from training.xray.raycast import penetration_mm
 
 RECIPE = Path(__file__).parent / "recipes" / "judging.toml"
+GREY = Path(__file__).parent / "recipes" / "judging_grey.json"  # set -> film -> mean and spread, of the grey range
+GREY_TOLERANCE = 0.003
 MODELS = Path(__file__).parent.parent / "Resources" / "Models"
 
 # A film's posture is the one in the scanner, squared as for a film, and a little more, in degrees.
@@ -46,10 +50,9 @@ def make_judging_set(
     jobs: int = 1,
     world: str = "seen",
     say: Callable[[str], None] = print,
-) -> tuple[list[Path], str, str]:
-    """Writes the cases of "reported" or "choosing" that are not there; gives folders, seal and frozen seal.
-
-    The seal is that of the truth; another `world` changes grey values alone.
+) -> tuple[list[Path], list[str]]:
+    """Writes the cases of "reported" or "choosing" that are not there; gives their folders, and in which way they are
+    not the frozen ones. Another `world` changes grey values alone.
     """
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))[which]
     if which == "choosing":
@@ -58,7 +61,15 @@ def make_judging_set(
         folders = simulate(kept, recipe["films"], series, out, jobs, say)
     else:
         folders = _films_of_real_people(recipe, bones, out, world, say)
-    return folders, seal_of(folders), recipe["seal"]
+    wrong = []
+    if (seal := seal_of(folders)) != recipe["seal"]:
+        wrong.append(f"the truth is not the frozen one: its seal is {seal}, the recipe's is {recipe['seal']}")
+    if world == "seen":
+        frozen = json.loads(GREY.read_text(encoding="utf-8"))[which]
+        others = [name for name, grey in grey_of(folders).items() if not _alike(grey, frozen.get(name))]
+        if others:
+            wrong.append(f"the grey values of {len(others)} films are not the frozen ones, of {others[0]} for one")
+    return folders, wrong
 
 
 def _films_of_real_people(
@@ -172,6 +183,20 @@ def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[
 def _upper(femur: np.ndarray) -> np.ndarray:
     """The vertices of a femur that may meet the pelvis."""
     return femur[femur[:, 2] > femur[:, 2].max() - 110]
+
+
+def grey_of(folders: list[Path]) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of every film, as shares of its own grey range: what is frozen of its look."""
+    found = {}
+    for folder in folders:
+        pixels = read_radiograph(folder / "radiograph.dcm").pixels
+        shown = (pixels - pixels.min()) / np.ptp(pixels)
+        found[folder.name] = round(float(shown.mean()), 4), round(float(shown.std()), 4)
+    return found
+
+
+def _alike(grey: tuple[float, float], frozen: list[float] | None) -> bool:
+    return frozen is not None and bool(np.allclose(grey, frozen, rtol=0, atol=GREY_TOLERANCE))
 
 
 def seal_of(folders: list[Path]) -> str:

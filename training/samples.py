@@ -1,7 +1,7 @@
 """The radiographs that ship: films of virtual patients of the people kept out of training, and their truth made again.
 
-`recipes/samples.toml` says which. What ships is the film alone; `python -m training simulate --samples --out OUT` writes
-each with its truth, as a case, and compares the films with those that ship.
+`recipes/samples.toml` says which. What ships is the film alone; `python -m training simulate --samples --out OUT`
+writes each with its truth, as a case, and compares the films with those that ship.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOLERANCE = 0.002  # of the grey range: processors differ in the last digits of 
 def make_samples(
     bones: Path, cache: Path, out: Path, shipped: Path = SHIPPED, say: Callable[[str], None] = print
 ) -> tuple[list[Path], list[str]]:
-    """Writes the samples' cases; gives their folders, and the names of films that are not those in `shipped`.
+    """Writes the samples' cases; gives their folders, and which films are not those in `shipped`.
 
     A film that is not in `shipped` is put there.
     """
@@ -45,7 +45,7 @@ def make_samples(
             write_lossless(folder / "radiograph.dcm", film)
             say(f"{name}: now ships")
         elif not same_film(folder / "radiograph.dcm", film):
-            differ.append(name)
+            differ.append(f"{name} is not the film that ships in Resources/Samples")
         else:
             say(f"{name}: as it ships")
     return folders, differ

@@ -170,17 +170,19 @@ def _in_process(series: Series, number: int, folder: Path) -> None:
     simulate_one(_population, series, number, folder)
 
 
-def contact_sheet(folders: Sequence[Path], path: Path, columns: int = 6, cell_px: int = 320) -> None:
-    """Films side by side, as the reader shows them, with the outlines of the true bones."""
+def contact_sheet(
+    folders: Sequence[Path], path: Path, columns: int = 6, cell_px: int = 320, outlined: bool = True
+) -> None:
+    """Films side by side, as the reader shows them, with the outlines of the true bones unless they hide too much."""
     cells = []
     for folder in folders:
         case = read_case(folder)
         film = read_radiograph(case.radiograph)
         rows, cols = (max(round(n * cell_px / max(film.pixels.shape)), 1) for n in film.pixels.shape)
-        window = tuple(float(level) for level in np.percentile(film.pixels, (1, 99.5)))
+        window = float(film.pixels.min()), float(film.pixels.max())
         cell = np.zeros((cell_px, cell_px, 3), np.uint8)
         cell[:rows, :cols] = drawing.grey_picture(drawing.resized_grey(film.pixels, (rows, cols)), window)
-        for mask, colour in zip(case.maps.mask, OUTLINES, strict=True):
+        for mask, colour in zip(case.maps.mask if outlined else (), OUTLINES if outlined else (), strict=True):
             share = drawing.resized_grey(mask.astype(np.float32), (rows, cols)) > 0.5
             inner = share[1:-1, 1:-1] & share[:-2, 1:-1] & share[2:, 1:-1] & share[1:-1, :-2] & share[1:-1, 2:]
             edge = share.copy()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,35 +51,51 @@ TRIES = 12
 
 
 @dataclass(frozen=True)
+class Part:
+    """A solid that is no bone: a piece of an implant, or something worn."""
+
+    material: str  # "titanium", "cobalt_chrome", "steel", "cement" or "lead"
+    mesh: Mesh  # closed, outward, RAS mm, in the bones' frame
+
+
+@dataclass(frozen=True)
 class VirtualPatient:
     """A posed patient, and how it came about."""
 
     bones: dict[str, Mesh]  # the scored ones, "sacrum", "lumbar_5", "lumbar_4", "lumbar_3"; RAS mm, closed, outward
     landmarks: dict[str, dict[str, np.ndarray]]  # of the scored bones: name -> (3,) RAS mm
     told: dict  # seed, people with their shares, size, posture, joint spaces; plain values for JSON
+    parts: dict[str, Part] = field(default_factory=dict)  # "stem_left", "shield"; a side is the name's last word
 
     def mirrored(self) -> VirtualPatient:
         """The patient seen in a mirror: left and right change places."""
         other = {"left": "right", "right": "left"}
 
         def name(bone: str) -> str:
-            kind, _, side = bone.partition("_")
+            kind, _, side = bone.rpartition("_")
             return f"{kind}_{other[side]}" if side in other else bone
 
-        bones = {name(bone): (v * MIRROR, t[:, ::-1]) for bone, (v, t) in self.bones.items()}
+        def seen(mesh: Mesh) -> Mesh:
+            return mesh[0] * MIRROR, mesh[1][:, ::-1]
+
+        bones = {name(bone): seen(mesh) for bone, mesh in self.bones.items()}
         marks = {name(bone): {k: p * MIRROR for k, p in places.items()} for bone, places in self.landmarks.items()}
-        return VirtualPatient({bone: bones[bone] for bone in self.bones}, marks, {**self.told, "mirrored": True})
+        parts = {name(part): Part(solid.material, seen(solid.mesh)) for part, solid in self.parts.items()}
+        told = {**self.told, "mirrored": True}
+        return VirtualPatient({bone: bones[bone] for bone in self.bones}, marks, told, parts)
 
     def save(self, folder: Path) -> None:
         """Writes patient.json and bones.npz into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {}
-        for bone, (vertices, triangles) in self.bones.items():
+        meshes = self.bones | {name: part.mesh for name, part in self.parts.items()}
+        for bone, (vertices, triangles) in meshes.items():
             arrays[f"{bone}.vertices"] = vertices.astype(np.float32)
             arrays[f"{bone}.triangles"] = triangles.astype(np.int32)
         np.savez_compressed(folder / "bones.npz", **arrays)
         marks = {bone: {k: p.tolist() for k, p in places.items()} for bone, places in self.landmarks.items()}
-        text = json.dumps({"told": self.told, "landmarks_ras_mm": marks}, indent=1)
+        materials = {name: part.material for name, part in self.parts.items()}
+        text = json.dumps({"told": self.told, "landmarks_ras_mm": marks, "materials": materials}, indent=1)
         (folder / "patient.json").write_text(text, encoding="utf-8")
 
 
@@ -88,12 +104,13 @@ def load_patient(folder: Path) -> VirtualPatient:
     text = json.loads((folder / "patient.json").read_text(encoding="utf-8"))
     with np.load(folder / "bones.npz", allow_pickle=False) as file:
         names = dict.fromkeys(name.rsplit(".", 1)[0] for name in file.files)
-        bones = {
-            bone: (file[f"{bone}.vertices"].astype(np.float64), file[f"{bone}.triangles"].astype(np.int64))
-            for bone in names
+        meshes = {
+            name: (file[f"{name}.vertices"].astype(np.float64), file[f"{name}.triangles"].astype(np.int64))
+            for name in names
         }
     marks = {bone: {k: np.array(p) for k, p in places.items()} for bone, places in text["landmarks_ras_mm"].items()}
-    return VirtualPatient(bones, marks, text["told"])
+    parts = {name: Part(material, meshes.pop(name)) for name, material in text["materials"].items()}
+    return VirtualPatient(meshes, marks, text["told"], parts)
 
 
 def sample_patient(population: Population, seed: int) -> VirtualPatient:

@@ -5,6 +5,7 @@ A stem is drawn in the plane of shaft and head, as wide as the canal lets it be,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +85,12 @@ def replaced_hip(patient: VirtualPatient, side: str, rng: np.random.Generator, s
     cut = _cut(thigh, rng)
     if stem is None or cut is None:
         return None
+    metal = lofted(stem.rings)
+    if len(crossing(*metal)):
+        return None
     bones[f"femur_{side}"], cut_told = cut
     ball_metal = "cobalt_chrome" if rng.random() < 0.8 else "steel"
-    parts[f"stem_{side}"] = Part(alloy, lofted(stem.rings))
+    parts[f"stem_{side}"] = Part(alloy, metal)
     parts[f"ball_{side}"] = Part(ball_metal, ball(centre, radius))
     if cement:
         mantle = float(rng.uniform(*MANTLE_MM))
@@ -137,18 +141,18 @@ def _stem(thigh: Thigh, centre: np.ndarray, radius: float, cement: bool, rng: np
         return base + np.multiply.outer(out, medial) + np.multiply.outer(height + 60.0, up)
 
     tip = -float(rng.uniform(*STEM_MM))
-    body = np.linspace(tip, 6.0, 12)
-    lateral, inner, thick = _room(thigh, at, across, body, 2.4 if cement else 0.4)
-    if (lateral + inner < 9).any() or (lateral < 2).any() or (inner < 2).any():
+    body = np.linspace(tip, 8.0, 12)
+    lateral, inner, thick = _room(thigh, at, body, 2.4 if cement else 0.4)
+    if (lateral + inner < 6).any() or (lateral < 2).any() or (inner < 2).any():
         return None
     fill = rng.uniform(0.8, 0.97)
     share = (body - tip) / (body[-1] - tip)
     end = min(4.5, fill * lateral[0], fill * inner[0])
     side_line = end + share * np.min((fill * lateral[1:] - end) / share[1:]).clip(0, 9)  # straight on the outside
     inner_line = end + share * np.min((fill * inner[1:] - end) / share[1:]).clip(0, 8)
-    flare = np.clip((share - 0.45) / 0.55, 0, 1) ** 2
-    flaring = flare > 0.02
-    inner_line = inner_line + flare * np.min((fill * inner[flaring] - inner_line[flaring]) / flare[flaring]).clip(0, 14)
+    flare = np.clip((share - 0.5) / 0.5, 0, 1) ** 2.5
+    flaring = flare > 0.05
+    inner_line = inner_line + flare * np.min((fill * inner[flaring] - inner_line[flaring]) / flare[flaring]).clip(0, 16)
     deep = np.minimum(np.minimum.accumulate(thick[::-1])[::-1] * 0.9, 0.5 * (side_line + inner_line))
     deep = np.minimum(deep, 5.0 + 4.0 * share)
 
@@ -201,7 +205,7 @@ def _section(wave: np.ndarray, cement: bool) -> np.ndarray:
 
 
 def _room(
-    thigh: Thigh, at, across: np.ndarray, heights: np.ndarray, clearance: float
+    thigh: Thigh, at: Callable[[np.ndarray, np.ndarray], np.ndarray], heights: np.ndarray, clearance: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far a stem may reach outwards, inwards and to the front and back at heights (K,), each (K,) mm."""
     steps = np.arange(-24.0, 40.0, 1.0)
@@ -230,7 +234,7 @@ def _mantle(stem: Stem, thigh: Thigh, thickness: float) -> Mesh:
 
 
 def _cup(hip: Mesh, thigh: Thigh, rng: np.random.Generator) -> tuple[np.ndarray, Mesh, dict[str, Part], dict] | None:
-    """The cup's centre, the reamed hip, the cup with its screws, and what to tell; None where reaming breaks through."""
+    """The cup's centre, the reamed hip, the cup with screws, and what to tell; None where reaming breaks through."""
     side = thigh.side
     lateral = np.array([1.0 if side == "right" else -1.0, 0, 0])
     inclination = float(rng.normal(*INCLINATION))

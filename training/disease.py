@@ -43,6 +43,7 @@ GIVES_WAY_MM = 4.0  # a socket is worn out so far, not farther
 JUNCTION_DEGREES = 116.0  # from the head's pole to where it becomes neck
 REACH = 2.4  # head radii around the joint in which bones change
 ON_SURFACE_MM = 0.5
+STAYED_MM = 0.05
 
 
 @dataclass(frozen=True)
@@ -349,7 +350,7 @@ def _facing(vertices: np.ndarray, triangles: np.ndarray, direction: np.ndarray) 
 def _grown(vertices: np.ndarray, offsets: np.ndarray, other: Mesh) -> np.ndarray:
     """Vertices moved by offsets (V, 3), each no farther than the room that the other bone leaves."""
     length = np.linalg.norm(offsets, axis=1)
-    moving = np.flatnonzero(length > 0.05)
+    moving = np.flatnonzero(length > STAYED_MM)
     room = np.clip(penetration_mm(vertices[moving], other) - CONTACT_MM, 0, None)
     grown = vertices.copy()
     grown[moving] += np.minimum(1, room / length[moving])[:, None] * offsets[moving]
@@ -394,14 +395,22 @@ def _part(vertices: np.ndarray, triangles: np.ndarray, joint: Joint, reach: floa
 def _sound(before: Joint, after: Joint) -> Joint:
     """The joint with what crosses itself drawn anew after the bones before."""
     shift = after.centre - before.centre
-    hip, femur = after.hip.copy(), after.femur.copy()
-    for bone, was, triangles in (
-        (hip, before.hip, after.triangles[0]),
-        (femur, before.femur + shift, after.triangles[1]),
-    ):
-        (vertices, kept), numbers = _part(bone, triangles, after, REACH)
-        bone[numbers] = mended(vertices, kept, was[numbers])
-    return replace(after, hip=hip, femur=femur)
+    hip = _mended(after.hip, before.hip, after.triangles[0])
+    return replace(after, hip=hip, femur=_mended(after.femur, before.femur + shift, after.triangles[1]))
+
+
+def _mended(vertices: np.ndarray, before: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Sound vertices (V, 3); only what lies near a vertex that moved is looked at."""
+    moved = ((vertices - before) ** 2).sum(axis=1) > STAYED_MM**2
+    if not moved.any():
+        return vertices
+    low, high = vertices[moved].min(axis=0) - 8, vertices[moved].max(axis=0) + 8
+    near = ((vertices > low) & (vertices < high)).all(axis=1)
+    numbers = np.flatnonzero(near)
+    place = np.cumsum(near) - 1
+    whole = vertices.copy()
+    whole[numbers] = mended(vertices[numbers], place[triangles[near[triangles].all(axis=1)]], before[numbers])
+    return whole
 
 
 def _touching(joint: Joint) -> bool:

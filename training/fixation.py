@@ -181,7 +181,7 @@ def symphysis_plate(patient: VirtualPatient, rng: np.random.Generator) -> Fixed 
     marks = [patient.landmarks[f"hip_{side}"]["pubic_tubercle"] for side in ("left", "right")]
     middle, right = np.mean(marks, axis=0), unit(marks[1] - marks[0])
     half = float(np.linalg.norm(marks[1] - marks[0])) / 2 + 8
-    outwards = np.array([0, 0.45, 1.0])
+    outwards = np.array([0, rng.uniform(0.1, 0.8), 1.0])
     outwards = unit(outwards - (outwards @ right) * right)
     along = np.linspace(-half, half, 15)
     path = middle + along[:, None] * right
@@ -195,14 +195,16 @@ def symphysis_plate(patient: VirtualPatient, rng: np.random.Generator) -> Fixed 
     path = path + lift * outwards
     metal = _metal(rng)
     plate = strip(path, np.tile(outwards, (len(path), 1)), 10.0, 3.4)
-    screws = [
-        rod(
-            middle + at * right + (lift - 0.2) * outwards,
-            middle + at * right + (lift - rng.uniform(28, 42)) * outwards,
-            1.7,
-        )
-        for at in (-0.8 * half, -0.45 * half, 0.45 * half, 0.8 * half)
-    ]
+    screws, depths = [], np.arange(2.0, 42.0, 0.5)
+    for at in (-0.8 * half, -0.45 * half, 0.45 * half, 0.8 * half):
+        top = middle + at * right + lift * outwards
+        in_bone = np.minimum(*(penetration_mm(top - depths[:, None] * outwards, hip) for hip in hips)) < -1
+        if np.count_nonzero(in_bone) > 16:
+            screws.append(
+                rod(top - 0.2 * outwards, top - depths[np.flatnonzero(in_bone)[-1]] * outwards, SMALL_SCREW_MM / 2)
+            )
+    if len(screws) < 2:
+        return None
     told = {"what": "symphysis plate", "material": metal, "length_mm": 2 * half}
     return Fixed({"symphysis_plate": Part(metal, plate), "symphysis_screws": Part(metal, joined(screws))}, told)
 
@@ -245,7 +247,7 @@ def _tip_apex(thigh: Thigh, tip: np.ndarray) -> float:
 
 
 def _lateral_plate(thigh: Thigh, outwards: np.ndarray, top: float, bottom: float) -> Mesh:
-    """A straight plate that lies on the shaft's surface between two heights."""
+    """A plate, a little bent to fit, that lies on the shaft's surface between two heights."""
     heights = np.linspace(top, bottom, 12)
     middles = thigh.middle(heights)
     steps = np.arange(4.0, 40.0, 0.5)
@@ -253,23 +255,18 @@ def _lateral_plate(thigh: Thigh, outwards: np.ndarray, top: float, bottom: float
     spots = middles[:, None, None] + steps[:, None, None] * outwards + np.array([-5.0, 0, 5.0])[:, None] * across_plate
     outside = (thigh.depth(spots.reshape(-1, 3)) < 0).reshape(len(heights), len(steps), 3).all(axis=2)
     surface = steps[outside.argmax(axis=1)]
-    base = (middles - thigh.lesser) @ outwards + surface
-    slope, level = np.polyfit(heights, base, 1)
-    level += (base - slope * heights - level).max()  # nowhere in the bone
-    first = middles - ((middles - thigh.lesser) @ outwards)[:, None] * outwards
-    path = first + (slope * heights + level)[:, None] * outwards
-    line = path[0] + np.linspace(0, 1, 12)[:, None] * (path[-1] - path[0])
-    return strip(line, np.tile(outwards, (12, 1)), *PLATE_MM)
+    scale = heights - heights.mean()
+    bent = np.polyval(np.polyfit(scale, surface, 2), scale)
+    bent += (surface - bent).max() - 0.3  # nowhere in the bone by more
+    return strip(middles + bent[:, None] * outwards, np.tile(outwards, (len(heights), 1)), *PLATE_MM)
 
 
 def _shaft_screws(thigh: Thigh, outwards: np.ndarray, heights: np.ndarray) -> Mesh:
     """Screws through both cortices, a little through the far one; their heads lie in the plate."""
-    screws = []
-    for height in heights:
-        middle = thigh.middle(height)
-        near, far = across(thigh, height, outwards), across(thigh, height, -outwards)
-        screws.append(rod(middle + (near + 3) * outwards, middle - (far + 1.5) * outwards, CORTEX_SCREW_MM / 2))
-    return joined(screws)
+    near, far = across(thigh, heights, outwards), across(thigh, heights, -outwards)
+    starts = thigh.middle(heights) + (near + 3)[:, None] * outwards
+    ends = thigh.middle(heights) - (far + 1.5)[:, None] * outwards
+    return joined([rod(start, end, CORTEX_SCREW_MM / 2) for start, end in zip(starts, ends, strict=True)])
 
 
 def _nail_path(thigh: Thigh, long: bool, rng: np.random.Generator) -> np.ndarray | None:

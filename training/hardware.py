@@ -28,7 +28,7 @@ from training.worn import WORN, body_of
 
 # Total hips: 0.83 % of all people in 2010, 5.26 % of those of eighty (Kremers et al., J Bone Joint Surg Am 97:1386,
 # 2015); among people who have their hips filmed there are many more. Here about 13 % of hips. The rest is ours.
-OPERATED_SHARE, BOTH_SHARE = 0.10, 0.30
+OPERATED_SHARE, BOTH_SHARE = 0.13, 0.30
 OPERATIONS = {
     "total hip": 0.48, "hemiarthroplasty": 0.12, "hip screw": 0.11, "nail": 0.15, "cannulated screws": 0.08,
     "shaft plate": 0.06,

@@ -70,10 +70,11 @@ def _largest_piece(vertices: np.ndarray, triangles: np.ndarray) -> Mesh:
 
 def _open_loops(triangles: np.ndarray) -> list[list[int]] | None:
     """The rims of a mesh's holes, each against its triangles' sense; None where rims touch."""
-    edges = np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)])
-    there = {(int(a), int(b)) for a, b in edges}
-    rims = {b: a for a, b in there if (b, a) not in there}  # from head to tail
-    if len(rims) != sum((b, a) not in there for a, b in there):
+    tail, head = triangles.ravel(), np.roll(triangles, -1, axis=1).ravel()
+    count = triangles.max() + 1
+    alone = ~np.isin(tail * count + head, head * count + tail)
+    rims = dict(zip(head[alone].tolist(), tail[alone].tolist(), strict=True))
+    if len(rims) != np.count_nonzero(alone):
         return None
     loops = []
     while rims:

@@ -117,6 +117,10 @@ def inside_span(
     )
 
 
-def across(thigh: Thigh, height: float, direction: np.ndarray) -> float:
-    """From the shaft's middle at a height out to the bone's surface, mm."""
-    return inside_span(thigh, thigh.middle(height), direction, (-1.0, 45.0))[1]
+def across(thigh: Thigh, heights: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """From the shaft's middle at heights (N,) out to the bone's surface, (N,) mm."""
+    steps = np.arange(0.0, 45.0, 0.5)
+    points = thigh.middle(heights)[:, None] + steps[:, None] * direction
+    inside = thigh.depth(points.reshape(-1, 3)).reshape(-1, len(steps)) > 0
+    inside[:, -1] = False
+    return steps[np.argmin(inside, axis=1) - 1]

@@ -150,7 +150,7 @@ def narrowing(joint: Joint, severity: float, rng: np.random.Generator) -> tuple[
     )
     way = unit(way + rng.normal(0, 0.12, 3))
     travel = _graded_size(TRAVEL_MM, severity, rng)
-    left = float(rng.uniform(CONTACT_MM, 0.8))
+    left = float(rng.uniform(2 * CONTACT_MM, 0.8))
     before = space_mm(joint, way)
     for share in (1.0, 0.6, 0.3):
         shift = travel * share * way
@@ -358,21 +358,29 @@ def _grown(vertices: np.ndarray, offsets: np.ndarray, other: Mesh) -> np.ndarray
 
 
 def _given_way(joint: Joint, left: float) -> Joint | None:
-    """The joint with its socket worn out to `left` mm from the head; None if that takes too much of the bone."""
-    hip = joint.hip.copy()
-    outwards = hip - joint.centre
+    """The joint with its socket worn out to `left` mm from the head; None if that takes too much of the bone.
+
+    Vertices keep their distance first; where the head still reaches through between them, all give way some more.
+    """
+    outwards = joint.hip - joint.centre
     away = np.linalg.norm(outwards, axis=1)
     around = np.flatnonzero(away < 1.6 * joint.radius)
-    femur = _femur_around(joint)
     outwards = outwards[around] / away[around, None]
+    femur = _femur_around(joint)
     given = np.zeros(len(around))
     for _ in range(3):  # the nearest way out is not quite the radial one
-        short = np.clip(left - penetration_mm(hip[around] + given[:, None] * outwards, femur), 0, None)
+        short = np.clip(left - penetration_mm(joint.hip[around] + given[:, None] * outwards, femur), 0, None)
         given += short
-    if given.max(initial=0) > GIVES_WAY_MM:
-        return None
-    hip[around] += given[:, None] * outwards
-    return replace(joint, hip=hip)
+        if given.max(initial=0) > GIVES_WAY_MM:
+            return None
+        hip = joint.hip.copy()
+        hip[around] += given[:, None] * outwards
+        worn = replace(joint, hip=hip)
+        closest = penetration_mm(femur[0], _hip_around(worn)).min()
+        if closest >= CONTACT_MM:
+            return worn
+        left += CONTACT_MM - closest
+    return None
 
 
 def _hip_around(joint: Joint) -> Mesh:

@@ -13,6 +13,7 @@ from vtkmodules.vtkFiltersCore import vtkClipPolyData, vtkTriangleFilter
 from DualFaceReconLib.meshfiles import arrays, polydata
 from DualFaceReconLib.metrics import Mesh
 from DualFaceReconLib.soundness import crossing
+from training.anatomy.meshes import open_edges
 
 
 def sawn(mesh: Mesh, point: np.ndarray, inwards: np.ndarray, beside: np.ndarray, sideways: np.ndarray) -> Mesh | None:
@@ -56,7 +57,8 @@ def sawn(mesh: Mesh, point: np.ndarray, inwards: np.ndarray, beside: np.ndarray,
     mesh = vertices, np.concatenate([triangles, *caps])
     fresh = np.unique(np.concatenate(caps))
     near = np.isin(mesh[1], fresh).any(axis=1)
-    return None if len(crossing(vertices, mesh[1][near])) else mesh
+    clean = open_edges(mesh[1]) == 0 and len(crossing(vertices, mesh[1][near])) == 0
+    return mesh if clean else None
 
 
 def _largest_piece(vertices: np.ndarray, triangles: np.ndarray) -> Mesh:

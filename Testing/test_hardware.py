@@ -41,6 +41,12 @@ def treated(patients):
     return found
 
 
+def alike_turned(triangles):
+    """Whether neighbours look to the same side: no edge is passed twice in one direction."""
+    edges = np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)])
+    return len(np.unique(edges, axis=0)) == len(edges)
+
+
 # Solids
 
 
@@ -82,6 +88,7 @@ def test_every_part_is_a_closed_solid_that_does_not_cross_itself(treated):
             for name, part in after.parts.items():
                 assert part.material in MATERIALS
                 assert open_edges(part.mesh[1]) == 0, name
+                assert alike_turned(part.mesh[1]), name
                 assert volume_mm3(part.mesh) > 5, name
                 assert len(crossing(*part.mesh)) == 0, name
 
@@ -95,6 +102,7 @@ def test_bones_stay_closed_and_sound_and_the_other_side_stays(treated):
                 assert kind in REPLACEMENTS
                 assert bone.endswith(side)
                 assert open_edges(mesh[1]) == 0
+                assert alike_turned(mesh[1])
                 assert volume_mm3(mesh) > 0
                 assert len(crossing(*mesh)) == 0
                 assert kind == "total hip" or bone.startswith("femur")
@@ -250,12 +258,13 @@ def test_plates_lie_on_the_lateral_cortex_and_screws_hold_both(treated):
             away = penetration_mm(plate, thigh.mesh)
             assert away.min() > -2.5
             assert away.max() < 16
-            lateral = -1.0 if side == "left" else 1.0
             heights = (plate - thigh.lesser) @ thigh.up
-            assert ((plate - thigh.middle(heights))[:, 0] * lateral > 0).mean() > 0.95
+            assert ((plate - thigh.middle(heights)) @ thigh.medial < 0).all()
             screws = after.parts[f"shaft_screws_{side}"].mesh[0]
             through = penetration_mm(screws, thigh.mesh)
-            assert through.min() > 0  # both ends come out of the bone
+            lateral = (screws - thigh.middle((screws - thigh.lesser) @ thigh.up)) @ thigh.medial < 0
+            assert through[lateral].min() > 0  # heads are out of the bone, tips out or in the lesser trochanter
+            assert through.min() > -8
             assert through.max() < 8
             middles = screws.reshape(-1, 50, 3).mean(axis=1)  # a rod is two rings of 24 and two middles
             assert len(middles) >= 2

@@ -110,7 +110,9 @@ def _cut(thigh: Thigh, rng: np.random.Generator) -> tuple[Mesh, dict] | None:
     normal = np.cos(slope) * thigh.up + np.sin(slope) * thigh.medial
     level = calcar - _at_lesser(thigh)
     medial_edge = thigh.middle(level) + _medial_edge(thigh, level) * thigh.medial
-    beside = thigh.middle(0.0) - rng.uniform(*BESIDE_CUT_MM) * thigh.medial
+    tip_out = float((thigh.middle(0.0) - thigh.greater) @ thigh.medial)
+    out = min(rng.uniform(*BESIDE_CUT_MM), max(tip_out - 3, 0))  # the trochanter's tip stays
+    beside = thigh.middle(0.0) - out * thigh.medial
     remains = sawn(thigh.mesh, medial_edge, -normal, beside, -thigh.medial)
     if remains is None:
         return None

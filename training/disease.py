@@ -41,9 +41,9 @@ UNLIKE_SHARE, UNLIKE_MM, UNLIKE_RANGE_MM = 0.25, (5.2, 4.1), (3.0, 20.0)
 CONTACT_MM = 0.15  # bones come no closer
 GIVES_WAY_MM = 4.0  # a socket is worn out so far, not farther
 JUNCTION_DEGREES = 116.0  # from the head's pole to where it becomes neck
-REACH = 2.4  # head radii around the joint in which bones change
+REACH = 2.1  # head radii around the joint in which bones change
 ON_SURFACE_MM = 0.5
-STAYED_MM = 0.05
+STAYED_MM = 0.1
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def diseased(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatien
             if entry:
                 entries.append({"what": entry.pop("what"), "side": side, **entry})
         ill = _sound(joint, ill)
-        if _touching(ill):
+        if _touching(ill, shifted=ill.centre is not joint.centre):
             continue
         told += entries
         for bone, before, after in (
@@ -152,7 +152,7 @@ def narrowing(joint: Joint, severity: float, rng: np.random.Generator) -> tuple[
     travel = _graded_size(TRAVEL_MM, severity, rng)
     left = float(rng.uniform(2 * CONTACT_MM, 0.8))
     before = space_mm(joint, way)
-    for share in (1.0, 0.6, 0.3):
+    for share in (1.0, 0.5):
         shift = travel * share * way
         moved = replace(joint, femur=joint.femur + shift, centre=joint.centre + shift)
         moved = _given_way(moved, left)
@@ -185,7 +185,7 @@ def rim(joint: Joint, severity: float, rng: np.random.Generator) -> tuple[Joint,
     height = _graded_size(GROWTH_MM, severity, rng)
     to = joint.hip - joint.centre
     away = np.linalg.norm(to, axis=1)
-    near = np.flatnonzero(away < 1.45 * joint.radius)
+    near = np.flatnonzero(away < 1.35 * joint.radius)
     mouth = -unit(to[near].mean(axis=0))
     across, along = _perpendicular(mouth)
     azimuth = np.arctan2(to @ along, to @ across)
@@ -195,9 +195,10 @@ def rim(joint: Joint, severity: float, rng: np.random.Generator) -> tuple[Joint,
     if np.isinf(edge).any():
         return joint, {}
     below = edge[((azimuth + np.pi) / (2 * np.pi) * 24).astype(int) % 24] - to @ mouth
-    profile = np.exp(-0.5 * (below / 4.0) ** 2) * (away < 1.7 * joint.radius)
     outwards = to - (to @ mouth)[:, None] * mouth
     outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
+    profile = np.exp(-0.5 * (below / 5.0) ** 2) * np.clip((1.6 - away / joint.radius) / 0.25, 0, 1)
+    profile *= np.clip((0.85 + outwards[:, 2]) / 0.3, 0, 1)  # none at the notch below
     offsets = (height * profile * irregular(azimuth, rng))[:, None] * (0.8 * mouth + 0.6 * outwards)
     grown = _grown(joint.hip, offsets, _femur_around(joint))
     return replace(joint, hip=grown), {"what": "rim", "height_mm": _largest(grown - joint.hip)}
@@ -421,13 +422,14 @@ def _mended(vertices: np.ndarray, before: np.ndarray, triangles: np.ndarray) -> 
     return whole
 
 
-def _touching(joint: Joint) -> bool:
-    """Whether the bones come closer than they may, the trochanters included."""
-    (femur, triangles), _ = _part(joint.femur, joint.triangles[1], joint, 4)
-    if penetration_mm(femur, (joint.hip, joint.triangles[0])).min() < CONTACT_MM / 3:
-        return True
-    near = ((joint.hip - joint.centre) ** 2).sum(axis=1) < (REACH * joint.radius) ** 2
-    return bool(penetration_mm(joint.hip[near], (femur, triangles)).min() < CONTACT_MM / 3)
+def _touching(joint: Joint, shifted: bool) -> bool:
+    """Whether the bones come closer than they may; of a shifted femur the trochanters may, too."""
+    reach = 3.0 if shifted else REACH
+    femur, _ = _part(joint.femur, joint.triangles[1], joint, reach)
+    hip, _ = _part(joint.hip, joint.triangles[0], joint, reach)
+    near = ((hip[0] - joint.centre) ** 2).sum(axis=1) < (1.6 * joint.radius) ** 2
+    gap = min(penetration_mm(femur[0], hip).min(), penetration_mm(hip[0][near], femur).min())
+    return bool(gap < CONTACT_MM / 3)
 
 
 def _carried(place: np.ndarray, before: np.ndarray, after: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -45,14 +45,14 @@ def hip_screw(patient: VirtualPatient, side: str, rng: np.random.Generator) -> F
     metal = _metal(rng)
     outwards = unit(-direction + (direction @ thigh.up) * thigh.up)
     holes = int(rng.choice([2, 4, 5, 6], p=[0.2, 0.5, 0.2, 0.1]))
-    top = thigh.height(entry) + 12
-    plated = _lateral_plate(thigh, outwards, top, top - 26 - holes * HOLES_APART_MM)
+    top = thigh.height(entry) + 8
+    plated = _lateral_plate(thigh, outwards, top, top - 22 - holes * HOLES_APART_MM)
     length = float(np.linalg.norm(tip - entry))
     behind = BARREL_LENGTH_MM if length > 80 else 25.0  # makers advise the short barrel below 80 mm
     thread = length - THREAD_LENGTH_MM
     screw = [(0, BARREL_MM / 2), (behind, BARREL_MM / 2), (behind + 0.3, LAG_SHAFT_MM / 2), (thread, LAG_SHAFT_MM / 2)]
     screw += [*_thread(thread + 0.5, length - 3, LAG_SHAFT_MM / 2, LAG_THREAD_MM / 2), (length, 2.0)]
-    levels = top - 32 - HOLES_APART_MM * np.arange(holes)
+    levels = top - 28 - HOLES_APART_MM * np.arange(holes)
     parts = {
         f"lag_screw_{side}": Part(metal, revolved(screw, entry, direction)),
         f"plate_{side}": Part(metal, plated),
@@ -234,9 +234,9 @@ def _lag_line(thigh: Thigh, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
 
 
 def _within(thigh: Thigh, start: np.ndarray, end: np.ndarray, radius: float) -> bool:
-    """Whether a bar lies in the bone; its tip is no thicker than the rest."""
+    """Whether a bar lies in the bone and ends in the head."""
     points = start + np.linspace(0, 1, 30)[:, None] * (end - start)
-    return bool((thigh.depth(points) > radius - 0.5)[:-3].all() and thigh.depth(end[None])[0] > 3)
+    return bool((thigh.depth(points) > radius - 0.5)[:-3].all() and np.linalg.norm(end - thigh.head) < thigh.radius - 3)
 
 
 def _tip_apex(thigh: Thigh, tip: np.ndarray) -> float:

@@ -9,8 +9,10 @@ from bones import made_population
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.soundness import crossing
-from training.disease import CAM_MM, GROWTH_MM, UNLIKE_RANGE_MM, WEAR, cam, collapse, diseased, irregular, joint_of
+from training.disease import UNLIKE_RANGE_MM, diseased
+from training.joints import joint_of
 from training.patients import sample_patient
+from training.wear import CAM_MM, GROWTH_MM, WEAR, cam, collapse, irregular
 from training.xray.raycast import penetration_mm
 
 KINDS = {"narrowing", "ridge", "rim", "floor", "collapse", "cam", "longer leg"}

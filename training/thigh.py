@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from DualFaceReconLib.metrics import Mesh
-from training.disease import joint_of
+from training.joints import joint_of
 from training.patients import VirtualPatient
 from training.solids import unit
 from training.xray.raycast import penetration_mm

@@ -15,12 +15,13 @@ from training.solids import joined, revolved, rod, strip, swept, unit, unit_rows
 from training.thigh import Thigh, across, inside_span, thigh_of
 from training.xray.raycast import penetration_mm
 
-# A hip screw (makers' sizes): thread 12.5 and shaft 8 mm thick, thread 22 long, barrel 38; the plate is 19 by 5.8 mm.
+# A hip screw: thread 12.5 mm thick and 22 long, shaft 8 thick, barrel 38 long, or 25 for screws below 80 to 85 mm, as
+# makers and teachers of the dynamic hip screw tell. What has no source beside it is ours, as such metal looks on films.
 LAG_THREAD_MM, LAG_SHAFT_MM, THREAD_LENGTH_MM, BARREL_MM, BARREL_LENGTH_MM = 12.5, 8.0, 22.0, 12.6, 38.0
-PLATE_MM = (17.0, 5.0)  # width and thickness, between a narrow and a broad one
+PLATE_MM = (17.0, 5.0)  # width and thickness
 HOLES_APART_MM = 18.0
 CORTEX_SCREW_MM, LOCKING_BOLT_MM, CANNULATED_MM, SMALL_SCREW_MM = 4.5, 5.0, 7.3, 3.5
-# A nail for the trochanter (makers' sizes): 15.5 mm thick above, 10 to 12 below; short ones 170 to 200 mm long.
+# A nail for the trochanter; short ones are 170 and 180 mm long (Gamma3), others up to 200.
 NAIL_TOP_MM, NAIL_MM, SHORT_NAIL_MM, NAIL_LAG_MM = 15.5, (10.0, 12.0), (170.0, 200.0), 10.5
 # From a screw's tip to the joint: 5 to 12 mm (Wheeless' Textbook of Orthopaedics); tip-apex distance below 25 mm
 # (Baumgaertner et al., J Bone Joint Surg Am 77:1058, 1995).

@@ -33,7 +33,6 @@ class Thigh:
     front: np.ndarray  # across both, forwards
     lesser: np.ndarray  # the lesser trochanter
     greater: np.ndarray  # the tip of the greater one
-    knee: np.ndarray  # between the epicondyles
     heights: np.ndarray  # (K,) of the shaft's sections, from the lowest up
     middles: np.ndarray  # (K, 3)
     radii: np.ndarray  # (K,) of the largest ball inside
@@ -89,7 +88,7 @@ def thigh_of(patient: VirtualPatient, side: str) -> Thigh:
     heights = (middles - lesser) @ up
     return Thigh(
         side, mesh, joint.centre, joint.radius, marks["femoral_neck_centre"], joint.axis, up, medial, front,
-        lesser, greater, knee, heights, middles, radii,
+        lesser, greater, heights, middles, radii,
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def hip_screw(patient: VirtualPatient, side: str, rng: np.random.Generator) -> F
         f"shaft_screws_{side}": Part(metal, _shaft_screws(thigh, outwards, levels)),
     }
     angle = float(np.degrees(np.arccos(-direction @ thigh.up)))
-    told = {"what": "dynamic hip screw", "side": side, "material": metal, "holes": holes, "screw_mm": length}
+    told = {"what": "hip screw", "side": side, "material": metal, "holes": holes, "screw_mm": length}
     return Fixed(parts, {**told, "angle_degrees": angle, "tip_apex_mm": _tip_apex(thigh, tip)})
 
 

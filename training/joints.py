@@ -98,10 +98,12 @@ def given_way(joint: Joint, left: float) -> Joint | None:
 
 
 def hip_around(joint: Joint) -> Mesh:
+    """The hip within reach of the joint, open where it goes on: signed distances from near it are right."""
     return _part(joint.hip, joint.triangles[0], joint, REACH)[0]
 
 
 def femur_around(joint: Joint) -> Mesh:
+    """The femur within reach of the joint, open where it goes on."""
     return _part(joint.femur, joint.triangles[1], joint, REACH)[0]
 
 

@@ -12,7 +12,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshfiles import polydata
 from DualFaceReconLib.visibility import entry_and_exit
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
-from training.xray.raycast import cast, penetration_mm
+from training.xray.raycast import cast, penetration_mm, union_path_mm
 
 STEEPEST = np.cos(np.radians(75))  # of the angle between a normal and its ray that the promise holds for
 
@@ -74,6 +74,15 @@ def test_paths_leave_out_the_gap_and_the_hole():
     assert found.path_mm[0][middle] == pytest.approx(90, abs=0.3)
     torus, _ = render({"ring": Torus((0, 200, 0), (0, 1, 0), 40, 12)}, geometry)
     assert not torus.mask[0][middle]  # as through the obturator foramen
+
+
+def test_the_union_of_overlapping_solids_counts_once():
+    geometry = ProjectionGeometry(1000, (1.0, 1.0), (120, 120))
+    balls = {"one": ball((0, 200, 0), 20, 60), "other": ball((5, 215, 0), 20, 60), "within": ball((0, 200, 0), 8, 40)}
+    found = union_path_mm(balls, geometry)
+    assert found[59:61, 59:61].mean() == pytest.approx(54.4, abs=0.4)  # A from 180 to 215 + sqrt(20^2 - 5^2)
+    apart = union_path_mm({"one": ball((0, 200, 0), 20, 60), "far": ball((0, 300, 0), 10, 60)}, geometry)
+    assert apart[59:61, 59:61].mean() == pytest.approx(60, abs=0.4)
 
 
 def test_a_ray_through_an_edge_or_a_corner_goes_through_once():

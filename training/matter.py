@@ -41,18 +41,19 @@ def matter_of(patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Ma
 
 
 def _femur(vertices: np.ndarray, marks: Mapping[str, np.ndarray], shaft: float) -> tuple[np.ndarray, np.ndarray]:
-    head, neck = marks["femoral_head_centre"], marks["femoral_neck_centre"]
-    knee = (marks["medial_epicondyle"] + marks["lateral_epicondyle"]) / 2
-    length = np.linalg.norm(knee - head)
-    down = (vertices - head) @ (knee - head) / length
-    lesser = (marks["lesser_trochanter"] - head) @ (knee - head) / length
-    in_shaft = _rise(down, lesser - 15, lesser + 45) * (1 - _rise(down, length - 130, length - 50))
-    calcar = (neck + marks["lesser_trochanter"]) / 2
+    """Of a whole femur, or of one without its head, which has no landmarks there."""
+    knee, lesser = (marks["medial_epicondyle"] + marks["lateral_epicondyle"]) / 2, marks["lesser_trochanter"]
+    length = np.linalg.norm(knee - lesser)
+    below = (vertices - lesser) @ (knee - lesser) / length
+    in_shaft = _rise(below, -15, 45) * (1 - _rise(below, length - 130, length - 50))
+    calcar = (marks.get("femoral_neck_centre", lesser) + lesser) / 2
     on_calcar = np.exp(-(np.linalg.norm(vertices - calcar, axis=1) ** 2) / (2 * 10.0**2))
     cortex = 1.3 + (shaft - 1.3) * in_shaft + 1.5 * on_calcar
-    density = 0.10 + 0.18 * (1 - _rise(np.linalg.norm(vertices - head, axis=1), 18, 45))
-    density = np.where(down > length / 2, 0.16, density) * (1 - in_shaft)  # the shaft's marrow is fat
-    return cortex, density
+    density = np.where(below > length / 2, 0.16, 0.10)
+    if "femoral_head_centre" in marks:
+        away = np.linalg.norm(vertices - marks["femoral_head_centre"], axis=1)
+        density = density + 0.18 * (1 - _rise(away, 18, 45))
+    return cortex, density * (1 - in_shaft)  # the shaft's marrow is fat
 
 
 def _hip(vertices: np.ndarray, marks: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from DualFaceReconLib.metrics import Mesh
 from training.flesh import Flesh
 from training.patients import Part
 from training.xray.fleshcast import cast_flesh
-from training.xray.raycast import Matter, cast
+from training.xray.raycast import Matter, cast, union_path_mm
 from training.xray.smoothing import blurred
 
 GRAIN_MM = (0.35, 0.7, 1.4)  # sizes of what trabecular bone's texture is made of: they stand about 0.6 to 1 mm apart
@@ -65,11 +65,13 @@ def project(
 def _add_parts(
     lengths: dict[str, torch.Tensor], parts: Mapping[str, Part], geometry: ProjectionGeometry, device: str
 ) -> None:
-    paths = torch.as_tensor(cast({name: part.mesh for name, part in parts.items()}, geometry, device).path_mm)
-    paths = paths.to(device)
-    for path, part in zip(paths, parts.values(), strict=True):
-        lengths[part.material] = lengths.get(part.material, 0) + path
-    foreign = paths.sum(dim=0)
+    """Puts metal in the place of what was there; parts overlap where they are joined."""
+    foreign = torch.zeros_like(lengths["bone"])
+    for material in {part.material: None for part in parts.values()}:
+        meshes = {name: part.mesh for name, part in parts.items() if part.material == material}
+        path = torch.as_tensor(union_path_mm(meshes, geometry, device), device=device)
+        lengths[material] = path
+        foreign += path
     for material in ("fat", "muscle", "bone"):  # marrow first: cortex stays
         given = torch.minimum(lengths[material], foreign)
         lengths[material] = lengths[material] - given

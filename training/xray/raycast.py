@@ -48,11 +48,13 @@ def cast(
     geometry: ProjectionGeometry,
     device: str | None = None,
     matter: Mapping[str, Matter] | None = None,
+    nested: bool = False,
 ) -> Projected:
     """First entry, last exit and path length of every mesh along every pixel's ray. `device`: "cpu" or "cuda".
 
     Under each wall the cortex is followed as in the ball on which the same chord makes the same angle with the wall:
-    exact of round bones also where rays graze them, and of walls that a ray meets at right angles.
+    exact of round bones also where rays graze them, and of walls that a ray meets at right angles. `nested`: what is
+    entered twice must be left twice, as where solids overlap; else the first way out counts, as befits bones.
     """
     device = device or ("cuda" if wp.is_cuda_available() else "cpu")
     rows, cols = geometry.size_px
@@ -80,6 +82,7 @@ def cast(
                 start,
                 wp.array(normals, dtype=wp.vec3, device=device),
                 wp.array(layers, dtype=wp.vec2, device=device),
+                MOST_SURFACES if nested else 1,
             ],
             outputs=[out],
             device=device,
@@ -90,6 +93,18 @@ def cast(
         found[:, number, top : top + height, left : left + width] = along.T.reshape(5, height, width)
     front, back, path, cortical, trabecular = found
     return Projected(BoneMaps(tuple(meshes), front > 0, front, back), path, cortical, trabecular)
+
+
+def union_path_mm(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str | None = None) -> np.ndarray:
+    """(rows, cols) float32 length of the rays in the union of closed meshes, which may overlap."""
+    count, vertices, triangles = 0, [], []
+    for points, corners in meshes.values():
+        vertices.append(points)
+        triangles.append(corners + count)
+        count += len(points)
+    return cast(
+        {"union": (np.concatenate(vertices), np.concatenate(triangles))}, geometry, device, nested=True
+    ).path_mm[0]
 
 
 def penetration_mm(points: np.ndarray, mesh: Mesh) -> np.ndarray:
@@ -147,6 +162,7 @@ def _cross(
     start: float,
     normals: wp.array(dtype=wp.vec3),
     layers: wp.array(dtype=wp.vec2),
+    most_within: int,
     out: wp.array2d(dtype=float),
 ) -> None:
     ray = wp.tid()
@@ -179,6 +195,10 @@ def _cross(
             near_layer += layer - near_layer
             near_cosine += cosine - near_cosine
             within += 1
+        elif entering and within < most_within:
+            within += 1
+        elif within > 1 and not entering:
+            within -= 1
         elif within == 1 and not entering:
             chord = at - entered
             if chord > 0.0:

@@ -92,8 +92,8 @@ def line_integrals(
         raise ValueError("line integrals take functions that are 0 at the first of ascending knots")
     if volume.values.size >= 2**31 or min(volume.values.shape) < 2:
         raise ValueError(f"line integrals take 2 to 2^31 voxels, two or more a side, not {volume.values.shape}")
-    slopes = np.diff(heights, axis=1) / np.diff(places)
-    offsets = heights[:, :-1] - slopes * places[:-1]
+    slopes = np.pad(np.diff(heights, axis=1) / np.diff(places), ((0, 0), (0, 1)))  # level beyond the last knot
+    offsets = heights - slopes * places
 
     device = device or ("cuda" if wp.is_cuda_available() else "cpu")
     flat = wp.array(np.ascontiguousarray(volume.values).ravel(), device=device, copy=False)
@@ -147,7 +147,7 @@ def _find(flat: wp.array(dtype=Any), sizes: wp.vec3i, around: float, cells: wp.a
     for k in range(CELL * ck, wp.min(CELL * (ck + 1), sizes[2])):
         for j in range(CELL * cj, wp.min(CELL * (cj + 1), sizes[1])):
             for i in range(CELL * ci, wp.min(CELL * (ci + 1), sizes[0])):
-                if float(flat[(k * sizes[1] + j) * sizes[0] + i]) > around:
+                if float(flat[wp.uint32((k * sizes[1] + j) * sizes[0] + i)]) > around:
                     cells[ck, cj, ci] = wp.uint8(1)
                     return
 
@@ -157,10 +157,11 @@ def _inside(pairs: wp.array(dtype=Any), sizes: wp.vec3i, at: wp.vec3) -> float:
     """The trilinear value at a place between the outer centres."""
     i, j, k = int(at[0]), int(at[1]), int(at[2])
     u, v, w = at[0] - float(i), at[1] - float(j), at[2] - float(k)
-    first = (k * sizes[1] + j) * sizes[0] + i
-    beyond = first + sizes[0] * sizes[1]
-    a, b = pairs[first], pairs[first + sizes[0]]
-    c, d = pairs[beyond], pairs[beyond + sizes[0]]
+    row = wp.uint32(sizes[0])  # without a sign, or every index is looked at for counting from the end
+    first = wp.uint32((k * sizes[1] + j) * sizes[0] + i)
+    beyond = first + row * wp.uint32(sizes[1])
+    a, b = pairs[first], pairs[first + row]
+    c, d = pairs[beyond], pairs[beyond + row]
     a_0, a_1, b_0, b_1 = float(a[0]), float(a[1]), float(b[0]), float(b[1])
     c_0, c_1, d_0, d_1 = float(c[0]), float(c[1]), float(d[0]), float(d[1])
     near_0, near_1 = a_0 + v * (b_0 - a_0), a_1 + v * (b_1 - a_1)
@@ -234,18 +235,17 @@ def _march(
     while begin < end and _empty(cells, source + (first + step * float(end - 1)) * direction):
         end -= stride
 
-    last = slopes.shape[0] - 1
-    around, most = knots[0], knots[last + 1]
+    last = knots.shape[0] - 1
+    around = knots[0]
     total = out[ray]
     for plane in range(begin, end):
         at = source + (first + step * float(plane)) * direction
-        value = wp.float32(0.0)
+        value = around
         if plane >= inner_begin and plane < inner_end:
             value = _inside(pairs, sizes, at)
         else:
             value = _fading(pairs, sizes, at, around)
         if value > around:
-            value = wp.min(value, most)
             piece = wp.int32(0)
             while piece < last and value > knots[piece + 1]:
                 piece += 1

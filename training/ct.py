@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from DualFaceReconLib.acquisition import SIDE_LIMITS_PX
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.drawing import save_bytes
 from DualFaceReconLib.errors import Refusal
@@ -67,7 +68,6 @@ def prepare(
     digest = hashlib.sha256(np.ascontiguousarray(scan.volume.values)).hexdigest()
     subject = checked(scan)
     folder = out / f"ct_{digest[:12]}_{seed:03d}"
-    out.mkdir(parents=True, exist_ok=True)
     film_ct(subject, [seed, int(digest[:8], 16)], folder, size_px, {"person": f"ct/{digest[:12]}"})
     return folder
 
@@ -181,6 +181,8 @@ def lying(subject: Subject, rng: np.random.Generator, size_px: int | None) -> tu
     if covered < SHORTEST_FILM_MM:
         raise Refusal(f"The CT covers only {covered:.0f} mm of the film: take a CT that reaches further up and down.")
     total, columns = rig.geometry.size_px
+    if min(len(rows), columns) < SIDE_LIMITS_PX[0]:
+        raise Refusal(f"The film would be only {len(rows)} x {columns} pixels: ask for more of them with --size.")
     geometry = rig.geometry.cropped((rows[0], 0), (len(rows), columns))
     scored = np.concatenate([vertices for vertices, _ in subject.meshes.values()]) + shift
     seen = scored[geometry.sees(scored)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ UNEVEN_SHARE = 0.02  # of the mean gap between slices; positions are often round
 TILT_DEGREES = 0.5
 SAME_DIRECTION = 1e-3  # of cosines
 SAME_PLACE = 0.05  # of a voxel
+
+sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's warnings name the file
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,9 @@ def _read_series(folder: Path) -> tuple[sitk.Image, str | None]:
 
 def _header(path: Path) -> pydicom.Dataset | None:
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's quote the header, where the patient's name is
+            return pydicom.dcmread(path, stop_before_pixels=True)
     except (pydicom.errors.InvalidDicomError, EOFError, OSError, ValueError):
         return None
 

@@ -33,7 +33,7 @@ DETECTOR_MM, SAMPLES = 358.4, 500
 PIXELS = (256, 512)
 RUNS = 3
 INSIDE = 0.05  # of the brightest pixel: where the body is
-DIFFERENCE_SHOWN = 1e-4  # of the brightest pixel
+DIFFERENCE_SHOWN = 1e-6  # of the brightest pixel
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -113,7 +113,7 @@ def compare(pixels: int) -> None:
         drawing.write(picture, words, (6, 6), 12)
     OUT.mkdir(parents=True, exist_ok=True)
     drawing.save_png(np.hstack([*shown, difference]), OUT / f"drr_{pixels}.png")
-    print(f"picture: {OUT / 'drr.png'}")
+    print(f"picture: {OUT / f'drr_{pixels}.png'}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ CELL = wp.constant(8)  # voxels along a side of the cells by which rays pass ove
 JUST_BELOW = wp.constant(1.0 - 2.0**-23)  # of a number in single precision: the last cell's upper neighbours exist
 
 wp.config.log_level = wp.LOG_ERROR  # no greeting, and no warning where there is no CUDA
+wp.set_module_options(
+    {"cpu_compiler_flags": f"{wp.config.cpu_compiler_flags or ''} -ffp-contract=fast"}
+)  # as CUDA does
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def line_integrals(
 
 
 def _pairs(flat: wp.array) -> wp.array:
-    """Every voxel together with the next one in memory, without a copy: a load brings two, which halves the time."""
+    """Every voxel together with the next one in memory, without a copy: one load brings two, which is quicker."""
     pair = wp.types.vector(2, flat.dtype)
     pairs = wp.array(ptr=flat.ptr, dtype=pair, shape=flat.size - 1, strides=flat.strides, device=flat.device)
     pairs.owner = flat  # whose memory it is
@@ -238,8 +241,10 @@ def _march(
     last = knots.shape[0] - 1
     around = knots[0]
     total = out[ray]
+    move = step * direction
+    entry = source + first * direction
     for plane in range(begin, end):
-        at = source + (first + step * float(plane)) * direction
+        at = entry + float(plane) * move
         value = around
         if plane >= inner_begin and plane < inner_end:
             value = _inside(pairs, sizes, at)

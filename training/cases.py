@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -54,7 +55,7 @@ def write_case(
     maps: BoneMaps,
     meshes: Mapping[str, Mesh],
     told: Mapping[str, object],
-    **stored: str,
+    **stored: Any,
 ) -> None:
     """Writes a case; the folder appears whole or not at all. `stored` goes to `dicom_film.dx_dataset`."""
     if tuple(meshes) != maps.bones:

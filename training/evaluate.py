@@ -26,6 +26,7 @@ from DualFaceReconLib.shapemodel import ShapeModel, load
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
 from training.anatomy.outsiders import centred, whole_target
 from training.cases import Case, read_case
+from training.hardware import ARTHROPLASTIES
 from training.xray.raycast import cast
 
 SAMPLES = 20_000  # a side; the mean over cases hardly moves with more
@@ -98,12 +99,19 @@ def _of_case(work: tuple[Path, tuple[int, ...]]) -> list[Scored]:
                 "exact front map only": observed_triangles(observed_surface(single, geometry, bone)),
                 "exact maps, completed": _completed(observed, model, geometry),
             }
-            if pixels == min(resolutions):  # it does not depend on pixels
+            if pixels == min(resolutions) and _whole(case, bone):  # it does not depend on pixels
                 predicted["mean shape at the true pose"] = _mean_at_true_pose(model, mesh)
             for row, surface in predicted.items():
                 if surface is not None:
                     rows.append(_scored(case, bone, row, pixels, on_film(surface, case.geometry), truth))
     return rows
+
+
+def _whole(case: Case, bone: str) -> bool:
+    """Whether a mean shape can be put upon the true bone: it is not cut by a CT's end nor sawn for an implant."""
+    operations = case.told.get("patient", {}).get("hardware", ())
+    sawn = {f"femur_{one.get('side')}" for one in operations if one["what"] in ARTHROPLASTIES}
+    return bone not in case.told.get("ct", {}).get("cut", {}) and bone not in sawn
 
 
 def on_film(mesh: Mesh, geometry: ProjectionGeometry) -> Mesh:

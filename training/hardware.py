@@ -33,6 +33,7 @@ OPERATIONS = {
     "total hip": 0.48, "hemiarthroplasty": 0.12, "hip screw": 0.11, "nail": 0.15, "cannulated screws": 0.08,
     "shaft plate": 0.06,
 }  # fmt: skip
+ARTHROPLASTIES = ("total hip", "hemiarthroplasty")  # these saw off the head and neck
 PELVIS_SHARE = 0.012  # of people; rare
 WORN_SHARES = {"shield": 0.03, "buckle": 0.006, "zip": 0.012, "buttons": 0.012, "coins": 0.006}  # of films; ours
 TRIES = 3
@@ -72,7 +73,7 @@ def implanted(
 ) -> tuple[VirtualPatient, list[dict]]:
     """The patient with one implant, and what to tell of it; as it was, and nothing, where none fits."""
     for _ in range(TRIES):
-        if kind in ("total hip", "hemiarthroplasty"):
+        if kind in ARTHROPLASTIES:
             hip = replaced_hip(patient, side, rng, socket=kind == "total hip")
             if hip is not None:
                 marks = dict(patient.landmarks)

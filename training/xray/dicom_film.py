@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import gdcm
 import numpy as np
@@ -24,10 +25,12 @@ def dx_dataset(
     *,
     photometric: str = "MONOCHROME2",
     orientation: str = "L\\F",
+    bones_above_table_mm: float | None = TABLE_TO_BONES_MM,
 ) -> Dataset:
     """A DX object of a film as displayed, (rows, cols) float with bone bright, scaled to 12 bits.
 
-    `photometric` and `orientation` ("L\\F" or "R\\F") say how the same film is stored.
+    `photometric` and `orientation` ("L\\F" or "R\\F") say how the same film is stored. The header tells where the table
+    is, from the bones' distance and how far they lie above it; with None it does not.
     """
     low, high = float(pixels.min()), float(pixels.max())
     stored = np.rint((pixels - low) * ((2**BITS - 1) / max(high - low, 1e-6))).astype(np.uint16)
@@ -51,7 +54,7 @@ def dx_dataset(
     ds.BodyPartExamined, ds.ViewPosition = "PELVIS", geometry.view
     ds.PatientOrientation = orientation.split("\\")
     ds.PresentationIntentType, ds.BurnedInAnnotation = "FOR PRESENTATION", "NO"
-    _place(ds, geometry)
+    _place(ds, geometry, bones_above_table_mm)
 
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, photometric
     ds.PresentationLUTShape = "INVERSE" if photometric == "MONOCHROME1" else "IDENTITY"
@@ -64,7 +67,7 @@ def dx_dataset(
     return ds
 
 
-def write_dx(path: Path, pixels: np.ndarray, geometry: ProjectionGeometry, **stored: str) -> None:
+def write_dx(path: Path, pixels: np.ndarray, geometry: ProjectionGeometry, **stored: Any) -> None:
     """Writes `dx_dataset` to a file."""
     dx_dataset(pixels, geometry, **stored).save_as(path, enforce_file_format=True)
 
@@ -93,11 +96,11 @@ def write_lossless(source: Path, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _place(ds: Dataset, geometry: ProjectionGeometry) -> None:
+def _place(ds: Dataset, geometry: ProjectionGeometry, bones_above_table_mm: float | None) -> None:
     """Distances, pitch, and a detector whose centre lies where the central ray meets the stored picture."""
     ds.DistanceSourceToDetector = _number(geometry.sdd_mm)
-    if geometry.object_distance_mm is not None:
-        ds.DistanceSourceToPatient = _number(geometry.sdd_mm - geometry.object_distance_mm + TABLE_TO_BONES_MM)
+    if geometry.object_distance_mm is not None and bones_above_table_mm is not None:
+        ds.DistanceSourceToPatient = _number(geometry.sdd_mm - geometry.object_distance_mm + bones_above_table_mm)
     ds.ImagerPixelSpacing = [_number(p) for p in geometry.pixel_pitch_mm]
     ds.DetectorElementSpacing = ds.ImagerPixelSpacing
     from_corner = [p + 0.5 for p in geometry.principal_point_px]

@@ -22,6 +22,7 @@ STORED = (  # how stations store the same film
     {"photometric": "MONOCHROME1", "orientation": "L\\F"},
     {"photometric": "MONOCHROME2", "orientation": "R\\F"},
 )
+TELLS_TABLE_SHARE = 0.6  # of headers have DistanceSourceToPatient; ours
 FLESH_MM = 15.0  # thinner is beside the patient, to a station
 
 
@@ -32,6 +33,7 @@ class Film:
     pixels: np.ndarray  # (rows, cols) float32 from 0 to 1 as displayed, bone bright
     maps: BoneMaps  # the truth of what lies in the exposed field
     stored: dict[str, str]  # what goes to `dicom_film.dx_dataset`
+    tells_table: bool  # whether the header says how far the table is
     told: dict  # how it came about, plain values for JSON
 
 
@@ -67,4 +69,4 @@ def filmed(
         "labels": labels,
     }
     maps = projection.maps if aperture is None else projection.maps.within(share > 0.5)
-    return Film(shown, maps, dict(stored), told)
+    return Film(shown, maps, dict(stored), bool(rng.random() < TELLS_TABLE_SHARE), told)

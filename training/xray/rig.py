@@ -75,6 +75,12 @@ def draw_rig(bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | 
     return Rig(geometry, kind, side, gap, behind), shift
 
 
+def bones_above_table(rig: Rig) -> float:
+    """Mean height of the bones that a film sees above the table, mm."""
+    assert rig.geometry.object_distance_mm is not None
+    return rig.geometry.object_distance_mm - rig.table_gap_mm
+
+
 def _centred_on(bones: Mapping[str, Mesh], side: str | None) -> np.ndarray:
     """What the radiographer aims at: the middle of the pelvis, or a hip."""
     hips = [bones[f"hip_{one}"][0] for one in ((side,) if side else ("left", "right"))]

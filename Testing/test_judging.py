@@ -35,8 +35,8 @@ def write_person(folder, patient, leave_out=()):
 def folder(tmp_path_factory):
     patient = sample_patient(made_population(), 1)
     root = tmp_path_factory.mktemp("bones")
-    write_person(root / "vsd_dev" / "z001", patient)
-    write_person(root / "vsd_dev" / "z057", patient, leave_out=("femur_left",))
+    write_person(root / "vsd_dev" / "m001", patient)
+    write_person(root / "vsd_dev" / "m057", patient, leave_out=("femur_left",))
     return root
 
 
@@ -46,7 +46,7 @@ def models():
 
 
 def test_a_person_is_squared_to_the_film(folder, models):
-    person = RealPerson(folder / "vsd_dev" / "z001", models)
+    person = RealPerson(folder / "vsd_dev" / "m001", models)
     centres = [person.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right")]
     assert centres[0] + centres[1] == pytest.approx(np.zeros(3), abs=0.1)
     assert centres[0][0] < -60
@@ -56,7 +56,7 @@ def test_a_person_is_squared_to_the_film(folder, models):
 
 
 def test_postures_vary_and_nothing_is_pushed_through(folder, models):
-    person = RealPerson(folder / "vsd_dev" / "z001", models)
+    person = RealPerson(folder / "vsd_dev" / "m001", models)
     patients = [person.posed(np.random.default_rng(seed)) for seed in range(4)]
     again = person.posed(np.random.default_rng(2))
     assert np.array_equal(again.bones["femur_left"][0], patients[2].bones["femur_left"][0])
@@ -71,7 +71,7 @@ def test_postures_vary_and_nothing_is_pushed_through(folder, models):
 
 
 def test_a_missing_femur_is_the_other_one_s_mirror_in_its_socket(folder, models):
-    person = RealPerson(folder / "vsd_dev" / "z057", models)
+    person = RealPerson(folder / "vsd_dev" / "m057", models)
     centre = person.landmarks["femur_left"]["femoral_head_centre"]
     socket = person.landmarks["hip_left"]["acetabular_centre"]
     assert np.linalg.norm(centre - socket) < 8
@@ -82,14 +82,14 @@ def test_a_missing_femur_is_the_other_one_s_mirror_in_its_socket(folder, models)
 def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        '[reported]\nset = "vsd_dev"\npeople = ["z001", "z057"]\nfilms_a_person = 1\nseed = 1\nsize_px = 300\n'
-        'unscored = { z057 = ["femur_left"] }\nseal = "abc"\n',
+        '[reported]\nset = "vsd_dev"\npeople = ["m001", "m057"]\nfilms_a_person = 1\nseed = 1\nsize_px = 300\n'
+        'unscored = { m057 = ["femur_left"] }\nseal = "abc"\n',
         encoding="utf-8",
     )
     monkeypatch.setattr(judging, "RECIPE", recipe)
     out = tmp_path / "out"
     grey = tmp_path / "grey.json"
-    grey.write_text('{"reported": {"z001_00": [0.5, 0.1]}}', encoding="utf-8")
+    grey.write_text('{"reported": {"m001_00": [0.5, 0.1]}}', encoding="utf-8")
     monkeypatch.setattr(judging, "GREY", grey)
     folders, wrong = make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)
     seal = seal_of(folders)
@@ -98,10 +98,10 @@ def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
     assert "2 films" in wrong[1]
     grey.write_text(json.dumps({"reported": grey_of(folders)}), encoding="utf-8")
     recipe.write_text(recipe.read_text(encoding="utf-8").replace('"abc"', f'"{seal}"'), encoding="utf-8")
-    assert [path.name for path in folders] == ["z001_00", "z057_00"]
+    assert [path.name for path in folders] == ["m001_00", "m057_00"]
     told = [judging.read_case(path).told for path in folders]
     assert [one["unscored"] for one in told] == [[], ["femur_left"]]
-    assert told[0]["person"] == "vsd_dev/z001"
+    assert told[0]["person"] == "vsd_dev/m001"
     before = (folders[0] / "geometry.json").stat().st_mtime_ns
     assert make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)[1] == []
     assert (folders[0] / "geometry.json").stat().st_mtime_ns == before

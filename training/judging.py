@@ -31,6 +31,9 @@ from training.simulate import Series, one_thread, simulate, take_patient, write
 from training.xray.raycast import penetration_mm
 
 RECIPE = Path(__file__).parent / "recipes" / "judging.toml"
+# Person -> bone -> landmark, RAS mm in the CT's frame, by fits of the shape models: they decide how a person is laid on
+# the film, and a fit's last hundredths of a millimetre depend on how many cores share its sums.
+LANDMARKS = Path(__file__).parent / "recipes" / "judging_landmarks.json"
 GREY = Path(__file__).parent / "recipes" / "judging_grey.json"  # set -> film -> mean and spread, of the grey range
 GREY_TOLERANCE = 0.003
 MODELS = Path(__file__).parent.parent / "Resources" / "Models"
@@ -104,7 +107,14 @@ class RealPerson:
         files = {bone: folder / f"{bone}.ply" for bone in (*BONES, "sacrum")}
         self.name = folder.name
         self.bones = {bone: read_ply(path) for bone, path in files.items() if path.exists()}
-        self.landmarks = {bone: _landmarks(bone, self.bones[bone], models) for bone in BONES if bone in self.bones}
+        frozen = json.loads(LANDMARKS.read_text(encoding="utf-8")).get(self.name, {})
+        self.landmarks = {
+            bone: {name: np.array(place) for name, place in frozen[bone].items()}
+            if bone in frozen
+            else _landmarks(bone, self.bones[bone], models)
+            for bone in BONES
+            if bone in self.bones
+        }
         for missing, other in (("femur_left", "femur_right"), ("femur_right", "femur_left")):
             if missing not in self.bones:
                 self._stand_in(missing, other)

@@ -94,7 +94,7 @@ def _films_of_real_people(
             patient = standing.posed(np.random.default_rng([*seed, 0]))
             told = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
             with one_thread():
-                taken = take_patient(patient, seed, series.size_px, told)
+                taken = take_patient(patient, seed, series, told)
                 write(taken, taken.film(series), mine[film])
         say(f"{person}: {len(missing)} films")
     return folders

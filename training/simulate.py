@@ -48,6 +48,7 @@ class Series:
     size_px: int | None = 1024  # along the longer side; None: a pitch of 0.1 to 0.2 mm
     world: str = "seen"  # whose physics and makers; see `training.xray.exposure.WORLDS`
     plain: bool = False  # nobody ill, operated on, dressed or askew, and the whole film lit: as the frozen films are
+    mm_per_px: float | None = None  # instead of `size_px`, at the nominal bone plane: as networks see films
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,15 @@ def take(population: Population, series: Series, number: int, device: str = "cpu
         roll = float(np.clip(rng.normal(0, ROLL_DEGREES[0]), -ROLL_DEGREES[1], ROLL_DEGREES[1]))
         patient = patient.turned(Rotation.from_euler("y", roll, degrees=True).as_matrix())
         patient = replace(patient, told={**patient.told, "roll_degrees": roll})
-    return take_patient(patient, seed, series.size_px, {"seed": list(seed)}, device)
+    return take_patient(patient, seed, series, {"seed": list(seed)}, device)
 
 
 def take_patient(
-    patient: VirtualPatient, seed: Sequence[int], size_px: int | None, told: dict, device: str = "cpu"
+    patient: VirtualPatient, seed: Sequence[int], series: Series, told: dict, device: str = "cpu"
 ) -> Taken:
     """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
-    rig, shift = draw_rig(patient.bones, np.random.default_rng([*seed, 1]), size_px)
+    rng = np.random.default_rng([*seed, 1])
+    rig, shift = draw_rig(patient.bones, rng, series.size_px, series.mm_per_px)
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng)
     placed = patient.shifted(shift)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from DualFaceReconLib.framing import framed_pitch_mm
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import Mesh
 
@@ -40,10 +41,13 @@ class Rig:
     behind_bones_mm: float
 
 
-def draw_rig(bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | None = None) -> tuple[Rig, np.ndarray]:
+def draw_rig(
+    bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | None = None, mm_per_px: float | None = None
+) -> tuple[Rig, np.ndarray]:
     """A film's rig, and the shift (3,) mm that brings a patient into its frame.
 
-    `pixels`: along the film's longer side, instead of a pitch of 0.1 to 0.2 mm.
+    `pixels`: along the film's longer side, or `mm_per_px`: at the nominal bone plane, as networks see films; instead of
+    a pitch of 0.1 to 0.2 mm.
     """
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     side = None if kind == "pelvis" else str(rng.choice(["left", "right"]))
@@ -51,7 +55,10 @@ def draw_rig(bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | 
     sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < LONG_SHARE else SDD_MM)))
     detectors = SINGLE_DETECTORS_MM if kind == "one hip" else LONG_DETECTORS_MM
     size_mm = np.array(detectors[rng.integers(len(detectors))])
-    pitch = float(rng.uniform(*PITCH_MM)) if pixels is None else float(size_mm.max() / pixels)
+    if mm_per_px is not None:
+        pitch = framed_pitch_mm(sdd, mm_per_px)
+    else:
+        pitch = float(rng.uniform(*PITCH_MM)) if pixels is None else float(size_mm.max() / pixels)
     size_px = np.maximum(np.rint(size_mm / pitch), 1).astype(int)
     principal = (size_px - 1) / 2 + rng.normal(0, OFF_CENTRE_MM, 2) / pitch
 

@@ -1,0 +1,93 @@
+"""What networks see: a radiograph at fixed millimetres per pixel, padded or cut to a square, never stretched.
+
+    frame = frame_of(radiograph.geometry, size_px=256, mm_per_px=1.5)
+    picture = frame.picture(radiograph.pixels)      # (256, 256) tensor, -1 to 1
+    depth = frame.undone(depth_maps)                 # at the radiograph's own resolution
+
+Millimetres are those at the nominal bone plane, so that one patient looks alike at any pitch and distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import grid_sample, interpolate, pad
+
+from DualFaceReconLib.geometry import ProjectionGeometry
+
+NOMINAL_OBJECT_DISTANCE_MM = 180.0  # of the plane whose millimetres count; as `acquisition` assumes where nobody knows
+DARKEST, BRIGHTEST = 0.01, 0.99  # quantiles of a film that become -1 and 1
+REACH = 1.5  # beyond them values are cut
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A square of `size_px` on a radiograph of `geometry`, `scale` network pixels to one of its own."""
+
+    geometry: ProjectionGeometry  # of the radiograph
+    size_px: int
+    scale: tuple[float, float]  # rows, cols
+    first_px: tuple[int, int]  # of the resampled radiograph at the square's corner; negative where it is padded
+
+    @property
+    def framed(self) -> ProjectionGeometry:
+        """The square's own geometry."""
+        pitch = tuple(p / s for p, s in zip(self.geometry.pixel_pitch_mm, self.scale, strict=True))
+        centre = tuple(
+            (c + 0.5) * s - 0.5 - first
+            for c, s, first in zip(self.geometry.principal_point_px, self.scale, self.first_px, strict=True)
+        )
+        g = self.geometry
+        return ProjectionGeometry(g.sdd_mm, pitch, (self.size_px,) * 2, centre, g.view, g.object_distance_mm)
+
+    def picture(self, pixels: np.ndarray) -> torch.Tensor:
+        """(n, n) float32 of a film (rows, cols), normalised; -1 where there is none."""
+        film = torch.as_tensor(np.ascontiguousarray(pixels, dtype=np.float32))[None, None]
+        if self.scale != (1.0, 1.0):
+            film = interpolate(
+                film, scale_factor=self.scale, mode="bilinear", antialias=max(self.scale) < 1, align_corners=False
+            )
+        return self.square(normalised(film[0, 0]), -1.0)
+
+    def square(self, values: torch.Tensor, beside: float = 0.0) -> torch.Tensor:
+        """(..., n, n) of values (..., rows, cols) that are resampled already; `beside` where there are none."""
+        (top, left), n = self.first_px, self.size_px
+        kept = values[..., max(top, 0) : max(top + n, 0), max(left, 0) : max(left + n, 0)]
+        before = max(-top, 0), max(-left, 0)
+        after = tuple(n - b - k for b, k in zip(before, kept.shape[-2:], strict=True))
+        return pad(kept, (before[1], after[1], before[0], after[0]), value=beside)
+
+    def undone(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps (k, n, n) brought back to the radiograph's pixels: (k, rows, cols), bilinear; 0 beyond the square."""
+        grids = []
+        for size, scale, first in zip(self.geometry.size_px, self.scale, self.first_px, strict=True):
+            place = (torch.arange(size, dtype=torch.float32, device=maps.device) + 0.5) * scale - first
+            grids.append(2 * place / self.size_px - 1)
+        grid = torch.stack(torch.meshgrid(*grids, indexing="ij")[::-1], dim=-1)
+        return grid_sample(maps[None].float(), grid[None], mode="bilinear", align_corners=False)[0]
+
+
+def frame_of(geometry: ProjectionGeometry, size_px: int, mm_per_px: float) -> Frame:
+    """The frame in which a network sees a radiograph of a geometry, centred on it."""
+    pitch = framed_pitch_mm(geometry.sdd_mm, mm_per_px)
+    scale = tuple(1.0 if abs(p / pitch - 1) < 1e-6 else p / pitch for p in geometry.pixel_pitch_mm)
+    sizes = [int(n * s + 1e-6) for n, s in zip(geometry.size_px, scale, strict=True)]
+    if min(sizes) < 1:
+        raise ValueError(f"at {mm_per_px:g} mm a pixel nothing is left of {geometry.size_px} pixels")
+    first = tuple((n - size_px) // 2 for n in sizes)
+    return Frame(geometry, size_px, scale, first)
+
+
+def framed_pitch_mm(sdd_mm: float, mm_per_px: float) -> float:
+    """Pitch at the detector of pixels that are `mm_per_px` wide at the nominal bone plane."""
+    return mm_per_px * sdd_mm / (sdd_mm - NOMINAL_OBJECT_DISTANCE_MM)
+
+
+def normalised(film: torch.Tensor) -> torch.Tensor:
+    """A film's grey values (rows, cols), bone bright, between about -1 and 1 by its own quantiles."""
+    few = film.flatten()[:: max(film.numel() // 20000, 1)]
+    low, high = torch.quantile(few, torch.tensor([DARKEST, BRIGHTEST], device=film.device))
+    spread = torch.clamp(high - low, min=1e-6)
+    return (2 * (film - low) / spread - 1).clamp(-REACH, REACH)

@@ -1,0 +1,82 @@
+"""What networks see: fixed millimetres, no stretching, and the way back."""
+
+import numpy as np
+import pytest
+import torch
+
+from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, frame_of, framed_pitch_mm, normalised
+from DualFaceReconLib.geometry import ProjectionGeometry
+
+
+def disc(geometry, point, radius_mm=30.0):
+    """A film with a bright disc around a point at the nominal plane."""
+    depth = geometry.sdd_mm - NOMINAL_OBJECT_DISTANCE_MM
+    centres = geometry.back_project(geometry.pixel_centres(), np.full(geometry.size_px, depth))
+    away = np.linalg.norm(centres[..., [0, 2]] - np.array(point), axis=-1)
+    return (away < radius_mm).astype(np.float32)
+
+
+GEOMETRIES = [
+    ProjectionGeometry(1000, (0.2, 0.2), (1500, 1750), (700.0, 900.0), "AP", 150.0),
+    ProjectionGeometry(1750, (0.143, 0.143), (2400, 2800), None, "PA", 210.0),
+    ProjectionGeometry(1100, (0.4, 0.5), (700, 860), None, "AP", 150.0),
+    ProjectionGeometry(1100, (2.5, 2.5), (170, 140), None, "AP", 150.0),
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=range(4))
+def test_a_patient_looks_alike_at_any_pitch_and_distance(geometry):
+    frame = frame_of(geometry, 256, 1.5)
+    assert frame.framed.pixel_pitch_mm == pytest.approx((framed_pitch_mm(geometry.sdd_mm, 1.5),) * 2)
+    assert frame.framed.pixel_size_at(geometry.sdd_mm - NOMINAL_OBJECT_DISTANCE_MM) == pytest.approx((1.5, 1.5))
+    picture = frame.picture(disc(geometry, (20.0, -35.0))).numpy()
+    assert picture.shape == (256, 256)
+    bright = picture > 0
+    depth = geometry.sdd_mm - NOMINAL_OBJECT_DISTANCE_MM
+    rows, cols = np.argwhere(bright).mean(axis=0)
+    expected = frame.framed.project(np.array([20.0, geometry_a(geometry, depth), -35.0]))[0]
+    assert (rows, cols) == pytest.approx(tuple(expected), abs=0.3)
+    assert np.sqrt(bright.sum() * 1.5**2 / np.pi) == pytest.approx(30.0, abs=0.5)
+
+
+def geometry_a(geometry, depth):
+    return geometry.sdd_mm - depth if geometry.view == "AP" else depth - geometry.sdd_mm
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=range(4))
+def test_maps_come_back_where_they_were(geometry):
+    frame = frame_of(geometry, 256, 1.5)
+    rows, cols = (torch.arange(256.0) for _ in range(2))
+    ramp = torch.stack([rows[:, None].expand(256, 256), cols[None].expand(256, 256)])
+    back = frame.undone(ramp)
+    assert back.shape == (2, *geometry.size_px)
+    middle = tuple(n // 2 for n in geometry.size_px)
+    depth = 900.0
+    point = geometry.back_project(np.array(middle, float), depth)
+    seen = frame.framed.project(point)[0]
+    assert back[:, *middle].numpy() == pytest.approx(seen, abs=1e-2)
+
+
+def test_a_film_at_the_networks_own_pitch_is_only_padded():
+    pitch = framed_pitch_mm(1100, 1.5)
+    geometry = ProjectionGeometry(1100, (pitch, pitch), (200, 244), None, "AP", 150.0)
+    film = np.random.default_rng(0).random((200, 244)).astype(np.float32)
+    frame = frame_of(geometry, 256, 1.5)
+    picture = frame.picture(film)
+    assert torch.equal(picture[28:228, 6:250], normalised(torch.from_numpy(film)))
+    assert float(picture[:28].max()) == float(picture[:, :6].max()) == -1
+    assert frame.framed.principal_point_px == pytest.approx((99.5 + 28, 121.5 + 6))
+    large = frame_of(ProjectionGeometry(1100, (pitch, pitch), (300, 400), None, "AP", 150.0), 256, 1.5)
+    values = torch.arange(300.0 * 400).reshape(300, 400)
+    assert torch.equal(large.square(values), values[22:278, 72:328])
+    assert torch.allclose(large.undone(large.square(values)[None])[0, 30:270, 80:320], values[30:270, 80:320], atol=0.1)
+
+
+def test_grey_values_do_not_depend_on_their_scale():
+    film = torch.rand(100, 120) ** 2
+    assert torch.allclose(normalised(film), normalised(4000 * film + 7), atol=1e-4)
+    assert float(normalised(film).quantile(0.5)) < 0
+    assert float(normalised(torch.cat([film, torch.full((1, 120), 50.0)])).max()) == 1.5  # a lead letter
+    assert torch.isfinite(normalised(torch.ones(10, 10))).all()
+    with pytest.raises(ValueError, match="nothing is left"):
+        frame_of(ProjectionGeometry(1100, (0.1, 0.1), (4, 4), None, "AP", 150.0), 256, 1.5)

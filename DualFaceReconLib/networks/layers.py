@@ -1,0 +1,12 @@
+"""What both networks end with."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Float32Conv2d(nn.Conv2d):
+    """A convolution that is done in float32 under autocast too: what comes out is millimetres or logits."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.float())

@@ -8,6 +8,9 @@ could be built; this one goes up stage by stage, takes from the encoder what bel
 film's own size with the film beside it. It has no normalisation, like these encoders: convolutions with standardised
 weights keep the features' size (Brock et al., ICLR 2021), so that a bone's depth does not hang on how much of the
 picture is air, nor on what else is in the batch.
+
+Autocast reaches the encoder alone, which has most of the arithmetic. The decoder computes in float32: rounding there
+would go straight into the depths, several times as much of it as comes of rounding in the encoder.
 """
 
 from __future__ import annotations
@@ -20,8 +23,6 @@ import torch
 from timm.layers import ScaledStdConv2d
 from torch import Tensor, nn
 from torch.nn import functional
-
-from DualFaceReconLib.networks.layers import Float32Conv2d
 
 FULL_WIDTH_STRIDE = 8  # from here down the decoder has its full width, above it halves with every step
 SILU_GAMMA = 1.7881293  # 1 / the standard deviation of SiLU of standard normal values (Brock et al., ICLR 2021)
@@ -69,7 +70,7 @@ class DepthNetwork(nn.Module):
             Step(below, beside, width)
             for below, beside, width in reversed(list(zip(widths[1:], besides, widths[:-1], strict=True)))
         )
-        self.last = Float32Conv2d(widths[0], settings.bones * settings.faces, 1)
+        self.last = nn.Conv2d(widths[0], settings.bones * settings.faces, 1)
         nn.init.normal_(self.last.weight, std=FIRST_MM / OUTPUT_MM / math.sqrt(widths[0]))
         nn.init.zeros_(self.last.bias)
 
@@ -80,7 +81,12 @@ class DepthNetwork(nn.Module):
             raise ValueError(
                 f"films are (B, 1, H, W) with H and W multiples of {self.stride}, not {tuple(film.shape)}: pad them"
             )
-        *besides, deepest = [self.film(film), *self.encoder(film)]
+        encoded = self.encoder(film)
+        with torch.autocast(film.device.type, enabled=False):
+            return self._decoded(film.float(), [features.float() for features in encoded])
+
+    def _decoded(self, film: Tensor, encoded: list[Tensor]) -> Tensor:
+        *besides, deepest = [self.film(film), *encoded]
         features = self.bottom(functional.silu(deepest))
         for step, beside in zip(self.steps, reversed(besides), strict=True):
             features = step(features, beside)

@@ -1,17 +1,16 @@
 """G_s: which pixels belong to which bone. nnU-Net's own 2D network, with a map for every bone as bones overlap.
 
-    network = SegmentationNetwork(SegmentationSettings())
-    logits = network.eval()(film)  # (B, 1, H, W) -> (B, bones, H, W)
+network = SegmentationNetwork(SegmentationSettings())
+logits = network.eval()(film)  # (B, 1, H, W) -> (B, bones, H, W)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import Tensor, nn
-
-from DualFaceReconLib.networks.layers import Float32Conv2d
 
 STOCK_512 = (32, 64, 128, 256, 512, 512, 512, 512)  # nnU-Net's own plan for 512 x 512 pixels, the paper's size
 
@@ -76,3 +75,11 @@ class SegmentationNetwork(nn.Module):
                 f"films are (B, 1, H, W) with H and W multiples of {self.stride}, not {tuple(film.shape)}: pad them"
             )
         return self.unet(film)
+
+
+class Float32Conv2d(nn.Conv2d):
+    """A convolution that is done in float32 under autocast too."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.float())

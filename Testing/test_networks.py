@@ -231,11 +231,27 @@ def test_settings_go_to_json_and_back(settings):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"encoder": "hf-hub:timm/dm_nfnet_f0.dm_in1k"}, {"encoder": "no_such"}, {"faces": 3}, {"bones": 0}]
+    ("wrong", "said"),
+    [
+        ({"encoder": "hf-hub:timm/dm_nfnet_f0.dm_in1k"}, "no encoder"),  # timm would fetch it
+        ({"encoder": "no_such"}, "no encoder"),
+        ({"faces": 3}, "one or two faces"),
+        ({"bones": 0}, "at least one bone"),
+        ({"stages": 0}, "at least one stage"),
+        ({"encoder": "nf_regnet_b0", "stages": 6}, "fewer than 6 stages"),
+        ({"width": 8}, "32 or more"),
+        ({"width": 36}, "multiple of 8"),
+    ],
 )
-def test_depth_settings_that_cannot_be_built_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"no encoder|at least one bone"):
-        DepthSettings(**wrong)
+def test_depth_networks_that_cannot_be_built_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        DepthNetwork(DepthSettings(**wrong))
+
+
+@pytest.mark.parametrize("wrong", [{"bones": 0}, {"features": (16,)}, {"convolutions": 0}])
+def test_segmentation_networks_that_cannot_be_built_are_refused(wrong):
+    with pytest.raises(ValueError, match="at least one bone"):
+        SegmentationSettings(**wrong)
 
 
 def test_what_ships_is_small(tmp_path):

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FULL_WIDTH_STRIDE = 8  # from here down the decoder has its full width, above it halves with every step
+LEAST_WIDTH = 32  # a weight that stands alone, as between single channels, is standardised to 0
 SILU_GAMMA = 1.7881293  # 1 / the standard deviation of SiLU of standard normal values (Brock et al., ICLR 2021)
 OUTPUT_MM = 100.0  # what an output of 1 means: bones lie within about 120 mm of a picture's depth centre
 FIRST_MM = 1.0  # how far from the depth centre an untrained network's depths lie: it starts from a plane
@@ -34,7 +35,7 @@ FIRST_MM = 1.0  # how far from the depth centre an untrained network's depths li
 class DepthSettings:
     """What a depth network is built of; plain values that go into a bundle's manifest and back."""
 
-    encoder: str = "dm_nfnet_f0"  # timm's name
+    encoder: str = "dm_nfnet_f0"  # timm's name of a convolutional network
     stages: int | None = None  # of the encoder, each half as large as the one before; None: all
     bones: int = 4
     faces: int = 2  # front and back; 1: the front alone
@@ -45,8 +46,12 @@ class DepthSettings:
             raise ValueError(f"{self.encoder!r} is no encoder that timm has")
         if self.bones < 1 or self.faces not in (1, 2):
             raise ValueError(f"{self.bones} bones with {self.faces} faces each: at least one bone and one or two faces")
-        if self.width < FULL_WIDTH_STRIDE or self.width % FULL_WIDTH_STRIDE:
-            raise ValueError(f"the decoder's width is a multiple of {FULL_WIDTH_STRIDE}, not {self.width}")
+        if self.stages is not None and self.stages < 1:
+            raise ValueError(f"an encoder has at least one stage, not {self.stages}")
+        if self.width < LEAST_WIDTH or self.width % FULL_WIDTH_STRIDE:
+            raise ValueError(
+                f"the decoder's width is a multiple of {FULL_WIDTH_STRIDE}, {LEAST_WIDTH} or more, not {self.width}"
+            )
 
 
 class DepthNetwork(nn.Module):
@@ -56,9 +61,12 @@ class DepthNetwork(nn.Module):
         super().__init__()
         self.settings = settings
         kept = None if settings.stages is None else tuple(range(settings.stages))
-        self.encoder = timm.create_model(
-            settings.encoder, pretrained=False, features_only=True, in_chans=1, out_indices=kept
-        )
+        try:
+            self.encoder = timm.create_model(
+                settings.encoder, pretrained=False, features_only=True, in_chans=1, out_indices=kept
+            )
+        except IndexError as error:
+            raise ValueError(f"{settings.encoder} has fewer than {settings.stages} stages") from error
         strides, channels = self.encoder.feature_info.reduction(), self.encoder.feature_info.channels()
         self.stride = strides[-1]  # film sizes are multiples of it
 

@@ -11,7 +11,7 @@ the truth is moved too, as then the same millimetres are another part of the dep
 
 `valid` is where the truth has a bone; maps without any leave the mean over maps, pictures without any leave the mean
 over the batch, and a batch without any has loss 0 and gradients 0. A depth at the source plane or behind it counts as
-EPSILON and pulls at nothing: it takes a prediction that is wrong by the whole depth to get there. All is float32 at
+EPSILON and has no slope of its own: only a prediction that is wrong by the whole depth gets there. All is float32 at
 least, whatever the autocast around it.
 """
 

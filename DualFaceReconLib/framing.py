@@ -1,6 +1,6 @@
 """What networks see: a radiograph at fixed millimetres per pixel, padded or cut to a square, never stretched.
 
-    frame = frame_of(radiograph.geometry, size_px=256, mm_per_px=1.5)
+    frame = frame_of(radiograph.geometry, size_px=256, mm_per_pixel=1.5)
     picture = frame.picture(radiograph.pixels)      # (256, 256) tensor, -1 to 1
     depth = frame.undone(depth_maps)                 # at the radiograph's own resolution
 
@@ -69,20 +69,20 @@ class Frame:
         return grid_sample(maps[None].float(), grid[None], mode="bilinear", align_corners=False)[0]
 
 
-def frame_of(geometry: ProjectionGeometry, size_px: int, mm_per_px: float) -> Frame:
+def frame_of(geometry: ProjectionGeometry, size_px: int, mm_per_pixel: float) -> Frame:
     """The frame in which a network sees a radiograph of a geometry, centred on it."""
-    pitch = framed_pitch_mm(geometry.sdd_mm, mm_per_px)
+    pitch = framed_pitch_mm(geometry.sdd_mm, mm_per_pixel)
     scale = tuple(1.0 if abs(p / pitch - 1) < 1e-6 else p / pitch for p in geometry.pixel_pitch_mm)
     sizes = [int(n * s + 1e-6) for n, s in zip(geometry.size_px, scale, strict=True)]
     if min(sizes) < 1:
-        raise ValueError(f"at {mm_per_px:g} mm a pixel nothing is left of {geometry.size_px} pixels")
+        raise ValueError(f"at {mm_per_pixel:g} mm a pixel nothing is left of {geometry.size_px} pixels")
     first = tuple((n - size_px) // 2 for n in sizes)
     return Frame(geometry, size_px, scale, first)
 
 
-def framed_pitch_mm(sdd_mm: float, mm_per_px: float) -> float:
-    """Pitch at the detector of pixels that are `mm_per_px` wide at the nominal bone plane."""
-    return mm_per_px * sdd_mm / (sdd_mm - NOMINAL_OBJECT_DISTANCE_MM)
+def framed_pitch_mm(sdd_mm: float, mm_per_pixel: float) -> float:
+    """Pitch at the detector of pixels that are `mm_per_pixel` wide at the nominal bone plane."""
+    return mm_per_pixel * sdd_mm / (sdd_mm - NOMINAL_OBJECT_DISTANCE_MM)
 
 
 def normalised(film: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,9 @@ import torch
 from bones import made_population
 from torch.utils.data import DataLoader
 
+from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
-from training.data import FilmStream
+from training.data import FilmStream, sample
 from training.simulate import Series, take
 
 SERIES = Series(3, 96)
@@ -43,7 +44,9 @@ def test_a_projection_is_filmed_anew_and_keeps_its_truth(population):
     assert not torch.equal(films[0]["film"], films[1]["film"])
     assert not torch.equal(films[1]["film"], films[2]["film"])
     first = take(population, SERIES, 0).film(SERIES)
-    assert np.array_equal(films[0]["film"][0, : first.pixels.shape[0], : first.pixels.shape[1]], first.pixels)
+    assert torch.equal(
+        films[0]["film"], sample(first.pixels, first.maps, take(population, SERIES, 0).rig.geometry)["film"]
+    )
 
 
 def test_samples_stack_and_back_project_to_the_bones(population):
@@ -58,11 +61,11 @@ def test_samples_stack_and_back_project_to_the_bones(population):
     order = np.random.default_rng([3, 0, 6]).permutation(np.arange(4))
     for i, number in enumerate(order):
         taken = take(population, SERIES, int(number))
-        told = {name: batch[name][i].tolist() for name in ("sdd_mm", "pixel_pitch_mm", "principal_point_px", "size_px")}
+        told = {name: batch[name][i].tolist() for name in ("sdd_mm", "pixel_pitch_mm", "principal_point_px")}
         geometry = ProjectionGeometry(
             told["sdd_mm"],
             tuple(told["pixel_pitch_mm"]),
-            tuple(told["size_px"]),
+            (96, 96),
             tuple(told["principal_point_px"]),
             taken.rig.geometry.view,
         )
@@ -74,3 +77,18 @@ def test_samples_stack_and_back_project_to_the_bones(population):
             points = geometry.back_project(torch.argwhere(mask).double(), depth[mask].double()).numpy()
             low, high = taken.bones[bone][0].min(axis=0) - 0.1, taken.bones[bone][0].max(axis=0) + 0.1
             assert ((points > low) & (points < high)).all()
+
+
+def test_a_stream_may_begin_anywhere_and_be_shared(population):
+    series = Series(3, None, mm_per_pixel=4.0)
+    whole = by_content(FilmStream(population, series, pool=2, projections=4, first=2, size_px=96))
+    parts = [FilmStream(population, series, pool=2, projections=4, first=2, size_px=96, share=(n, 2)) for n in (0, 1)]
+    shared = by_content([film for part in parts for film in part])
+    assert len(whole) == 4
+    for one, other in zip(whole, shared, strict=True):
+        assert torch.equal(one["film"], other["film"])
+    later = by_content(FilmStream(population, series, pool=2, projections=2, first=4, size_px=96))
+    assert all(any(torch.equal(one["film"], other["film"]) for other in whole) for one in later)
+    for film in whole:
+        nominal = film["sdd_mm"] - NOMINAL_OBJECT_DISTANCE_MM
+        assert film["pixel_pitch_mm"] * nominal / film["sdd_mm"] == pytest.approx(torch.tensor([4.0, 4.0]))

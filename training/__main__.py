@@ -126,6 +126,26 @@ def _label(text: str) -> tuple[str, int]:
     return bone, int(number)
 
 
+def train_network(options: argparse.Namespace) -> int:
+    """Trains a network by a recipe, or goes on with a run that was cut."""
+    import torch
+
+    from training.recipe import read_recipe
+    from training.train import joined_by_torchrun, left_torchrun, train
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    recipe = read_recipe(options.recipe)
+    try:
+        device = joined_by_torchrun(device)
+        done = train(recipe, options.bones, options.cache, options.out, options.workers, device, options.minutes)
+    except (FileNotFoundError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    finally:
+        left_torchrun()
+    print(f"done: {done}" if done else f"time is up: the same command goes on from {options.out / 'checkpoint'}")
+    return 0
+
+
 def evaluate_cases(options: argparse.Namespace) -> int:
     """Measures cases by the ruler: the rows that need no network."""
     from DualFaceReconLib.drawing import save_bytes
@@ -168,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     _with_bones(measuring)
     measuring.set_defaults(run=measure_patients)
     _simulating(commands)
+    _training(commands)
     _preparing(commands)
     _evaluating(commands)
     return parser
@@ -190,6 +211,17 @@ def _simulating(commands: Any) -> None:
     _with_bones(simulating)
     simulating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     simulating.set_defaults(run=simulate_cases)
+
+
+def _training(commands: Any) -> None:
+    training = commands.add_parser("train", help=train_network.__doc__, description=train_network.__doc__)
+    training.add_argument("recipe", type=Path, help="a file of training/recipes")
+    training.add_argument("--out", type=Path, required=True, help="folder; what is there goes on")
+    training.add_argument("--minutes", type=float, help="end at the epoch in which they are over; go on another time")
+    training.add_argument("--device", help="cuda or cpu (default: cuda where there is one)")
+    training.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make films")
+    _with_bones(training)
+    training.set_defaults(run=train_network)
 
 
 def _with_bones(parser: argparse.ArgumentParser) -> None:

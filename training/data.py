@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.framing import Frame
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.population import Population
 from training.simulate import Series, Taken, take
@@ -33,22 +34,31 @@ class FilmStream(IterableDataset):
         reuse: int = 1,
         pool: int = 32,
         projections: int | None = None,
+        first: int = 0,
+        size_px: int | None = None,
         device: str = "cpu",
+        share: tuple[int, int] = (0, 1),
     ) -> None:
-        """`reuse`: films of every projection, a new exposure each; `pool`: projections that are shuffled together."""
+        """`reuse`: films of every projection, a new exposure each; `pool`: projections that are shuffled together.
+
+        `projections`: how many, from number `first` of the series on. `size_px`: of the square, see `sample`. `share`:
+        this process's number and the number of processes that share the stream; each may have workers of its own.
+        """
         super().__init__()
         self.population, self.series = population, series
-        self.reuse, self.pool, self.projections, self.device = reuse, pool, projections, device
+        self.reuse, self.pool, self.first, self.projections = reuse, pool, first, projections
+        self.size_px, self.device, self.share = size_px, device, share
 
     def __iter__(self) -> Iterator[Sample]:
         torch.set_num_threads(1)
         worker = get_worker_info()
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        start = first * self.pool
-        while self.projections is None or start < self.projections:
-            end = start + self.pool if self.projections is None else min(start + self.pool, self.projections)
-            yield from self._shuffled(range(start, end))
-            start += step * self.pool
+        mine, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        process, processes = self.share
+        start = self.first + (process * workers + mine) * self.pool
+        end = None if self.projections is None else self.first + self.projections
+        while end is None or start < end:
+            yield from self._shuffled(range(start, start + self.pool if end is None else min(start + self.pool, end)))
+            start += processes * workers * self.pool
 
     def _shuffled(self, numbers: range) -> Iterator[Sample]:
         """Every film of some projections; each projection is made when it is first met."""
@@ -64,29 +74,25 @@ class FilmStream(IterableDataset):
             geometry = taken[number].rig.geometry
             if made[number] == self.reuse:
                 del taken[number]
-            yield sample(film.pixels, film.maps, geometry)
+            yield sample(film.pixels, film.maps, geometry, self.size_px)
 
 
-def sample(pixels: np.ndarray, maps: BoneMaps, geometry: ProjectionGeometry) -> Sample:
-    """Tensors of a film that can be stacked: padded with zeros at the bottom and on the right to a square.
+def sample(pixels: np.ndarray, maps: BoneMaps, geometry: ProjectionGeometry, size_px: int | None = None) -> Sample:
+    """Tensors of a film that can be stacked: in the middle of a square of `size_px`, or of the film's longer side.
 
-    "film" (1, n, n) from 0 to 1, "mask" (bones, n, n) bool, "depth" (bones, 2, n, n) mm with 0 where a bone is not,
-    "sdd_mm", "pixel_pitch_mm" (2,), "principal_point_px" (2,), "size_px" (2,), "object_distance_mm".
+    "film" (1, n, n) as networks see it, -1 to 1; "mask" (bones, n, n) bool; "depth" (bones, faces, n, n) mm with 0
+    where a bone is not; "sdd_mm", "pixel_pitch_mm" (2,), "principal_point_px" (2,) in the square, "object_distance_mm".
     """
-    size = max(geometry.size_px)
-    bottom, right = (size - n for n in geometry.size_px)
-
-    def square(values: np.ndarray) -> torch.Tensor:
-        around = [(0, 0)] * (values.ndim - 2) + [(0, bottom), (0, right)]
-        return torch.from_numpy(np.pad(values, around))
-
+    size = size_px or max(geometry.size_px)
+    first = tuple((n - size) // 2 for n in geometry.size_px)
+    frame = Frame(geometry, size, (1.0, 1.0), first)
+    depth = torch.from_numpy(np.stack([maps.front, maps.back], axis=1))
     return {
-        "film": square(pixels[None].astype(np.float32)),
-        "mask": square(maps.mask),
-        "depth": square(np.stack([maps.front, maps.back], axis=1)),
+        "film": frame.picture(pixels)[None],
+        "mask": frame.square(torch.from_numpy(maps.mask)),
+        "depth": frame.square(depth),
         "sdd_mm": torch.tensor(geometry.sdd_mm),
         "pixel_pitch_mm": torch.tensor(geometry.pixel_pitch_mm),
-        "principal_point_px": torch.tensor(geometry.principal_point_px),
-        "size_px": torch.tensor(geometry.size_px),
+        "principal_point_px": torch.tensor(frame.framed.principal_point_px),
         "object_distance_mm": torch.tensor(geometry.object_distance_mm),
     }

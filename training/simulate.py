@@ -48,7 +48,7 @@ class Series:
     size_px: int | None = 1024  # along the longer side; None: a pitch of 0.1 to 0.2 mm
     world: str = "seen"  # whose physics and makers; see `training.xray.exposure.WORLDS`
     plain: bool = False  # nobody ill, operated on, dressed or askew, and the whole film lit: as the frozen films are
-    mm_per_px: float | None = None  # instead of `size_px`, at the nominal bone plane: as networks see films
+    mm_per_pixel: float | None = None  # instead of `size_px`, at the nominal bone plane: as networks see films
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def take_patient(
 ) -> Taken:
     """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
     rng = np.random.default_rng([*seed, 1])
-    rig, shift = draw_rig(patient.bones, rng, series.size_px, series.mm_per_px)
+    rig, shift = draw_rig(patient.bones, rng, series.size_px, series.mm_per_pixel)
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng)
     placed = patient.shifted(shift)

@@ -42,12 +42,12 @@ class Rig:
 
 
 def draw_rig(
-    bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | None = None, mm_per_px: float | None = None
+    bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | None = None, mm_per_pixel: float | None = None
 ) -> tuple[Rig, np.ndarray]:
     """A film's rig, and the shift (3,) mm that brings a patient into its frame.
 
-    `pixels`: along the film's longer side, or `mm_per_px`: at the nominal bone plane, as networks see films; instead of
-    a pitch of 0.1 to 0.2 mm.
+    `pixels`: along the film's longer side, or `mm_per_pixel`: at the nominal bone plane, as networks see films; instead
+    of a pitch of 0.1 to 0.2 mm.
     """
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     side = None if kind == "pelvis" else str(rng.choice(["left", "right"]))
@@ -55,8 +55,8 @@ def draw_rig(
     sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < LONG_SHARE else SDD_MM)))
     detectors = SINGLE_DETECTORS_MM if kind == "one hip" else LONG_DETECTORS_MM
     size_mm = np.array(detectors[rng.integers(len(detectors))])
-    if mm_per_px is not None:
-        pitch = framed_pitch_mm(sdd, mm_per_px)
+    if mm_per_pixel is not None:
+        pitch = framed_pitch_mm(sdd, mm_per_pixel)
     else:
         pitch = float(rng.uniform(*PITCH_MM)) if pixels is None else float(size_mm.max() / pixels)
     size_px = np.maximum(np.rint(size_mm / pitch), 1).astype(int)

@@ -1,0 +1,221 @@
+"""Training: it learns, a run cut in two ends as the run in one piece; recipes, schedule, augmentation, checkpoints."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bones import made_population
+from safetensors.torch import load_file
+
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.networks.weights import give_weights, weights_of
+from training import checkpoint
+from training.augment import augmented
+from training.data import FilmStream
+from training.recipe import Films, Learning, Recipe, read_recipe
+from training.simulate import Series, one_thread
+from training.train import built, loss_of, rate_at, train
+
+RECIPES = Path(__file__).parent.parent / "training" / "recipes"
+DEPTH = Recipe(
+    "depth",
+    3,
+    {"encoder": "nf_regnet_b0", "stages": 3, "width": 16},
+    Films(64, 6.0, projections=4, reuse=2, pool=2, without="choosing", watched=2),
+    Learning("casi_independent", 4, 4, 1e-3, 1e-2, 10, 2, 1.0, 0.9, 0.3, 1),
+)
+SEGMENTATION = replace(
+    DEPTH,
+    task="segmentation",
+    network={"features": [8, 16, 32]},
+    learning=replace(DEPTH.learning, loss="segmentation"),
+)
+
+
+@pytest.fixture(scope="module")
+def population():
+    return made_population()
+
+
+@pytest.fixture(scope="module")
+def batch(population):
+    films = list(FilmStream(population, Series(5, None, mm_per_pixel=6.0), projections=4, size_px=64))
+    return {name: torch.stack([film[name] for film in films]) for name in films[0]}
+
+
+def run(recipe, population, out, **how):
+    with one_thread():
+        return train(
+            recipe, Path("nowhere"), Path("nowhere"), out, 0, "cpu", say=lambda _: None, population=population, **how
+        )
+
+
+@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
+def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_path):
+    whole = run(recipe, population, tmp_path / "whole")
+    assert run(recipe, population, tmp_path / "cut", minutes=0.0) is None  # after the first epoch
+    assert json.loads((tmp_path / "cut/checkpoint/state.json").read_text())["epoch"] == 1
+    cut = run(recipe, population, tmp_path / "cut")
+    one, other = load_file(whole), load_file(cut)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+    for name in ("curves.csv", "curves.png", "sheet.png", "network.json"):
+        assert (tmp_path / "whole" / name).stat().st_size > 100
+    told = json.loads((tmp_path / "whole/network.json").read_text())
+    assert told["films"] == 4 * 4 * 2
+    give_weights(built(recipe), one)
+    with pytest.raises(ValueError, match="another recipe"):
+        run(replace(recipe, seed=4), population, tmp_path / "cut")
+
+
+@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
+def test_a_network_learns_a_batch_by_heart(recipe, batch):
+    torch.manual_seed(0)
+    network = built(recipe).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    found = []
+    for _ in range(100):
+        loss = loss_of(recipe, network, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    assert np.mean(found[-3:]) < 0.65 * np.mean(found[:2])
+
+
+def test_the_loss_takes_no_notice_of_where_the_bones_stand(batch):
+    """What a network cannot know is not asked of it: all distances by 20 mm more, and the loss hardly moves."""
+    torch.manual_seed(0)
+    network = built(DEPTH).eval()
+    with torch.no_grad():
+        near = float(loss_of(DEPTH, network, batch))
+        moved = {**batch, "depth": torch.where(batch["depth"] > 0, batch["depth"] + 20, batch["depth"])}
+        assert float(loss_of(DEPTH, network, moved)) == pytest.approx(near, rel=0.05)
+        shape = {**batch, "depth": batch["depth"].clone()}
+        shape["depth"][:, :, 1] = torch.where(batch["depth"][:, :, 1] > 0, batch["depth"][:, :, 1] + 40, 0)
+        assert abs(float(loss_of(DEPTH, network, shape)) / near - 1) > 0.05
+
+
+# Schedule, recipes
+
+
+def test_cycles_start_anew_and_grow():
+    recipe = replace(DEPTH, learning=replace(DEPTH.learning, learning_rate=2e-4))
+    assert rate_at(recipe, 0) == 2e-4
+    assert rate_at(recipe, 5) == pytest.approx(1e-4)
+    for end in (10, 30, 70, 150, 310, 630):
+        assert rate_at(recipe, end - 1e-6) == pytest.approx(0, abs=1e-9)
+        assert rate_at(recipe, end) == 2e-4
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p for p in RECIPES.glob("*_*.toml") if "judging" not in p.name), ids=lambda p: p.stem
+)
+def test_every_recipe_is_whole_and_ends_at_the_bottom_of_a_cycle(path):
+    recipe = read_recipe(path)
+    assert rate_at(recipe, recipe.learning.epochs - 1e-6) == pytest.approx(0, abs=1e-9)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert recipe.films.size_px * recipe.films.mm_per_pixel == 384
+    if path.stem.startswith("small"):
+        network = built(recipe)
+        megabytes = 2e-6 * sum(p.numel() for p in network.parameters())
+        assert megabytes < (7 if recipe.task == "depth" else 5)
+    knobs = [line for line in lines if "=" in line and not line.startswith("#")]
+    assert np.mean(["#" in line for line in knobs]) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("task =", "tusk ="), "task"),
+        (('task = "depth"', 'task = "love"'), "task"),
+        (("batch = 16", 'batch = "many"'), "batch must be a int"),
+        (("clip = 1.0", "clip_at = 1.0"), "clip"),
+        (("[films]", "[films"), "cannot be read"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(tmp_path, change, says):
+    text = (RECIPES / "small_depth.toml").read_text(encoding="utf-8")
+    assert change[0] in text
+    (tmp_path / "x.toml").write_text(text.replace(*change), encoding="utf-8")
+    with pytest.raises(Refusal, match=says):
+        read_recipe(tmp_path / "x.toml")
+
+
+# Augmentation
+
+
+def test_a_mirror_exchanges_the_sides(batch, monkeypatch):
+    monkeypatch.setattr("training.augment.MIRRORED_SHARE", 1.1)
+    monkeypatch.setattr("training.augment._move", lambda *_: None)
+    found = augmented(batch, BONES, 1e-9, 0, np.random.default_rng(0))
+    assert torch.equal(found["mask"][:, 0], batch["mask"][:, 1].flip(-1))
+    assert torch.equal(found["depth"][:, 3], batch["depth"][:, 2].flip(-1))
+    assert torch.equal(found["film"], batch["film"].flip(-1))
+    assert torch.allclose(found["principal_point_px"][:, 1], 63 - batch["principal_point_px"][:, 1])
+
+
+def test_truth_moves_with_the_film(batch):
+    """A film that is its own depth map: both are moved alike, and the principal point with them."""
+    batch = dict(batch)
+    batch["mask"] = torch.zeros_like(batch["mask"])
+    batch["mask"][:, :, 20:40, 24:36] = True
+    batch["film"] = batch["mask"][:, :1].float() * 2 - 1
+    batch["depth"] = batch["mask"][:, :, None].float().expand(-1, -1, 2, -1, -1) * 900
+    found = augmented(batch, BONES, 1.0, 0, np.random.default_rng(1))
+    bright = found["film"][:, 0] > 0
+    assert (bright == found["mask"][:, 0]).float().mean() > 0.98
+    assert torch.equal(found["depth"][:, :, 0] > 0, found["mask"])
+    assert set(found["depth"].unique().tolist()) == {0.0, 900.0}
+    assert not torch.equal(found["mask"], batch["mask"])
+    assert not torch.allclose(found["principal_point_px"], batch["principal_point_px"])
+    same = augmented(batch, BONES, 1.0, 2, np.random.default_rng(1))
+    assert torch.equal(augmented(batch, BONES, 1.0, 2, np.random.default_rng(1))["film"], same["film"])
+    assert augmented(batch, BONES, 0.0, 2, np.random.default_rng(1)) is batch
+
+
+def test_grey_changes_keep_films_films(batch):
+    for seed in range(8):
+        film = augmented(batch, BONES, 1.0, 3, np.random.default_rng(seed))["film"]
+        assert torch.isfinite(film).all()
+        assert float(film.min()) >= -1.5
+        assert float(film.max()) <= 1.5
+        assert float(film.std()) > 0.05
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_survives_being_cut_short(tmp_path, monkeypatch):
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    folder = tmp_path / "check ü"
+    checkpoint.save(folder, {"network": weights_of(network)}, optimizer, {"epoch": 1})
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(folder, {"network": weights_of(network)}, optimizer, {"epoch": 2})
+    monkeypatch.undo()
+    folder.replace(folder.with_name(f".{folder.name}.old"))  # cut between the two renames
+    assert checkpoint.exists(folder)
+    other = torch.optim.AdamW(network.parameters())
+    tensors, state = checkpoint.load(folder, other)
+    assert state["epoch"] == 1
+    assert all(torch.equal(tensors["network"][name], value) for name, value in before.items())
+    for number, moments in optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(other.state_dict()["state"][number][name], value)
+    assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+    assert not checkpoint.exists(tmp_path / "none")

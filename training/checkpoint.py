@@ -1,0 +1,73 @@
+"""Checkpoints of a training: safetensors and JSON in a folder that is replaced as a whole.
+
+save(folder, {"network": tensors, "average": tensors}, optimizer, {"epoch": 3})
+tensors, state = load(folder, optimizer)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+STATE = "state.json"
+
+
+def save(
+    folder: Path,
+    tensors: Mapping[str, Mapping[str, torch.Tensor]],
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+) -> None:
+    """Writes a checkpoint; the folder holds the one before until this one is whole."""
+    beside, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    for path in (beside, old):
+        shutil.rmtree(path, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for name, group in tensors.items():
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in group.items()}, beside / f"{name}.safetensors"
+        )
+    told = optimizer.state_dict()
+    moments = {
+        f"{number}.{name}": torch.as_tensor(value).cpu().contiguous()
+        for number, values in told["state"].items()
+        for name, value in values.items()
+    }
+    save_file(moments, beside / "optimizer.safetensors")
+    text = json.dumps({**state, "param_groups": told["param_groups"]}, indent=1)
+    (beside / STATE).write_text(text, encoding="utf-8")
+    if folder.exists():
+        folder.replace(old)
+    beside.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def exists(folder: Path) -> bool:
+    """Whether there is a checkpoint, also one whose replacement was cut short."""
+    old = folder.with_name(f".{folder.name}.old")
+    if not (folder / STATE).exists() and (old / STATE).exists():
+        old.replace(folder)
+    return (folder / STATE).exists()
+
+
+def load(
+    folder: Path, optimizer: torch.optim.Optimizer | None = None
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Tensors by name and what else was told; an optimizer is brought back to where it was."""
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    groups = state.pop("param_groups")
+    tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    moments = tensors.pop("optimizer")
+    if optimizer is not None:
+        restored: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in moments.items():
+            number, name = key.split(".", 1)
+            restored.setdefault(int(number), {})[name] = value
+        optimizer.load_state_dict({"state": restored, "param_groups": groups})
+    return tensors, state

@@ -1,0 +1,87 @@
+"""Recipes of trained things: TOML files in `recipes/`, every knob with a comment."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from DualFaceReconLib.errors import Refusal
+
+TASKS = ("depth", "segmentation")
+
+
+@dataclass(frozen=True)
+class Films:
+    """What films a network learns from."""
+
+    size_px: int
+    mm_per_pixel: float
+    projections: int
+    reuse: int
+    pool: int
+    without: str
+    watched: int
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How it learns."""
+
+    loss: str
+    batch: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    first_cycle: int
+    cycle_factor: int
+    clip: float
+    average: float
+    strength: float
+    changes: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One trained thing."""
+
+    task: str
+    seed: int
+    network: dict[str, Any]  # settings of DepthNetwork or SegmentationNetwork
+    films: Films
+    learning: Learning
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a file; Refusal where a knob is missing, unknown or of the wrong kind."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Refusal(f"{path.name} cannot be read as a recipe ({error}): take one of training/recipes.") from error
+    missing = [name for name in ("task", "seed", "network", "films", "learning") if name not in told]
+    if missing or told["task"] not in TASKS:
+        raise Refusal(
+            f"{path.name} is no recipe of a network: it needs {', '.join(missing) or 'a task of ' + str(TASKS)}."
+        )
+    return Recipe(
+        told["task"],
+        int(told["seed"]),
+        dict(told["network"]),
+        _section(path.name, "films", Films, told["films"]),
+        _section(path.name, "learning", Learning, told["learning"]),
+    )
+
+
+def _section(file: str, name: str, kind: type, told: dict[str, Any]) -> Any:
+    wanted = {field.name: field.type for field in fields(kind)}
+    wrong = sorted(wanted.keys() ^ told.keys())
+    if wrong:
+        raise Refusal(f"{file}: [{name}] lacks or does not know {', '.join(wrong)}.")
+    values = {}
+    for key, value in told.items():
+        as_number = {"int": int, "float": (int, float), "str": str}[wanted[key]]
+        if not isinstance(value, as_number) or isinstance(value, bool):
+            raise Refusal(f"{file}: {key} must be a {wanted[key]}, not {value!r}.")
+        values[key] = float(value) if wanted[key] == "float" else value
+    return kind(**values)

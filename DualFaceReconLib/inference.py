@@ -1,0 +1,137 @@
+"""Radiograph -> bone maps: what a bundle's networks see in it, at the radiograph's own resolution.
+
+networks = load_networks(Path("Resources/Models"))
+maps = bone_maps(networks, read_radiograph("film.dcm"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bundle import read_weights
+from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.framing import Frame, frame_of
+from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
+from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.weights import give_weights
+from DualFaceReconLib.radiograph import Radiograph
+
+LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
+
+
+class Cancelled(Exception):
+    """The caller wanted no more."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A bundle's networks, ready on a device."""
+
+    manifest: Manifest
+    depth: nn.Module  # (B, 1, n, n) -> (B, bones, faces, n, n) mm from the depth centre
+    segmentation: nn.Module  # (B, 1, n, n) -> (B, bones, n, n) logits
+    device: str
+
+
+def found_device() -> str:
+    """The best device here: "cuda", "mps" or "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_networks(folder: Path, device: str | None = None) -> Networks:
+    """The networks of a bundle; its files are compared with their seals. `device`: the best one here where not said."""
+    device = device or found_device()
+    manifest = load_manifest(folder)
+    missing = [name for name in ("depth", "segmentation") if name not in manifest.networks]
+    if missing:
+        raise Refusal(f"Bundle {manifest.id} has no network for {' and '.join(missing)}: take another bundle.")
+    settings = {name: dict(manifest.networks[name]["settings"]) for name in ("depth", "segmentation")}
+    settings["segmentation"]["features"] = tuple(settings["segmentation"]["features"])
+    try:
+        built = {
+            "depth": DepthNetwork(DepthSettings(**settings["depth"])),
+            "segmentation": SegmentationNetwork(SegmentationSettings(**settings["segmentation"])),
+        }
+        for name, network in built.items():
+            give_weights(network, read_weights(folder, manifest, name))
+    except (TypeError, ValueError) as error:
+        raise Refusal(f"Bundle {manifest.id} does not fit this version of DualFaceRecon ({error}): update it.") from error
+    ready = {name: network.eval().to(device) for name, network in built.items()}
+    return Networks(manifest, ready["depth"], ready["segmentation"], device)
+
+
+def bone_maps(
+    networks: Networks,
+    radiograph: Radiograph,
+    *,
+    flipped_too: bool = False,
+    progress: Callable[[str, float], None] = lambda stage, share: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> BoneMaps:
+    """Masks and depths of a radiograph's bones; depths stand where `object_distance_mm` says that the bones are.
+
+    `flipped_too` averages with what the networks say of the mirrored film: twice the time. `progress` is told stages
+    and shares done; where `cancelled` says so, Cancelled is raised before the next stage.
+    """
+    manifest, geometry = networks.manifest, radiograph.geometry
+    frame = frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel)
+    film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
+    films = [film, film.flip(-1)] if flipped_too else [film]
+    order = _mirror_order(manifest.bones)
+    probability, depth = torch.zeros(()), torch.zeros(())
+    stages = [("segmentation", networks.segmentation), ("depth", networks.depth)]
+    for done, (stage, network) in enumerate(stages):
+        if cancelled():
+            raise Cancelled
+        progress(stage, done / 3)
+        with torch.inference_mode():
+            said = [network(one)[0].float() for one in films]
+        if flipped_too:
+            said[1] = said[1][order].flip(-1)
+        if stage == "segmentation":
+            probability = torch.stack(said).sigmoid().mean(dim=0)
+        else:
+            depth = torch.stack(said).mean(dim=0)
+    if cancelled():
+        raise Cancelled
+    progress("maps", 2 / 3)
+    maps = _maps(probability.cpu(), depth.cpu(), frame, manifest)
+    progress("maps", 1.0)
+    return maps
+
+
+def _maps(probability: torch.Tensor, depth: torch.Tensor, frame: Frame, manifest: Manifest) -> BoneMaps:
+    """What the networks said of the frame (bones, n, n) and (bones, faces, n, n), on the radiograph, in mm."""
+    geometry = frame.geometry
+    mask = (frame.undone(probability) > LEAST_PROBABILITY).numpy()
+    placed = frame.undone(depth.flatten(0, 1)).unflatten(0, depth.shape[:2]).numpy()
+    valid = np.broadcast_to(mask[:, None], placed.shape)
+    if valid.any():
+        placed = placed - placed[valid].mean(dtype=np.float64).astype(np.float32)
+    distance = geometry.object_distance_mm
+    assert distance is not None  # a reader always gives one, assumed where nothing says so
+    placed = placed + np.float32(geometry.sdd_mm - distance)
+    if len(manifest.faces) == 2:  # nothing leaves a bone before it was entered
+        middle, half = placed.mean(axis=1), np.maximum(placed[:, 1] - placed[:, 0], 0) / 2
+        placed = np.stack([middle - half, middle + half], axis=1)
+    placed = np.where(valid, placed, 0).astype(np.float32)
+    back = placed[:, 1] if len(manifest.faces) == 2 else None
+    return BoneMaps(manifest.bones, mask, placed[:, 0], back)
+
+
+def _mirror_order(bones: tuple[str, ...]) -> list[int]:
+    """For every bone the number of the one on the other side."""
+    other = {"left": "right", "right": "left"}
+    parts = [bone.rpartition("_") for bone in bones]
+    return [bones.index(f"{kind}_{other[side]}") if side in other else bones.index(bone) for bone, (kind, _, side) in zip(bones, parts, strict=True)]
+

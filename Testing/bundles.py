@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         server.asked.append(dict(self.headers))
         if way == "missing":
             return self._head(404)
-        if way.startswith("http") and not self.path.endswith("/moved"):
+        if "://" in way:
             return self._head(302, Location=way)
         begun, status = 0, 200
         if "Range" in self.headers and way != "no ranges":

@@ -152,6 +152,17 @@ def test_a_folder_with_other_things_is_no_place_for_a_bundle(tmp_path):
     assert [p.name for p in home.iterdir()] == ["last.ckpt"]
 
 
+def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path):
+    networks = {**manifest().networks, "depth": {"settings": {}, "file": "../outside.safetensors"}}
+    for wrong in ({"networks": networks}, {"id": "Made Up"}, {"mm_per_pixel": 0.0}):
+        with pytest.raises(Refusal, match=r"manifest\.json"):
+            made_bundle(tmp_path / "b", **wrong)
+    for wrong in ({"shape_models": {}}, {"networks": {}}):
+        with pytest.raises(ValueError, match="must be those that the manifest names"):
+            made_bundle(tmp_path / "b", **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("fails_at", ["write", "first rename", "second rename"])
 def test_a_failure_while_writing_leaves_the_old_bundle(folder, monkeypatch, fails_at, tmp_path_factory):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -222,6 +222,7 @@ UNUSABLE = {
     "turns the text round": (at("measured", value="\u202egood"), "measured"),
     "number": (at("mm_per_pixel", value="1"), "mm_per_pixel"),
     "zero": (at("mm_per_pixel", value=0), "mm_per_pixel"),
+    "true is no length": (at("mm_per_pixel", value=True), "mm_per_pixel"),
     "infinite": (at("mm_per_pixel", value=math.inf), "not JSON"),
     "nan setting": (at("networks", "depth", "settings", "x", value=math.nan), "not JSON"),
     "broken letter": (at("normalisation", "x", value="\ud800"), "JSON cannot"),

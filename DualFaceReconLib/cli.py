@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -76,6 +77,87 @@ def inspect(options: argparse.Namespace) -> int:
     return 0
 
 
+def models_list(options: argparse.Namespace) -> int:
+    """The bundles that are here, and those that can be fetched."""
+    from DualFaceReconLib.bundle_fetch import registry
+    from DualFaceReconLib.bundle_store import installed, models_folder
+
+    here, fetchable = installed(), registry(options.registry)
+    if options.json:
+        bundles = [
+            {
+                **{"id": bundle.id, "version": bundle.version, "folder": str(bundle.folder), "ships": bundle.ships},
+                "refusal": bundle.refusal or None,
+                "sha256": bundle.manifest and bundle.manifest.sha256,
+                "manifest": bundle.manifest and dataclasses.asdict(bundle.manifest),
+            }
+            for bundle in here
+        ]
+        entries = [dataclasses.asdict(entry) for entry in fetchable]
+        print(json.dumps({"folder": str(models_folder()), "installed": bundles, "fetchable": entries}, indent=2))
+        return 0
+    for bundle in here:
+        print(f"{bundle.id} {bundle.version}  {'ships with DualFaceRecon' if bundle.ships else bundle.folder}")
+        if told := bundle.manifest:
+            print(f"  {', '.join(told.bones)}; {_megabytes(told.size_bytes)}; {told.licence}\n  {told.research_use}")
+        else:
+            print(f"  WARNING: {bundle.refusal}")
+    for entry in fetchable:
+        if (entry.id, entry.version) not in {(bundle.id, bundle.version) for bundle in here}:
+            print(f"{entry.id} {entry.version}  can be fetched, {_megabytes(entry.bytes)}")
+    if not here:
+        print(f"No bundle is here; your own lie in {models_folder()}.")
+    return 0
+
+
+def models_verify(options: argparse.Namespace) -> int:
+    """Reads bundles and compares every byte with what was sealed."""
+    from DualFaceReconLib.bundle import verify
+    from DualFaceReconLib.bundle_store import find, installed
+
+    names = [options.id] if options.id else [bundle.id for bundle in installed()]
+    if not names:
+        raise Refusal("No bundle is here: `dualface models list` shows what can be fetched.")
+    damaged = 0
+    for name in names:
+        try:
+            told = verify(find(name))
+            print(f"{told.id} {told.version} is sound: {len(told.files)} files, {_megabytes(told.size_bytes)}")
+        except Refusal as refusal:
+            damaged += 1
+            print(f"dualface: {refusal}", file=sys.stderr)
+    return EXIT_REFUSED if damaged else 0
+
+
+def models_fetch(options: argparse.Namespace) -> int:
+    """Fetches a bundle, goes on with one that was begun, and replaces an older version."""
+    from DualFaceReconLib.bundle_fetch import fetch, published
+    from DualFaceReconLib.bundle_store import find
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{_megabytes(done)} of {_megabytes(total)}", end="\n" if done == total else "", file=sys.stderr)
+
+    entry = published(options.id, options.registry)
+    try:
+        told = fetch(entry, show) if sys.stderr.isatty() else fetch(entry)
+    except KeyboardInterrupt as error:
+        raise Refusal("Stopped: the same command goes on from here.") from error
+    print(f"{told.id} {told.version} is here and sound: {find(told.id)}")
+    return 0
+
+
+def models_remove(options: argparse.Namespace) -> int:
+    """Removes a fetched bundle, or what came of one so far."""
+    from DualFaceReconLib.bundle_store import remove
+
+    print(f"Removed {', '.join(remove(options.id)) or f'what had come of {options.id}'}.")
+    return 0
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dualface", description="3D bone surfaces from one hip radiograph. Research use only."
@@ -93,7 +175,29 @@ def _parser() -> argparse.ArgumentParser:
         "--show-identity", action="store_true", help="also print the patient's name, id, birth date"
     )
     inspecting.set_defaults(run=inspect)
+    _add_models(commands)
     return parser
+
+
+def _add_models(commands: argparse._SubParsersAction) -> None:
+    about = "The bundles of networks and shape models: list, verify, fetch, remove."
+    actions = commands.add_parser("models", help=about, description=about).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    for name, run in (
+        ("list", models_list),
+        ("verify", models_verify),
+        ("fetch", models_fetch),
+        ("remove", models_remove),
+    ):
+        action = actions.add_parser(name, help=run.__doc__, description=run.__doc__)
+        action.set_defaults(run=run)
+        if name != "list":
+            action.add_argument("id", metavar="BUNDLE", nargs="?" if name == "verify" else None)
+        if name in ("list", "fetch"):
+            action.add_argument("--registry", type=Path, metavar="JSON", help="where bundles of your own are published")
+        if name == "list":
+            action.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 NOMINAL_OBJECT_DISTANCE_MM = 180.0  # of the plane whose millimetres count; as `acquisition` assumes where nobody knows
 DARKEST, BRIGHTEST = 0.01, 0.99  # quantiles of a film that become -1 and 1
 REACH = 1.5  # beyond them values are cut
+NORMALISATION = {"darkest": DARKEST, "brightest": BRIGHTEST, "reach": REACH}  # as a bundle's manifest tells it
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.bundle import read_weights
 from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.framing import Frame, frame_of
+from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.weights import give_weights
@@ -55,6 +55,9 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
     missing = [name for name in ("depth", "segmentation") if name not in manifest.networks]
     if missing:
         raise Refusal(f"Bundle {manifest.id} has no network for {' and '.join(missing)}: take another bundle.")
+    rows, cols = manifest.input_px
+    if manifest.normalisation != NORMALISATION or rows != cols:
+        raise Refusal(f"Bundle {manifest.id} wants films prepared in a way that this version does not know: update it.")
     settings = {name: dict(manifest.networks[name]["settings"]) for name in ("depth", "segmentation")}
     settings["segmentation"]["features"] = tuple(settings["segmentation"]["features"])
     try:
@@ -65,7 +68,9 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
         for name, network in built.items():
             give_weights(network, read_weights(folder, manifest, name))
     except (TypeError, ValueError) as error:
-        raise Refusal(f"Bundle {manifest.id} does not fit this version of DualFaceRecon ({error}): update it.") from error
+        raise Refusal(
+            f"Bundle {manifest.id} does not fit this version of DualFaceRecon ({error}): update it."
+        ) from error
     ready = {name: network.eval().to(device) for name, network in built.items()}
     return Networks(manifest, ready["depth"], ready["segmentation"], device)
 
@@ -133,5 +138,7 @@ def _mirror_order(bones: tuple[str, ...]) -> list[int]:
     """For every bone the number of the one on the other side."""
     other = {"left": "right", "right": "left"}
     parts = [bone.rpartition("_") for bone in bones]
-    return [bones.index(f"{kind}_{other[side]}") if side in other else bones.index(bone) for bone, (kind, _, side) in zip(bones, parts, strict=True)]
-
+    return [
+        bones.index(f"{kind}_{other[side]}") if side in other else bones.index(bone)
+        for bone, (kind, _, side) in zip(bones, parts, strict=True)
+    ]

@@ -146,6 +146,19 @@ def train_network(options: argparse.Namespace) -> int:
     return 0
 
 
+def bundle_networks(options: argparse.Namespace) -> int:
+    """Puts finished networks and the shape models into a bundle."""
+    from training.bundling import bundle
+
+    runs = {"depth": options.depth, "segmentation": options.segmentation}
+    try:
+        made = bundle(runs, options.models, options.out, options.id, options.version, options.measured)
+    except (OSError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    print(f"{made.id} {made.version}: {made.size_bytes / 1e6:.1f} MB in {options.out}")
+    return 0
+
+
 def evaluate_cases(options: argparse.Namespace) -> int:
     """Measures cases by the ruler: the rows that need no network."""
     from DualFaceReconLib.drawing import save_bytes
@@ -189,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring.set_defaults(run=measure_patients)
     _simulating(commands)
     _training(commands)
+    _bundling(commands)
     _preparing(commands)
     _evaluating(commands)
     return parser
@@ -222,6 +236,18 @@ def _training(commands: Any) -> None:
     training.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make films")
     _with_bones(training)
     training.set_defaults(run=train_network)
+
+
+def _bundling(commands: Any) -> None:
+    bundling = commands.add_parser("bundle", help=bundle_networks.__doc__, description=bundle_networks.__doc__)
+    bundling.add_argument("--depth", type=Path, required=True, help="folder of a finished run")
+    bundling.add_argument("--segmentation", type=Path, required=True, help="folder of a finished run")
+    bundling.add_argument("--models", type=Path, default=Path("Resources/Models"), help="folder of the shape models")
+    bundling.add_argument("--out", type=Path, required=True, help="the bundle's folder")
+    bundling.add_argument("--id", required=True, help="lower-case letters and digits, joined by hyphens")
+    bundling.add_argument("--version", required=True, help="such as 1.0.0")
+    bundling.add_argument("--measured", required=True, help="how good it is known to be, and on whom")
+    bundling.set_defaults(run=bundle_networks)
 
 
 def _with_bones(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,187 @@
+"""From a radiograph to bone maps: exact stand-ins for networks, real ones out of a bundle, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bones import MODELS, made_population
+from bundles import manifest
+from test_train import DEPTH, SEGMENTATION, run
+from torch import nn
+
+from DualFaceReconLib.bundle import verify
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.inference import Cancelled, Networks, bone_maps, load_networks
+from DualFaceReconLib.radiograph import Radiograph
+from training.__main__ import EXIT_REFUSED, main
+
+TOLD = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
+
+
+class Brightness(nn.Module):
+    """Every bone is where the film is bright."""
+
+    def forward(self, film):
+        return (20 * film).expand(-1, 4, -1, -1)
+
+
+class Ramp(nn.Module):
+    """Front depths grow by 0.1 mm a pixel down the square; backs lie 30 mm behind; both off by a constant."""
+
+    def forward(self, film):
+        rows = torch.arange(film.shape[-2], dtype=torch.float32)[:, None].expand(film.shape[-2:])
+        front = 0.1 * rows + 55
+        return torch.stack([front, front + 30]).expand(len(film), 4, 2, *film.shape[-2:])
+
+
+EXACT = Networks(TOLD, Ramp(), Brightness(), "cpu")
+
+
+def radiograph_of(geometry, left=-20.0):
+    """A bright rectangle, 60 mm wide and 100 mm high at the nominal plane, at R = `left` to `left` + 60."""
+    depth = geometry.sdd_mm - NOMINAL_OBJECT_DISTANCE_MM
+    places = geometry.back_project(geometry.pixel_centres(), np.full(geometry.size_px, depth))
+    inside = (places[..., 0] > left) & (places[..., 0] < left + 60) & (np.abs(places[..., 2]) < 50)
+    return Radiograph(inside.astype(np.float32), geometry)
+
+
+GEOMETRIES = [
+    ProjectionGeometry(1000, (0.3, 0.3), (1000, 1200), (480.0, 640.0), "AP", 150.0),
+    ProjectionGeometry(1400, (0.9, 0.9), (400, 480), None, "AP", 220.0),
+]
+
+
+def test_one_patient_at_two_pitches_and_distances_gives_the_same_bones():
+    """Masks to a pixel of the network, 1.5 mm at the bones; depths to a tenth of a millimetre."""
+    found = []
+    for geometry in GEOMETRIES:
+        radiograph = radiograph_of(geometry)
+        maps = bone_maps(EXACT, radiograph)
+        assert maps.mask.shape == (4, *geometry.size_px)
+        assert np.array_equal(maps.front > 0, maps.mask)
+        nominal = geometry.sdd_mm - NOMINAL_OBJECT_DISTANCE_MM
+        pixels = np.argwhere(maps.mask[2])
+        points = geometry.back_project(pixels, np.full(len(pixels), nominal))
+        assert (points[:, [0, 2]].min(axis=0), points[:, [0, 2]].max(axis=0)) == (
+            pytest.approx((-20, -50), abs=1.5),
+            pytest.approx((40, 50), abs=1.5),
+        )
+        assert maps.mean_depth_mm() == pytest.approx(geometry.sdd_mm - geometry.object_distance_mm, abs=1e-2)
+        assert (maps.back - maps.front)[maps.mask] == pytest.approx(30, abs=1e-3)
+        rows = [np.flatnonzero(maps.mask[0].any(axis=1))[n] for n in (0, -1)]
+        column = int(pixels[:, 1].mean())
+        found.append(maps.front[0, rows[1], column] - maps.front[0, rows[0], column])
+    assert found[0] == pytest.approx(found[1], abs=0.2)  # a ramp over the same 100 mm
+    assert found[0] == pytest.approx(100 / 1.5 * 0.1, abs=0.2)
+
+
+def test_depths_never_cross_and_nothing_found_is_nothing():
+    class Crossed(Ramp):
+        def forward(self, film):
+            return super().forward(film).flip(2)
+
+    maps = bone_maps(replace(EXACT, depth=Crossed()), radiograph_of(GEOMETRIES[1]))
+    assert (maps.back >= maps.front)[maps.mask].all()
+
+    class Nobody(nn.Module):
+        def forward(self, film):
+            return torch.full((len(film), 4, *film.shape[-2:]), -9.0)
+
+    maps = bone_maps(replace(EXACT, segmentation=Nobody()), radiograph_of(GEOMETRIES[1]))
+    assert not maps.mask.any()
+    assert np.isfinite(maps.front).all()
+
+
+def test_the_mirrored_film_is_asked_with_sides_exchanged():
+    class OneSided(nn.Module):
+        """Sees the left hip alone, wherever the film is bright."""
+
+        def forward(self, film):
+            logits = torch.full((len(film), 4, *film.shape[-2:]), -20.0)
+            logits[:, 0] = 20 * film[:, 0]
+            return logits
+
+    radiograph = radiograph_of(GEOMETRIES[1])
+    alone = bone_maps(replace(EXACT, segmentation=OneSided()), radiograph)
+    assert alone.mask.any(axis=(1, 2)).tolist() == [True, False, False, False]
+    told = []
+
+    class Asked(OneSided):
+        def forward(self, film):
+            told.append(film)
+            return super().forward(film)
+
+    both = bone_maps(replace(EXACT, segmentation=Asked()), radiograph, flipped_too=True)
+    assert torch.equal(told[1], told[0].flip(-1))
+    assert not both.mask[0].any()  # as much for the left hip as against it: half, which is not more than half
+    same = bone_maps(EXACT, radiograph, flipped_too=True)
+    assert np.array_equal(same.mask, bone_maps(EXACT, radiograph).mask)
+
+
+def test_progress_is_told_and_cancelling_stops():
+    told = []
+    bone_maps(EXACT, radiograph_of(GEOMETRIES[1]), progress=lambda stage, share: told.append((stage, share)))
+    assert [stage for stage, _ in told] == ["segmentation", "depth", "maps", "maps"]
+    assert [share for _, share in told] == sorted(share for _, share in told)
+    assert told[-1][1] == 1
+    answers = iter([False, True])
+    with pytest.raises(Cancelled):
+        bone_maps(EXACT, radiograph_of(GEOMETRIES[1]), cancelled=lambda: next(answers))
+
+
+# Out of a bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A bundle of networks that were trained for a moment, made by the command."""
+    folder = tmp_path_factory.mktemp("trained")
+    population = made_population()
+    for recipe in (DEPTH, SEGMENTATION):
+        short = replace(recipe, learning=replace(recipe.learning, epochs=1))
+        run(short, population, folder / recipe.task)
+    arguments = ["bundle", "--depth", folder / "depth", "--segmentation", folder / "segmentation"]
+    arguments += ["--out", folder / "bundle ü", "--models", MODELS]
+    arguments += ["--id", "made-up", "--version", "0.0.1", "--measured", "not at all"]
+    assert main([str(argument) for argument in arguments]) == 0
+    return folder / "bundle ü"
+
+
+def test_a_trained_bundle_reads_a_film(bundle):
+    assert verify(bundle).trained_on.startswith("Simulated films")
+    networks = load_networks(bundle, "cpu")
+    assert networks.manifest.input_px == (64, 64)
+    film = np.random.default_rng(0).random(GEOMETRIES[1].size_px).astype(np.float32)
+    maps = bone_maps(networks, Radiograph(film, GEOMETRIES[1]))
+    again = bone_maps(load_networks(bundle, "cpu"), Radiograph(film, GEOMETRIES[1]))
+    assert maps.mask.shape == (4, *GEOMETRIES[1].size_px)
+    assert np.array_equal(maps.front, again.front)
+
+
+def test_a_bundle_that_does_not_fit_is_refused(bundle, tmp_path):
+    text = (bundle / "manifest.json").read_text(encoding="utf-8")
+
+    def changed(**values):
+        told = json.loads(text)
+        for name, value in values.items():
+            told[name] = value
+        (bundle / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
+
+    networks = json.loads(text)["networks"]
+    wider = {**networks, "depth": {**networks["depth"], "settings": {**networks["depth"]["settings"], "width": 64}}}
+    strange = {**networks, "depth": {**networks["depth"], "settings": {"encoder": "nobody"}}}
+    try:
+        for values in ({"networks": wider}, {"networks": strange}, {"normalisation": {"low": 0}}):
+            changed(**values)
+            with pytest.raises(Refusal, match="made-up"):
+                load_networks(bundle, "cpu")
+    finally:
+        (bundle / "manifest.json").write_text(text, encoding="utf-8")
+    arguments = ["bundle", "--depth", tmp_path, "--segmentation", tmp_path, "--out", tmp_path / "x"]
+    arguments += ["--id", "made-up", "--version", "0.0.1", "--measured", "not at all"]
+    assert main([str(argument) for argument in arguments]) == EXIT_REFUSED
+    assert not (tmp_path / "x").exists()

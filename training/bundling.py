@@ -1,0 +1,59 @@
+"""`python -m training bundle`: a trained depth and segmentation network and the shape models, as a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from DualFaceReconLib.acquisition import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bundle import write_bundle
+from DualFaceReconLib.bundle_manifest import Manifest
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.framing import NORMALISATION
+
+LICENCE = "CC BY 4.0 and MPL-2.0, as the bones that it learnt from"
+RESEARCH_USE = "For research only; not for clinical use."
+TRAINED_ON = (
+    "Simulated films of virtual patients, mixed from bones of rhan40 (Han et al., Phys Med Biol 2019, from TCIA CT "
+    "Lymph Nodes, CC BY 4.0) and llp26 (Zhang et al., J Biomech 49:3875, 2016, MPL-2.0); no clinical picture."
+)
+
+
+def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, version: str, measured: str) -> Manifest:
+    """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`."""
+    told, weights = {}, {}
+    for task, run in runs.items():
+        try:
+            told[task] = json.loads((run / "network.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise Refusal(f"{run.name} holds no finished network: let `training train` end there first.") from error
+        if told[task]["recipe"]["task"] != task:
+            raise Refusal(f"{run.name} holds a network for {told[task]['recipe']['task']}, not for {task}.")
+        weights[task] = load_file(run / "network.safetensors")
+    films = [told[task]["recipe"]["films"] for task in runs]
+    if len({(one["size_px"], one["mm_per_pixel"]) for one in films}) > 1:
+        raise Refusal("The networks learnt from films of unlike sizes: a bundle's networks see the same picture.")
+    networks = {task: {"settings": told[task]["settings"], "file": f"{task}.safetensors"} for task in runs}
+    counted = ", ".join(f"{task}: {told[task]['films']} films" for task in runs)
+    manifest = Manifest(
+        id=id,
+        version=version,
+        licence=LICENCE,
+        research_use=RESEARCH_USE,
+        trained_on=f"{TRAINED_ON} {counted}.",
+        measured=measured,
+        bones=BONES,
+        faces=("front", "back")[: told["depth"]["settings"]["faces"]],
+        input_px=(films[0]["size_px"],) * 2,
+        mm_per_pixel=films[0]["mm_per_pixel"],
+        nominal_object_distance_mm=POPULATION_OBJECT_DISTANCE_MM,
+        object_distance_spread_mm=POPULATION_OBJECT_DISTANCE.spread,
+        object_distance_source=POPULATION_OBJECT_DISTANCE.source,
+        normalisation=NORMALISATION,
+        networks=networks,
+        shape_models={kind: f"{kind}.ssm.npz" for kind in ("hip", "femur")},
+    )
+    return write_bundle(out, manifest, weights, {kind: shape_models / f"{kind}.ssm.npz" for kind in ("hip", "femur")})

@@ -24,11 +24,11 @@ from training.xray.smoothing import blurred
 
 WORLDS = ("seen", "unseen")  # training draws from the first alone; the second shows a world that no network has met
 
-KVP = (65, 70, 75, 80, 85)  # pelvis films: European guidelines (EUR 16260) say 70 to 90
+KVP = (65, 70, 75, 80, 85)  # of pelvis films 70 kV is best and 60 too low (Moore et al., Br J Radiol 93:20200565, 2020)
 ALUMINIUM_MM = (2.5, 4.0)
 COPPER_MM = {0.0: 0.7, 0.1: 0.3}
 UNSEEN_BEAM = {"kvp": 100, "aluminium_mm": 3.0, "copper_mm": 0.2, "detector": "selenium", "layer_mm": 1.0}
-DOSE_UGY = (0.8, 10.0)  # at the detector: speed classes 1000 to 100 (EUR 16260: 400, 2.5 uGy)
+DOSE_UGY = (0.8, 10.0)  # at the detector: a speed class of 1000 to 100; 400 is 2.5 uGy by its definition
 FOCAL_MM = (0.6, 1.3)
 READOUT_UGY = 0.05  # the dose whose photons are as noisy as the electronics are
 SHARPNESS_MM = (0.08, 0.22)  # standard deviation of what the detector smears

@@ -26,7 +26,7 @@ WORN_SHARE, BOTH_SHARE = 0.35, 0.27
 # Signs by severity, a share at the least and at the most worn hip. Ours.
 SIGNS = {"narrowing": (0.6, 1.0), "ridge": (0.4, 0.95), "rim": (0.4, 0.95), "floor": (0.1, 0.6)}
 COLLAPSED_SHARE = 0.025  # of people; ours, far more than in life
-# Cam deformity: 19.6 % of men and 5.2 % of women (Gosvig et al., J Bone Joint Surg Am 92:1162, 2010).
+# Cam deformity: about 17 % of men and 4 % of women (Gosvig et al., Acta Radiol 49:436, 2008).
 CAM_SHARE = 0.12
 # Legs differ by 5.2 mm on average, 4.1 standard deviation (Knutson, Chiropr Osteopat 13:11, 2005). The people's own
 # differences are small; these come on top.

@@ -7,7 +7,7 @@ BIN := .venv/bin
 endif
 STAMP := .venv/.ready
 
-.PHONY: env demo test test-slow lint bench clean
+.PHONY: env demo test test-slow lint bench train-gpu clean
 
 env: $(STAMP)
 
@@ -39,6 +39,10 @@ bench: env
 	$(BIN)/python Testing/bench/completion.py
 	$(BIN)/python Testing/bench/simulate.py
 	$(BIN)/python Testing/bench/drr.py
+
+train-gpu: env
+	$(BIN)/python -m training train training/recipes/gpu_depth.toml --out out/gpu_depth
+	$(BIN)/python -m training train training/recipes/gpu_segmentation.toml --out out/gpu_segmentation
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', 'out', 'build')]"

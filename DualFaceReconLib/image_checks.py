@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import math
 import shutil
 import struct
 import zlib
@@ -13,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from DualFaceReconLib import nifti
 from DualFaceReconLib.acquisition import SIDE_LIMITS_PX, check_size
 from DualFaceReconLib.codestreams import ends_whole
 from DualFaceReconLib.errors import NO_SPACE, NOT_NUMBERS, Refusal
@@ -31,8 +30,6 @@ NRRD_FIELDS = {
 }
 NRRD_ELSEWHERE = {b"data file", b"datafile"}
 NRRD_SKIPS = {b"byte skip", b"byteskip", b"line skip", b"lineskip"}
-NIFTI_ORDERS = {b"\x5c\x01\0\0": "<", b"\0\0\x01\x5c": ">"}  # by the header's first four bytes
-NIFTI_FLOATS = (16, 64)
 
 
 def prepare(path: Path, kind: str, folder: Path) -> tuple[Path, bool]:
@@ -160,23 +157,17 @@ def _refuse_turned(entries: dict[int, tuple[int, int, int]]) -> None:
 
 def check_nifti(path: Path) -> None:
     """ITK's reader fills up with zeros what is missing, and puts zeros where numbers are not numbers."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as file:
-        head = file.read(348)
-        order = NIFTI_ORDERS[head[:4]]
-        dimensions, *sizes = struct.unpack_from(f"{order}8h", head, 40)
-        code, bits = struct.unpack_from(f"{order}2h", head, 70)
-        (first,) = struct.unpack_from(f"{order}f", head, 108)
-        if min(sizes[:2]) < 1:
+    with nifti.opened(path) as file:
+        layout = nifti.read_layout(file)
+        if min(layout.sizes[:2]) < 1:
             raise ValueError("sizes no picture has")
-        check_size((sizes[1], sizes[0]))
-        expected = math.prod(sizes[: max(dimensions, 0)]) * bits // 8
-        if not (0 < expected <= 32 * SIDE_LIMITS_PX[1] ** 2 and 0 <= first < HEADER_BYTES):
+        check_size((layout.sizes[1], layout.sizes[0]))
+        if not (0 < layout.expected_bytes <= 32 * SIDE_LIMITS_PX[1] ** 2 and 0 <= layout.first_byte < HEADER_BYTES):
             raise ValueError("sizes no film has")
-        file.seek(int(first))
-        data = file.read(expected)
-    if len(data) < expected:
+        file.seek(layout.first_byte)
+        data = file.read(layout.expected_bytes)
+    if len(data) < layout.expected_bytes:
         raise EOFError
-    if code in NIFTI_FLOATS and not np.isfinite(np.frombuffer(data, f"{order}f{bits // 8}")).all():
+    width = nifti.FLOATS.get(layout.datatype)
+    if width and not np.isfinite(np.frombuffer(data, f"{layout.order}f{width}")).all():
         raise Refusal(NOT_NUMBERS)

@@ -7,7 +7,6 @@ What is said about a file never holds its name or its header's texts: they may n
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
 import warnings
@@ -20,6 +19,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
+from DualFaceReconLib import nifti
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
 from training.xray.volume import Volume
@@ -28,8 +28,6 @@ from training.xray.volume import Volume
 LABELS = {"hip_left": 77, "hip_right": 78, "femur_left": 75, "femur_right": 76}
 NIFTI, OTHERS = (".nii", ".nii.gz"), (".nrrd", ".nhdr", ".mha", ".mhd")
 FILES = NIFTI + OTHERS
-NIFTI_ORDERS = {struct.pack(f"{order}i", 348): order for order in "<>"}
-NIFTI_FLOATS = {16: 4, 64: 8}  # datatype code -> bytes
 CHUNK_BYTES = 1 << 24
 UNEVEN_SHARE = 0.02  # of the mean gap between slices; positions are often rounded to 0.01 mm
 TILT_DEGREES = 0.5
@@ -123,30 +121,23 @@ def _damaged(what: str) -> str:
 def _check_nifti(path: Path, what: str) -> None:
     """ITK fills up with zeros what is missing, puts zeros where numbers are not numbers, and axes where none are."""
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as file:
-            head = file.read(348)
-            order = NIFTI_ORDERS[head[:4]]
-            dimensions, *sizes = struct.unpack_from(f"{order}8h", head, 40)
-            code, bits = struct.unpack_from(f"{order}2h", head, 70)
-            (first,) = struct.unpack_from(f"{order}f", head, 108)
-            axes = struct.unpack_from(f"{order}2h", head, 252)
-            expected = math.prod(sizes[: max(dimensions, 0)]) * bits // 8
-            file.seek(int(first))
+        with nifti.opened(path) as file:
+            layout = nifti.read_layout(file)
+            file.seek(layout.first_byte)
+            width = nifti.FLOATS.get(layout.datatype)
             found, numbers = 0, True
-            while chunk := file.read(min(CHUNK_BYTES, expected - found)):
+            while chunk := file.read(min(CHUNK_BYTES, layout.expected_bytes - found)):
                 found += len(chunk)
-                if code in NIFTI_FLOATS:
-                    whole = len(chunk) // NIFTI_FLOATS[code] * NIFTI_FLOATS[code]
-                    numbers &= bool(np.isfinite(np.frombuffer(chunk[:whole], f"{order}f{NIFTI_FLOATS[code]}")).all())
+                if width:
+                    whole = len(chunk) // width * width
+                    numbers &= bool(np.isfinite(np.frombuffer(chunk[:whole], f"{layout.order}f{width}")).all())
     except (OSError, EOFError, KeyError, ValueError, struct.error, zlib.error) as error:
         raise Refusal(_damaged(what)) from error
-    if found < expected:
+    if found < layout.expected_bytes:
         raise Refusal(_damaged(what))
     if not numbers:
         raise Refusal(f"The {what} holds values that are not numbers (NaN or infinite): export it again.")
-    if axes == (0, 0):
+    if layout.axes == (0, 0):
         raise Refusal(f"The {what} does not say where the patient's left is (no qform, no sform): export it again.")
 
 

@@ -9,6 +9,7 @@ from bones import made_population
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.soundness import crossing
+from training.cartilage import with_cartilage
 from training.disease import UNLIKE_RANGE_MM, diseased
 from training.joints import joint_of
 from training.patients import sample_patient
@@ -196,3 +197,33 @@ def test_irregular_heights_close_around_a_circle_and_leave_gaps():
     assert rows.max() == pytest.approx(1, abs=0.02)
     assert 0.03 < (rows == 0).mean() < 0.6
     assert rows.std(axis=0).mean() > 0.2  # no two alike
+
+
+# Cartilage
+
+
+def test_sockets_get_the_room_of_healthy_joints(patients):
+    made = []
+    for seed, patient in enumerate(patients):
+        roomy = with_cartilage(patient, np.random.default_rng(seed))
+        for side in ("left", "right"):
+            room = roomy.told["cartilage_mm"][side]
+            made.append(room)
+            before, after = (p.bones[f"hip_{side}"][0] for p in (patient, roomy))
+            joint = joint_of(patient, side)
+            centre = patient.landmarks[f"hip_{side}"]["acetabular_centre"]
+            away = np.linalg.norm(before - centre, axis=1)
+            socket, far = away < joint.radius + 2, away > joint.radius + 24
+            grown = np.linalg.norm(after - centre, axis=1) - away
+            assert grown[socket] == pytest.approx(room, abs=1e-6)
+            assert np.array_equal(after[far], before[far])
+            order = np.argsort(away)
+            assert (np.diff(away[order] + grown[order]) > -1e-9).all()  # nothing overtakes what lies before it
+            assert len(crossing(after, roomy.bones[f"hip_{side}"][1])) == 0
+            assert roomy.bones[f"femur_{side}"] is patient.bones[f"femur_{side}"]
+            femur = patient.bones[f"femur_{side}"][0]
+            near = femur[np.linalg.norm(femur - joint.centre, axis=1) < 2 * joint.radius]
+            gaps = [penetration_mm(near, p.bones[f"hip_{side}"]).min() for p in (patient, roomy)]
+            assert gaps[1] > gaps[0] - 0.3  # beside the neck a rim may come no nearer than it was
+    assert 1.2 < np.mean(made) < 3
+    assert np.std(made) > 0.2

@@ -24,6 +24,7 @@ from DualFaceReconLib import drawing
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.metrics import Mesh
 from DualFaceReconLib.radiograph import read_radiograph
+from training.cartilage import with_cartilage
 from training.cases import read_case, write_case
 from training.disease import diseased
 from training.flesh import draw_flesh
@@ -47,7 +48,9 @@ class Series:
     seed: int
     size_px: int | None = 1024  # along the longer side; None: a pitch of 0.1 to 0.2 mm
     world: str = "seen"  # whose physics and makers; see `training.xray.exposure.WORLDS`
-    plain: bool = False  # nobody ill, operated on, dressed or askew, and the whole film lit: as the frozen films are
+    plain: bool = (
+        False  # nobody ill, operated on, dressed or askew, no room for cartilage, all lit: as frozen films are
+    )
     mm_per_pixel: float | None = None  # instead of `size_px`, at the nominal bone plane: as networks see films
 
 
@@ -111,6 +114,7 @@ def take(population: Population, series: Series, number: int, device: str = "cpu
         patient = patient.mirrored()
     if not series.plain:
         rng = np.random.default_rng([*seed, 4])
+        patient = with_cartilage(patient, np.random.default_rng([*seed, 5]))
         patient = dressed(operated(diseased(patient, rng), rng), rng)
         roll = float(np.clip(rng.normal(0, ROLL_DEGREES[0]), -ROLL_DEGREES[1], ROLL_DEGREES[1]))
         patient = patient.turned(Rotation.from_euler("y", roll, degrees=True).as_matrix())

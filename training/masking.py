@@ -62,11 +62,11 @@ def filled_in(found: Tensor, film: Tensor, hidden: Tensor, patch_px: int) -> Ten
 def masked_picture(rows: Sequence[tuple[Tensor, Tensor, Tensor]], path: Path) -> None:
     """Films (n, n) side by side: masked, predicted, true."""
     figure, axes = plt.subplots(len(rows), 3, figsize=(9, 3.1 * len(rows)), layout="constrained", squeeze=False)
-    titles = ("masked", "predicted (a patch's mean and spread are true)", "true")
+    titles = ("masked", "predicted, with each patch's\ntrue mean and spread", "true")
     for line, films in zip(axes, rows, strict=True):
         for axis, film, title in zip(line, films, titles, strict=True):
             axis.imshow(film.numpy(), cmap="gray", vmin=-1, vmax=1)
-            axis.set_title(title, fontsize=9)
+            axis.set_title(title, fontsize=8)
             axis.axis("off")
     figure.savefig(path, dpi=100)
     plt.close(figure)

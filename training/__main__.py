@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,16 +129,36 @@ def _label(text: str) -> tuple[str, int]:
 
 def train_network(options: argparse.Namespace) -> int:
     """Trains a network by a recipe, or goes on with a run that was cut."""
+    from training.recipe import read_recipe
+    from training.train import train
+
+    recipe = read_recipe(options.recipe)
+    if recipe.task == "pretrain":
+        raise Refusal(f"{options.recipe.name} is a recipe for `training pretrain`")
+    return _learnt(options, partial(train, recipe, encoder=options.encoder))
+
+
+def pretrain_encoder(options: argparse.Namespace) -> int:
+    """Pretrains a depth network's encoder on films without labels, or goes on with a run that was cut."""
+    from training.pretrain import pretrain
+    from training.recipe import PretrainRecipe, read_recipe
+
+    recipe = read_recipe(options.recipe)
+    if not isinstance(recipe, PretrainRecipe):
+        raise Refusal(f"{options.recipe.name} is a recipe for `training train`")
+    return _learnt(options, partial(pretrain, recipe, folder=options.films))
+
+
+def _learnt(options: argparse.Namespace, course: Callable[..., Path | None]) -> int:
+    """Runs a training on the device that is asked for, or on what there is."""
     import torch
 
-    from training.recipe import read_recipe
-    from training.train import joined_by_torchrun, left_torchrun, train
+    from training.train import joined_by_torchrun, left_torchrun
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    recipe = read_recipe(options.recipe)
     try:
         device = joined_by_torchrun(device)
-        done = train(recipe, options.bones, options.cache, options.out, options.workers, device, options.minutes)
+        done = course(options.bones, options.cache, options.out, options.workers, device, options.minutes)
     except (FileNotFoundError, ValueError) as error:
         raise Refusal(str(error)) from error
     finally:
@@ -229,13 +250,22 @@ def _simulating(commands: Any) -> None:
 
 def _training(commands: Any) -> None:
     training = commands.add_parser("train", help=train_network.__doc__, description=train_network.__doc__)
-    training.add_argument("recipe", type=Path, help="a file of training/recipes")
-    training.add_argument("--out", type=Path, required=True, help="folder; what is there goes on")
-    training.add_argument("--minutes", type=float, help="end at the epoch in which they are over; go on another time")
-    training.add_argument("--device", help="cuda or cpu (default: cuda where there is one)")
-    training.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make films")
-    _with_bones(training)
+    training.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors that `pretrain` wrote")
+    _with_loop(training)
     training.set_defaults(run=train_network)
+    pretraining = commands.add_parser("pretrain", help=pretrain_encoder.__doc__, description=pretrain_encoder.__doc__)
+    pretraining.add_argument("--films", type=Path, metavar="FOLDER", help="your own films instead of simulated ones")
+    _with_loop(pretraining)
+    pretraining.set_defaults(run=pretrain_encoder)
+
+
+def _with_loop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, help="a file of training/recipes")
+    parser.add_argument("--out", type=Path, required=True, help="folder; what is there goes on")
+    parser.add_argument("--minutes", type=float, help="end at the epoch in which they are over; go on another time")
+    parser.add_argument("--device", help="cuda or cpu (default: cuda where there is one)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make films")
+    _with_bones(parser)
 
 
 def _bundling(commands: Any) -> None:

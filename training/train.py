@@ -2,29 +2,34 @@
 
 A run that was cut goes on from its last checkpoint, and ends as the run in one piece does on the same processor. With
 torchrun, the processes share an epoch's films. OUT holds `checkpoint/`, `curves.csv`, `curves.png`, `sheet.png` and, in
-the end, `network.safetensors` with `network.json`: the weights' moving average and what they are.
+the end, `network.safetensors` with `network.json`: the weights' moving average and what they are. The loop itself,
+`learn`, is pretraining's too.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed import destroy_process_group, init_process_group, is_initialized
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
@@ -45,6 +50,21 @@ SAID_EVERY_S = 15.0
 WATCHED_SEED = 9001  # of the films that every epoch is measured on
 
 
+@dataclass(frozen=True)
+class Course:
+    """What the loop has to know of one trained thing."""
+
+    recipe: Recipe
+    besides: dict[str, Any]  # plain values; what a run hangs on beside the recipe, and goes on with alone
+    network: nn.Module
+    bones: Sequence[str]  # channels of the films' masks
+    films: Callable[[int], IterableDataset]  # those of an epoch, for this process
+    loss: Callable[[nn.Module, Sample, np.random.Generator], torch.Tensor]
+    watched: Callable[[], list[Sample]]
+    measured: Callable[[nn.Module, list[Sample]], dict[str, float]]
+    picture: Callable[[nn.Module, list[Sample]], None]
+
+
 def train(
     recipe: Recipe,
     bones: Path,
@@ -55,12 +75,43 @@ def train(
     minutes: float | None = None,
     say: Callable[[str], None] = print,
     population: Population | None = None,
+    encoder: Path | None = None,
 ) -> Path | None:
-    """Trains, or goes on; gives the finished network's file, or None where `minutes` ran out before the end."""
-    process, processes = _processes()
-    out.mkdir(parents=True, exist_ok=True)
+    """Trains, or goes on; gives the finished network's file, or None where `minutes` ran out before the end.
+
+    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with.
+    """
     torch.manual_seed(recipe.seed)
-    network = built(recipe).to(device)
+    network = built(recipe)
+    besides = {} if encoder is None else {"encoder": take_encoder(network, encoder)}
+    kept_out = kept_out_people(recipe)
+    population = population or load_population(bones, cache, without=kept_out, say=say)
+    course = Course(
+        recipe,
+        besides,
+        network.to(device),
+        BONES,
+        partial(simulated_films, recipe, population),
+        lambda network, batch, _: loss_of(recipe, network, batch),
+        lambda: watched_films(recipe, bones, cache, population, say),
+        lambda average, watched: measured(average, watched, recipe.task, device),
+        lambda average, watched: sheet(average, watched, recipe.task, out / "sheet.png", device),
+    )
+    learnt = learn(course, out, workers, device, minutes, say)
+    if learnt is None:
+        return None
+    average, rows = learnt
+    weights = {name: v.half() if v.dtype.is_floating_point else v for name, v in weights_of(average).items()}
+    return keep(weights, "network", course, rows, out)
+
+
+def learn(
+    course: Course, out: Path, workers: int, device: str, minutes: float | None, say: Callable[[str], None]
+) -> tuple[nn.Module, list[dict]] | None:
+    """The loop: the moving average and a row an epoch; None before the end, and in all processes but the first."""
+    recipe, network = course.recipe, course.network
+    process, processes = torchrun_place()
+    out.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning.learning_rate, weight_decay=recipe.learning.weight_decay
@@ -70,42 +121,58 @@ def train(
         tensors, state = checkpoint.load(out / "checkpoint", optimizer)
         if state["recipe"] != _plain(recipe):
             raise ValueError(f"{out.name} holds a run of another recipe: give another folder")
+        if state.get("besides", {}) != course.besides:
+            raise ValueError(f"{out.name} holds a run with another encoder or other films: give another folder")
         give_weights(network, tensors["network"])
         give_weights(average, tensors["average"])
         begun, rows = state["epoch"], state["rows"]
         say(f"goes on after epoch {begun}")
 
-    kept_out = tomllib.loads(JUDGING.read_text(encoding="utf-8"))[recipe.films.without]["people"]
-    population = population or load_population(bones, cache, without=kept_out, say=say)
-    watched = _watched(recipe, bones, cache, population, kept_out, say) if process == 0 else []
+    watched = course.watched() if process == 0 else []
     learner = DistributedDataParallel(network) if processes > 1 else network
     started = kept = time.monotonic()
     for epoch in range(begun, recipe.learning.epochs):
-        row = _epoch(recipe, epoch, learner, average, optimizer, population, workers, device, say)
+        row = _epoch(course, epoch, learner, average, optimizer, workers, device, say)
         over = minutes is not None and (time.monotonic() - started) / 60 >= minutes
         if process == 0:
-            row |= measured(average, watched, recipe.task, device)
+            row |= course.measured(average, watched)
             rows.append({"epoch": epoch + 1, **row})
             say(_sentence(rows[-1], recipe, started, epoch + 1 - begun))
             last = epoch + 1 == recipe.learning.epochs
             if last or over or time.monotonic() - kept > KEPT_EVERY_S:
                 kept = time.monotonic()
-                state = {"epoch": epoch + 1, "rows": rows, "recipe": _plain(recipe)}
+                state = {"epoch": epoch + 1, "rows": rows, "recipe": _plain(recipe), "besides": course.besides}
                 tensors = {"network": weights_of(network), "average": weights_of(average)}
                 checkpoint.save(out / "checkpoint", tensors, optimizer, state)
                 curves_picture(rows, out)
-                sheet(average, watched, recipe.task, out / "sheet.png", device)
+                course.picture(average, watched)
         if over and epoch + 1 < recipe.learning.epochs:
             return None
-    return _finished(recipe, average, rows, out) if process == 0 else None
+    return (average, rows) if process == 0 else None
 
 
 def built(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe."""
-    if recipe.task == "depth":
-        return DepthNetwork(DepthSettings(**recipe.network))
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.network.items()}
-    return SegmentationNetwork(SegmentationSettings(**settings))
+    if recipe.task == "segmentation":
+        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.network.items()}
+        return SegmentationNetwork(SegmentationSettings(**settings))
+    return DepthNetwork(DepthSettings(**recipe.network))
+
+
+def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:
+    """Gives a depth network the encoder that `training pretrain` wrote; says which one it was and what it saw."""
+    if not isinstance(network, DepthNetwork):
+        raise ValueError("a pretrained encoder is for a depth network: leave --encoder away")
+    try:
+        weights = load_file(file)
+        told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        besides = told["besides"]
+        give_weights(network.encoder, weights)
+    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{file.name} with its .json is no encoder of `training pretrain`: name one") from error
+    except ValueError as error:
+        raise ValueError(f"{file.name} does not fit the recipe's encoder and stages: {error}") from error
+    return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "besides": besides, "films": told["films"]}
 
 
 def rate_at(recipe: Recipe, epoch: float) -> float:
@@ -131,31 +198,21 @@ def loss_of(recipe: Recipe, network: nn.Module, batch: Sample) -> torch.Tensor:
 
 
 def _epoch(
-    recipe: Recipe,
+    course: Course,
     epoch: int,
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
-    population: Population,
     workers: int,
     device: str,
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """One pass over films that were never seen; gives the mean loss, films a second and the share of time waited."""
+    recipe, stream = course.recipe, course.films(epoch)
     films, learning = recipe.films, recipe.learning
-    stream = FilmStream(
-        population,
-        Series(recipe.seed, None, mm_per_pixel=films.mm_per_pixel),
-        films.reuse,
-        films.pool,
-        films.projections,
-        first=epoch * films.projections,
-        size_px=films.size_px,
-        share=_processes(),
-    )
     how = {"multiprocessing_context": "spawn", "prefetch_factor": 2} if workers else {}
     loader = DataLoader(stream, learning.batch, num_workers=workers, drop_last=True, pin_memory=device == "cuda", **how)
-    steps = films.projections * films.reuse // learning.batch // _processes()[1]
+    steps = films.projections * films.reuse // learning.batch // torchrun_place()[1]
     network.train()
     total, done, waited = 0.0, 0, 0.0
     begin = said = asked = time.monotonic()
@@ -164,10 +221,10 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = rate_at(recipe, epoch + step / max(steps, 1))
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        rng = np.random.default_rng([recipe.seed, epoch, step, _processes()[0]])
-        batch = augmented(batch, BONES, learning.strength, learning.changes, rng)
+        rng = np.random.default_rng([recipe.seed, epoch, step, torchrun_place()[0]])
+        batch = augmented(batch, course.bones, learning.strength, learning.changes, rng)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-            loss = loss_of(recipe, network, batch)
+            loss = course.loss(network, batch, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), learning.clip)
@@ -181,7 +238,7 @@ def _epoch(
     if done == 0:
         raise ValueError("an epoch has fewer films than a batch: raise projections or reuse in the recipe")
     took = time.monotonic() - begin
-    rate = done * learning.batch * _processes()[1] / took
+    rate = done * learning.batch * torchrun_place()[1] / took
     return {"loss": total / done, "rate": rate_at(recipe, epoch), "films_a_second": rate, "waited": waited / took}
 
 
@@ -195,10 +252,31 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def _watched(
-    recipe: Recipe, bones: Path, cache: Path, population: Population, kept_out: list[str], say: Callable[[str], None]
+def kept_out_people(recipe: Recipe) -> list[str]:
+    """Those whom a recipe leaves out of its films, as set/person."""
+    return tomllib.loads(JUDGING.read_text(encoding="utf-8"))[recipe.films.without]["people"]
+
+
+def simulated_films(recipe: Recipe, population: Population, epoch: int) -> FilmStream:
+    """An epoch's films, this process's share of them."""
+    films = recipe.films
+    return FilmStream(
+        population,
+        Series(recipe.seed, None, mm_per_pixel=films.mm_per_pixel),
+        films.reuse,
+        films.pool,
+        films.projections,
+        first=epoch * films.projections,
+        size_px=films.size_px,
+        share=torchrun_place(),
+    )
+
+
+def watched_films(
+    recipe: Recipe, bones: Path, cache: Path, population: Population, say: Callable[[str], None]
 ) -> list[Sample]:
     """Films of people who are kept out, the same in every epoch; of the population's own where those are not there."""
+    kept_out = kept_out_people(recipe)
     people = set(population.pelvis_people) | set(population.femur_people)
     if people.isdisjoint(kept_out) and (bones / kept_out[0]).exists():
         population = load_population(bones, cache, kept_out, say=say)
@@ -207,14 +285,14 @@ def _watched(
     return list(stream)
 
 
-def _processes() -> tuple[int, int]:
+def torchrun_place() -> tuple[int, int]:
     """This process's number and how many there are, by torchrun."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def joined_by_torchrun(device: str) -> str:
     """Joins the other processes where torchrun started some; gives this one's device."""
-    if _processes()[1] > 1 and not is_initialized():
+    if torchrun_place()[1] > 1 and not is_initialized():
         init_process_group("nccl" if device == "cuda" else "gloo")
         if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -227,25 +305,23 @@ def left_torchrun() -> None:
         destroy_process_group()
 
 
-def _finished(recipe: Recipe, average: nn.Module, rows: list[dict], out: Path) -> Path:
-    """Writes the weights in half precision, and what they are."""
-    beside = out / ".network.part"
-    weights = {
-        name: value.half().cpu().contiguous() if value.dtype.is_floating_point else value.cpu()
-        for name, value in weights_of(average).items()
-    }
-    save_file(weights, beside)
-    shutil.move(beside, out / "network.safetensors")
+def keep(weights: dict[str, torch.Tensor], name: str, course: Course, rows: list[dict], out: Path) -> Path:
+    """Writes finished weights to `name`.safetensors, and what they are to `name`.json."""
+    beside = out / f".{name}.part"
+    save_file({key: value.cpu().contiguous() for key, value in weights.items()}, beside)
+    shutil.move(beside, out / f"{name}.safetensors")
+    recipe = course.recipe
     told = {
         "recipe": _plain(recipe),
-        "settings": asdict(average.settings),
+        "settings": asdict(course.network.settings),
+        "besides": course.besides,
         "last": rows[-1],
         "films": len(rows) * recipe.films.projections * recipe.films.reuse,
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }
-    (out / "network.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    return out / "network.safetensors"
+    (out / f"{name}.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    return out / f"{name}.safetensors"
 
 
 def _plain(recipe: Recipe) -> dict:

@@ -1,6 +1,7 @@
 """From a radiograph to bone maps: exact stand-ins for networks, real ones out of a bundle, and what is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import Cancelled, Networks, bone_maps, load_networks
 from DualFaceReconLib.radiograph import Radiograph
+from training import bundling
 from training.__main__ import EXIT_REFUSED, main
 
 TOLD = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
@@ -160,6 +162,20 @@ def test_a_trained_bundle_reads_a_film(bundle):
     again = bone_maps(load_networks(bundle, "cpu"), Radiograph(film, GEOMETRIES[1]))
     assert maps.mask.shape == (4, *GEOMETRIES[1].size_px)
     assert np.array_equal(maps.front, again.front)
+
+
+def test_a_bundle_says_whose_films_its_encoder_saw(bundle, tmp_path):
+    assert "No clinical picture." in verify(bundle).trained_on
+    runs = {}
+    for task in ("depth", "segmentation"):
+        runs[task] = tmp_path / task
+        shutil.copytree(bundle.parent / task, runs[task])
+    told = json.loads((runs["depth"] / "network.json").read_text(encoding="utf-8"))
+    told["besides"] = {"encoder": {"besides": {"films": "a folder's"}}}
+    (runs["depth"] / "network.json").write_text(json.dumps(told), encoding="utf-8")
+    made = bundling.bundle(runs, MODELS, tmp_path / "bundle", "made-up", "0.0.1", "not at all")
+    assert "No clinical picture." not in made.trained_on
+    assert "films of the maker's own" in made.trained_on
 
 
 def test_a_bundle_that_does_not_fit_is_refused(bundle, tmp_path):

@@ -18,8 +18,10 @@ LICENCE = "CC BY 4.0 and MPL-2.0, as the bones that it learnt from"
 RESEARCH_USE = "For research only; not for clinical use."
 TRAINED_ON = (
     "Simulated films of virtual patients, mixed from bones of rhan40 (Han et al., Phys Med Biol 2019, from TCIA CT "
-    "Lymph Nodes, CC BY 4.0) and llp26 (Zhang et al., J Biomech 49:3875, 2016, MPL-2.0); no clinical picture."
+    "Lymph Nodes, CC BY 4.0) and llp26 (Zhang et al., J Biomech 49:3875, 2016, MPL-2.0)."
 )
+NO_OTHERS = "No clinical picture."
+OWN_FILMS = "An encoder first learnt, without truth, from a folder of films of the maker's own."
 
 
 def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, version: str, measured: str) -> Manifest:
@@ -43,7 +45,7 @@ def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, versio
         version=version,
         licence=LICENCE,
         research_use=RESEARCH_USE,
-        trained_on=f"{TRAINED_ON} {counted}.",
+        trained_on=f"{TRAINED_ON} {OWN_FILMS if any(map(_from_own_films, told.values())) else NO_OTHERS} {counted}.",
         measured=measured,
         bones=BONES,
         faces=("front", "back")[: told["depth"]["settings"]["faces"]],
@@ -57,3 +59,8 @@ def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, versio
         shape_models={kind: f"{kind}.ssm.npz" for kind in ("hip", "femur")},
     )
     return write_bundle(out, manifest, weights, {kind: shape_models / f"{kind}.ssm.npz" for kind in ("hip", "femur")})
+
+
+def _from_own_films(run: dict) -> bool:
+    """Whether a network started from an encoder that saw a folder of films."""
+    return run.get("besides", {}).get("encoder", {}).get("besides", {}).get("films") not in (None, "simulated")

@@ -18,13 +18,13 @@ def crossing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     corners = vertices[triangles]
     low = np.minimum(np.minimum(corners[:, 0], corners[:, 1]), corners[:, 2])
     high = np.maximum(np.maximum(corners[:, 0], corners[:, 1]), corners[:, 2])
-    pairs = _near((low + high) / 2, np.linalg.norm(high - low, axis=1) / 2)
+    first, second = _near((low + high) / 2, np.linalg.norm(high - low, axis=1) / 2)
     for below, above in zip(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), strict=True):
-        first, second = pairs.T
-        pairs = pairs[(below[first] <= above[second]) & (below[second] <= above[first])]
-    for one in range(3):
-        for other in range(3):
-            pairs = pairs[triangles[pairs[:, 0], one] != triangles[pairs[:, 1], other]]
+        meet = (below[first] <= above[second]) & (below[second] <= above[first])
+        first, second = first[meet], second[meet]
+    ones, others = (np.ascontiguousarray(triangles.T)[:, of] for of in (first, second))
+    apart = ~np.logical_or.reduce([one == other for one in ones for other in others])
+    pairs = np.column_stack([first[apart], second[apart]])
     area = _areas(vertices, triangles)
     for plane, moved in ((0, 1), (1, 0)):  # a triangle on one side of the other's plane crosses nothing
         of, to = pairs[:, plane], pairs[:, moved]
@@ -89,18 +89,20 @@ def neighbours(triangles: np.ndarray, count: int) -> csr_array:
     return beside
 
 
-def _near(middle: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Pairs (P, 2) of balls that may touch; the few very large ones are held against all."""
+def _near(middle: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (P,) and (P,) of balls that may touch; the few very large ones are held against all."""
     large = radius > 4 * np.median(radius)
     small = np.flatnonzero(~large)
-    close = small[cKDTree(middle[small]).query_pairs(2 * float(radius[small].max()), output_type="ndarray")]
+    tree = cKDTree(middle[small], balanced_tree=False, compact_nodes=False)  # quicker to build, and asked once
+    close = tree.query_pairs(2 * float(radius[small].max()), output_type="ndarray").T
     numbers = np.arange(len(middle))
     with_large = [
-        np.column_stack([np.full(len(others), one), others])
+        (np.full(len(others), one), others)
         for one in np.flatnonzero(large)
         for others in [numbers[~large | (numbers > one)]]
     ]
-    return np.concatenate([close, *with_large])
+    first, second = (np.concatenate([small[close[k]], *(pair[k] for pair in with_large)]) for k in (0, 1))
+    return first, second
 
 
 def _areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

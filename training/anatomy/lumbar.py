@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 from vtkmodules.vtkFiltersSources import vtkSphereSource
@@ -48,13 +50,7 @@ def _endplate(sacrum: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np
 
 def _vertebra(width: float, depth: float, height: float) -> Mesh:
     """A waisted cylinder with soft edges, drawn out to processes at both sides and behind; around its middle."""
-    source = vtkSphereSource()
-    source.SetThetaResolution(96)
-    source.SetPhiResolution(64)
-    source.SetRadius(1)
-    source.Update()
-    unit, triangles = arrays(source.GetOutput())
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    unit, triangles = _unit_sphere()
     flat = np.linalg.norm(unit[:, :2], axis=1)
     around = unit[:, :2] / np.maximum(flat, 1e-9)[:, None]
     boxed = np.maximum(np.abs(unit[:, 2]), flat)  # a cylinder's silhouette
@@ -71,3 +67,14 @@ def _vertebra(width: float, depth: float, height: float) -> Mesh:
     slim = np.exp(-((level / 0.35) ** 2))
     body[:, :2] += around * (45 * back * slim + 18 * side * slim)[:, None]
     return body, triangles
+
+
+@cache
+def _unit_sphere() -> Mesh:
+    source = vtkSphereSource()
+    source.SetThetaResolution(96)
+    source.SetPhiResolution(64)
+    source.SetRadius(1)
+    source.Update()
+    unit, triangles = arrays(source.GetOutput())
+    return unit / np.linalg.norm(unit, axis=1, keepdims=True), triangles

@@ -48,8 +48,9 @@ def write_tables(evaluation: Evaluation, title: str, folders: Sequence[Path], bu
     if bundle is not None:
         save_bytes(as_json(evaluation.maps).encode(), out / "maps.jsonl")
         told = cases_to_see(evaluation.surfaces)
-        shown = [folder for folder in folders if folder.name in told]
-        outlines(shown, [told[folder.name] for folder in shown], bundle, out / "outlines.png")
+        by_name = {folder.name: folder for folder in folders}
+        if told:
+            outlines([by_name[name] for name in told], list(told.values()), bundle, out / "outlines.png")
     return text
 
 

@@ -190,14 +190,16 @@ def test_rows_without_a_network_are_ordered_as_they_must_be(cases):
     scored = evaluation.surfaces
 
     def mean(row, pixels=256):
-        return np.mean([one.assd_mm for one in scored if one.row == row and one.pixels == pixels])
+        of_row = [one.assd_mm for one in scored if one.row == row and one.pixels == pixels]
+        return np.mean([one for one in of_row if one is not None])  # of some bones too little shows to complete them
 
     assert mean("exact maps") < mean("exact maps", 128) < 2
     assert mean("exact front map only") > 3 * mean("exact maps")
     assert mean("exact maps, completed") < 0.8
     assert mean("mean shape at the true pose", 128) > 1
+    assert mean("mean shape placed by the segmentation", 128) > 1
     text = as_markdown(evaluation, "A test")
-    assert text.count("| hip |") == 7
+    assert text.split("\n## ")[1].count("| hip |") == 8
     assert "1 films of 1 people" in text
 
 

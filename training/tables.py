@@ -224,9 +224,11 @@ def cases_to_see(scored: Sequence[Scored]) -> dict[str, str]:
 
 def outlines(folders: Sequence[Path], told: Sequence[str], bundle: Path, path: Path) -> None:
     """Films with the outlines of true and of predicted masks."""
-    drawn, axes = plt.subplots(1, len(folders), figsize=(6 * len(folders), 6.2), squeeze=False, layout="constrained")
-    for axis, folder, words in zip(axes[0], folders, told, strict=True):
-        case, film = read_case(folder), read_radiograph(folder / "radiograph.dcm")
+    films = [read_radiograph(folder / "radiograph.dcm") for folder in folders]
+    height = 6 * max(film.pixels.shape[0] / film.pixels.shape[1] for film in films) + 0.9
+    drawn, axes = plt.subplots(1, len(folders), figsize=(6 * len(folders), height), squeeze=False, layout="constrained")
+    for axis, folder, film, words in zip(axes[0], folders, films, told, strict=True):
+        case = read_case(folder)
         low, high = film.display_window
         axis.imshow(film.pixels, cmap="gray", vmin=low, vmax=high)
         for masks, colour in (

@@ -181,20 +181,21 @@ def bundle_networks(options: argparse.Namespace) -> int:
 
 
 def evaluate_cases(options: argparse.Namespace) -> int:
-    """Measures cases by the ruler: the rows that need no network."""
-    from DualFaceReconLib.drawing import save_bytes
+    """Measures cases by the ruler: the rows that need no network, and a bundle's networks."""
+    from DualFaceReconLib.bundle_manifest import load_manifest
     from training.cases import cases_in
-    from training.evaluate import as_json, as_markdown, evaluate
+    from training.evaluate import evaluate
+    from training.tables import write_tables
 
     folders = cases_in(options.cases)[:: options.every]
     if not folders:
         raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
-    scored = evaluate(folders, options.pixels, options.jobs)
-    text = as_markdown(scored, options.title)
-    options.out.mkdir(parents=True, exist_ok=True)
-    save_bytes(as_json(scored).encode(), options.out / "rows.jsonl")
-    save_bytes(text.encode(), options.out / "table.md")
-    print(text)
+    title = "Rows without a network"
+    if options.bundle is not None:
+        manifest = load_manifest(options.bundle)
+        title = f"{manifest.id} {manifest.version}"
+    evaluation = evaluate(folders, options.pixels, options.jobs, options.bundle)
+    print(write_tables(evaluation, options.title or title, folders, options.bundle, options.out))
     return 0
 
 
@@ -299,10 +300,11 @@ def _preparing(commands: Any) -> None:
 def _evaluating(commands: Any) -> None:
     evaluating = commands.add_parser("evaluate", help=evaluate_cases.__doc__, description=evaluate_cases.__doc__)
     evaluating.add_argument("cases", type=Path, help="folder of cases, at any depth")
-    evaluating.add_argument("--out", type=Path, required=True, help="folder for table.md and rows.jsonl")
+    evaluating.add_argument("--out", type=Path, required=True, help="folder for tables and figures")
+    evaluating.add_argument("--bundle", type=Path, help="folder of a bundle, whose networks are measured, too")
     evaluating.add_argument("--pixels", type=int, nargs="+", default=[256, 512, 1024], help="films' longer sides")
     evaluating.add_argument("--every", type=int, default=1, help="only every so many cases, for a quick look")
-    evaluating.add_argument("--title", default="Rows without a network")
+    evaluating.add_argument("--title", help="of the tables (default: the bundle's name)")
     evaluating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     evaluating.set_defaults(run=evaluate_cases)
 

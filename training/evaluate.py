@@ -1,110 +1,183 @@
-"""`python -m training evaluate`: the ruler on cases. Rows that need no network; networks' rows will stand beside them.
+"""`python -m training evaluate`: the ruler on cases, for what needs no network and for a bundle's networks.
 
-exact maps                      true masks and depths through the product's own surfaces
-exact front map only            the same with one face
-exact maps, completed           and a shape model fitted to them
-mean shape at the true pose     what the shape model says of everybody
+evaluation = evaluate(cases_in(folder), (256,), bundle=Path("Resources/Models"))
+evaluation.surfaces, evaluation.maps
+
+`rows.py` has the rows, `tables.py` makes tables and figures of them.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-import numpy as np
-
-from DualFaceReconLib.completion import complete
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bundle import read_shape_model
+from DualFaceReconLib.bundle_manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.fitting import Fit, Settings, fit
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import Mesh, area_mm2, clip_to_planes, compare_surfaces
+from DualFaceReconLib.inference import Networks, load_networks
+from DualFaceReconLib.metrics import Mesh, area_mm2, clip_to_planes, compare_surfaces, depth_mae, depth_rmse, dice
 from DualFaceReconLib.shapemodel import ShapeModel, load
-from DualFaceReconLib.surfaces import observed_surface, observed_triangles
-from training.anatomy.outsiders import centred, whole_target
 from training.cases import Case, read_case
 from training.hardware import ARTHROPLASTIES
+from training.placing import placed_by_mask
+from training.rows import (
+    EXACT,
+    MEAN_AT_POSE,
+    MEAN_BY_MASK,
+    Aligned,
+    Surfaces,
+    align,
+    exact_surfaces,
+    mean_at_true_pose,
+    see,
+)
+from training.simulate import one_thread
 from training.xray.raycast import cast
 
 SAMPLES = 20_000  # a side; the mean over cases hardly moves with more
 RESOLUTIONS = (256, 512, 1024)  # pixels along the film's longer side
-ROWS = ("exact maps", "exact front map only", "exact maps, completed", "mean shape at the true pose")
 LEAST_SEEN_MM2 = 2000.0  # of a bone's surface on the film; less is not scored
-RESAMPLED = 2000
 MODELS = Path(__file__).parent.parent / "Resources" / "Models"
+ALL, HEALTHY, DISEASED, METAL, CUT_OFF, ONE_HIP = GROUPS = (
+    "all",
+    "healthy, without metal",
+    "diseased",
+    "metal",
+    "bones partly outside the film",
+    "one-hip films",
+)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One bone of one case by one row."""
+    """One bone of one case by one row; no numbers where the row missed the bone."""
 
     case: str
     person: str  # over whom intervals are taken
     bone: str
+    groups: tuple[str, ...]
     row: str
+    alignment: str
     pixels: int
-    assd_mm: float
-    hd95_mm: float
-    hd95_max_mm: float
-    cd_l2_mm2: float
+    assd_mm: float | None = None
+    hd95_mm: float | None = None
+    hd95_max_mm: float | None = None
+    cd_l2_mm2: float | None = None
+
+
+@dataclass(frozen=True)
+class MapsScored:
+    """Predicted maps of one bone of one case; depths after one shift a picture, over pixels valid in both."""
+
+    case: str
+    person: str
+    bone: str
+    groups: tuple[str, ...]
+    pixels: int
+    found: bool  # whether prediction and truth share a pixel
+    dice: float
+    front_mae_mm: float | None = None
+    front_rmse_mm: float | None = None
+    back_mae_mm: float | None = None
+    back_rmse_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured."""
+
+    surfaces: list[Scored]
+    maps: list[MapsScored]
 
 
 def evaluate(
-    folders: Sequence[Path], resolutions: Sequence[int] = RESOLUTIONS, jobs: int = 1, say: Callable[[str], None] = print
-) -> list[Scored]:
-    """Every row for every bone of every case at every resolution."""
-    scored: list[Scored] = []
-    work = [(folder, tuple(resolutions)) for folder in folders]
+    folders: Sequence[Path],
+    resolutions: Sequence[int] = RESOLUTIONS,
+    jobs: int = 1,
+    bundle: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Evaluation:
+    """Every row for every bone of every case at every resolution; of networks where there is a bundle."""
+    work = [(folder, tuple(resolutions), bundle) for folder in folders]
     if jobs == 1:
-        results: Iterable[list[Scored]] = map(_of_case, work)
-        scored += _gathered(results, len(work), say)
-    else:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            scored += _gathered(pool.map(_of_case, work), len(work), say)
-    return scored
+        return _gathered(map(_of_case, work), len(work), say)
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return _gathered(pool.map(_of_case, work), len(work), say)
 
 
-def _gathered(results: Iterable[list[Scored]], count: int, say: Callable[[str], None]) -> list[Scored]:
-    scored = []
-    for done, rows in enumerate(results, 1):
-        scored += rows
+def _gathered(results: Iterable[Evaluation], count: int, say: Callable[[str], None]) -> Evaluation:
+    gathered = Evaluation([], [])
+    for done, one in enumerate(results, 1):
+        gathered.surfaces.extend(one.surfaces)
+        gathered.maps.extend(one.maps)
         say(f"{done} of {count} cases")
-    return scored
+    return gathered
 
 
-def _of_case(work: tuple[Path, tuple[int, ...]]) -> list[Scored]:
-    folder, resolutions = work
-    case = read_case(folder)
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
-    rows = []
+@cache
+def loaded_networks(bundle: Path) -> Networks:
+    """A bundle's networks, once a process."""
+    networks = load_networks(bundle)
+    if missing := set(BONES) - set(networks.manifest.bones):
+        raise Refusal(f"Bundle {networks.manifest.id} knows no {', '.join(sorted(missing))}: take one of all bones.")
+    return networks
+
+
+@cache
+def _models(bundle: Path | None) -> dict[str, ShapeModel]:
+    """The shape models of either side, by bone: the bundle's own, or those that ship."""
+    if bundle is None:
+        left = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    else:
+        manifest = load_manifest(bundle)
+        left = {kind: read_shape_model(bundle, manifest, kind) for kind in ("hip", "femur")}
+    return {
+        bone: left[kind] if side == "left" else left[kind].mirrored()
+        for bone in BONES
+        for kind, side in [bone.split("_")]
+    }
+
+
+def _of_case(work: tuple[Path, tuple[int, ...], Path | None]) -> Evaluation:
+    folder, resolutions, bundle = work
+    try:
+        case = read_case(folder)
+    except ValueError as error:
+        raise Refusal(f"{error}: take it out, or make it again.") from error
+    judged = tuple(bone for bone in case.meshes if bone not in case.told.get("unscored", ()))
+    truths = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
+    truths = {bone: truth for bone, truth in truths.items() if area_mm2(*truth) >= LEAST_SEEN_MM2}
+    models = _models(bundle)
+    seen = None
+    if bundle is not None:
+        with one_thread():
+            seen = see(loaded_networks(bundle), case.radiograph)
+        if seen.geometry.size_px != case.geometry.size_px:
+            raise Refusal(f"The film and the truth of {folder.name} differ in their pixels: make the case again.")
+    measured = Evaluation([], [])
     for pixels in resolutions:
         longer = max(case.geometry.size_px)
         geometry = case.geometry.resized([max(round(n * pixels / longer), 1) for n in case.geometry.size_px])
-        maps = cast(case.meshes, geometry).maps
-        single = replace(maps, back=None)
-        for bone, mesh in case.meshes.items():
-            if bone in case.told.get("unscored", ()):
-                continue
-            truth = on_film(mesh, case.geometry)
-            if area_mm2(*truth) < LEAST_SEEN_MM2:
-                continue
-            kind, side = bone.split("_")
-            model = models[kind] if side == "left" else models[kind].mirrored()
-            observed = observed_surface(maps, geometry, bone)
-            predicted: dict[str, Mesh | None] = {
-                "exact maps": observed_triangles(observed),
-                "exact front map only": observed_triangles(observed_surface(single, geometry, bone)),
-                "exact maps, completed": _completed(observed, model, geometry),
-            }
-            if pixels == min(resolutions) and _whole(case, bone):  # it does not depend on pixels
-                predicted["mean shape at the true pose"] = _mean_at_true_pose(model, mesh)
-            for row, surface in predicted.items():
-                if surface is not None:
-                    rows.append(_scored(case, bone, row, pixels, on_film(surface, case.geometry), truth))
-    return rows
+        true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
+        aligned = None if seen is None else align(seen.at(geometry.size_px, judged), true)
+        for bone, truth in truths.items():
+            surfaces: Surfaces = exact_surfaces(true, geometry, bone, models[bone])
+            if pixels == min(resolutions) and _whole(case, bone):  # they hardly depend on pixels
+                mask = true.mask[true.bones.index(bone)]
+                surfaces[MEAN_AT_POSE, EXACT] = mean_at_true_pose(models[bone], case.meshes[bone])
+                surfaces[MEAN_BY_MASK, EXACT] = placed_by_mask(models[bone], mask, geometry, true.mean_depth_mm())
+            if aligned is not None:
+                surfaces |= aligned.surfaces(bone, models[bone])
+                measured.maps.append(_maps_scored(case, bone, pixels, aligned))
+            for row, surface in surfaces.items():
+                measured.surfaces.append(_scored(case, bone, row, pixels, surface, truth))
+    return measured
 
 
 def _whole(case: Case, bone: str) -> bool:
@@ -114,72 +187,48 @@ def _whole(case: Case, bone: str) -> bool:
     return bone not in case.told.get("ct", {}).get("cut", {}) and bone not in sawn
 
 
+def groups_of(case: Case, bone: str) -> tuple[str, ...]:
+    """The tables in which a case's bone stands. Of a case that does not tell its patient, nobody knows the health."""
+    patient = case.told.get("patient")
+    ill, metal = (bool(patient and patient.get(name)) for name in ("disease", "hardware"))
+    kept = {
+        ALL: True,
+        HEALTHY: patient is not None and not ill and not metal,
+        DISEASED: ill,
+        METAL: metal,
+        CUT_OFF: not case.geometry.sees(case.meshes[bone][0]).all(),
+        ONE_HIP: case.told.get("rig", {}).get("kind") == "one hip",
+    }
+    return tuple(group for group in GROUPS if kept[group])
+
+
 def on_film(mesh: Mesh, geometry: ProjectionGeometry) -> Mesh:
     """The part of a mesh inside the viewing frustum."""
     return clip_to_planes(*mesh, *geometry.frustum_planes())
 
 
-def _completed(observed: object, model: ShapeModel, geometry: ProjectionGeometry) -> Mesh | None:
-    try:
-        found = complete(observed, model, geometry)
-    except Refusal:
-        return None
-    return found.vertices, found.triangles
+def _scored(case: Case, bone: str, row: tuple[str, str], pixels: int, predicted: Mesh | None, truth: Mesh) -> Scored:
+    place = case.folder.name, _person(case), bone, groups_of(case, bone), *row, pixels
+    shown = None if predicted is None else on_film(predicted, case.geometry)
+    if shown is None or len(shown[1]) == 0:
+        return Scored(*place)
+    found = compare_surfaces(shown, truth, SAMPLES)
+    return Scored(*place, found.assd_mm, found.hd95_mm, found.hd95_max_mm, found.cd_l2_mm2)
 
 
-def _mean_at_true_pose(model: ShapeModel, mesh: Mesh) -> Mesh:
-    """The mean shape put where it lies closest to the whole true bone."""
-    start: Fit = centred(model, mesh)
-    pose = fit(model, whole_target(mesh), start, Settings(modes=0, robust=False, settled=0.001, rounds=20))
-    return pose.vertices(model), model.triangles
-
-
-def _scored(case: Case, bone: str, row: str, pixels: int, predicted: Mesh, truth: Mesh) -> Scored:
-    found = compare_surfaces(predicted, truth, SAMPLES)
-    person = str(case.told.get("person", case.folder.name))
-    numbers = found.assd_mm, found.hd95_mm, found.hd95_max_mm, found.cd_l2_mm2
-    return Scored(case.folder.name, person, bone, row, pixels, *numbers)
-
-
-def as_json(scored: Sequence[Scored]) -> str:
-    """One object a line."""
-    return "".join(json.dumps(asdict(one)) + "\n" for one in scored)
-
-
-def as_markdown(scored: Sequence[Scored], title: str) -> str:
-    """Means over cases, with a bootstrap interval of the ASSD over people."""
-    cases, people = {one.case for one in scored}, {one.person for one in scored}
-    lines = [
-        f"# {title}",
-        "",
-        f"{len(cases)} films of {len(people)} people, made by the simulator; whole bone surfaces inside the viewing "
-        f"frustum, {SAMPLES:,} samples a side, point to triangle. In brackets: 95 % of means over resampled people.",
-        "",
-        "| bones | row | pixels | n | ASSD, mm | HD95, mm | HD95 max, mm | CD l2, mm2 |",
-        "|---|---|---|---|---|---|---|---|",
+def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:
+    number = aligned.true.bones.index(bone)
+    overlap = dice(aligned.seen.maps.mask[number], aligned.true.mask[number])
+    place = case.folder.name, _person(case), bone, groups_of(case, bone), pixels, aligned.found(bone), overlap
+    if not aligned.found(bone):
+        return MapsScored(*place)
+    errors = [
+        measure(predicted[number], true[number], aligned.valid[number])
+        for predicted, true in zip(aligned.maps.depths(), aligned.true.depths(), strict=True)
+        for measure in (depth_mae, depth_rmse)
     ]
-    for kind in ("hip", "femur"):
-        for row in ROWS:
-            for pixels in sorted({one.pixels for one in scored}):
-                some = [s for s in scored if s.bone.startswith(kind) and s.row == row and s.pixels == pixels]
-                if not some:
-                    continue
-                low, high = interval([s.assd_mm for s in some], [s.person for s in some])
-                means = [np.mean([getattr(s, name) for s in some]) for name in ("hd95_mm", "hd95_max_mm", "cd_l2_mm2")]
-                cells = " | ".join(f"{mean:.2f}" for mean in means)
-                assd = np.mean([s.assd_mm for s in some])
-                said = "any" if row.startswith("mean shape") else pixels
-                lines.append(
-                    f"| {kind} | {row} | {said} | {len(some)} | {assd:.2f} [{low:.2f}, {high:.2f}] | {cells} |"
-                )
-    return "\n".join(lines) + "\n"
+    return MapsScored(*place, *errors)
 
 
-def interval(values: Sequence[float], people: Sequence[str], seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean, whole people drawn with replacement."""
-    names = sorted(set(people))
-    sums = np.array([sum(v for v, p in zip(values, people, strict=True) if p == name) for name in names])
-    counts = np.array([sum(p == name for p in people) for name in names])
-    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLED, len(names)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
+def _person(case: Case) -> str:
+    return str(case.told.get("person", case.folder.name))

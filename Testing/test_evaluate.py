@@ -1,0 +1,261 @@
+"""The ruler on networks: exact stand-ins find what they must, missed bones are named, groups hold whom they say."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bones import MODELS
+from bundles import weights
+from test_inference import EXACT, TOLD, radiograph_of
+from test_inference import GEOMETRIES as FILMS
+
+from DualFaceReconLib.bonemaps import BONES, BoneMaps
+from DualFaceReconLib.bundle import write_bundle
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.metrics import compare_surfaces
+from DualFaceReconLib.shapemodel import load
+from DualFaceReconLib.surfaces import observed_surface, observed_triangles
+from training import evaluate as evaluating
+from training.__main__ import EXIT_REFUSED, main
+from training.cases import Case, read_case, write_case
+from training.evaluate import ALL, CUT_OFF, DISEASED, HEALTHY, METAL, ONE_HIP, Scored, evaluate, groups_of, on_film
+from training.placing import placed_by_mask
+from training.rows import (
+    BY_BONE,
+    BY_PICTURE,
+    COMPLETED,
+    DEPTHS_ALONE,
+    MASKS_ALONE,
+    MEAN_AT_POSE,
+    MEAN_BY_MASK,
+    OBSERVED,
+    UNALIGNED,
+    Seen,
+    align,
+    see,
+)
+from training.rows import (
+    EXACT as WITHOUT,
+)
+from training.tables import as_markdown, cases_to_see
+from training.xray.raycast import cast
+
+GEOMETRY = ProjectionGeometry(1100, (1.2, 1.2), (300, 280), None, "AP", 180.0)
+OFF_MM = 12.0
+
+
+def shown_bones():
+    """A left hip and a left femur, the latter cut by the film."""
+    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    hip, femur = models["hip"].mean, models["femur"].mean
+    return {
+        "hip_left": (hip - hip.mean(axis=0) + (-40, 190, 40), models["hip"].triangles),
+        "femur_left": (
+            femur - (femur[:, 0].max(), femur[:, 1].mean(), femur[:, 2].max()) + (-30, 190, 20),
+            models["femur"].triangles,
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    meshes = shown_bones()
+    projected = cast(meshes, GEOMETRY)
+    folder = tmp_path_factory.mktemp("cases") / "one"
+    write_case(folder, projected.path_mm.sum(axis=0), GEOMETRY, projected.maps, meshes, {"person": "nobody"})
+    return read_case(folder)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    write_bundle(folder, TOLD, weights(0), {kind: MODELS / f"{kind}.ssm.npz" for kind in ("hip", "femur")})
+    return folder
+
+
+def off(case, geometry, without=()):
+    """True maps of all bones, 12 mm too far away, and nothing of some bones."""
+    true = cast(case.meshes, geometry).maps.shifted(OFF_MM)
+    rows = {bone: number for number, bone in enumerate(true.bones) if bone not in without}
+    kept = [np.zeros((len(BONES), *geometry.size_px), one.dtype) for one in (true.mask, true.front, true.back)]
+    for bone, number in rows.items():
+        for all_of, one in zip(kept, (true.mask, true.front, true.back), strict=True):
+            all_of[BONES.index(bone)] = one[number]
+    return BoneMaps(BONES, *kept)
+
+
+@pytest.fixture
+def stand_ins(case, monkeypatch):
+    """Networks that say the truth, 12 mm off; gives a set of bones that they shall miss."""
+    missed = set()
+    monkeypatch.setattr(evaluating, "SAMPLES", 4000)
+    monkeypatch.setattr(evaluating, "loaded_networks", lambda bundle: EXACT)
+    monkeypatch.setattr("training.tables.loaded_networks", lambda bundle: EXACT)
+    monkeypatch.setattr("training.rows.bone_maps", lambda networks, film: off(case, film.geometry, missed))
+    return missed
+
+
+def by_row(evaluation, bone, value="assd_mm"):
+    return {(one.row, one.alignment): getattr(one, value) for one in evaluation.surfaces if one.bone == bone}
+
+
+def test_true_maps_that_stand_too_far_away_are_exact_once_aligned(case, bundle, stand_ins):
+    evaluation = evaluate([case.folder], (300,), bundle=bundle, say=lambda _: None)
+    for bone in case.meshes:
+        found = by_row(evaluation, bone)
+        assert None not in found.values()
+        exact = found["exact maps", WITHOUT]
+        for row in (OBSERVED, DEPTHS_ALONE, MASKS_ALONE):
+            assert found[row, BY_PICTURE] == pytest.approx(exact, abs=1e-3)
+        assert found[COMPLETED, BY_PICTURE] == pytest.approx(found["exact maps, completed", WITHOUT], abs=0.02)
+        further = observed_triangles(observed_surface(cast(case.meshes, GEOMETRY).maps.shifted(OFF_MM), GEOMETRY, bone))
+        moved = compare_surfaces(on_film(further, GEOMETRY), on_film(case.meshes[bone], GEOMETRY), 4000).assd_mm
+        assert found[OBSERVED, UNALIGNED] == pytest.approx(moved, abs=1e-3)
+        assert found[OBSERVED, UNALIGNED] > exact + 3
+        grown = OFF_MM / (GEOMETRY.sdd_mm - GEOMETRY.object_distance_mm)  # what moves away before back-projection grows
+        assert exact < found[OBSERVED, BY_BONE] < exact + grown * 100
+        assert found[COMPLETED, BY_BONE] < found[COMPLETED, UNALIGNED] / 2
+        assert found[MEAN_AT_POSE, WITHOUT] < 0.1  # these bones are the mean
+        assert found[MEAN_BY_MASK, WITHOUT] < 6
+    for one in evaluation.maps:
+        assert one.found
+        assert one.dice == 1
+        assert max(one.front_mae_mm, one.front_rmse_mm, one.back_mae_mm, one.back_rmse_mm) < 1e-3
+
+
+def test_a_missed_bone_is_counted_and_named(case, bundle, stand_ins):
+    stand_ins.add("hip_left")
+    evaluation = evaluate([case.folder], (150,), bundle=bundle, say=lambda _: None)
+    found = by_row(evaluation, "hip_left")
+    assert found[OBSERVED, BY_PICTURE] is None
+    assert found[COMPLETED, UNALIGNED] is None
+    assert found["exact maps", WITHOUT] is not None
+    assert by_row(evaluation, "femur_left")[OBSERVED, BY_PICTURE] < 1
+    maps = {one.bone: one for one in evaluation.maps}
+    assert (maps["hip_left"].found, maps["hip_left"].dice, maps["hip_left"].front_mae_mm) == (False, 0, None)
+    text = as_markdown(evaluation, "A test")
+    assert f"| hip | {OBSERVED} | {BY_PICTURE} | 150 | 0 | 1 | | | | |" in text
+    assert "| hip | 150 | 1 | 0 | 0.000 |" in text
+    assert f"- {OBSERVED}, {BY_PICTURE}: one hip_left (150)" in text
+
+
+def test_the_command_writes_tables_and_pictures(case, bundle, stand_ins, tmp_path, capsys):
+    arguments = [
+        "evaluate",
+        case.folder.parent,
+        "--bundle",
+        bundle,
+        "--out",
+        tmp_path,
+        "--pixels",
+        "100",
+        "--jobs",
+        "1",
+    ]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert f"# {TOLD.id} {TOLD.version}" in capsys.readouterr().out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"table.md", "rows.jsonl", "maps.jsonl", "assd.png", "outlines.png"}
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {(row["row"], row["alignment"]) for row in rows} >= {(OBSERVED, how) for how in (BY_PICTURE, UNALIGNED)}
+
+
+def test_what_is_no_bundle_or_no_case_is_refused(case, tmp_path, capsys):
+    arguments = ["evaluate", str(case.folder.parent), "--out", str(tmp_path / "out"), "--jobs", "1"]
+    assert main([*arguments, "--bundle", str(tmp_path / "none")]) == EXIT_REFUSED
+    (tmp_path / "cases" / "broken").mkdir(parents=True)
+    (tmp_path / "cases" / "broken" / "geometry.json").write_text("{}", encoding="utf-8")
+    assert main(["evaluate", str(tmp_path / "cases"), "--out", str(tmp_path / "out"), "--jobs", "1"]) == EXIT_REFUSED
+    assert "broken is no case" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+# Alignment by hand
+
+
+def test_one_shift_a_picture_is_the_mean_over_what_both_have():
+    """Two bones on three pixels; front and back; 100 stands where only one of both has the bone."""
+    mask = np.array([[[1, 1, 0]], [[1, 0, 0]]], dtype=bool)
+    true = BoneMaps(("a", "b"), mask, *(np.where(mask, depth, 0).astype(np.float32) for depth in (900, 940)))
+    found = np.array([[[1, 0, 1]], [[1, 0, 0]]], dtype=bool)
+    front = np.array([[[890, 0, 100]], [[897, 0, 0]]], dtype=np.float32)  # 10 and 3 too near
+    back = np.array([[[932, 0, 100]], [[941, 0, 0]]], dtype=np.float32)  # 8 too near, 1 too far
+    everywhere = BoneMaps(("a", "b"), np.ones_like(mask), *(np.full(mask.shape, d, np.float32) for d in (880, 930)))
+    seen = Seen(BoneMaps(("a", "b"), found, front, back), everywhere, ProjectionGeometry(1000, (1, 1), (1, 3)))
+    aligned = align(seen, true)
+    assert aligned.valid.tolist() == [[[True, False, False]], [[True, False, False]]]
+    shift = (10 + 3 + 8 - 1) / 4
+    assert aligned.maps.front[found].tolist() == [890 + shift, 100 + shift, 897 + shift]
+    assert aligned.shifts_mm == {"a": 9.0, "b": 1.0}
+    assert np.array_equal(aligned.depths_alone.mask, mask)
+    assert aligned.depths_alone.front[mask] == pytest.approx(880 + 15)  # 20 and 10 too near
+    assert (aligned.found("a"), aligned.found("b")) == (True, True)
+
+
+def test_nothing_in_common_is_nothing_found():
+    mask = np.array([[[1, 0]]], dtype=bool)
+    true, other = (BoneMaps(("a",), one, one * np.float32(900), one * np.float32(940)) for one in (mask, ~mask))
+    aligned = align(Seen(other, other, ProjectionGeometry(1000, (1, 1), (1, 2))), true)
+    assert not aligned.found("a")
+    assert aligned.depths_alone is None
+    assert np.isnan(aligned.shifts_mm["a"])
+    assert set(aligned.surfaces("a", None).values()) == {None}
+
+
+def test_depths_of_the_same_network_are_known_beyond_its_masks(monkeypatch):
+    film = radiograph_of(FILMS[1])
+    monkeypatch.setattr("training.rows.read_radiograph", lambda path: film)
+    seen = see(EXACT, Path("film.dcm"))
+    assert seen.everywhere.mask.sum() > 3 * seen.maps.mask.sum()
+    offset = (seen.everywhere.front - seen.maps.front)[seen.maps.mask]
+    assert offset == pytest.approx(offset[0], abs=1e-2)  # one constant, which alignment takes away
+    fewer = seen.at((100, 120), BONES[:1])
+    assert fewer.maps.mask.mean() == pytest.approx(seen.maps.mask[0].mean(), rel=0.05)
+    slope = fewer.maps.back - fewer.maps.front
+    assert slope[fewer.maps.mask] == pytest.approx(30, abs=1e-3)
+    assert not slope[~fewer.maps.mask].any()
+
+
+# Rows, groups and cases to look at
+
+
+def test_a_mean_shape_is_found_by_its_mask():
+    model = load(MODELS / "hip.ssm.npz")
+    turn = np.deg2rad(8)
+    spun = model.mean @ np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]]).T
+    for move, limit in (((-40, 190, 40), 2.0), ((-40, 190, 110), 3.0)):  # whole, and cut by the film's upper border
+        mesh = spun - spun.mean(axis=0) + move, model.triangles
+        maps = cast({"hip_left": mesh}, GEOMETRY).maps
+        depth = GEOMETRY.sdd_mm - float(mesh[0][:, 1].mean())
+        placed = placed_by_mask(model, maps.mask[0], GEOMETRY, depth)
+        upright = model.mean - model.mean.mean(axis=0) + move, model.triangles
+        assd = [
+            compare_surfaces(on_film(one, GEOMETRY), on_film(mesh, GEOMETRY), 4000).assd_mm for one in (placed, upright)
+        ]
+        assert assd[0] < limit
+        assert assd[0] < 0.7 * assd[1]
+
+
+def test_groups_hold_whom_they_say(case):
+    def told(**values):
+        return groups_of(replace(case, told=values), "hip_left")
+
+    assert told() == (ALL,)
+    assert told(patient={}) == (ALL, HEALTHY)
+    assert told(patient={"disease": [], "hardware": []}) == (ALL, HEALTHY)
+    assert told(patient={"disease": [{"what": "narrowing"}]}) == (ALL, DISEASED)
+    assert told(patient={"disease": [{}], "hardware": [{}]}, rig={"kind": "one hip"}) == (ALL, DISEASED, METAL, ONE_HIP)
+    assert groups_of(Case(case.folder, GEOMETRY, case.meshes, {}), "femur_left") == (ALL, CUT_OFF)
+
+
+def test_the_median_and_the_worst_case_are_chosen():
+    scores = {"a": (1.0, 3.0), "b": (9.0, None), "c": (5.0, 5.0)}
+    scored = [
+        Scored(name, name, "hip_left", (ALL,), OBSERVED, BY_PICTURE, 256, value)
+        for name, values in scores.items()
+        for value in values
+    ]
+    assert cases_to_see(scored) == {"c": "median: ASSD 5.0 mm", "b": "worst: a bone was missed"}
+    assert cases_to_see(scored[:2]) == {"a": "median: ASSD 2.0 mm, worst: ASSD 2.0 mm"}

@@ -1,0 +1,204 @@
+"""What stands in the ruler's tables: every row's surface of a bone, by what it knows and how it is aligned.
+
+exact maps                                  true masks and depths through the product's own surfaces
+exact front map only                        the same with one face
+exact maps, completed                       and a shape model fitted to them
+mean shape at the true pose                 what the shape model says of everybody
+mean shape placed by the segmentation       by the true mask, at the true mean depth of the picture's maps
+true masks, predicted depths                what the depth network costs
+predicted masks, true depths                what the segmentation network costs, where a true depth is
+networks, observed                          a bundle's networks through the product's own surfaces
+networks, completed                         and a shape model fitted to them
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import map_coordinates
+from torch import nn
+
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.completion import complete
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.fitting import Fit, Settings, fit
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.inference import Networks, bone_maps
+from DualFaceReconLib.metrics import Mesh, bone_shifts_mm, picture_shift_mm
+from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.shapemodel import ShapeModel
+from DualFaceReconLib.surfaces import observed_surface, observed_triangles
+from training.anatomy.outsiders import centred, whole_target
+
+EXACT, BY_PICTURE, BY_BONE, UNALIGNED = "", "one shift a picture", "one shift a bone", "unaligned"
+MEAN_AT_POSE, MEAN_BY_MASK = "mean shape at the true pose", "mean shape placed by the segmentation"
+OBSERVED, COMPLETED = "networks, observed", "networks, completed"
+DEPTHS_ALONE, MASKS_ALONE = "true masks, predicted depths", "predicted masks, true depths"
+ROWS = (  # and how each is aligned
+    ("exact maps", EXACT),
+    ("exact front map only", EXACT),
+    ("exact maps, completed", EXACT),
+    (MEAN_AT_POSE, EXACT),
+    (MEAN_BY_MASK, EXACT),
+    (DEPTHS_ALONE, BY_PICTURE),
+    (MASKS_ALONE, BY_PICTURE),
+    *((row, how) for row in (OBSERVED, COMPLETED) for how in (BY_PICTURE, BY_BONE, UNALIGNED)),
+)
+Surfaces = dict[tuple[str, str], Mesh | None]  # row and alignment -> surface; None where the bone was missed
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a bundle's networks say of a film, on pixels of `geometry`."""
+
+    maps: BoneMaps  # as the product has them
+    everywhere: BoneMaps  # the same depth network asked for every pixel: for true masks that go beyond the predicted
+    geometry: ProjectionGeometry  # as the product read it from the film
+
+    def at(self, size_px: tuple[int, int], bones: tuple[str, ...]) -> Seen:
+        """Some of the bones, on another number of pixels."""
+        maps = [_resampled(one.of(bones), size_px) for one in (self.maps, self.everywhere)]
+        return Seen(*maps, self.geometry.resized(size_px))
+
+
+class _Everywhere(nn.Module):
+    """Every bone is at every pixel."""
+
+    def __init__(self, bones: int) -> None:
+        super().__init__()
+        self.bones = bones
+
+    def forward(self, film: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(film), self.bones, *film.shape[-2:]), 20.0, device=film.device)
+
+
+def see(networks: Networks, film: Path) -> Seen:
+    """A bundle's networks on a film, as the product reads it."""
+    radiograph = read_radiograph(film)
+    alone = replace(networks, segmentation=_Everywhere(len(networks.manifest.bones)))
+    return Seen(bone_maps(networks, radiograph), bone_maps(alone, radiograph), radiograph.geometry)
+
+
+def _resampled(maps: BoneMaps, size_px: tuple[int, int]) -> BoneMaps:
+    """Maps at other pixels' centres: bilinear between pixels of the bone, which is where half of the weight has it."""
+    if maps.mask.shape[1:] == size_px:
+        return maps
+    centres = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size_px, maps.mask.shape[1:], strict=True)]
+    places = np.stack(np.meshgrid(*centres, indexing="ij"))
+
+    def at(image: np.ndarray) -> np.ndarray:
+        return np.stack([map_coordinates(one, places, order=1, mode="nearest") for one in image])
+
+    weight = at(maps.mask.astype(np.float32))
+    mask = weight >= 0.5
+    faces = [
+        None
+        if depth is None
+        else np.where(mask, at(np.where(maps.mask, depth, 0)) / np.maximum(weight, 0.5), 0).astype(np.float32)
+        for depth in (maps.front, maps.back)
+    ]
+    return BoneMaps(maps.bones, mask, *faces)
+
+
+# Rows without a network
+
+
+def exact_surfaces(true: BoneMaps, geometry: ProjectionGeometry, bone: str, model: ShapeModel) -> Surfaces:
+    """What exact maps are worth."""
+    single = replace(true, back=None)
+    return {
+        ("exact maps", EXACT): _observed(true, geometry, bone),
+        ("exact front map only", EXACT): _observed(single, geometry, bone),
+        ("exact maps, completed", EXACT): _completed(true, geometry, bone, model),
+    }
+
+
+def mean_at_true_pose(model: ShapeModel, mesh: Mesh) -> Mesh:
+    """The mean shape put where it lies closest to the whole true bone."""
+    start: Fit = centred(model, mesh)
+    pose = fit(model, whole_target(mesh), start, Settings(modes=0, robust=False, settled=0.001, rounds=20))
+    return pose.vertices(model), model.triangles
+
+
+# Rows of networks
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Predicted maps beside true ones of the same bones and pixels."""
+
+    seen: Seen
+    true: BoneMaps
+    valid: np.ndarray  # (bones, rows, cols) bool: in both, with all depths
+    maps: BoneMaps  # the predicted, after one shift a picture
+    depths_alone: BoneMaps | None  # true masks and predicted depths, likewise; None where they never meet
+    shifts_mm: dict[str, float]  # one a bone; NaN where no pixel is valid in both
+
+    def found(self, bone: str) -> bool:
+        """Whether any of its pixels was found."""
+        return bool(self.valid[self.true.bones.index(bone)].any())
+
+    def surfaces(self, bone: str, model: ShapeModel) -> Surfaces:
+        """Every row of networks for a bone; None where it was missed, or where too little was seen to complete it."""
+        geometry, known = self.seen.geometry, self.depths_alone
+        rows: Surfaces = {row: None for row in ROWS if row[1] != EXACT}
+        if known is not None:
+            rows[DEPTHS_ALONE, BY_PICTURE] = _observed(known, geometry, bone)
+        if not self.found(bone):
+            return rows
+        rows[MASKS_ALONE, BY_PICTURE] = _observed(replace(self.true, mask=self.valid), geometry, bone)
+        away = -geometry.source / np.linalg.norm(geometry.source) * self.shifts_mm[bone]
+        for row, surface in (
+            (OBSERVED, lambda maps: _observed(maps, geometry, bone)),
+            (COMPLETED, lambda maps: _completed(maps, geometry, bone, model)),
+        ):
+            rows[row, BY_PICTURE] = surface(self.maps)
+            rows[row, UNALIGNED] = raw = surface(self.seen.maps)
+            rows[row, BY_BONE] = None if raw is None else (raw[0] + away, raw[1])
+        return rows
+
+
+def align(seen: Seen, true: BoneMaps) -> Aligned:
+    """One shift for the picture, before back-projection, and one for each bone."""
+    if seen.maps.back is None:
+        true = replace(true, back=None)
+    valid = _valid_in_both(seen.maps, true)
+    shifts = bone_shifts_mm(seen.maps.depths(), true.depths(), valid)
+    alone = replace(seen.everywhere, mask=_valid_in_both(seen.everywhere, true))
+    return Aligned(
+        seen,
+        true,
+        valid,
+        _shifted_to(true, seen.maps, valid) or seen.maps,
+        _shifted_to(true, alone, alone.mask),
+        dict(zip(true.bones, shifts, strict=True)),
+    )
+
+
+def _valid_in_both(predicted: BoneMaps, true: BoneMaps) -> np.ndarray:
+    """(bones, rows, cols) bool."""
+    return predicted.mask & true.mask & ((predicted.depths() > 0) & (true.depths() > 0)).all(axis=0)
+
+
+def _shifted_to(true: BoneMaps, predicted: BoneMaps, valid: np.ndarray) -> BoneMaps | None:
+    """The headline's alignment: the mean of truth minus prediction over all maps; None without a pixel in both."""
+    if not valid.any():
+        return None
+    return predicted.shifted(picture_shift_mm(predicted.depths(), true.depths(), valid))
+
+
+def _observed(maps: BoneMaps, geometry: ProjectionGeometry, bone: str) -> Mesh | None:
+    vertices, triangles = observed_triangles(observed_surface(maps, geometry, bone))
+    return (vertices, triangles) if len(triangles) else None
+
+
+def _completed(maps: BoneMaps, geometry: ProjectionGeometry, bone: str, model: ShapeModel) -> Mesh | None:
+    """None where too little was seen."""
+    try:
+        found = complete(observed_surface(maps, geometry, bone), model, geometry)
+    except Refusal:
+        return None
+    return found.vertices, found.triangles

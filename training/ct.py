@@ -32,7 +32,7 @@ from training.ct_truth import bone_voxels, cut_ends, surface, truth_maps
 from training.xray.film import filmed
 from training.xray.materials import attenuation
 from training.xray.projection import Projection
-from training.xray.rig import Rig, bones_above_table, draw_rig
+from training.xray.rig import Rig, draw_rig
 from training.xray.volume import Volume, line_integrals, planes_through
 
 STEP_MM = 0.5  # between samples along a ray
@@ -144,9 +144,7 @@ def film_ct(subject: Subject, seed: list[int], folder: Path, size_px: int | None
     film = filmed(Projection(rig.geometry, maps, lengths), np.random.default_rng([*seed, 2]))
     taken = {name: value for name, value in asdict(rig).items() if name != "geometry"}
     whole = {**told, "seed": seed, "ct": subject.told, "rig": {**taken, "rows_left_out": left_out}, "film": film.told}
-    above = bones_above_table(rig) if film.tells_table else None
-    stored = {**film.stored, "bones_above_table_mm": above}
-    write_case(folder, film.pixels, rig.geometry, film.maps, meshes, whole, **stored)
+    write_case(folder, film.pixels, rig.geometry, film.maps, meshes, whole, **film.stored_from(rig))
 
 
 def lengths_mm(volume: Volume, geometry: ProjectionGeometry) -> dict[str, np.ndarray]:

@@ -34,7 +34,7 @@ from training.patients import VirtualPatient, sample_patient
 from training.population import Population
 from training.xray.film import Film, filmed
 from training.xray.projection import Projection, project
-from training.xray.rig import Rig, bones_above_table, draw_rig
+from training.xray.rig import Rig, draw_rig
 
 MIRRORED_SHARE = 0.5  # so that nothing is learnt from the side on which people differ
 ROLL_DEGREES = (2.5, 8.0)  # in the film's plane: standard deviation, most
@@ -149,9 +149,7 @@ def write(taken: Taken, film: Film, folder: Path) -> None:
     """A film with its truth, as a case."""
     scored = {bone: taken.bones[bone] for bone in BONES}
     told = {**taken.told, "film": film.told}
-    above = bones_above_table(taken.rig) if film.tells_table else None
-    stored = {**film.stored, "bones_above_table_mm": above}
-    write_case(folder, film.pixels, taken.rig.geometry, film.maps, scored, told, **stored)
+    write_case(folder, film.pixels, taken.rig.geometry, film.maps, scored, told, **film.stored_from(taken.rig))
 
 
 @contextmanager

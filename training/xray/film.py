@@ -7,6 +7,7 @@ film.pixels, film.stored, film.told
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from training.xray.exposure import draw_exposure, expose
 from training.xray.looks import draw_look, look_at
 from training.xray.marks import burn_labels, draw_aperture, lead_letters
 from training.xray.projection import Projection
+from training.xray.rig import Rig
 
 STORED = (  # how stations store the same film
     {"photometric": "MONOCHROME2", "orientation": "L\\F"},
@@ -32,9 +34,13 @@ class Film:
 
     pixels: np.ndarray  # (rows, cols) float32 from 0 to 1 as displayed, bone bright
     maps: BoneMaps  # the truth of what lies in the exposed field
-    stored: dict[str, str]  # what goes to `dicom_film.dx_dataset`
+    stored: dict[str, str]  # one of STORED
     tells_table: bool  # whether the header says how far the table is
     told: dict  # how it came about, plain values for JSON
+
+    def stored_from(self, rig: Rig) -> dict[str, Any]:
+        """What goes to `dicom_film.dx_dataset` of a film that was taken by a rig."""
+        return {**self.stored, "bones_above_table_mm": rig.bones_above_table_mm() if self.tells_table else None}
 
 
 def filmed(

@@ -40,6 +40,11 @@ class Rig:
     table_gap_mm: float
     behind_bones_mm: float
 
+    def bones_above_table_mm(self) -> float:
+        """Mean height of the bones that the film sees above the table."""
+        assert self.geometry.object_distance_mm is not None
+        return self.geometry.object_distance_mm - self.table_gap_mm
+
 
 def draw_rig(
     bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | None = None, mm_per_pixel: float | None = None
@@ -80,12 +85,6 @@ def draw_rig(
     distance = float(np.mean(facing * seen[:, 1]))
     geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view, distance)
     return Rig(geometry, kind, side, gap, behind), shift
-
-
-def bones_above_table(rig: Rig) -> float:
-    """Mean height of the bones that a film sees above the table, mm."""
-    assert rig.geometry.object_distance_mm is not None
-    return rig.geometry.object_distance_mm - rig.table_gap_mm
 
 
 def _centred_on(bones: Mapping[str, Mesh], side: str | None) -> np.ndarray:

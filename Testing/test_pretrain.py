@@ -28,7 +28,7 @@ TINY = PretrainRecipe(
     3,
     NETWORK,
     Films(64, 6.0, projections=4, reuse=2, pool=2, without="choosing", watched=2),
-    Learning("filled_in", 4, 3, 3e-3, 1e-2, 10, 2, 1.0, 0.5, 0.3, 1),
+    Learning("filled_in", 4, 3, 3e-3, 1e-2, 10, 2, 1.0, 0.5, 0.3, 1, False),
     Masking(8, 0.6),
 )
 NAME = "Doe^Jane"

@@ -26,7 +26,7 @@ DEPTH = Recipe(
     3,
     {"encoder": "nf_regnet_b0", "stages": 3, "width": 32},
     Films(64, 6.0, projections=4, reuse=2, pool=2, without="choosing", watched=2),
-    Learning("casi_independent", 4, 4, 1e-3, 1e-2, 10, 2, 1.0, 0.9, 0.3, 1),
+    Learning("casi_independent", 4, 4, 1e-3, 1e-2, 10, 2, 1.0, 0.9, 0.3, 1, False),
 )
 SEGMENTATION = replace(
     DEPTH,

@@ -40,6 +40,7 @@ class Learning:
     average: float
     strength: float
     changes: int
+    bfloat16: bool
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def _section(file: str, name: str, kind: type, told: dict[str, Any]) -> Any:
         raise Refusal(f"{file}: [{name}] lacks or does not know {', '.join(wrong)}.")
     values = {}
     for key, value in told.items():
-        as_number = {"int": int, "float": (int, float), "str": str}[wanted[key]]
-        if not isinstance(value, as_number) or isinstance(value, bool):
+        kind_of = {"int": int, "float": (int, float), "str": str, "bool": bool}[wanted[key]]
+        if not isinstance(value, kind_of) or isinstance(value, bool) != (wanted[key] == "bool"):
             raise Refusal(f"{file}: {key} must be a {wanted[key]}, not {value!r}.")
         values[key] = float(value) if wanted[key] == "float" else value
     return kind(**values)

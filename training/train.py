@@ -223,7 +223,7 @@ def _epoch(
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         rng = np.random.default_rng([recipe.seed, epoch, step, torchrun_place()[0]])
         batch = augmented(batch, course.bones, learning.strength, learning.changes, rng)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=learning.bfloat16):
             loss = course.loss(network, batch, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -8,9 +8,11 @@ could be built; this one goes up stage by stage, takes from the encoder what bel
 film's own size with the film beside it. It has no normalisation, like these encoders: convolutions with standardised
 weights keep the features' size (Brock et al., ICLR 2021), and nothing in it hangs on how much of the picture is air.
 
-Autocast reaches the encoder alone, which has most of the arithmetic. The decoder computes in float32: rounding there
-would go straight into the depths, several times as much of it as comes of rounding in the encoder. So float16 stays
-within 0.1 mm of float32; bfloat16, three bits coarser, does not once a network has learnt: it is for training alone.
+In use, autocast reaches the encoder alone, which has most of the arithmetic. The decoder computes in float32: rounding
+there would go straight into the depths, several times as much of it as comes of rounding in the encoder. So float16
+stays within 0.1 mm of float32; bfloat16, three bits coarser, does not once a network has learnt: it is for training
+alone. In training mode autocast reaches all but the last layer, as half a millimetre of rounding is less than what
+there is still to learn.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import torch
 from timm.layers import ScaledStdConv2d
 from torch import Tensor, nn
 from torch.nn import functional
+
+from DualFaceReconLib.networks.float32 import Float32Conv2d
 
 FULL_WIDTH_STRIDE = 8  # from here down the decoder has its full width, above it halves with every step
 LEAST_WIDTH = 32  # a weight that stands alone, as between single channels, is standardised to 0
@@ -78,7 +82,7 @@ class DepthNetwork(nn.Module):
             Step(below, beside, width)
             for below, beside, width in reversed(list(zip(widths[1:], besides, widths[:-1], strict=True)))
         )
-        self.last = nn.Conv2d(widths[0], settings.bones * settings.faces, 1)
+        self.last = Float32Conv2d(widths[0], settings.bones * settings.faces, 1)
         nn.init.normal_(self.last.weight, std=FIRST_MM / OUTPUT_MM / math.sqrt(widths[0]))
         nn.init.zeros_(self.last.bias)
 
@@ -90,6 +94,8 @@ class DepthNetwork(nn.Module):
                 f"films are (B, 1, H, W) with H and W multiples of {self.stride}, not {tuple(film.shape)}: pad them"
             )
         encoded = self.encoder(film)
+        if self.training:
+            return self._decoded(film, encoded)
         with torch.autocast(film.device.type, enabled=False):
             return self._decoded(film.float(), [features.float() for features in encoded])
 

@@ -12,6 +12,8 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import Tensor, nn
 
+from DualFaceReconLib.networks.float32 import Float32Conv2d
+
 STOCK_512 = (32, 64, 128, 256, 512, 512, 512, 512)  # nnU-Net's own plan for 512 x 512 pixels, the paper's size
 
 
@@ -75,11 +77,3 @@ class SegmentationNetwork(nn.Module):
                 f"films are (B, 1, H, W) with H and W multiples of {self.stride}, not {tuple(film.shape)}: pad them"
             )
         return self.unet(film)
-
-
-class Float32Conv2d(nn.Conv2d):
-    """A convolution that is done in float32 under autocast too."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            return super().forward(features.float())

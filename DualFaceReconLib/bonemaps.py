@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 BONES = ("hip_left", "hip_right", "femur_left", "femur_right")  # sides are the patient's
 
@@ -37,6 +38,26 @@ class BoneMaps:
         """What lies in an area (rows, cols) bool of the picture, such as the exposed field."""
         back = None if self.back is None else self.back * area
         return replace(self, mask=self.mask & area, front=self.front * area, back=back)
+
+    def resized(self, size_px: tuple[int, int]) -> BoneMaps:
+        """At other pixels' centres: bilinear between pixels of the bone, which is where half of the weight has it."""
+        if self.mask.shape[1:] == tuple(size_px):
+            return self
+        centres = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size_px, self.mask.shape[1:], strict=True)]
+        places = np.stack(np.meshgrid(*centres, indexing="ij"))
+
+        def at(image: np.ndarray) -> np.ndarray:
+            return np.stack([map_coordinates(one, places, order=1, mode="nearest") for one in image])
+
+        weight = at(self.mask.astype(np.float32))
+        mask = weight >= 0.5
+        faces = [
+            None
+            if depth is None
+            else np.where(mask, at(np.where(self.mask, depth, 0)) / np.maximum(weight, 0.5), 0).astype(np.float32)
+            for depth in (self.front, self.back)
+        ]
+        return BoneMaps(self.bones, mask, *faces)
 
     def depths(self) -> np.ndarray:
         """(faces, bones, rows, cols) mm, front first."""

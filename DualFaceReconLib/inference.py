@@ -7,11 +7,12 @@ maps = bone_maps(networks, read_radiograph("film.dcm"))
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import label
 from torch import nn
 
 from DualFaceReconLib.bonemaps import BoneMaps
@@ -19,12 +20,16 @@ from DualFaceReconLib.bundle import read_weights
 from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
+from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.weights import give_weights
 from DualFaceReconLib.radiograph import Radiograph
 
 LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
+ISLAND_SHARE = 0.05  # of a bone's largest part; what is smaller is no part of it
+
+Progress = Callable[[str, float], None]  # stage, share done of all
 
 
 class Cancelled(Exception):
@@ -75,15 +80,50 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
     return Networks(manifest, ready["depth"], ready["segmentation"], device)
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What the networks said of a film, before anybody decided where a bone is and how far from the source."""
+
+    frame: Frame  # the square that they saw
+    bones: tuple[str, ...]
+    probability: torch.Tensor  # (bones, n, n) 0 to 1, on the frame
+    depth: torch.Tensor  # (bones, faces, n, n) mm from any one plane, on the frame
+
+    def fits(self, geometry: ProjectionGeometry) -> bool:
+        """Whether it was made of these pixels; the distance of the bones may have changed since."""
+        was = self.frame.geometry
+        return (was.size_px, was.pixel_pitch_mm, was.sdd_mm) == (
+            geometry.size_px,
+            geometry.pixel_pitch_mm,
+            geometry.sdd_mm,
+        )
+
+
 def bone_maps(
     networks: Networks,
     radiograph: Radiograph,
     *,
     flipped_too: bool = False,
-    progress: Callable[[str, float], None] = lambda stage, share: None,
+    progress: Progress = lambda stage, share: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> BoneMaps:
-    """Masks and depths of a radiograph's bones; depths stand where `object_distance_mm` says that the bones are.
+    """Masks and depths of a radiograph's bones: `maps_of` what `predict` says, with the same arguments."""
+    prediction = predict(networks, radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
+    progress("maps", 2 / 3)
+    maps = maps_of(prediction, radiograph.geometry)
+    progress("maps", 1.0)
+    return maps
+
+
+def predict(
+    networks: Networks,
+    radiograph: Radiograph,
+    *,
+    flipped_too: bool = False,
+    progress: Progress = lambda stage, share: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Prediction:
+    """What both networks say of a radiograph.
 
     `flipped_too` averages with what the networks say of the mirrored film: twice the time. `progress` is told stages
     and shares done; where `cancelled` says so, Cancelled is raised before the next stage.
@@ -109,16 +149,19 @@ def bone_maps(
             depth = torch.stack(said).mean(dim=0)
     if cancelled():
         raise Cancelled
-    progress("maps", 2 / 3)
-    maps = _maps(probability.cpu(), depth.cpu(), frame, manifest)
-    progress("maps", 1.0)
-    return maps
+    return Prediction(frame, manifest.bones, probability.cpu(), depth.cpu())
 
 
-def _maps(probability: torch.Tensor, depth: torch.Tensor, frame: Frame, manifest: Manifest) -> BoneMaps:
-    """What the networks said of the frame (bones, n, n) and (bones, faces, n, n), on the radiograph, in mm."""
-    geometry = frame.geometry
-    mask = (frame.undone(probability) > LEAST_PROBABILITY).numpy()
+def maps_of(prediction: Prediction, geometry: ProjectionGeometry, mask: np.ndarray | None = None) -> BoneMaps:
+    """Bone maps at a radiograph's own resolution; depths stand where `object_distance_mm` says that the bones are.
+
+    `mask` (bones, rows, cols) bool: where somebody knows better than the networks which pixels belong to a bone.
+    """
+    frame = replace(prediction.frame, geometry=geometry)
+    if mask is None:
+        mask = (frame.undone(prediction.probability) > LEAST_PROBABILITY).numpy()
+        mask = np.stack([without_islands(one) for one in mask])
+    depth = prediction.depth
     placed = frame.undone(depth.flatten(0, 1)).unflatten(0, depth.shape[:2]).numpy()
     valid = np.broadcast_to(mask[:, None], placed.shape)
     if valid.any():
@@ -126,12 +169,21 @@ def _maps(probability: torch.Tensor, depth: torch.Tensor, frame: Frame, manifest
     distance = geometry.object_distance_mm
     assert distance is not None  # a reader always gives one, assumed where nothing says so
     placed = placed + np.float32(geometry.sdd_mm - distance)
-    if len(manifest.faces) == 2:  # nothing leaves a bone before it was entered
+    if placed.shape[1] == 2:  # nothing leaves a bone before it was entered
         middle, half = placed.mean(axis=1), np.maximum(placed[:, 1] - placed[:, 0], 0) / 2
         placed = np.stack([middle - half, middle + half], axis=1)
     placed = np.where(valid, placed, 0).astype(np.float32)
-    back = placed[:, 1] if len(manifest.faces) == 2 else None
-    return BoneMaps(manifest.bones, mask, placed[:, 0], back)
+    return BoneMaps(prediction.bones, mask, placed[:, 0], placed[:, 1] if placed.shape[1] == 2 else None)
+
+
+def without_islands(mask: np.ndarray) -> np.ndarray:
+    """A bone's mask (rows, cols) bool without parts far smaller than its largest: a bone has a few parts at most."""
+    parts, count = label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return (sizes >= ISLAND_SHARE * sizes.max())[parts]
 
 
 def _mirror_order(bones: tuple[str, ...]) -> list[int]:

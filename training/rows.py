@@ -17,16 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from scipy.ndimage import map_coordinates
-from torch import nn
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.completion import complete
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.fitting import Fit, Settings, fit
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Networks, bone_maps
+from DualFaceReconLib.inference import Networks, maps_of, predict
 from DualFaceReconLib.metrics import Mesh, bone_shifts_mm, picture_shift_mm
 from DualFaceReconLib.radiograph import read_radiograph
 from DualFaceReconLib.shapemodel import ShapeModel
@@ -60,47 +57,16 @@ class Seen:
 
     def at(self, size_px: tuple[int, int], bones: tuple[str, ...]) -> Seen:
         """Some of the bones, on another number of pixels."""
-        maps = [_resampled(one.of(bones), size_px) for one in (self.maps, self.everywhere)]
+        maps = [one.of(bones).resized(size_px) for one in (self.maps, self.everywhere)]
         return Seen(*maps, self.geometry.resized(size_px))
-
-
-class _Everywhere(nn.Module):
-    """Every bone is at every pixel."""
-
-    def __init__(self, bones: int) -> None:
-        super().__init__()
-        self.bones = bones
-
-    def forward(self, film: torch.Tensor) -> torch.Tensor:
-        return torch.full((len(film), self.bones, *film.shape[-2:]), 20.0, device=film.device)
 
 
 def see(networks: Networks, film: Path) -> Seen:
     """A bundle's networks on a film, as the product reads it."""
     radiograph = read_radiograph(film)
-    alone = replace(networks, segmentation=_Everywhere(len(networks.manifest.bones)))
-    return Seen(bone_maps(networks, radiograph), bone_maps(alone, radiograph), radiograph.geometry)
-
-
-def _resampled(maps: BoneMaps, size_px: tuple[int, int]) -> BoneMaps:
-    """Maps at other pixels' centres: bilinear between pixels of the bone, which is where half of the weight has it."""
-    if maps.mask.shape[1:] == size_px:
-        return maps
-    centres = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size_px, maps.mask.shape[1:], strict=True)]
-    places = np.stack(np.meshgrid(*centres, indexing="ij"))
-
-    def at(image: np.ndarray) -> np.ndarray:
-        return np.stack([map_coordinates(one, places, order=1, mode="nearest") for one in image])
-
-    weight = at(maps.mask.astype(np.float32))
-    mask = weight >= 0.5
-    faces = [
-        None
-        if depth is None
-        else np.where(mask, at(np.where(maps.mask, depth, 0)) / np.maximum(weight, 0.5), 0).astype(np.float32)
-        for depth in (maps.front, maps.back)
-    ]
-    return BoneMaps(maps.bones, mask, *faces)
+    prediction, geometry = predict(networks, radiograph), radiograph.geometry
+    everywhere = np.ones((len(prediction.bones), *geometry.size_px), dtype=bool)
+    return Seen(maps_of(prediction, geometry), maps_of(prediction, geometry, everywhere), geometry)
 
 
 # Rows without a network

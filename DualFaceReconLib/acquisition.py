@@ -222,15 +222,20 @@ def _check_distance(sdd: Known) -> None:
         )
 
 
+def check_object_distance(object_distance_mm: float, sdd_mm: float) -> None:
+    """Refuses distances from the detector at which no patient can be."""
+    if not (math.isfinite(object_distance_mm) and 0 <= object_distance_mm <= 0.6 * sdd_mm):
+        raise Refusal(
+            f"An object distance of {object_distance_mm:g} mm cannot be right: it is the distance from the detector to "
+            f"the bones' centre, 0 to {0.6 * sdd_mm:.0f} mm for this film."
+        )
+
+
 def _object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, warn: Warn) -> Known:
     """The ladder of the depth: the user, a calibration, the table or the isocentre, the population."""
     given = _given(overrides.object_distance_mm)
     if given is not None:
-        if not (math.isfinite(given.value) and 0 <= given.value <= 0.6 * sdd.value):
-            raise Refusal(
-                f"An object distance of {given.value:g} mm cannot be right: it is the distance from the detector to "
-                f"the bones' centre, 0 to {0.6 * sdd.value:.0f} mm for this film."
-            )
+        check_object_distance(given.value, sdd.value)
         return given
     known = _header_object_distance(acquisition, sdd.value)
     nearest, farthest = NEAREST_BONES_MM, FARTHEST_BONES_SHARE * sdd.value

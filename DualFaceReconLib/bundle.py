@@ -23,8 +23,9 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from DualFaceReconLib.bundle_manifest import MANIFEST, FileSeal, Manifest, load_manifest, parse_manifest
-from DualFaceReconLib.bundle_store import SHIPPED, put_in_place
+from DualFaceReconLib.bundle_store import SHIPPED
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.folders import put_in_place
 from DualFaceReconLib.shapemodel import ShapeModel, load
 
 if TYPE_CHECKING:

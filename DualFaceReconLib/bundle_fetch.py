@@ -43,9 +43,9 @@ from DualFaceReconLib.bundle_store import (
     discard,
     installed,
     models_folder,
-    put_in_place,
 )
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.folders import put_in_place
 
 REGISTRY = SHIPPED / "registry.json"
 CHUNK_BYTES = 1 << 18

@@ -70,6 +70,17 @@ def find(id: str) -> Path:
     return bundles[id].folder
 
 
+def chosen(bundle: str | Path | None) -> Path:
+    """The folder of a bundle: of the one that ships, of an id, or the folder itself."""
+    if bundle is None:
+        if not (SHIPPED / MANIFEST).is_file():
+            raise Refusal("The bundle that ships is not here: install DualFaceRecon again, or name another bundle.")
+        return SHIPPED
+    if isinstance(bundle, Path) or Path(bundle).is_dir():
+        return Path(bundle)
+    return find(bundle)
+
+
 def remove(id: str) -> list[str]:
     """Removes every version of one of the user's bundles, and what was fetched of it so far; gives their folders."""
     models = models_folder()
@@ -115,24 +126,6 @@ def split_name(name: str) -> tuple[str, str]:
     """Id and version of a bundle by its folder's name; empty where it is none."""
     id, _, version = name.rpartition("-")
     return (id, version) if VERSION.fullmatch(version) and id and id[0] != "." else ("", "")
-
-
-def put_in_place(new: Path, place: Path) -> None:
-    """Renames a folder to a place that may be taken by an older one, which goes, or stays if this fails."""
-    old = place.with_name(f".{place.name}.old")
-    if old.exists() and not place.exists():  # somebody was interrupted between the two renames
-        old.rename(place)
-    if not place.exists():
-        new.rename(place)
-        return
-    shutil.rmtree(old, ignore_errors=True)
-    place.rename(old)  # Windows renames over no folder
-    try:
-        new.rename(place)
-    except BaseException:
-        old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def discard(folder: Path) -> None:

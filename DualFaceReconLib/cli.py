@@ -7,13 +7,20 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from DualFaceReconLib import __version__
 from DualFaceReconLib.errors import Refusal
 
+if TYPE_CHECKING:
+    from DualFaceReconLib.radiograph import Radiograph
+
 EXIT_REFUSED = 2
+EXIT_STOPPED = 130  # as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dualface: The result cannot be printed or kept ({error.strerror or error}).", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at exit
         return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("dualface: Stopped; nothing was left half-written.", file=sys.stderr)
+        return EXIT_STOPPED
     except MemoryError:
         print("dualface: There is not enough memory for this picture: scale it down.", file=sys.stderr)
         return EXIT_REFUSED
@@ -47,17 +57,8 @@ def inspect(options: argparse.Namespace) -> int:
     from DualFaceReconLib import drawing, inspection
     from DualFaceReconLib.dicom_header import identity
     from DualFaceReconLib.dicom_pixels import read_dataset
-    from DualFaceReconLib.radiograph import read_radiograph
 
-    radiograph = read_radiograph(
-        options.file,
-        pixel_pitch_mm=options.pixel_pitch,
-        sdd_mm=options.sdd,
-        object_distance_mm=options.object_distance,
-        view=options.view,
-        swap_sides=options.swap_sides,
-        invert=options.invert,
-    )
+    radiograph = _radiograph(options.file, options)
     shown = (
         identity(read_dataset(options.file, False))
         if options.show_identity and radiograph.file_format == "DICOM"
@@ -74,6 +75,32 @@ def inspect(options: argparse.Namespace) -> int:
         print(f"{key}: {value}")
     print(inspection.as_text(radiograph))
     print(f"Picture: {target}")
+    return 0
+
+
+def reconstruct(options: argparse.Namespace) -> int:
+    """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
+    from DualFaceReconLib.reconstruction import Reconstructor
+    from DualFaceReconLib.results import refuse_to_lose, save
+
+    overwrite = options.overwrite or _agrees_to_replace(options.out, len(options.files))
+    if len(options.files) == 1:
+        refuse_to_lose(options.out, overwrite)
+    radiographs = [_radiograph(file, options) for file in options.files]  # all are read before the first is computed
+    reconstructor = Reconstructor(options.bundle, options.device)
+    print(f"{reconstructor}. Research use only.")
+    for radiograph in radiographs:
+        folder = options.out if len(options.files) == 1 else options.out / radiograph.pixel_hash
+        refuse_to_lose(folder, overwrite)
+        with _progress() as progress:
+            found = reconstructor.run(
+                radiograph, completion=options.completion, whole_femurs=options.whole_femurs, progress=progress
+            )
+        save(found, folder, overwrite=overwrite)
+        print(found)
+        for warning in found.warnings:
+            print(f"WARNING  {warning.text}")
+        print(f"Result: {folder}  (look at picture.png)")
     return 0
 
 
@@ -154,6 +181,52 @@ def models_remove(options: argparse.Namespace) -> int:
     return 0
 
 
+def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
+    """A film with what the command line says of it."""
+    from DualFaceReconLib.markers import Marker, with_marker
+    from DualFaceReconLib.radiograph import read_radiograph
+
+    radiograph = read_radiograph(
+        file,
+        pixel_pitch_mm=options.pixel_pitch,
+        sdd_mm=options.sdd,
+        object_distance_mm=options.object_distance,
+        view=options.view,
+        swap_sides=options.swap_sides,
+        invert=options.invert,
+    )
+    marker = getattr(options, "marker", None)
+    return radiograph if marker is None else with_marker(radiograph, Marker(*marker))
+
+
+def _agrees_to_replace(folder: Path, films: int) -> bool:
+    """Asks, where somebody is there to answer."""
+    from DualFaceReconLib.results import TOLD
+
+    if films > 1 or not (folder / TOLD).is_file() or not sys.stdin.isatty():
+        return False
+    return input(f"{folder} holds a reconstruction already. Replace it? [y/N] ").strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A line that says how far it is and how long it will still take, where somebody watches."""
+    if not sys.stderr.isatty():
+        yield lambda stage, share: None
+        return
+    begun = time.monotonic()
+
+    def show(stage: str, share: float) -> None:
+        left = (time.monotonic() - begun) * (1 - share) / share if share > 0 else None
+        words = f"{share:4.0%} {stage}" + ("" if left is None else f", about {left:.0f} s left")
+        print(f"\r{words:<60}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
+
+
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
@@ -175,8 +248,37 @@ def _parser() -> argparse.ArgumentParser:
         "--show-identity", action="store_true", help="also print the patient's name, id, birth date"
     )
     inspecting.set_defaults(run=inspect)
+    _add_reconstruct(commands)
     _add_models(commands)
     return parser
+
+
+def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("reconstruct", help=reconstruct.__doc__, description=reconstruct.__doc__)
+    command.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF"
+    )
+    command.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for the result; of several films a folder in it each",
+    )
+    _add_overrides(command, marked=True)
+    _add_engine(command)
+    command.set_defaults(run=reconstruct)
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    """With what and how far bones are reconstructed."""
+    engine = command.add_argument_group("about the result")
+    engine.add_argument("--bundle", metavar="ID|DIR", help="another bundle than the one that ships")
+    engine.add_argument("--device", choices=("cuda", "mps", "cpu"), help="default: the best one here")
+    engine.add_argument("--no-completion", dest="completion", action="store_false", help="only what was seen")
+    engine.add_argument("--whole-femurs", action="store_true", help="keep the shaft and the knee that were not seen")
+    engine.add_argument("--overwrite", action="store_true", help="replace a reconstruction that is there")
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
@@ -200,12 +302,20 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
             action.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
-def _add_overrides(command: argparse.ArgumentParser) -> None:
+def _add_overrides(command: argparse.ArgumentParser, marked: bool = False) -> None:
     """What the user may say about a film; each wins over the file."""
     film = command.add_argument_group("about the film (each wins over the file)")
     film.add_argument("--pixel-pitch", type=_pitch, metavar="MM", help="at the detector: 0.143, or ROWxCOL 0.143x0.139")
     film.add_argument("--sdd", type=float, metavar="MM", help="distance from source to detector")
     film.add_argument("--object-distance", type=float, metavar="MM", help="distance from detector to the bones' centre")
+    if marked:
+        film.add_argument(
+            "--marker",
+            type=float,
+            nargs=4,
+            metavar=("ROW", "COL", "DIAMETER_PX", "DIAMETER_MM"),
+            help="a calibration ball or an implant's head in the picture: gives the object distance",
+        )
     film.add_argument("--view", choices=("AP", "PA"), help="AP: the source is in front of the patient")
     film.add_argument("--swap-sides", action="store_true", help="the patient's left and right are exchanged")
     film.add_argument("--invert", action="store_true", help="bone is dark in the file")

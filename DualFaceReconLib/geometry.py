@@ -86,6 +86,22 @@ class ProjectionGeometry:
         if self.object_distance_mm is not None and not 0 <= self.object_distance_mm < self.sdd_mm:
             raise ValueError(f"object_distance_mm must lie between 0 and sdd_mm, not {self.object_distance_mm}")
 
+    # The bones' distance, which may become known after the film was read
+
+    @property
+    def lengths_are_calibrated(self) -> bool:
+        """Whether the pitch was derived from a calibration at the bones, so that their distance does not scale them."""
+        return self.provenance["pixel_pitch_mm"].kind == "derived"
+
+    def at_object_distance(self, object_distance_mm: float, provenance: Provenance) -> ProjectionGeometry:
+        """The same film with its bones' centre so far from the detector; a calibration at the bones goes on to hold."""
+        pitch = self.pixel_pitch_mm
+        if self.lengths_are_calibrated and self.object_distance_mm is not None:
+            ratio = (self.sdd_mm - self.object_distance_mm) / (self.sdd_mm - object_distance_mm)
+            pitch = tuple(p * ratio for p in pitch)
+        came_from = {**self.provenance, "object_distance_mm": provenance}
+        return replace(self, object_distance_mm=object_distance_mm, pixel_pitch_mm=pitch, provenance=came_from)
+
     # Points and pixels
 
     def project(self, points: Array) -> tuple[Array, Array]:
@@ -121,6 +137,18 @@ class ProjectionGeometry:
     def pixel_size_at(self, depth_mm: float) -> tuple[float, float]:
         """What one pixel covers at a depth, [row, col] in mm."""
         return tuple(pitch * depth_mm / self.sdd_mm for pitch in self.pixel_pitch_mm)
+
+    def depth_of_ball(self, centre_px: Sequence[float], diameter_px: float, diameter_mm: float) -> float:
+        """Depth in mm of the centre of a ball by its shadow: centre [row, col] and mean diameter in pixels.
+
+        The shadow is an ellipse, longer away from the central ray by the obliquity of its ray; its mean diameter is
+        the geometric one of both axes.
+        """
+        offset = [(c - p) * s for c, p, s in zip(centre_px, self.principal_point_px, self.pixel_pitch_mm, strict=True)]
+        cosine = self.sdd_mm / math.hypot(self.sdd_mm, *offset)
+        radius = diameter_px / 2 * math.sqrt(math.prod(self.pixel_pitch_mm) * cosine)  # the ellipse's smaller one
+        sine = radius * cosine / math.hypot(self.sdd_mm, radius)  # of half the cone's angle
+        return diameter_mm / 2 / sine * cosine
 
     # The rig, for display and clipping
 

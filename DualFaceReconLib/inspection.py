@@ -131,7 +131,7 @@ def _length_uncertainty(radiograph: Radiograph) -> str:
     geometry, spread = radiograph.geometry, radiograph.geometry.provenance["object_distance_mm"].spread
     if spread is None or geometry.object_distance_mm is None:
         return "every length"
-    if geometry.provenance["pixel_pitch_mm"].kind == "derived":
+    if geometry.lengths_are_calibrated:
         return "the bones' place in depth; their lengths follow the calibration"
     return f"every length, {100 * spread / (geometry.sdd_mm - geometry.object_distance_mm):.1f} % uncertain"
 

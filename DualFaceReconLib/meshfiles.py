@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,20 @@ def write_vtp(mesh: vtkPolyData, path: Path) -> None:
         beside.unlink(missing_ok=True)
         raise OSError(f"{path.name} could not be written: is there room, and may you write there?")
     beside.replace(path)
+
+
+def write_stl(mesh: vtkPolyData, path: Path, told: str) -> None:
+    """Writes a mesh of triangles in RAS mm as binary STL; `told` stands in the header, whose 80 letters it may fill."""
+    header = f"SPACE=RAS; {told}"
+    if len(header) > 80:
+        raise ValueError(f"an STL's header holds 80 letters, not {len(header)}")
+    vertices, triangles = arrays(mesh)
+    corners = vertices[triangles].astype(np.float32)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    rows = np.zeros(len(corners), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
+    rows["normal"], rows["corners"] = normals, corners
+    path.write_bytes(header.encode("ascii").ljust(80) + struct.pack("<I", len(rows)) + rows.tobytes())
 
 
 def read_vtp(path: Path) -> vtkPolyData:

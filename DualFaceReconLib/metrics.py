@@ -43,6 +43,12 @@ def area_mm2(vertices: np.ndarray, triangles: np.ndarray) -> float:
     return float(np.linalg.norm(np.cross(second - first, third - first), axis=1).sum() / 2)
 
 
+def volume_mm3(vertices: np.ndarray, triangles: np.ndarray) -> float:
+    """Volume of a closed mesh; negative where its triangles look inwards."""
+    first, second, third = ((vertices - vertices.mean(axis=0))[triangles[:, k]] for k in range(3))
+    return float((first * np.cross(second, third)).sum() / 6)
+
+
 def distances_to_surface(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Exact distance (N,) mm from points (N, 3) to the nearest point of any triangle; the surface may be open.
 

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib.acquisition import FACING_VIEWER, Known, Overrides, RadiographWarning, Settled, settle
+from DualFaceReconLib.acquisition import (
+    FACING_VIEWER,
+    Known,
+    Overrides,
+    RadiographWarning,
+    Settled,
+    check_object_distance,
+    settle,
+)
 from DualFaceReconLib.collimation import field_of_exposure
 from DualFaceReconLib.decoded import Decoded
 from DualFaceReconLib.dicom_header import read_acquisition
@@ -25,6 +33,7 @@ from DualFaceReconLib.image_files import image_format, read_image
 
 LARGEST_FILE_BYTES = 1 << 30
 POLARITY_CODES = ("polarity-assumed", "polarity-conflict")  # settled where the user says it
+TOLD = Provenance("user", "given by the user")
 AS_SHOWN = Known(FACING_VIEWER, GIVEN_IN_CODE)
 BRIGHT_BONE = Known("as stored", GIVEN_IN_CODE)
 
@@ -61,6 +70,15 @@ class Radiograph:
     def pixel_hash(self) -> str:
         """What identifies the film without naming the patient: 12 hexadecimal digits of its grey values' sha256."""
         return hashlib.sha256(self.pixels.tobytes()).hexdigest()[:12]
+
+    def at_object_distance(self, object_distance_mm: float, provenance: Provenance = TOLD) -> Radiograph:
+        """The same film with its bones' centre so far from the detector, and no more said against that."""
+        check_object_distance(object_distance_mm, self.geometry.sdd_mm)
+        return replace(
+            self,
+            geometry=self.geometry.at_object_distance(object_distance_mm, provenance),
+            warnings=tuple(w for w in self.warnings if not w.code.startswith("object_distance_mm-")),
+        )
 
     def provenance(self) -> Mapping[str, Provenance]:
         """Where each value came from, the picture's own beside the geometry's."""

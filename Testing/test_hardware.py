@@ -8,6 +8,7 @@ import pytest
 from bones import made_population
 
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.metrics import volume_mm3
 from DualFaceReconLib.shapemodel import MIRROR
 from DualFaceReconLib.soundness import crossing
 from training.anatomy.meshes import open_edges
@@ -15,7 +16,7 @@ from training.arthroplasty import BALLS_MM, LINER_MM, SHELL_MM
 from training.disease import diseased
 from training.hardware import FIXATIONS, PELVIC, RESECTED, dressed, implanted, operated
 from training.patients import load_patient, sample_patient
-from training.solids import ball, lofted, perpendicular, revolved, rod, sheet, strip, swept, volume_mm3
+from training.solids import ball, lofted, perpendicular, revolved, rod, sheet, strip, swept
 from training.thigh import thigh_of
 from training.worn import WORN, body_of
 from training.xray.raycast import cast, penetration_mm
@@ -53,18 +54,18 @@ def alike_turned(triangles):
 def test_solids_have_the_volumes_of_their_formulas():
     start, axis = np.array([10.0, -20, 30]), np.array([1.0, 2, -1])
     round_share = 24 / (2 * np.pi) * np.sin(2 * np.pi / 24)  # of a circle that 24 chords hold
-    assert volume_mm3(rod(start, start + 50 * axis / np.sqrt(6), 4)) == pytest.approx(800 * np.pi * round_share)
+    assert volume_mm3(*rod(start, start + 50 * axis / np.sqrt(6), 4)) == pytest.approx(800 * np.pi * round_share)
     cone = revolved([(0, 6), (30, 0)], start, axis)
-    assert volume_mm3(cone) == pytest.approx(np.pi * 36 * 10 * round_share)
-    assert volume_mm3(ball(start, 14)) == pytest.approx(4 / 3 * np.pi * 14**3, rel=0.03)
+    assert volume_mm3(*cone) == pytest.approx(np.pi * 36 * 10 * round_share)
+    assert volume_mm3(*ball(start, 14)) == pytest.approx(4 / 3 * np.pi * 14**3, rel=0.03)
     cup = revolved([(-20, 0), (0, 20), (0, 16), (-16, 0)], start, axis)  # a hollow cone
-    assert volume_mm3(cup) == pytest.approx(np.pi / 3 * (20**3 - 16**3) * round_share)
+    assert volume_mm3(*cup) == pytest.approx(np.pi / 3 * (20**3 - 16**3) * round_share)
     path = np.stack([np.zeros(20), np.zeros(20), np.linspace(0, 100, 20)], axis=1)
-    assert volume_mm3(swept(path, np.full(20, 5.0))) == pytest.approx(2500 * np.pi * round_share)
+    assert volume_mm3(*swept(path, np.full(20, 5.0))) == pytest.approx(2500 * np.pi * round_share)
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1.0]])
-    assert volume_mm3(sheet(square * 10, start, *perpendicular(axis), 2.0)) == pytest.approx(800)
+    assert volume_mm3(*sheet(square * 10, start, *perpendicular(axis), 2.0)) == pytest.approx(800)
     out = np.tile([0, 1.0, 0], (20, 1))
-    assert 0.85 < volume_mm3(strip(path, out, 16, 5)) / 8000 < 1
+    assert 0.85 < volume_mm3(*strip(path, out, 16, 5)) / 8000 < 1
     for mesh in (cone, cup, ball(start, 3), strip(path, out, 16, 5)):
         assert open_edges(mesh[1]) == 0
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
@@ -74,7 +75,7 @@ def test_solids_have_the_volumes_of_their_formulas():
     )
     ring = lofted(rings, closed=True)
     assert open_edges(ring[1]) == 0
-    assert volume_mm3(ring) == pytest.approx(2 * np.pi**2 * 20 * 4, rel=0.02)
+    assert volume_mm3(*ring) == pytest.approx(2 * np.pi**2 * 20 * 4, rel=0.02)
 
 
 # Everything
@@ -89,7 +90,7 @@ def test_every_part_is_a_closed_solid_that_does_not_cross_itself(treated):
                 assert part.material in MATERIALS
                 assert open_edges(part.mesh[1]) == 0, name
                 assert alike_turned(part.mesh[1]), name
-                assert volume_mm3(part.mesh) > 5, name
+                assert volume_mm3(*part.mesh) > 5, name
                 assert len(crossing(*part.mesh)) == 0, name
 
 
@@ -103,7 +104,7 @@ def test_bones_stay_closed_and_sound_and_the_other_side_stays(treated):
                 assert bone.endswith(side)
                 assert open_edges(mesh[1]) == 0
                 assert alike_turned(mesh[1])
-                assert volume_mm3(mesh) > 0
+                assert volume_mm3(*mesh) > 0
                 assert len(crossing(*mesh)) == 0
                 assert kind == "total hip" or bone.startswith("femur")
 
@@ -122,7 +123,7 @@ def test_head_and_neck_are_gone_and_the_trochanters_stay(treated):
             for kept in ("lesser_trochanter", "medial_epicondyle"):
                 assert np.linalg.norm(femur[0] - marks[kept], axis=1).min() < 0.1, kept
             assert np.linalg.norm(femur[0] - marks["greater_trochanter"], axis=1).min() < 6
-            lost = 1 - volume_mm3(femur) / volume_mm3(before.bones[bone])
+            lost = 1 - volume_mm3(*femur) / volume_mm3(*before.bones[bone])
             assert 0.03 < lost < 0.3
             assert not set(RESECTED) & set(after.landmarks[bone])
             assert 10 <= told["calcar_mm"] <= 15
@@ -158,7 +159,7 @@ def test_cement_surrounds_the_stem_within_the_bone(treated):
             seen += 1
             cement = after.parts[f"cement_{side}"].mesh
             assert penetration_mm(cement[0], after.bones[f"femur_{side}"]).max() < 2.5
-            assert volume_mm3(cement) > 3000
+            assert volume_mm3(*cement) > 3000
             assert told["stem"] in ("cobalt_chrome", "steel")
     assert seen >= 2
 
@@ -309,7 +310,7 @@ def test_worn_things_lie_before_the_skin_and_most_wear_nothing(patients):
             json.dumps(told)
             for name, part in parts.items():
                 assert open_edges(part.mesh[1]) == 0, name
-                assert volume_mm3(part.mesh) > 5, name
+                assert volume_mm3(*part.mesh) > 5, name
                 assert part.mesh[0][:, 1].min() > front - 5, name
     worn = [dressed(patients[0], np.random.default_rng(seed)).told["worn"] for seed in range(500)]
     assert 0.02 < np.mean([bool(entries) for entries in worn]) < 0.12
@@ -334,7 +335,9 @@ def test_a_patient_with_parts_is_mirrored_and_read_back(treated, tmp_path):
     other = "right" if side == "left" else "left"
     seen = patient.mirrored()
     assert seen.parts[f"cup_{other}"].mesh[0] == pytest.approx(patient.parts[f"cup_{side}"].mesh[0] * MIRROR)
-    assert volume_mm3(seen.parts[f"stem_{other}"].mesh) == pytest.approx(volume_mm3(patient.parts[f"stem_{side}"].mesh))
+    assert volume_mm3(*seen.parts[f"stem_{other}"].mesh) == pytest.approx(
+        volume_mm3(*patient.parts[f"stem_{side}"].mesh)
+    )
     patient.save(tmp_path)
     again = load_patient(tmp_path)
     assert again.bones.keys() == patient.bones.keys()

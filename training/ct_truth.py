@@ -18,7 +18,7 @@ from vtkmodules.vtkFiltersCore import vtkSurfaceNets3D, vtkWindowedSincPolyDataF
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshfiles import arrays
-from DualFaceReconLib.metrics import Mesh
+from DualFaceReconLib.metrics import Mesh, volume_mm3
 from training.xray.raycast import cast
 from training.xray.volume import Volume
 
@@ -62,7 +62,7 @@ def surface(mask: np.ndarray, box: tuple[slice, ...], volume: Volume) -> Mesh:
     even.BoundarySmoothingOff()
     even.Update()
     vertices, triangles = arrays(even.GetOutput())
-    if _signed_volume(vertices, triangles) < 0:
+    if volume_mm3(vertices, triangles) < 0:
         triangles = triangles[:, ::-1]
     return volume.to_ras(vertices / spacing + np.array(first[::-1])), np.ascontiguousarray(triangles)
 
@@ -91,8 +91,3 @@ def truth_maps(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, volume:
             beyond[at] |= ((places < -0.5) | (places > last)).any(axis=1)
     front, back = (np.where(beyond, np.float32(0), face) for face in (maps.front, maps.back))
     return replace(maps, mask=maps.mask & ~beyond, front=front, back=back)
-
-
-def _signed_volume(vertices: np.ndarray, triangles: np.ndarray) -> float:
-    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
-    return float(np.einsum("tx,tx->", a, np.cross(b, c))) / 6

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from DualFaceReconLib.metrics import Mesh
+from DualFaceReconLib.metrics import Mesh, volume_mm3
 
 SIDES = 24  # of a circle; a screw of 7 mm is then round to 0.03 mm
 
@@ -33,7 +33,7 @@ def lofted(rings: np.ndarray, closed: bool = False) -> Mesh:
         top = np.stack([np.full(sides, last), end + side, end + after], axis=1)
         triangles = np.concatenate([triangles, bottom, top])
     mesh = _without_slivers(vertices, triangles)
-    return mesh if volume_mm3(mesh) > 0 else (mesh[0], mesh[1][:, ::-1])
+    return mesh if volume_mm3(*mesh) > 0 else (mesh[0], mesh[1][:, ::-1])
 
 
 def revolved(profile: Sequence[tuple[float, float]], start: np.ndarray, axis: np.ndarray) -> Mesh:
@@ -101,12 +101,6 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
 def rounded(wave: np.ndarray) -> np.ndarray:
     """A cosine or sine turned from a circle's into a rounded rectangle's."""
     return np.sign(wave) * np.abs(wave) ** 0.5
-
-
-def volume_mm3(mesh: Mesh) -> float:
-    """Volume of a closed mesh; negative where it looks inwards."""
-    corners = mesh[0][mesh[1]] - mesh[0].mean(axis=0)
-    return float(np.einsum("ti,ti->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6)
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

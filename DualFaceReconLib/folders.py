@@ -1,0 +1,92 @@
+"""Folders that are there whole or not at all, and that one process at a time writes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from DualFaceReconLib.errors import Refusal
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
+
+
+def put_in_place(new: Path, place: Path) -> None:
+    """Renames a folder to a place that may be taken by an older one, which goes, or stays if this fails."""
+    old = place.with_name(f".{place.name}.old")
+    if old.exists() and not place.exists():  # somebody was interrupted between the two renames
+        old.rename(place)
+    if not place.exists():
+        new.rename(place)
+        return
+    shutil.rmtree(old, ignore_errors=True)
+    place.rename(old)  # Windows renames over no folder
+    try:
+        new.rename(place)
+    except BaseException:
+        old.rename(place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a folder beside, then renames it to its place; whoever is cut off leaves no half of it there.
+
+    An older folder goes only when the new one is whole. What an earlier process left beside is removed.
+    """
+    folder = folder.absolute()
+    beside = folder.with_name(f".{folder.name}.new")
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            write(beside)
+            put_in_place(beside, folder)
+        except OSError as error:
+            raise Refusal(
+                f"The result cannot be written to {folder.name} ({error.strerror or error}): "
+                "make room there, or choose another folder."
+            ) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock file, which the system frees however this process ends; Refusal where another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _held(path)
+    try:
+        yield
+    finally:
+        if os.name == "nt":  # Windows removes no file that is open
+            file.close()
+        with suppress(OSError):
+            path.unlink()
+        file.close()
+
+
+def _held(path: Path) -> BinaryIO:
+    """The lock file, open and locked."""
+    while True:
+        file = path.open("a+b")
+        try:
+            if os.name == "nt":
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            place = path.name.removeprefix(".").removesuffix(".lock")
+            raise Refusal(f"Another process is writing {place}: wait for it, or choose another folder.") from error
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # whoever held it before has just removed it: that lock protects nothing

@@ -1,0 +1,118 @@
+"""What is measured on a reconstruction, each with how sure it is.
+
+A length hangs on how far from the detector the bones were: what is not known of that is a share of every length, and
+stands in each `std` beside the bone's own uncertainty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.completion import Completion
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.metrics import area_mm2, volume_mm3
+from DualFaceReconLib.surfaces import observed_triangles
+
+Place = tuple[float, float, float]
+SPHERES = {"femoral_head_centre": "femoral_head_diameter", "acetabular_centre": "acetabular_diameter"}
+ACROSS = (  # landmarks of the left and the right bone, and what is between them
+    ("hip", "acetabular_centre", "distance_of_hip_centres"),
+    ("hip", "asis", "distance_of_anterior_superior_iliac_spines"),
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A value and one standard deviation of it, None where nothing is known of that."""
+
+    value: float
+    unit: str
+    std: float | None = None
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.value:.1f}{unit}" if self.std is None else f"{self.value:.1f} +- {self.std:.1f}{unit}"
+
+
+def relative_spread(geometry: ProjectionGeometry) -> float:
+    """One standard deviation of every length, as a share of it, by what is not known of the bones' distance."""
+    came_from = geometry.provenance["object_distance_mm"]
+    if came_from.spread is None or geometry.object_distance_mm is None:
+        return 0.0
+    if geometry.lengths_are_calibrated:
+        return 0.0
+    return came_from.spread / (geometry.sdd_mm - geometry.object_distance_mm)
+
+
+def of_bone(
+    bone: str,
+    maps: BoneMaps,
+    geometry: ProjectionGeometry,
+    observed: vtkPolyData,
+    completion: Completion | None,
+    spread: float,
+) -> dict[str, Measurement]:
+    """Of one bone: what was seen of it, how well the whole fits that, and its size."""
+    area = area_mm2(*observed_triangles(observed)) / 100
+    measured = {"observed_area": Measurement(area, "cm2", 2 * spread * area)}
+    if maps.back is not None:
+        envelope = envelope_mm3(maps.of([bone]), geometry) / 1000
+        measured["envelope_volume"] = Measurement(envelope, "cm3", 3 * spread * envelope)
+    if completion is None:
+        return measured
+    seen = completion.seen
+    measured["share_seen"] = Measurement(100 * float(seen.mean()), "%")
+    if seen.any():
+        measured["distance_to_observed"] = Measurement(float(completion.distance_mm[seen].mean()), "mm")
+        measured["certainty_where_seen"] = Measurement(_root_mean_square(completion.std_mm[seen]), "mm")
+    if not seen.all():
+        measured["certainty_where_inferred"] = Measurement(_root_mean_square(completion.std_mm[~seen]), "mm")
+    if completion.bone == "hip":  # a femur's shaft goes on beyond the film
+        volume = volume_mm3(completion.vertices, completion.triangles) / 1000
+        measured["volume"] = Measurement(volume, "cm3", 3 * spread * volume)
+    for landmark, name in SPHERES.items():
+        if (radius := completion.radii_mm.get(landmark)) is not None:
+            std = _near(completion, completion.landmarks[landmark], 1.5 * radius)
+            measured[name] = Measurement(2 * radius, "mm", math.hypot(2 * radius * spread, std))
+    return measured
+
+
+def of_pelvis(
+    landmarks: Mapping[str, Mapping[str, Place]], completions: Mapping[str, Completion], spread: float
+) -> dict[str, Measurement]:
+    """Between bones of both sides."""
+    measured = {}
+    for kind, landmark, name in ACROSS:
+        sides = [f"{kind}_left", f"{kind}_right"]
+        if all(landmark in landmarks.get(side, {}) for side in sides):
+            places = [np.array(landmarks[side][landmark]) for side in sides]
+            between = float(np.linalg.norm(places[0] - places[1]))
+            own = math.hypot(
+                *(_near(completions[side], place, 30.0) for side, place in zip(sides, places, strict=True))
+            )
+            measured[name] = Measurement(between, "mm", math.hypot(between * spread, own))
+    return measured
+
+
+def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
+    """What lies between the first entry and the last exit of every ray; larger than the bone, whose hollows it fills."""
+    assert maps.back is not None
+    front, back = maps.front.astype(np.float64), maps.back.astype(np.float64)
+    per_depth2 = math.prod(geometry.pixel_size_at(1.0))  # mm2 that a pixel covers at 1 mm
+    return float(((back**3 - front**3) * maps.mask).sum() / 3 * per_depth2)
+
+
+def _near(completion: Completion, place: np.ndarray, reach_mm: float) -> float:
+    """How sure the bone's surface is around a place, mm."""
+    near = np.linalg.norm(completion.vertices - place, axis=1) < reach_mm
+    return _root_mean_square(completion.std_mm[near]) if near.any() else float(completion.std_mm.max())
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

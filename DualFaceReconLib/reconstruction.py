@@ -1,0 +1,253 @@
+"""A radiograph becomes bones: the pipeline, stage by stage, and its result.
+
+    reconstructor = Reconstructor()                             # the bundle that ships, the best device here
+    reconstruction = reconstructor.run(read_radiograph("film.dcm"))
+    reconstruction.bones["hip_left"].completed                  # vtkPolyData, RAS mm
+
+What was computed once is not computed again: `run(radiograph, prediction=reconstruction.prediction, mask=corrected)`
+takes a mask that somebody corrected, and `run(radiograph.at_object_distance(150), prediction=...)` another distance,
+without the networks. `results.py` writes a reconstruction to its folder and reads it back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+
+from DualFaceReconLib.acquisition import RadiographWarning
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bundle import read_shape_model
+from DualFaceReconLib.bundle_store import chosen
+from DualFaceReconLib.completion import Completion, complete
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.inference import Cancelled, Networks, Prediction, Progress, load_networks, maps_of, predict
+from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread
+from DualFaceReconLib.radiograph import Radiograph
+from DualFaceReconLib.shapemodel import ShapeModel
+from DualFaceReconLib.surfaces import observed_surface
+from DualFaceReconLib.trimming import without_unseen_shaft
+
+SURFACE_SIDE_PX = (
+    512  # of the film's longer side, on which surfaces are made: networks see fewer pixels than films have
+)
+LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
+SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
+
+
+@dataclass(frozen=True)
+class BundleName:
+    """Which bundle made a reconstruction."""
+
+    id: str
+    version: str
+    sha256: str  # of its manifest, which seals every file
+
+
+@dataclass(frozen=True)
+class Bone:
+    """One bone of a reconstruction."""
+
+    observed: vtkPolyData = field(repr=False)  # what the depth maps saw, RAS mm; point data `face`
+    completed: vtkPolyData | None = field(default=None, repr=False)  # point data `seen`, `distance_mm`, `std_mm`
+    landmarks: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)  # RAS mm
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What came of a radiograph."""
+
+    radiograph: Radiograph
+    maps: BoneMaps = field(repr=False)  # at the radiograph's own resolution
+    bones: Mapping[str, Bone]  # those that were found
+    measurements: Mapping[str, Measurement]  # between bones
+    bundle: BundleName
+    device: str
+    timings_s: Mapping[str, float] = field(repr=False)
+    warnings: tuple[RadiographWarning, ...] = field(repr=False)  # of the radiograph, then of the reconstruction
+    prediction: Prediction | None = field(default=None, repr=False)  # None where it was loaded from a folder
+
+    def __repr__(self) -> str:
+        whole = sum(bone.completed is not None for bone in self.bones.values())
+        return (
+            f"Reconstruction(film {self.radiograph.pixel_hash}: {', '.join(self.bones)}; {whole} completed, "
+            f"{len(self.warnings)} warnings, by {self.bundle.id} {self.bundle.version} on {self.device})"
+        )
+
+
+class Reconstructor:
+    """A bundle's networks and shape models, loaded once and used for many radiographs."""
+
+    def __init__(self, bundle: str | Path | None = None, device: str | None = None) -> None:
+        """`bundle`: an id, a folder, or None for the one that ships; `device`: "cuda", "mps", "cpu" or the best."""
+        folder = chosen(bundle)
+        self.networks: Networks = load_networks(folder, device)
+        self.models: dict[str, ShapeModel] = {
+            kind: read_shape_model(folder, self.networks.manifest, kind) for kind in self.networks.manifest.shape_models
+        }
+
+    def __repr__(self) -> str:
+        told = self.networks.manifest
+        return f"Reconstructor({told.id} {told.version} on {self.networks.device}: {', '.join(told.bones)})"
+
+    def run(
+        self,
+        radiograph: Radiograph,
+        *,
+        prediction: Prediction | None = None,
+        mask: np.ndarray | None = None,
+        completion: bool = True,
+        whole_femurs: bool = False,
+        flipped_too: bool = False,
+        progress: Progress = lambda stage, share: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Reconstruction:
+        """All stages, one after the other; Refusal where no bone is found, Cancelled where the caller wants no more.
+
+        `prediction`: of an earlier run on these pixels, instead of the networks. `mask` (bones, rows, cols) bool: where
+        the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen.
+        """
+        timings: dict[str, float] = {}
+        warnings = list(radiograph.warnings)
+
+        @contextmanager
+        def stage(name: str) -> Iterator[None]:
+            if cancelled():
+                raise Cancelled
+            progress(name, SHARES[name])
+            begun = time.perf_counter()
+            yield
+            timings[name] = time.perf_counter() - begun
+
+        with stage("networks"):
+            if prediction is None or not prediction.fits(radiograph.geometry):
+                prediction = self.predict(radiograph, flipped_too=flipped_too, cancelled=cancelled)
+            maps = self.bone_maps(radiograph, prediction, mask)
+        with stage("surfaces"):
+            observed = self.surfaces(radiograph, maps)
+        completed: dict[str, Completion] = {}
+        if completion:
+            with stage("completion"):
+                for done, (bone, found) in enumerate(self._completed(radiograph, observed), 1):
+                    if isinstance(found, Refusal):
+                        warnings.append(RadiographWarning("bone-not-completed", f"Of the {_said(bone)} {found}."))
+                    else:
+                        completed[bone] = found
+                    progress("completion", SHARES["completion"] + (1 - SHARES["completion"]) * done / len(observed))
+                    if cancelled():
+                        raise Cancelled
+        warnings += _about_bones(self.networks.manifest.bones, maps, completed)
+        spread = relative_spread(radiograph.geometry)
+        bones = {
+            bone: Bone(
+                surface,
+                _shown(bone, found, whole_femurs) if (found := completed.get(bone)) else None,
+                {name: tuple(place.tolist()) for name, place in found.landmarks.items()} if found else {},
+                of_bone(bone, maps, radiograph.geometry, surface, found, spread),
+            )
+            for bone, surface in observed.items()
+        }
+        told = self.networks.manifest
+        progress("done", 1.0)
+        return Reconstruction(
+            radiograph,
+            maps,
+            bones,
+            of_pelvis({bone: one.landmarks for bone, one in bones.items()}, completed, spread),
+            BundleName(told.id, told.version, told.sha256),
+            self.networks.device,
+            timings,
+            tuple(warnings),
+            prediction,
+        )
+
+    # The stages; each takes what the one before it gave
+
+    def predict(
+        self, radiograph: Radiograph, *, flipped_too: bool = False, cancelled: Callable[[], bool] = lambda: False
+    ) -> Prediction:
+        """What the networks see in a radiograph."""
+        return predict(self.networks, radiograph, flipped_too=flipped_too, cancelled=cancelled)
+
+    def bone_maps(self, radiograph: Radiograph, prediction: Prediction, mask: np.ndarray | None = None) -> BoneMaps:
+        """Masks and depths at the radiograph's own resolution, inside the exposed field."""
+        maps = maps_of(prediction, radiograph.geometry, mask)
+        if mask is None and radiograph.collimation_px is not None:
+            first_row, last_row, first_col, last_col = radiograph.collimation_px.value
+            exposed = np.zeros(radiograph.geometry.size_px, dtype=bool)
+            exposed[first_row : last_row + 1, first_col : last_col + 1] = True
+            maps = maps.within(exposed)
+        return maps
+
+    def surfaces(self, radiograph: Radiograph, maps: BoneMaps) -> dict[str, vtkPolyData]:
+        """The observed surface of every bone that is there; Refusal where none is."""
+        geometry = radiograph.geometry
+        longer = max(geometry.size_px)
+        if longer > SURFACE_SIDE_PX:
+            geometry = geometry.resized([max(round(n * SURFACE_SIDE_PX / longer), 1) for n in geometry.size_px])
+            maps = maps.resized(geometry.size_px)
+        found = {
+            bone: observed_surface(maps, geometry, bone)
+            for bone in maps.bones
+            if maps.mask[maps.bones.index(bone)].any()
+        }
+        found = {bone: surface for bone, surface in found.items() if surface.GetNumberOfCells() > 0}
+        if not found:
+            raise Refusal("No hip bone was found in this picture: give a frontal film of a pelvis or a hip.")
+        return found
+
+    def complete(self, radiograph: Radiograph, bone: str, observed: vtkPolyData) -> Completion:
+        """The whole bone; Refusal where too little of it was seen."""
+        kind, side = bone.split("_")
+        model = self.models[kind] if side == "left" else self.models[kind].mirrored()
+        return complete(observed, model, radiograph.geometry)
+
+    def _completed(
+        self, radiograph: Radiograph, observed: Mapping[str, vtkPolyData]
+    ) -> Iterator[tuple[str, Completion | Refusal]]:
+        """Every bone as it becomes ready; several are completed at a time."""
+        with ThreadPoolExecutor() as pool:
+            jobs = {pool.submit(self.complete, radiograph, bone, surface): bone for bone, surface in observed.items()}
+            try:
+                for job in as_completed(jobs):
+                    try:
+                        yield jobs[job], job.result()
+                    except Refusal as refusal:
+                        yield jobs[job], refusal
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _shown(bone: str, completion: Completion, whole_femurs: bool) -> vtkPolyData:
+    mesh = completion.polydata()
+    return mesh if whole_femurs or not bone.startswith("femur") else without_unseen_shaft(mesh)
+
+
+def _about_bones(
+    wanted: tuple[str, ...], maps: BoneMaps, completed: Mapping[str, Completion]
+) -> list[RadiographWarning]:
+    """What a reader has to know of the bones."""
+    warnings = []
+    missing = [bone for bone in wanted if not maps.mask[maps.bones.index(bone)].any()]
+    if missing:
+        names = ", ".join(_said(bone) for bone in missing)
+        warnings.append(RadiographWarning("bone-not-found", f"Not found in this picture: {names}."))
+    mostly_inferred = [bone for bone, one in completed.items() if one.seen.mean() < LEAST_SEEN_SHARE]
+    if mostly_inferred:
+        names = ", ".join(_said(bone) for bone in mostly_inferred)
+        warnings.append(
+            RadiographWarning("bone-mostly-inferred", f"Mostly inferred, as little of it was seen: {names}.")
+        )
+    return warnings
+
+
+def _said(bone: str) -> str:
+    kind, side = bone.split("_")
+    return f"{side} {'hemipelvis' if kind == 'hip' else 'femur'}"

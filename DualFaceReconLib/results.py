@@ -1,0 +1,231 @@
+"""A reconstruction's folder: written whole or not at all, and read back.
+
+    save(reconstruction, Path("out/film"))
+    reconstruction = load_reconstruction(Path("out/film"))
+
+Names and ids of patients are nowhere in it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkVersion
+
+from DualFaceReconLib import __version__, drawing, overview, report
+from DualFaceReconLib.acquisition import Known, RadiographWarning
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.folders import write_whole
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
+from DualFaceReconLib.measurements import Measurement
+from DualFaceReconLib.meshfiles import read_vtp, write_stl, write_vtp
+from DualFaceReconLib.radiograph import Radiograph
+from DualFaceReconLib.reconstruction import Bone, BundleName, Reconstruction
+
+FORMAT = 1
+TOLD = "reconstruction.json"
+RESEARCH_USE = "For research only; not for clinical use."
+MAX_TOLD_BYTES = 1 << 22
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+
+
+def save(reconstruction: Reconstruction, folder: Path, *, overwrite: bool = False) -> None:
+    """Writes the folder; one that is there is replaced only where `overwrite` says so and it is a reconstruction."""
+    refuse_to_lose(folder, overwrite)
+    write_whole(folder, lambda beside: _write(reconstruction, beside))
+
+
+def refuse_to_lose(folder: Path, overwrite: bool) -> None:
+    """Refusal where writing a reconstruction there would replace what nobody wants replaced."""
+    if folder.is_file():
+        raise Refusal(f"{folder.name} is a file: name a folder for the result.")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / TOLD).is_file():
+        raise Refusal(f"{folder.name} holds something else than a reconstruction: choose another folder.")
+    if not overwrite:
+        raise Refusal(f"{folder.name} holds a reconstruction already: say --overwrite, or choose another folder.")
+
+
+def load_reconstruction(folder: str | Path) -> Reconstruction:
+    """A reconstruction as it was written; Refusal where the folder holds none, or one that is damaged."""
+    folder = Path(folder)
+    told = _told(folder)
+    try:
+        return _loaded(folder, told)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refusal(f"The reconstruction in {folder.name} is damaged ({error}): make it again.") from error
+
+
+def _write(reconstruction: Reconstruction, folder: Path) -> None:
+    radiograph, maps = reconstruction.radiograph, reconstruction.maps
+    for bone, one in reconstruction.bones.items():
+        write_vtp(one.observed, folder / f"{bone}_observed.vtp")
+        if one.completed is not None:
+            write_vtp(one.completed, folder / f"{bone}.vtp")
+            write_stl(one.completed, folder / f"{bone}.stl", _stl_header(bone, one))
+    matrix = radiograph.geometry.ijk_to_ras()
+    _write_image(radiograph.pixels[None], matrix, folder / "radiograph.nrrd")
+    _write_image(maps.mask.astype(np.uint8), matrix, folder / "labels.nrrd")
+    _write_image(maps.front, matrix, folder / "depth_front.nrrd")
+    if maps.back is not None:
+        _write_image(maps.back, matrix, folder / "depth_back.nrrd")
+    drawing.save_png(overview.picture(reconstruction), folder / "picture.png")
+    (folder / "report.html").write_text(report.html(reconstruction), encoding="utf-8")
+    (folder / TOLD).write_text(json.dumps(as_dict(reconstruction), indent=1), encoding="utf-8")
+
+
+def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
+    """All of a reconstruction but pixels and meshes, as reconstruction.json holds it."""
+    radiograph = reconstruction.radiograph
+    return {
+        "format": FORMAT,
+        "research_use": RESEARCH_USE,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "radiograph": {
+            "pixel_hash": radiograph.pixel_hash,
+            "file_format": radiograph.file_format,
+            "geometry": radiograph.geometry.to_dict(),
+            "orientation": _known(radiograph.orientation),
+            "polarity": _known(radiograph.polarity),
+            "collimation_px": None if radiograph.collimation_px is None else _known(radiograph.collimation_px),
+            "display_window": radiograph.display_window,
+            "warnings": [asdict(warning) for warning in radiograph.warnings],
+        },
+        "bundle": asdict(reconstruction.bundle),
+        "device": reconstruction.device,
+        "timings_s": {name: round(seconds, 3) for name, seconds in reconstruction.timings_s.items()},
+        "warnings": [asdict(warning) for warning in reconstruction.warnings],
+        "maps": list(reconstruction.maps.bones),
+        "bones": {
+            bone: {
+                "completed": one.completed is not None,
+                "landmarks_ras_mm": one.landmarks,
+                "measurements": _measured(one.measurements),
+            }
+            for bone, one in reconstruction.bones.items()
+        },
+        "measurements": _measured(reconstruction.measurements),
+        "versions": {
+            "DualFaceRecon": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "vtk": vtkVersion.GetVTKVersion(),
+            "numpy": np.__version__,
+            "platform": platform.system(),
+        },
+    }
+
+
+def _loaded(folder: Path, told: Mapping[str, Any]) -> Reconstruction:
+    film = told["radiograph"]
+    geometry = ProjectionGeometry.from_dict(film["geometry"])
+    radiograph = Radiograph(
+        _image(folder / "radiograph.nrrd")[0],
+        geometry,
+        _as_known(film["orientation"]),
+        _as_known(film["polarity"]),
+        None if film["collimation_px"] is None else _as_known(film["collimation_px"]),
+        tuple(film["display_window"]),
+        _warnings(film["warnings"]),
+        film["file_format"],
+    )
+    if radiograph.pixel_hash != film["pixel_hash"]:
+        raise ValueError("radiograph.nrrd is not the film that was reconstructed")
+    back = folder / "depth_back.nrrd"
+    maps = BoneMaps(
+        tuple(told["maps"]),
+        _image(folder / "labels.nrrd") > 0,
+        _image(folder / "depth_front.nrrd"),
+        _image(back) if back.exists() else None,
+    )
+    bones = {
+        bone: Bone(
+            read_vtp(folder / f"{bone}_observed.vtp"),
+            read_vtp(folder / f"{bone}.vtp") if one["completed"] else None,
+            {name: tuple(place) for name, place in one["landmarks_ras_mm"].items()},
+            _as_measured(one["measurements"]),
+        )
+        for bone, one in told["bones"].items()
+        if bone in maps.bones
+    }
+    return Reconstruction(
+        radiograph,
+        maps,
+        bones,
+        _as_measured(told["measurements"]),
+        BundleName(**told["bundle"]),
+        told["device"],
+        told["timings_s"],
+        _warnings(told["warnings"]),
+    )
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    path = folder / TOLD
+    try:
+        if path.stat().st_size > MAX_TOLD_BYTES:
+            raise Refusal(f"{TOLD} in {folder.name} is far too long to be one: make the reconstruction again.")
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Refusal(f"{folder.name} holds no reconstruction: it has no {TOLD}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refusal(f"{TOLD} in {folder.name} cannot be read: make the reconstruction again.") from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise Refusal(f"{TOLD} in {folder.name} is of another version of DualFaceRecon: make the reconstruction again.")
+    return told
+
+
+def _stl_header(bone: str, one: Bone) -> str:
+    seen = vtk_to_numpy(one.completed.GetPointData().GetArray("seen"))
+    return f"{bone}: {100 * (1 - seen.mean()):.0f} % inferred from others; research only"
+
+
+def _write_image(values: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
+    """(slices, rows, cols) on the detector's plane, slices behind each other."""
+    image = sitk.GetImageFromArray(values)
+    axes = RAS_TO_LPS @ ijk_to_ras[:3, :3]
+    spacing = np.linalg.norm(axes, axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((axes / spacing).ravel().tolist())
+    image.SetOrigin((RAS_TO_LPS @ ijk_to_ras[:3, 3]).tolist())
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:
+        raise OSError(0, f"{path.name} could not be written: is there room?") from error
+
+
+def _image(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def _known(known: Known) -> dict[str, Any]:
+    return {"value": known.value, "provenance": asdict(known.provenance)}
+
+
+def _as_known(told: Mapping[str, Any]) -> Known:
+    value = told["value"]
+    return Known(tuple(value) if isinstance(value, list) else value, Provenance(**told["provenance"]))
+
+
+def _measured(measurements: Mapping[str, Measurement]) -> dict[str, Any]:
+    return {name: asdict(one) for name, one in measurements.items()}
+
+
+def _as_measured(told: Mapping[str, Any]) -> dict[str, Measurement]:
+    return {name: Measurement(**one) for name, one in told.items()}
+
+
+def _warnings(told: list[Mapping[str, str]]) -> tuple[RadiographWarning, ...]:
+    return tuple(RadiographWarning(**one) for one in told)

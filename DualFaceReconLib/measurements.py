@@ -101,7 +101,7 @@ def of_pelvis(
 
 
 def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
-    """What lies between the first entry and the last exit of every ray; larger than the bone, whose hollows it fills."""
+    """What lies between every ray's first entry and last exit: larger than the bone, as it fills the hollows."""
     assert maps.back is not None
     front, back = maps.front.astype(np.float64), maps.back.astype(np.float64)
     per_depth2 = math.prod(geometry.pixel_size_at(1.0))  # mm2 that a pixel covers at 1 mm

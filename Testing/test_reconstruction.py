@@ -1,0 +1,437 @@
+"""From a radiograph to bones and to their folder, with what exact networks would say of four known bones."""
+
+import json
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bones import MODELS
+from bundles import manifest
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkFiltersCore import vtkFeatureEdges
+from vtkmodules.vtkIOGeometry import vtkSTLReader
+
+from DualFaceReconLib import results
+from DualFaceReconLib.acquisition import ASSUMED_SDD, Known
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.folders import locked, write_whole
+from DualFaceReconLib.framing import NORMALISATION, frame_of
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
+from DualFaceReconLib.inference import Cancelled, Networks, Prediction
+from DualFaceReconLib.markers import Marker, with_marker
+from DualFaceReconLib.meshfiles import arrays
+from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces, volume_mm3
+from DualFaceReconLib.radiograph import Radiograph
+from DualFaceReconLib.reconstruction import Reconstruction, Reconstructor
+from DualFaceReconLib.results import load_reconstruction, save
+from DualFaceReconLib.shapemodel import MIRROR, load
+from DualFaceReconLib.trimming import long_axis, without_unseen_shaft
+from DualFaceReconLib.visibility import entry_and_exit
+from training.solids import ball
+from training.xray.raycast import cast
+
+HEADER = Provenance("header", "made up")
+SPREAD = Provenance("assumed", "made up", 35.0)
+GEOMETRY = ProjectionGeometry(
+    1100,
+    (0.8, 0.8),
+    (440, 520),
+    object_distance_mm=185,
+    provenance={"object_distance_mm": SPREAD, "pixel_pitch_mm": HEADER},
+)
+
+
+class ExactReconstructor(Reconstructor):
+    """Says of every film what is true of four bones; counts how often it was asked."""
+
+    def __init__(self, skeleton):
+        told = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
+        self.networks = Networks(told, torch.nn.Identity(), torch.nn.Identity(), "cpu")
+        self.models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+        self.skeleton, self.asked = skeleton, 0
+
+    def predict(self, radiograph, **_):
+        self.asked += 1
+        frame = frame_of(radiograph.geometry, 256, 1.5)
+        faces = torch.tensor(np.array([entry_and_exit(*self.skeleton[bone], frame.framed) for bone in BONES]))
+        mask = faces[:, 0] > 0
+        near = faces.clone()
+        for bone in range(len(BONES)):  # as networks do, depths go on smoothly where the bone has ended
+            near[bone, :, ~mask[bone]] = faces[bone][:, mask[bone]].mean()
+        return Prediction(frame, BONES, mask.float(), near.float() - 700)
+
+
+def skeleton_of(coefficient=0.8):
+    """Left and right bones of the shipped shape models before the detector, heads in their sockets."""
+    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    hip, femur = (models[kind].shape([coefficient, -coefficient]) for kind in ("hip", "femur"))
+    hip = hip + np.array([-hip[:, 0].max() - 2.5, 185, 30])
+    femur = femur + (
+        models["hip"].landmark_points(hip)["acetabular_centre"]
+        - models["femur"].landmark_points(femur)["femoral_head_centre"]
+    )
+    left = {"hip": (hip, models["hip"].triangles), "femur": (femur, models["femur"].triangles)}
+    return {
+        bone: left[kind] if side == "left" else (left[kind][0] * MIRROR, left[kind][1][:, ::-1])
+        for bone in BONES
+        for kind, side in [bone.split("_")]
+    }
+
+
+def film_of(geometry, **told):
+    rows, cols = np.indices(geometry.size_px)
+    return Radiograph((rows * 0.1 + np.sin(cols / 7)).astype(np.float32), geometry, **told)
+
+
+@pytest.fixture(scope="module")
+def skeleton():
+    return skeleton_of()
+
+
+@pytest.fixture(scope="module")
+def reconstructor(skeleton):
+    return ExactReconstructor(skeleton)
+
+
+@pytest.fixture(scope="module")
+def made(reconstructor):
+    return reconstructor.run(film_of(GEOMETRY))
+
+
+def on_film(mesh, geometry=GEOMETRY):
+    return clip_to_planes(*mesh, *geometry.frustum_planes())
+
+
+def true_distance(skeleton):
+    """Detector to the mean of all valid depths."""
+    faces = np.array([entry_and_exit(*skeleton[bone], GEOMETRY) for bone in BONES])
+    return GEOMETRY.sdd_mm - faces[faces > 0].mean()
+
+
+# ---- The pipeline
+
+
+def test_bones_come_out_where_they_are(reconstructor, skeleton):
+    """With the true distance, to a millimetre and a half of the surface that the film shows."""
+    geometry = GEOMETRY.at_object_distance(true_distance(skeleton), HEADER)
+    found = reconstructor.run(film_of(geometry))
+    assert set(found.bones) == set(BONES)
+    for bone, one in found.bones.items():
+        distances = compare_surfaces(on_film(arrays(one.completed)), on_film(skeleton[bone]), 4000)
+        assert distances.assd_mm < 1.5
+    assert set(found.timings_s) == {"networks", "surfaces", "completion"}
+    assert not found.warnings
+
+
+def test_what_is_found_can_be_read_and_told(made):
+    assert repr(made).startswith(f"Reconstruction(film {made.radiograph.pixel_hash}: hip_left, hip_right, femur_left")
+    head = made.bones["femur_left"].measurements["femoral_head_diameter"]
+    assert 40 < head.value < 56
+    assert head.std > head.value * 35 / (1100 - 185)  # the distance's share, and the bone's own
+    between = made.measurements["distance_of_hip_centres"]
+    centres = [np.array(made.bones[f"hip_{side}"].landmarks["acetabular_centre"]) for side in ("left", "right")]
+    assert between.value == pytest.approx(np.linalg.norm(centres[0] - centres[1]))
+    hip = made.bones["hip_left"].measurements
+    assert hip["envelope_volume"].value > hip["volume"].value > 100  # the envelope fills the hollows
+    assert "volume" not in made.bones["femur_left"].measurements
+
+
+def test_another_distance_asks_no_network_and_moves_and_scales_all(reconstructor, made):
+    asked = reconstructor.asked
+    nearer = reconstructor.run(made.radiograph.at_object_distance(85), prediction=made.prediction)
+    assert reconstructor.asked == asked
+    assert nearer.maps.mean_depth_mm() == pytest.approx(made.maps.mean_depth_mm() + 100, abs=0.1)
+    ratio = (1100 - 85) / (1100 - 185)
+    for way in ("distance_of_hip_centres", "distance_of_anterior_superior_iliac_spines"):
+        assert nearer.measurements[way].value / made.measurements[way].value == pytest.approx(ratio, abs=0.02)
+    assert nearer.radiograph.geometry.provenance["object_distance_mm"].kind == "user"
+
+
+def test_a_corrected_mask_asks_no_network_and_changes_what_follows(reconstructor, made):
+    asked = reconstructor.asked
+    mask = made.maps.mask.copy()
+    mask[BONES.index("hip_left")] = False
+    mask[BONES.index("femur_right"), 300:] = False
+    again = reconstructor.run(made.radiograph, prediction=made.prediction, mask=mask)
+    assert reconstructor.asked == asked
+    assert set(again.bones) == {"hip_right", "femur_left", "femur_right"}
+    assert [w.text for w in again.warnings if w.code == "bone-not-found"] == [
+        "Not found in this picture: left hemipelvis."
+    ]
+    low = [one.bones["femur_right"].observed.GetBounds()[4] for one in (made, again)]
+    assert low[1] > low[0] + 20
+
+
+def test_a_mask_may_reach_beyond_what_the_networks_saw(reconstructor, made):
+    mask = made.maps.mask.copy()
+    mask[0, :, :] |= np.roll(mask[0], 3, axis=1)
+    again = reconstructor.bone_maps(made.radiograph, made.prediction, mask)
+    assert (again.front[0] > 0)[mask[0]].all()
+
+
+def test_other_pixels_ask_the_networks_again(reconstructor, made):
+    asked = reconstructor.asked
+    coarse = film_of(GEOMETRY.resized((330, 390)))
+    assert not made.prediction.fits(coarse.geometry)
+    reconstructor.run(coarse, prediction=made.prediction, completion=False)
+    assert reconstructor.asked == asked + 1
+
+
+def test_nothing_is_seen_outside_the_exposed_field(reconstructor):
+    exposed = Known((100, 300, 60, 450), HEADER)
+    found = reconstructor.run(film_of(GEOMETRY, collimation_px=exposed), completion=False)
+    outside = np.ones(GEOMETRY.size_px, dtype=bool)
+    outside[100:301, 60:451] = False
+    assert found.maps.mask.any()
+    assert not found.maps.mask[:, outside].any()
+    assert all(one.completed is None for one in found.bones.values())
+
+
+def test_a_film_without_hips_is_refused(reconstructor, made):
+    with pytest.raises(Refusal, match="No hip bone was found"):
+        reconstructor.run(made.radiograph, prediction=made.prediction, mask=np.zeros_like(made.maps.mask))
+
+
+def test_a_bone_of_which_too_little_is_seen_is_shown_but_not_completed(reconstructor, made):
+    mask = made.maps.mask.copy()
+    few = np.flatnonzero(mask[0].ravel())[900:]
+    mask[0].ravel()[few] = False
+    found = reconstructor.run(made.radiograph, prediction=made.prediction, mask=mask)
+    assert found.bones["hip_left"].completed is None
+    assert "too little of the bone was seen" in next(w.text for w in found.warnings if w.code == "bone-not-completed")
+
+
+def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made):
+    said = []
+    reconstructor.run(
+        made.radiograph, prediction=made.prediction, progress=lambda stage, share: said.append((stage, share))
+    )
+    shares = [share for _, share in said]
+    assert shares == sorted(shares) and shares[0] == 0 and said[-1] == ("done", 1.0)
+    assert {stage for stage, _ in said} == {"networks", "surfaces", "completion", "done"}
+    stop = threading.Event()
+    with pytest.raises(Cancelled):
+        reconstructor.run(
+            made.radiograph,
+            prediction=made.prediction,
+            progress=lambda stage, share: stop.set() if stage == "surfaces" else None,
+            cancelled=stop.is_set,
+        )
+
+
+# ---- The femur's shaft
+
+
+def test_the_shaft_that_nobody_saw_is_cut_and_the_cut_is_closed(reconstructor, made):
+    whole = reconstructor.run(made.radiograph, prediction=made.prediction, whole_femurs=True)
+    for bone in ("femur_left", "femur_right"):
+        cut, uncut = made.bones[bone].completed, whole.bones[bone].completed
+        assert volume_mm3(*arrays(cut)) < 0.8 * volume_mm3(*arrays(uncut))
+        edges = vtkFeatureEdges()
+        edges.SetInputData(cut)
+        edges.FeatureEdgesOff()
+        edges.ManifoldEdgesOff()
+        edges.Update()
+        assert edges.GetOutput().GetNumberOfCells() == 0
+        seen = vtk_to_numpy(uncut.GetPointData().GetArray("seen")) > 0
+        points, up = arrays(uncut)[0], long_axis(arrays(uncut)[0])
+        lowest = (arrays(cut)[0] @ up).min()
+        assert np.percentile((points @ up)[seen], 1) - lowest == pytest.approx(5, abs=0.1)
+        for name in ("seen", "distance_mm", "std_mm"):
+            assert cut.GetPointData().GetArray(name).GetNumberOfTuples() == cut.GetNumberOfPoints()
+    assert made.bones["hip_left"].completed.GetNumberOfPoints() == len(reconstructor.models["hip"].mean)
+
+
+def test_a_femur_of_which_nothing_or_all_was_seen_stays(made, reconstructor):
+    whole = reconstructor.run(made.radiograph, prediction=made.prediction, whole_femurs=True).bones["femur_left"]
+    for share in (0, 1):
+        vtk_to_numpy(whole.completed.GetPointData().GetArray("seen"))[:] = share
+        assert without_unseen_shaft(whole.completed).GetNumberOfPoints() == whole.completed.GetNumberOfPoints()
+
+
+# ---- A ball of known diameter
+
+
+@pytest.mark.parametrize("place", [(0.0, 200.0, 0.0), (110.0, 140.0, -90.0), (-170.0, 260.0, 150.0)])
+def test_a_ball_tells_its_depth(place):
+    """From its shadow, an ellipse off the central ray: area and centroid, as somebody would mark it."""
+    geometry = replace(GEOMETRY, pixel_pitch_mm=(0.1, 0.1), size_px=(4400, 5200), principal_point_px=None)
+    row, col = geometry.project(np.array(place))[0]
+    first = (int(row) - 300, int(col) - 300)
+    near = geometry.cropped(first, (600, 600))
+    shadow = np.argwhere(cast({"hip_left": ball(np.array(place), 14.0, 5)}, near).maps.mask[0]) + first
+    centre, diameter = shadow.mean(axis=0), 2 * np.sqrt(len(shadow) / np.pi)
+    assert geometry.depth_of_ball(centre, diameter, 28.0) == pytest.approx(1100 - place[1], abs=4.0)
+
+
+def test_a_marker_moves_the_bones_and_says_so():
+    assumed = film_of(GEOMETRY, warnings=())
+    marked = with_marker(assumed, Marker(220, 260, 28 * 1100 / 900 / 0.8, 28))
+    assert marked.geometry.object_distance_mm == pytest.approx(200, abs=0.5)
+    came_from = marked.geometry.provenance["object_distance_mm"]
+    assert (came_from.kind, came_from.spread) == ("derived", 15.0) and "28 mm" in came_from.source
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        (Marker(-5, 10, 30, 28), "not in the picture"),
+        (Marker(220, 260, 40, 280), "cannot be right"),
+        (Marker(220, 260, 400, 28), "check its size"),
+        (Marker(220, 260, 30, 28), "check its size"),
+        (Marker(220, float("nan"), 40, 28), "not in the picture"),
+    ],
+)
+def test_a_marker_that_cannot_be_is_refused(marker, words):
+    with pytest.raises(Refusal, match=words):
+        with_marker(film_of(GEOMETRY), marker)
+
+
+def test_a_ball_says_nothing_of_a_film_that_is_calibrated_at_the_patient():
+    calibrated = replace(GEOMETRY, provenance={**GEOMETRY.provenance, "pixel_pitch_mm": Provenance("derived", "x")})
+    with pytest.raises(Refusal, match="already calibrated"):
+        with_marker(film_of(calibrated), Marker(220, 260, 42, 28))
+
+
+def test_a_calibration_at_the_patient_holds_at_every_distance():
+    calibrated = replace(GEOMETRY, provenance={**GEOMETRY.provenance, "pixel_pitch_mm": Provenance("derived", "x")})
+    moved = calibrated.at_object_distance(100, HEADER)
+    assert moved.pixel_size_at(1000) == pytest.approx(calibrated.pixel_size_at(915))
+    assert GEOMETRY.at_object_distance(100, HEADER).pixel_pitch_mm == GEOMETRY.pixel_pitch_mm
+
+
+# ---- The folder
+
+
+@pytest.fixture(scope="module")
+def folder(made, tmp_path_factory):
+    place = tmp_path_factory.mktemp("with spaces") / "Ergebnis für Hüfte"
+    save(made, place)
+    return place
+
+
+def test_the_folder_holds_what_the_design_says(folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "reconstruction.json", "radiograph.nrrd", "labels.nrrd", "depth_front.nrrd", "depth_back.nrrd",
+        "picture.png", "report.html",
+        *(f"{bone}{end}" for bone in BONES for end in ("_observed.vtp", ".vtp", ".stl")),
+    }  # fmt: skip
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # no lock, no leftovers
+    told = json.loads((folder / "reconstruction.json").read_text(encoding="utf-8"))
+    assert told["radiograph"]["geometry"]["provenance"]["object_distance_mm"]["spread"] == 35.0
+    assert told["bundle"]["id"] == "made-up" and len(told["bundle"]["sha256"]) == 64
+    assert told["bones"]["hip_left"]["measurements"]["acetabular_diameter"]["unit"] == "mm"
+    assert "research" in told["research_use"]
+
+
+def test_a_reconstruction_comes_back_as_it_was(made, folder):
+    again = load_reconstruction(folder)
+    assert isinstance(again, Reconstruction)
+    assert repr(again) == repr(made)
+    assert again.radiograph.geometry == made.radiograph.geometry
+    assert again.radiograph.provenance() == made.radiograph.provenance()
+    assert np.array_equal(again.radiograph.pixels, made.radiograph.pixels)
+    for one in ("mask", "front", "back"):
+        assert np.array_equal(getattr(again.maps, one), getattr(made.maps, one))
+    assert (again.measurements, again.warnings) == (made.measurements, made.warnings)
+    for bone, one in made.bones.items():
+        assert again.bones[bone].measurements == one.measurements
+        assert again.bones[bone].landmarks == one.landmarks
+        for loaded, was in ((again.bones[bone].observed, one.observed), (again.bones[bone].completed, one.completed)):
+            assert all(np.array_equal(a, b) for a, b in zip(arrays(loaded), arrays(was), strict=True))
+        assert np.array_equal(
+            vtk_to_numpy(again.bones[bone].completed.GetPointData().GetArray("std_mm")),
+            vtk_to_numpy(one.completed.GetPointData().GetArray("std_mm")),
+        )
+
+
+def test_images_stand_on_the_detector_in_the_patient_s_axes(made, folder):
+    import SimpleITK as sitk
+
+    geometry = made.radiograph.geometry
+    image = sitk.ReadImage(str(folder / "depth_front.nrrd"))
+    assert image.GetSize() == (520, 440, 4)
+    for row, col in ((0, 0), (439, 519), (100, 300)):
+        left, posterior, superior = image.TransformIndexToPhysicalPoint((col, row, 0))
+        expected = geometry.back_project(np.array([row, col]), geometry.sdd_mm)
+        assert (-left, -posterior, superior) == pytest.approx(tuple(expected), abs=1e-6)
+    assert np.linalg.det(np.reshape(image.GetDirection(), (3, 3))) == pytest.approx(1)
+
+
+def test_an_stl_says_its_axes_and_what_is_inferred(made, folder):
+    header = (folder / "femur_left.stl").read_bytes()[:80].decode("ascii")
+    assert header.startswith("SPACE=RAS; femur_left: ") and "% inferred" in header and "research" in header
+    reader = vtkSTLReader()
+    reader.SetFileName(str(folder / "femur_left.stl"))
+    reader.Update()
+    assert reader.GetOutput().GetBounds() == pytest.approx(made.bones["femur_left"].completed.GetBounds(), abs=1e-3)
+
+
+def test_only_a_reconstruction_is_replaced_and_only_when_asked(made, tmp_path):
+    place = tmp_path / "result"
+    save(made, place)
+    with pytest.raises(Refusal, match="holds a reconstruction already"):
+        save(made, place)
+    (place / "note.txt").write_text("old")
+    save(made, place, overwrite=True)
+    assert not (place / "note.txt").exists()
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "thesis.txt").write_text("years of work")
+    with pytest.raises(Refusal, match="something else than a reconstruction"):
+        save(made, documents, overwrite=True)
+    with pytest.raises(Refusal, match="is a file"):
+        save(made, documents / "thesis.txt", overwrite=True)
+    assert (documents / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_older_result_stays_where_the_new_one_fails(made, tmp_path, monkeypatch):
+    place = tmp_path / "result"
+    save(made, place)
+    before = (place / "reconstruction.json").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results, "write_stl", full)
+    with pytest.raises(Refusal, match="No space left on device.*make room"):
+        save(made, place, overwrite=True)
+    assert (place / "reconstruction.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path):
+    with locked(tmp_path / ".result.lock"), pytest.raises(Refusal, match="Another process is writing result"):
+        write_whole(tmp_path / "result", lambda beside: None)
+    write_whole(tmp_path / "result", lambda beside: (beside / "one").write_text("1"))
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize("spoilt", ["reconstruction.json", "radiograph.nrrd", "labels.nrrd", "hip_left.vtp"])
+@pytest.mark.parametrize("how", ["gone", "empty", "cut"])
+def test_a_damaged_folder_is_refused_in_words(folder, tmp_path, spoilt, how):
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    content = (place / spoilt).read_bytes()
+    if how == "gone":
+        (place / spoilt).unlink()
+    else:
+        (place / spoilt).write_bytes(b"" if how == "empty" else content[: len(content) // 2])
+    with pytest.raises(Refusal, match=r"make (it|the reconstruction) again|no reconstruction"):
+        load_reconstruction(place)
+
+
+def test_a_film_that_was_exchanged_is_refused(folder, made, tmp_path):
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    other = replace(made, radiograph=film_of(GEOMETRY.resized((440, 520)), polarity=Known("as stored", ASSUMED_SDD)))
+    other.radiograph.pixels[0, 0] += 1
+    results._write_image(other.radiograph.pixels[None], np.eye(4), place / "radiograph.nrrd")
+    with pytest.raises(Refusal, match="not the film that was reconstructed"):
+        load_reconstruction(place)
+    assert not Path(folder, ".copy.lock").exists()

@@ -49,6 +49,4 @@ def with_marker(radiograph: Radiograph, marker: Marker) -> Radiograph:
     try:
         return radiograph.at_object_distance(distance, Provenance("derived", formula, SPREAD_MM))
     except Refusal as refusal:
-        raise Refusal(
-            f"The marked ball would be {distance:.0f} mm from the detector: check its diameters."
-        ) from refusal
+        raise Refusal(f"The marked ball would be {distance:.0f} mm from the detector: check its size.") from refusal

@@ -210,7 +210,9 @@ def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made):
         made.radiograph, prediction=made.prediction, progress=lambda stage, share: said.append((stage, share))
     )
     shares = [share for _, share in said]
-    assert shares == sorted(shares) and shares[0] == 0 and said[-1] == ("done", 1.0)
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert said[-1] == ("done", 1.0)
     assert {stage for stage, _ in said} == {"networks", "surfaces", "completion", "done"}
     stop = threading.Event()
     with pytest.raises(Cancelled):
@@ -274,7 +276,8 @@ def test_a_marker_moves_the_bones_and_says_so():
     marked = with_marker(assumed, Marker(220, 260, 28 * 1100 / 900 / 0.8, 28))
     assert marked.geometry.object_distance_mm == pytest.approx(200, abs=0.5)
     came_from = marked.geometry.provenance["object_distance_mm"]
-    assert (came_from.kind, came_from.spread) == ("derived", 15.0) and "28 mm" in came_from.source
+    assert (came_from.kind, came_from.spread) == ("derived", 15.0)
+    assert "28 mm" in came_from.source
 
 
 @pytest.mark.parametrize(
@@ -324,7 +327,8 @@ def test_the_folder_holds_what_the_design_says(folder):
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # no lock, no leftovers
     told = json.loads((folder / "reconstruction.json").read_text(encoding="utf-8"))
     assert told["radiograph"]["geometry"]["provenance"]["object_distance_mm"]["spread"] == 35.0
-    assert told["bundle"]["id"] == "made-up" and len(told["bundle"]["sha256"]) == 64
+    assert told["bundle"]["id"] == "made-up"
+    assert len(told["bundle"]["sha256"]) == 64
     assert told["bones"]["hip_left"]["measurements"]["acetabular_diameter"]["unit"] == "mm"
     assert "research" in told["research_use"]
 
@@ -365,7 +369,9 @@ def test_images_stand_on_the_detector_in_the_patient_s_axes(made, folder):
 
 def test_an_stl_says_its_axes_and_what_is_inferred(made, folder):
     header = (folder / "femur_left.stl").read_bytes()[:80].decode("ascii")
-    assert header.startswith("SPACE=RAS; femur_left: ") and "% inferred" in header and "research" in header
+    assert header.startswith("SPACE=RAS; femur_left: ")
+    assert "% inferred" in header
+    assert "research" in header
     reader = vtkSTLReader()
     reader.SetFileName(str(folder / "femur_left.stl"))
     reader.Update()
@@ -399,7 +405,7 @@ def test_an_older_result_stays_where_the_new_one_fails(made, tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(results, "write_stl", full)
-    with pytest.raises(Refusal, match="No space left on device.*make room"):
+    with pytest.raises(Refusal, match=r"No space left on device.*make room"):
         save(made, place, overwrite=True)
     assert (place / "reconstruction.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["result"]

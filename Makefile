@@ -20,6 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: env
 	$(BIN)/python examples/round_trip.py out/demo
 	$(BIN)/python examples/completion.py out/demo
+	$(BIN)/python examples/reconstruction.py out/demo
 
 test: env
 	$(BIN)/python -m pytest

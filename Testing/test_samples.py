@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from bones import SHARED
 
+from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
 from DualFaceReconLib.radiograph import read_radiograph
 from training import samples
 from training.cases import read_case
@@ -39,13 +40,13 @@ def test_samples_are_written_once_and_compared(tmp_path, monkeypatch):
     from bones import made_population
 
     recipe = tmp_path / "samples.toml"
-    recipe.write_text("seed = 3\nsize_px = 400\n[films]\none = 0\nother = 1\n", encoding="utf-8")
+    recipe.write_text("seed = 3\nsize_px = 400\ntruth_ships = ["one"]\n[films]\none = 0\nother = 1\n", encoding="utf-8")
     monkeypatch.setattr(samples, "RECIPE", recipe)
     monkeypatch.setattr(samples, "load_population", lambda *_, **__: made_population())
     ship, told = tmp_path / "shipped ü", []
     folders, differ = make_samples(tmp_path, tmp_path, tmp_path / "out", ship, told.append)
     assert (differ, told) == ([], ["one: now ships", "other: now ships"])
-    assert sorted(path.name for path in ship.iterdir()) == ["one.dcm", "other.dcm"]
+    assert sorted(path.name for path in ship.iterdir()) == ["one.dcm", "one_truth", "other.dcm"]
     for folder in folders:
         plain, packed = (read_radiograph(path) for path in (folder / "radiograph.dcm", ship / f"{folder.name}.dcm"))
         assert np.array_equal(plain.pixels, packed.pixels)
@@ -54,6 +55,11 @@ def test_samples_are_written_once_and_compared(tmp_path, monkeypatch):
     (ship / "one.dcm").write_bytes((ship / "other.dcm").read_bytes())
     differ = make_samples(tmp_path, tmp_path, tmp_path / "again", ship, told.append)[1]
     assert differ == ["one is not the film that ships in Resources/Samples"]
+    bone = next((ship / "one_truth").iterdir())
+    moved, triangles = arrays(read_vtp(bone))
+    write_vtp(polydata(moved + 1, triangles), bone)
+    differ = make_samples(tmp_path, tmp_path, tmp_path / "again", ship, told.append)[1]
+    assert differ[1:] == ["one_truth are not the bones that ship in Resources/Samples"]
 
 
 @pytest.mark.slow

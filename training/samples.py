@@ -1,17 +1,19 @@
 """The radiographs that ship: films of virtual patients of the people kept out of training, and their truth made again.
 
-`recipes/samples.toml` says which. What ships is the film alone; `python -m training simulate --samples --out OUT`
-writes each with its truth, as a case, and compares the films with those that ship.
+`recipes/samples.toml` says which. What ships is the film, and of some the true bones; `python -m training simulate
+--samples --out OUT` writes each with all of its truth, as a case, and compares with what ships.
 """
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from DualFaceReconLib.meshfiles import arrays, read_vtp
 from DualFaceReconLib.radiograph import read_radiograph
 from training.judging import RECIPE as JUDGING
 from training.population import load_population
@@ -20,15 +22,16 @@ from training.xray.dicom_film import write_lossless
 
 RECIPE = Path(__file__).parent / "recipes" / "samples.toml"
 SHIPPED = Path(__file__).parent.parent / "Resources" / "Samples"
+TRUTH_TOLERANCE_MM = 0.05
 TOLERANCE = 0.002  # of the grey range: processors differ in the last digits of what they add up
 
 
 def make_samples(
     bones: Path, cache: Path, out: Path, shipped: Path = SHIPPED, say: Callable[[str], None] = print
 ) -> tuple[list[Path], list[str]]:
-    """Writes the samples' cases; gives their folders, and which films are not those in `shipped`.
+    """Writes the samples' cases; gives their folders, and what in `shipped` differs from them.
 
-    A film that is not in `shipped` is put there.
+    What is not in `shipped` is put there.
     """
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
     people = tomllib.loads(JUDGING.read_text(encoding="utf-8"))["choosing"]["people"]
@@ -48,7 +51,21 @@ def make_samples(
             differ.append(f"{name} is not the film that ships in Resources/Samples")
         else:
             say(f"{name}: as it ships")
+        if name in recipe["truth_ships"] and not _same_truth(folder / "truth", shipped / f"{name}_truth"):
+            differ.append(f"{name}_truth are not the bones that ship in Resources/Samples")
     return folders, differ
+
+
+def _same_truth(made: Path, shipped: Path) -> bool:
+    """Whether the true bones are those that ship; puts them there where none are."""
+    if not shipped.exists():
+        shipped.mkdir()
+        for path in made.glob("*.vtp"):
+            shutil.copy(path, shipped)
+    vertices = [{path.name: arrays(read_vtp(path))[0] for path in folder.glob("*.vtp")} for folder in (made, shipped)]
+    return vertices[0].keys() == vertices[1].keys() and all(
+        np.allclose(place, vertices[1][name], atol=TRUTH_TOLERANCE_MM) for name, place in vertices[0].items()
+    )
 
 
 def same_film(one: Path, other: Path) -> bool:

@@ -40,7 +40,8 @@ def test_samples_are_written_once_and_compared(tmp_path, monkeypatch):
     from bones import made_population
 
     recipe = tmp_path / "samples.toml"
-    recipe.write_text("seed = 3\nsize_px = 400\ntruth_ships = ["one"]\n[films]\none = 0\nother = 1\n", encoding="utf-8")
+    told = "seed = 3\nsize_px = 400\ntruth_ships = ['one']\n[films]\none = 0\nother = 1\n"
+    recipe.write_text(told, encoding="utf-8")
     monkeypatch.setattr(samples, "RECIPE", recipe)
     monkeypatch.setattr(samples, "load_population", lambda *_, **__: made_population())
     ship, told = tmp_path / "shipped ü", []

@@ -40,6 +40,7 @@ bench: env
 	$(BIN)/python Testing/bench/completion.py
 	$(BIN)/python Testing/bench/simulate.py
 	$(BIN)/python Testing/bench/drr.py
+	$(BIN)/python Testing/bench/reconstruct.py
 
 train-gpu: env
 	$(BIN)/python -m training train training/recipes/gpu_depth.toml --out out/gpu_depth

@@ -23,6 +23,7 @@ WEIGHTS, SHAPES = ".safetensors", ".ssm.npz"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_BUNDLE_BYTES = 1 << 30
 MAX_INPUT_PX = 8192
+MAX_ERROR_MM = 100.0
 
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = re.compile(r"(0|[1-9]\d{0,5})(\.(0|[1-9]\d{0,5})){2}", re.ASCII)
@@ -57,6 +58,7 @@ class Manifest:
     nominal_object_distance_mm: float  # detector to the bones' centre, the population's mean
     object_distance_spread_mm: float  # one standard deviation
     object_distance_source: str  # where both are from
+    surface_error_mm: dict[str, float]  # by shape model: of completed bones, beyond what a fit shows
     normalisation: dict[str, Any]  # how grey values are brought to the networks' input
     networks: dict[str, dict[str, Any]]  # "depth": {"settings": {...}, "file": "depth.safetensors"}
     shape_models: dict[str, str]  # "hip": "hip.ssm.npz", the left bones
@@ -169,6 +171,7 @@ def _manifest(told: Mapping[str, Any]) -> Manifest:
         bones=_names(told, "bones"),
         faces=_names(told, "faces"),
         input_px=_size(told["input_px"]),
+        surface_error_mm=_errors(told),
         normalisation=_mapping(told, "normalisation"),
         networks={name: _network(name, network) for name, network in _mapping(told, "networks").items()},
         shape_models={bone: _file_name(name) for bone, name in _mapping(told, "shape_models").items()},
@@ -188,6 +191,7 @@ def _check_consistent(manifest: Manifest) -> None:
     _check(networks <= set(NETWORKS), "names networks that are unknown")
     kinds = {bone.split("_")[0] for bone in bones}
     _check(set(manifest.shape_models) == kinds, f"must name the shape models of {', '.join(sorted(kinds))}")
+    _check(set(manifest.surface_error_mm) == kinds, f"must tell the surface error of {', '.join(sorted(kinds))}")
     named = manifest.named_files
     _check(len({name.lower() for name in named}) == len(named), "names one file twice")
     weights = {network["file"] for network in manifest.networks.values()}
@@ -216,6 +220,15 @@ def _positive(told: Mapping[str, Any], key: str) -> float:
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
     _check(fits, f"needs a positive number as {key}")
     return value
+
+
+def _errors(told: Mapping[str, Any]) -> dict[str, float]:
+    errors = _mapping(told, "surface_error_mm")
+    numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in errors.values())
+    _check(
+        numbers and all(0 <= one < MAX_ERROR_MM for one in errors.values()), "has surface errors that are no lengths"
+    )
+    return errors
 
 
 def _names(told: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -135,14 +135,17 @@ class Reconstructor:
         completed: dict[str, Completion] = {}
         if completion:
             with stage("completion"):
-                for done, (bone, found) in enumerate(self._completed(radiograph, observed), 1):
-                    if isinstance(found, Refusal):
-                        warnings.append(RadiographWarning("bone-not-completed", f"Of the {_said(bone)} {found}."))
-                    else:
-                        completed[bone] = found
-                    progress("completion", SHARES["completion"] + (1 - SHARES["completion"]) * done / len(observed))
-                    if cancelled():
-                        raise Cancelled
+                completed = self.complete(
+                    radiograph,
+                    observed,
+                    refused=lambda bone, why: warnings.append(
+                        RadiographWarning("bone-not-completed", f"Of the {_said(bone)} {why}.")
+                    ),
+                    progress=lambda share: progress(
+                        "completion", SHARES["completion"] + (1 - SHARES["completion"]) * share
+                    ),
+                    cancelled=cancelled,
+                )
         warnings += _about_bones(self.networks.manifest.bones, maps, completed)
         spread = relative_spread(radiograph.geometry)
         bones = {
@@ -203,26 +206,38 @@ class Reconstructor:
             raise Refusal("No hip bone was found in this picture: give a frontal film of a pelvis or a hip.")
         return found
 
-    def complete(self, radiograph: Radiograph, bone: str, observed: vtkPolyData) -> Completion:
-        """The whole bone; Refusal where too little of it was seen."""
-        kind, side = bone.split("_")
-        model = self.models[kind] if side == "left" else self.models[kind].mirrored()
-        return complete(observed, model, radiograph.geometry)
-
-    def _completed(
-        self, radiograph: Radiograph, observed: Mapping[str, vtkPolyData]
-    ) -> Iterator[tuple[str, Completion | Refusal]]:
-        """Every bone as it becomes ready; several are completed at a time."""
+    def complete(
+        self,
+        radiograph: Radiograph,
+        observed: Mapping[str, vtkPolyData],
+        *,
+        refused: Callable[[str, Refusal], None] = lambda bone, why: None,
+        progress: Callable[[float], None] = lambda share: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Completion]:
+        """The whole bones, several at a time; `refused` is told those of which too little was seen."""
+        found: dict[str, Completion] = {}
         with ThreadPoolExecutor() as pool:
-            jobs = {pool.submit(self.complete, radiograph, bone, surface): bone for bone, surface in observed.items()}
+            jobs = {pool.submit(self._whole, radiograph, bone, seen): bone for bone, seen in observed.items()}
             try:
-                for job in as_completed(jobs):
+                for done, job in enumerate(as_completed(jobs), 1):
+                    if cancelled():
+                        raise Cancelled
                     try:
-                        yield jobs[job], job.result()
+                        found[jobs[job]] = job.result()
                     except Refusal as refusal:
-                        yield jobs[job], refusal
+                        refused(jobs[job], refusal)
+                    progress(done / len(jobs))
             finally:
                 pool.shutdown(cancel_futures=True)
+        return {bone: found[bone] for bone in observed if bone in found}
+
+    def _whole(self, radiograph: Radiograph, bone: str, observed: vtkPolyData) -> Completion:
+        kind, side = bone.split("_")
+        model = self.models[kind] if side == "left" else self.models[kind].mirrored()
+        found = complete(observed, model, radiograph.geometry)
+        # What a network gets wrong smoothly does not show in how well a shape fits it
+        return replace(found, std_mm=np.hypot(found.std_mm, self.networks.manifest.surface_error_mm[kind]))
 
 
 def _shown(bone: str, completion: Completion, whole_femurs: bool) -> vtkPolyData:

@@ -31,6 +31,7 @@ def manifest(**changed):
         "nominal_object_distance_mm": 180.0,
         "object_distance_spread_mm": 35.0,
         "object_distance_source": "made up",
+        "surface_error_mm": {"hip": 0.0, "femur": 0.0},
         "normalisation": {"low": 0.01, "high": 0.99},
         "networks": {
             "depth": {"settings": {"encoder": "made_up", "channels": [2, 3]}, "file": "depth.safetensors"},

@@ -135,7 +135,7 @@ def train_network(options: argparse.Namespace) -> int:
     recipe = read_recipe(options.recipe)
     if recipe.task == "pretrain":
         raise Refusal(f"{options.recipe.name} is a recipe for `training pretrain`")
-    return _learnt(options, partial(train, recipe, encoder=options.encoder))
+    return _learnt(options, partial(train, recipe, encoder=options.encoder, last=options.last))
 
 
 def pretrain_encoder(options: argparse.Namespace) -> int:
@@ -252,6 +252,9 @@ def _simulating(commands: Any) -> None:
 def _training(commands: Any) -> None:
     training = commands.add_parser("train", help=train_network.__doc__, description=train_network.__doc__)
     training.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors that `pretrain` wrote")
+    training.add_argument(
+        "--last", type=int, metavar="EPOCH", help="end there, before the recipe does: the rate falls to 0 from here on"
+    )
     _with_loop(training)
     training.set_defaults(run=train_network)
     pretraining = commands.add_parser("pretrain", help=pretrain_encoder.__doc__, description=pretrain_encoder.__doc__)

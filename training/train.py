@@ -76,10 +76,12 @@ def train(
     say: Callable[[str], None] = print,
     population: Population | None = None,
     encoder: Path | None = None,
+    last: int | None = None,
 ) -> Path | None:
     """Trains, or goes on; gives the finished network's file, or None where `minutes` ran out before the end.
 
-    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with.
+    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with. `last`: an epoch
+    before the recipe's own end, by which the rate falls to 0 from where the run stands.
     """
     torch.manual_seed(recipe.seed)
     network = built(recipe)
@@ -97,7 +99,7 @@ def train(
         lambda average, watched: measured(average, watched, recipe.task, device),
         lambda average, watched: sheet(average, watched, recipe.task, out / "sheet.png", device),
     )
-    learnt = learn(course, out, workers, device, minutes, say)
+    learnt = learn(course, out, workers, device, minutes, say, last)
     if learnt is None:
         return None
     average, rows = learnt
@@ -106,7 +108,13 @@ def train(
 
 
 def learn(
-    course: Course, out: Path, workers: int, device: str, minutes: float | None, say: Callable[[str], None]
+    course: Course,
+    out: Path,
+    workers: int,
+    device: str,
+    minutes: float | None,
+    say: Callable[[str], None],
+    last: int | None = None,
 ) -> tuple[nn.Module, list[dict]] | None:
     """The loop: the moving average and a row an epoch; None before the end, and in all processes but the first."""
     recipe, network = course.recipe, course.network
@@ -116,7 +124,7 @@ def learn(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning.learning_rate, weight_decay=recipe.learning.weight_decay
     )
-    begun, rows = 0, []
+    begun, rows, ending = 0, [], None
     if checkpoint.exists(out / "checkpoint"):
         tensors, state = checkpoint.load(out / "checkpoint", optimizer)
         if state["recipe"] != _plain(recipe):
@@ -125,28 +133,35 @@ def learn(
             raise ValueError(f"{out.name} holds a run with another encoder or other films: give another folder")
         give_weights(network, tensors["network"])
         give_weights(average, tensors["average"])
-        begun, rows = state["epoch"], state["rows"]
+        begun, rows, ending = state["epoch"], state["rows"], state.get("ending")
         say(f"goes on after epoch {begun}")
+    if last is not None and ending is None:
+        if not begun < last <= recipe.learning.epochs:
+            raise ValueError(f"the run stands at epoch {begun} of {recipe.learning.epochs}: it cannot end with {last}")
+        ending = [begun, last]
+    epochs = recipe.learning.epochs if ending is None else ending[1]
+    if ending is not None:
+        course.besides["ending"] = ending
 
     watched = course.watched() if process == 0 else []
     learner = DistributedDataParallel(network) if processes > 1 else network
     started = kept = time.monotonic()
-    for epoch in range(begun, recipe.learning.epochs):
-        row = _epoch(course, epoch, learner, average, optimizer, workers, device, say)
+    for epoch in range(begun, epochs):
+        row = _epoch(course, epoch, ending, learner, average, optimizer, workers, device, say)
         over = minutes is not None and (time.monotonic() - started) / 60 >= minutes
         if process == 0:
             row |= course.measured(average, watched)
             rows.append({"epoch": epoch + 1, **row})
-            say(_sentence(rows[-1], recipe, started, epoch + 1 - begun))
-            last = epoch + 1 == recipe.learning.epochs
-            if last or over or time.monotonic() - kept > KEPT_EVERY_S:
+            say(_sentence(rows[-1], epochs, started, epoch + 1 - begun))
+            if epoch + 1 == epochs or over or time.monotonic() - kept > KEPT_EVERY_S:
                 kept = time.monotonic()
-                state = {"epoch": epoch + 1, "rows": rows, "recipe": _plain(recipe), "besides": course.besides}
+                state = {"epoch": epoch + 1, "rows": rows, "recipe": _plain(recipe), "ending": ending}
+                state["besides"] = {name: value for name, value in course.besides.items() if name != "ending"}
                 tensors = {"network": weights_of(network), "average": weights_of(average)}
                 checkpoint.save(out / "checkpoint", tensors, optimizer, state)
                 curves_picture(rows, out)
                 course.picture(average, watched)
-        if over and epoch + 1 < recipe.learning.epochs:
+        if over and epoch + 1 < epochs:
             return None
     return (average, rows) if process == 0 else None
 
@@ -175,8 +190,14 @@ def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "besides": besides, "films": told["films"]}
 
 
-def rate_at(recipe: Recipe, epoch: float) -> float:
-    """The learning rate by SGDR: cosines that start anew, each cycle longer than the one before."""
+def rate_at(recipe: Recipe, epoch: float, ending: Sequence[int] | None = None) -> float:
+    """The learning rate by SGDR: cosines that start anew, each cycle longer than the one before.
+
+    `ending`: the epoch from which, and that by which, a last cosine takes it to 0 instead.
+    """
+    if ending is not None and epoch >= ending[0]:
+        share = (epoch - ending[0]) / (ending[1] - ending[0])
+        return rate_at(recipe, ending[0]) * 0.5 * (1 + float(np.cos(np.pi * share)))
     length, start = float(recipe.learning.first_cycle), 0.0
     while epoch >= start + length:
         start += length
@@ -200,6 +221,7 @@ def loss_of(recipe: Recipe, network: nn.Module, batch: Sample) -> torch.Tensor:
 def _epoch(
     course: Course,
     epoch: int,
+    ending: Sequence[int] | None,
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -219,7 +241,7 @@ def _epoch(
     for step, batch in enumerate(loader):
         waited += time.monotonic() - asked
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(recipe, epoch + step / max(steps, 1))
+            group["lr"] = rate_at(recipe, epoch + step / max(steps, 1), ending)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         rng = np.random.default_rng([recipe.seed, epoch, step, torchrun_place()[0]])
         batch = augmented(batch, course.bones, learning.strength, learning.changes, rng)
@@ -239,7 +261,12 @@ def _epoch(
         raise ValueError("an epoch has fewer films than a batch: raise projections or reuse in the recipe")
     took = time.monotonic() - begin
     rate = done * learning.batch * torchrun_place()[1] / took
-    return {"loss": total / done, "rate": rate_at(recipe, epoch), "films_a_second": rate, "waited": waited / took}
+    return {
+        "loss": total / done,
+        "rate": rate_at(recipe, epoch, ending),
+        "films_a_second": rate,
+        "waited": waited / took,
+    }
 
 
 def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -328,7 +355,7 @@ def _plain(recipe: Recipe) -> dict:
     return json.loads(json.dumps(asdict(recipe)))
 
 
-def _sentence(row: dict, recipe: Recipe, started: float, done: int) -> str:
-    left = (time.monotonic() - started) / done * (recipe.learning.epochs - row["epoch"]) / 60
+def _sentence(row: dict, epochs: int, started: float, done: int) -> str:
+    left = (time.monotonic() - started) / done * (epochs - row["epoch"]) / 60
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "rate"))
-    return f"epoch {row['epoch']} of {recipe.learning.epochs}: {numbers}; about {left:.0f} minutes left"
+    return f"epoch {row['epoch']} of {epochs}: {numbers}; about {left:.0f} minutes left"

@@ -1,9 +1,9 @@
-"""A radiograph to bones, stage by stage, beside nnU-Net's own predictor and plain code: python Testing/bench/reconstruct.py
+"""A radiograph to bones beside nnU-Net's own predictor and plain code: python Testing/bench/reconstruct.py
 
-Stages are those of the bundle that ships, on a shipped film at several sizes, in a process of their own each: cold is the
-first film with all that is loaded for it, warm the best of three later ones. The networks alone are also timed on larger
-squares than the bundle's, where weights do not matter: ours is what the product runs; nnU-Net's predictor runs the same
-segmentation network on one tile without mirroring; plain is the same network called as it is, gradients and all.
+Stages are those of the bundle that ships, on a shipped film at several sizes, each in a process of its own: cold is
+the first film with all that is loaded for it, warm the best of three later ones. The networks alone are also timed on
+larger squares than the bundle's, where weights do not matter: ours is what the product runs; nnU-Net's predictor runs
+the same segmentation network on one tile without mirroring; plain is that network called as it is, gradients and all.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, devices: {', '.join(devices)}\n")
     for device in devices:
         print(f"Stages on {device}, seconds")
-        print(
-            f"{'film':>8}{'':>6}{'networks':>10}{'surfaces':>10}{'completion':>12}{'whole':>8}{'saving':>8}{'peak, MB':>10}"
-        )
+        heads = "".join(f"{name:>{width}}" for name, width in STAGES)
+        print(f"{'film':>8}{'':>6}{heads}{'peak, MB':>10}")
         for side in FILM_SIDES_PX:
             told = json.loads(_python("stages", str(side), device))
             for way in ("cold", "warm"):

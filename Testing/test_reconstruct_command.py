@@ -1,0 +1,154 @@
+"""`dualface reconstruct` as somebody at a terminal meets it: with the bundle that ships, on a film that ships."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from DualFaceReconLib.drawing import resized_grey
+from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.results import load_reconstruction
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
+SIDE_PX = 400
+POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """The sample with few pixels, as a PNG; and what has to be said of it."""
+    radiograph = read_radiograph(SAMPLE)
+    pixels = resized_grey(radiograph.pixels, (SIDE_PX, SIDE_PX))
+    low, high = radiograph.display_window
+    grey = (np.clip((pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    path = tmp_path_factory.mktemp("Röntgen bilder") / "Hüfte 1.png"
+    sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
+    pitch = radiograph.geometry.pixel_pitch_mm[0] * radiograph.geometry.size_px[0] / SIDE_PX
+    return [str(path), "--pixel-pitch", f"{pitch:.4f}", "--sdd", f"{radiograph.geometry.sdd_mm:.0f}", "--view", "AP"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "DualFaceReconLib.cli", "reconstruct", *map(str, arguments)]
+
+
+def run(*arguments, **how):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=ROOT, **how)
+
+
+@pytest.fixture(scope="module")
+def done(film, tmp_path_factory):
+    place = tmp_path_factory.mktemp("Ergebnisse") / "erste Hüfte"
+    return place, run(*film, "-o", place)
+
+
+def test_a_film_becomes_a_folder(done):
+    place, finished = done
+    assert finished.returncode == 0, finished.stderr
+    assert "Research use only" in finished.stdout
+    assert "WARNING  Nothing says how far the bones were from the detector" in finished.stdout
+    assert str(place) in finished.stdout
+    found = load_reconstruction(place)
+    assert set(found.bones) == {"hip_left", "hip_right", "femur_left", "femur_right"}
+    assert all(one.completed is not None for one in found.bones.values())
+    written = [(place / name).read_text(encoding="utf-8") for name in ("reconstruction.json", "report.html")]
+    assert not any("Hüfte 1" in text for text in written)
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_what_is_there_is_replaced_only_when_asked(done, film):
+    place = done[0]
+    before = (place / "reconstruction.json").stat().st_mtime_ns
+    refused = run(*film, "-o", place, stdin=subprocess.DEVNULL)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--overwrite" in refused.stderr
+    assert (place / "reconstruction.json").stat().st_mtime_ns == before
+    assert run(*film, "-o", place, "--overwrite", "--no-completion").returncode == 0
+    assert not (place / "hip_left.stl").exists()
+    assert load_reconstruction(place).bones["hip_left"].completed is None
+
+
+def test_several_films_get_a_folder_each(film, tmp_path):
+    other = tmp_path / "other.png"
+    image = sitk.ReadImage(film[0])
+    sitk.WriteImage(sitk.GetImageFromArray(sitk.GetArrayFromImage(image)[:, ::-1].copy()), str(other))
+    finished = run(film[0], other, *film[1:], "-o", tmp_path / "out", "--no-completion")
+    assert finished.returncode == 0, finished.stderr
+    hashes = {load_reconstruction(folder).radiograph.pixel_hash for folder in (tmp_path / "out").iterdir()}
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == hashes
+    assert len(hashes) == 2
+
+
+def test_what_is_no_film_leaves_nothing(tmp_path):
+    (tmp_path / "letter.txt").write_text("Dear Sir")
+    finished = run(tmp_path / "letter.txt", "-o", tmp_path / "out")
+    assert finished.returncode == 2
+    assert "choose DICOM" in finished.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_marker_and_a_distance_are_told(film, tmp_path):
+    finished = run(*film, "-o", tmp_path / "out", "--no-completion", "--marker", 200, 120, 40, 44)
+    assert finished.returncode == 0, finished.stderr
+    told = load_reconstruction(tmp_path / "out").radiograph.geometry.provenance["object_distance_mm"]
+    assert "ball of 44 mm" in told.source
+    assert "Nothing says how far" not in finished.stdout
+
+
+@POSIX
+@pytest.mark.parametrize("files", [0, 3, 12])
+def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, files):
+    """Killed when it begins to write, when it has written some, and nearly all."""
+    place, beside = tmp_path / "out", tmp_path / ".out.new"
+    running = subprocess.Popen(
+        command(*film, "-o", place), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while running.poll() is None and time.monotonic() < deadline:
+        if beside.exists() and len(list(beside.iterdir())) >= files:
+            running.kill()
+            break
+        time.sleep(0.001)
+    assert running.wait() == -signal.SIGKILL
+    assert not place.exists()
+    assert run(*film, "-o", place, "--no-completion").returncode == 0
+    load_reconstruction(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@POSIX
+@pytest.mark.parametrize("limit", [1_000, 60_000, 400_000])
+def test_a_full_disk_leaves_nothing(film, tmp_path, limit):
+    """A limit on the size of files stands for it: the first file, an image, a mesh cannot be written."""
+    import resource
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    finished = run(*film, "-o", tmp_path / "out", preexec_fn=limited)
+    assert finished.returncode == 2, finished.stdout
+    assert "make room" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@POSIX
+def test_ctrl_c_leaves_nothing(film, tmp_path):
+    place, lock = tmp_path / "out", tmp_path / ".out.lock"
+    running = subprocess.Popen(
+        command(*film, "-o", place), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 300
+    while running.poll() is None and time.monotonic() < deadline and not lock.exists():
+        time.sleep(0.001)
+    running.send_signal(signal.SIGINT)
+    said = running.communicate()[1]
+    assert running.returncode == 130, said
+    assert "nothing was left half-written" in said
+    assert list(tmp_path.iterdir()) == []

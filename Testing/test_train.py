@@ -54,7 +54,10 @@ def run(recipe, population, out, **how):
         )
 
 
-@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
+BFLOAT16 = replace(DEPTH, learning=replace(DEPTH.learning, bfloat16=True))
+
+
+@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION, BFLOAT16], ids=["depth", "segmentation", "depth in bfloat16"])
 def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_path):
     whole = run(recipe, population, tmp_path / "whole")
     assert run(recipe, population, tmp_path / "cut", minutes=0.0) is None  # after the first epoch
@@ -71,6 +74,20 @@ def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_p
     give_weights(built(recipe), one)
     with pytest.raises(ValueError, match="another recipe"):
         run(replace(recipe, seed=4), population, tmp_path / "cut")
+
+
+def test_a_run_that_is_ended_early_comes_to_rest_and_says_so(population, tmp_path):
+    assert run(DEPTH, population, tmp_path, minutes=0.0) is None
+    with pytest.raises(ValueError, match="stands at epoch 1 of 4"):
+        run(DEPTH, population, tmp_path, last=1)
+    assert run(DEPTH, population, tmp_path, minutes=0.0, last=3) is None  # cut again: it still knows where to end
+    assert run(DEPTH, population, tmp_path) is not None
+    told = json.loads((tmp_path / "network.json").read_text())
+    assert (told["ending"], told["last"]["epoch"], told["films"]) == ([1, 3], 3, 3 * 4 * 2)
+    rates = [float(line.split(",")[2]) for line in (tmp_path / "curves.csv").read_text().splitlines()[1:]]
+    from_here = rate_at(DEPTH, 1)
+    assert rates == pytest.approx([1e-3, from_here, from_here / 2])
+    assert rate_at(DEPTH, 3, (1, 3)) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])

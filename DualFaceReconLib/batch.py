@@ -109,11 +109,11 @@ def batch(
         _look_at(_jobs(found, record, choices, bundle_sha256), out, record, outcome, say)
         return outcome
     with locked(out.with_name(f".{out.name}.lock")):
-        out.mkdir(exist_ok=True)
         record = read_record(out)
         jobs = _jobs(found, record, choices, bundle_sha256)
-        record.write()
         reconstructor = Reconstructor(choices.bundle, choices.device)
+        out.mkdir(exist_ok=True)
+        record.write()
         say(f"{reconstructor}. Research use only.")
         _reconstruct(jobs, out, record, reconstructor, choices, outcome, say)
     return outcome

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -345,7 +346,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(films, tmp_path, bundle):
     assert run(films, tmp_path / "out", bundle, "--dry-run", "--pixel-pitch", "1.2")[0] == 0
 
 
-def test_what_cannot_begin_is_refused(films, tmp_path, bundle):
+def test_what_cannot_begin_is_refused(films, tmp_path, bundle, monkeypatch):
     (tmp_path / "empty").mkdir()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -361,6 +362,9 @@ def test_what_cannot_begin_is_refused(films, tmp_path, bundle):
         assert code == EXIT_REFUSED
         assert words in printed
     assert run(films, tmp_path / "out", tmp_path / "no bundle")[0] == EXIT_REFUSED
+    with monkeypatch.context() as patch:
+        patch.setattr(StandIn, "__init__", Mock(side_effect=Refusal("The weights are damaged.")))
+        assert run(films, tmp_path / "out", bundle)[0] == EXIT_REFUSED
     assert not (tmp_path / "out").exists()
     run(films, tmp_path / "out", bundle)
     (tmp_path / "out" / MAP).write_text("number\n1\n")

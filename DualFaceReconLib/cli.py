@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from DualFaceReconLib import __version__
 from DualFaceReconLib.errors import Refusal
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from DualFaceReconLib.radiograph import Radiograph
 
 EXIT_REFUSED = 2
+EXIT_INCOMPLETE = 3  # of a batch: some films were refused or failed
 EXIT_STOPPED = 130  # as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 when it is done, 2 when the input is refused."""
+    """Runs one command; 0 when it is done, 2 when the input is refused, 3 when a batch is done but for some films."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter must not stop us
@@ -102,6 +103,32 @@ def reconstruct(options: argparse.Namespace) -> int:
             print(f"WARNING  {warning.text}")
         print(f"Result: {folder}  (look at picture.png)")
     return 0
+
+
+def batch(options: argparse.Namespace) -> int:
+    """Every film in a folder and the folders in it, whatever happens to one of them; the same command goes on."""
+    from DualFaceReconLib import batch as films
+    from DualFaceReconLib.acquisition import Overrides
+
+    choices = films.Choices(
+        options.bundle, options.device, options.completion, options.whole_femurs, options.keep_names
+    )
+    overrides = Overrides(**_said(options))
+    try:
+        outcome = films.batch(
+            options.folder,
+            options.out,
+            overrides=overrides,
+            table=options.table,
+            choices=choices,
+            dry_run=options.dry_run,
+            say=_say,
+        )
+    except KeyboardInterrupt:
+        print("dualface: Stopped; what is done is in the output, and the same command goes on.", file=sys.stderr)
+        return EXIT_STOPPED
+    _say(f"Nothing was written: {outcome}" if options.dry_run else f"{outcome}: see summary.csv in the output")
+    return 0 if outcome.whole else EXIT_INCOMPLETE
 
 
 def models_list(options: argparse.Namespace) -> int:
@@ -186,17 +213,29 @@ def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
     from DualFaceReconLib.markers import Marker, with_marker
     from DualFaceReconLib.radiograph import read_radiograph
 
-    radiograph = read_radiograph(
-        file,
-        pixel_pitch_mm=options.pixel_pitch,
-        sdd_mm=options.sdd,
-        object_distance_mm=options.object_distance,
-        view=options.view,
-        swap_sides=options.swap_sides,
-        invert=options.invert,
-    )
+    radiograph = read_radiograph(file, **_said(options))
     marker = getattr(options, "marker", None)
     return radiograph if marker is None else with_marker(radiograph, Marker(*marker))
+
+
+def _said(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of films, by the readers' words."""
+    return {
+        "pixel_pitch_mm": options.pixel_pitch,
+        "sdd_mm": options.sdd,
+        "object_distance_mm": options.object_distance,
+        "view": options.view,
+        "swap_sides": options.swap_sides,
+        "invert": options.invert,
+    }
+
+
+def _say(words: str) -> None:
+    """A line at once; where nobody reads any more, a long run goes on all the same."""
+    try:
+        print(words, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _agrees_to_replace(folder: Path, films: int) -> bool:
@@ -249,6 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspecting.set_defaults(run=inspect)
     _add_reconstruct(commands)
+    _add_batch(commands)
     _add_models(commands)
     return parser
 
@@ -268,7 +308,36 @@ def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
     )
     _add_overrides(command, marked=True)
     _add_engine(command)
+    command.add_argument("--overwrite", action="store_true", help="replace a reconstruction that is there")
     command.set_defaults(run=reconstruct)
+
+
+def _add_batch(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "batch",
+        help=batch.__doc__,
+        description=batch.__doc__,
+        epilog="Exit codes: 0 all films are done; 2 nothing could begin; 3 some films were refused or failed, "
+        "summary.csv says why; 130 stopped. Paths, which may name patients, stand in map.csv alone.",
+    )
+    command.add_argument("folder", type=Path, metavar="DIR", help="the films, in this folder and the folders in it")
+    command.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="for the results")
+    command.add_argument(
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="what is said of single films; columns: file, pixel_pitch_mm, sdd_mm, object_distance_mm, view, "
+        "swap_sides, invert, marker_row, marker_col, marker_diameter_px, marker_diameter_mm",
+    )
+    command.add_argument("--dry-run", action="store_true", help="read all films, say what would be done, write nothing")
+    command.add_argument(
+        "--keep-names",
+        action="store_true",
+        help="name folders and lines after the files, which may name patients, and not by number and pixel hash",
+    )
+    _add_overrides(command)
+    _add_engine(command)
+    command.set_defaults(run=batch)
 
 
 def _add_engine(command: argparse.ArgumentParser) -> None:
@@ -278,7 +347,6 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
     engine.add_argument("--device", choices=("cuda", "mps", "cpu"), help="default: the best one here")
     engine.add_argument("--no-completion", dest="completion", action="store_false", help="only what was seen")
     engine.add_argument("--whole-femurs", action="store_true", help="keep the shaft and the knee that were not seen")
-    engine.add_argument("--overwrite", action="store_true", help="replace a reconstruction that is there")
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:

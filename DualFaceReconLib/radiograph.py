@@ -32,6 +32,7 @@ from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provena
 from DualFaceReconLib.image_files import image_format, read_image
 
 LARGEST_FILE_BYTES = 1 << 30
+HEAD_BYTES = 4096  # of a file, which tell its kind
 POLARITY_CODES = ("polarity-assumed", "polarity-conflict")  # settled where the user says it
 TOLD = Provenance("user", "given by the user")
 AS_SHOWN = Known(FACING_VIEWER, GIVEN_IN_CODE)
@@ -142,19 +143,24 @@ def file_kind(path: Path) -> str:
             raise Refusal("This is no ordinary file: name one film.")
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise Refusal("There is no such file: check the path.") from error
     except (OSError, ValueError) as error:
         raise Refusal(f"The file cannot be opened ({getattr(error, 'strerror', None) or 'bad path'}).") from error
     if size > LARGEST_FILE_BYTES:
         raise Refusal("The file is larger than 1 GB, far beyond a radiograph: export a single film.")
-    if head[128:132] == b"DICM" or head[:4] in (b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\0\0", b"\x02\0\0\0"):
-        return "DICOM"  # the last four: old files without a preamble
-    kind = image_format(head)
+    kind = kind_by_head(head)
     if kind is None:
         raise Refusal("This is not an image that is read here: choose DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF.")
     return kind
+
+
+def kind_by_head(head: bytes) -> str | None:
+    """DICOM, the name of an image format, or None, by a file's first HEAD_BYTES."""
+    if head[128:132] == b"DICM" or head[:4] in (b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\0\0", b"\x02\0\0\0"):
+        return "DICOM"  # the last four: old files without a preamble
+    return image_format(head)
 
 
 def _read(path: Path, overrides: Overrides) -> tuple[str, Settled, Decoded]:

@@ -1,0 +1,435 @@
+"""`dualface batch`: many films, bad ones among them, stopped and gone on with, and nobody's name in what it says."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from batches import StandIn, save_film, stand_in, stand_in_bundle
+from films import save_image
+
+from DualFaceReconLib import batch_record
+from DualFaceReconLib.batch import Choices, batch
+from DualFaceReconLib.batch_films import folder_names
+from DualFaceReconLib.batch_record import MAP, PATH, SUMMARY
+from DualFaceReconLib.cli import EXIT_INCOMPLETE, EXIT_REFUSED, EXIT_STOPPED, main
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.folders import locked
+from DualFaceReconLib.results import load_reconstruction
+
+SECRETS = ("Muster", "Erika", "4711")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return stand_in_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch):
+    stand_in(monkeypatch.setattr)
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Three films."""
+    for seed, name in enumerate(("a.dcm", "b.dcm", "c.dcm")):
+        save_film(tmp_path / "films" / name, seed)
+    return tmp_path / "films"
+
+
+def run(films, out, bundle, *options):
+    """The command; its exit code and what it printed on both streams."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        arguments = ["batch", films, "-o", out, "--bundle", bundle, "--no-completion", *options]
+        code = main([str(argument) for argument in arguments])
+    return code, printed.getvalue()
+
+
+def rows(path):
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def statuses(out):
+    return [row["status"] for row in rows(out / SUMMARY)]
+
+
+# Thirty films
+
+
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory, bundle):
+    """28 good films and two bad ones, among files that are none; the folder, the output, what was printed."""
+    folder = tmp_path_factory.mktemp("batch") / "films of Müller, Erika"
+    for seed in range(26):
+        save_film(folder / f"ward {seed % 3}" / f"Erika {seed:02d}.dcm", seed)
+    save_film(folder / "ohne Endung" / "IM000001", 26)
+    name = b"Erika \xff" if sys.platform == "linux" else b"Erika x"  # no text in any encoding
+    save_film(folder / os.fsdecode(name), 27)
+    cut = save_film(folder / "cut short by Erika.dcm", 28)
+    cut.write_bytes(cut.read_bytes()[:60_000])
+    colour = np.random.default_rng(0).integers(0, 255, (300, 280, 3), dtype=np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colour, isVector=True), str(folder / "Erika on holiday.png"))
+    (folder / "notes.txt").write_text("Erika")
+    save_film(folder / ".hidden.dcm", 30)
+    save_film(folder / ".hidden folder" / "film.dcm", 31)
+    save_film(folder / "film.dcm.part", 32)
+    listing = save_film(folder / "DICOMDIR", 33)
+    listing.write_bytes(listing.read_bytes().replace(b"1.2.840.10008.5.1.4.1.1.1.1\0", b"1.2.840.10008.1.3.10\0"))
+    if sys.platform != "win32":
+        (folder / "ward 0" / "loop").symlink_to(folder, target_is_directory=True)
+        (folder / "gone").symlink_to(folder / "nowhere")
+        os.mkfifo(folder / "pipe")
+    out = folder / "results"  # among the films, and yet no film itself
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(patch.setattr)
+        code, printed = run(folder, out, bundle)
+    return SimpleNamespace(folder=folder, out=out, code=code, printed=printed)
+
+
+def test_bad_films_do_not_stop_the_others(thirty):
+    assert thirty.code == EXIT_INCOMPLETE
+    told = rows(thirty.out / SUMMARY)
+    assert [row["number"] for row in told] == [str(n) for n in range(1, 31)]
+    refused = {row["reason"].partition(":")[0] for row in told if row["status"] == "refused"}
+    assert sum(row["status"] == "done" for row in told) == 28
+    assert len(refused) == 2
+    assert any("colour picture" in reason for reason in refused)
+    for row in told:
+        folder = thirty.out / f"{int(row['number']):04d}-{row['pixel_hash']}"
+        assert folder.is_dir() == (row["status"] == "done")
+    found = load_reconstruction(thirty.out / told[5]["folder"])
+    assert found.radiograph.pixel_hash == told[5]["pixel_hash"]
+    assert told[5]["hip_left"] == "seen"
+    assert told[5]["hip_right"] == "not found"
+
+
+def test_the_map_alone_knows_paths(thirty):
+    mapped = rows(thirty.out / MAP)
+    assert [Path(row[PATH]).exists() for row in mapped] == [True] * 30
+    paths = [os.fsencode(Path(row[PATH]).relative_to(thirty.folder)) for row in mapped]
+    assert os.fsencode("ohne Endung/IM000001").replace(b"/", os.sep.encode()) in paths
+    written = [path for path in thirty.out.rglob("*") if path.is_file() and path.name != MAP]
+    assert len(written) > 28 * 5
+    everything = thirty.printed.encode() + b"".join(str(p.relative_to(thirty.out)).encode() for p in written)
+    everything += b"".join(path.read_bytes() for path in written)
+    assert not any(secret.encode() in everything for secret in SECRETS)
+
+
+def test_what_is_no_film_is_counted_and_left_alone(thirty):
+    others = 4 if sys.platform == "win32" else 6  # notes, hidden, part, DICOMDIR; a link to nothing and a pipe
+    assert f"30 films; {others} other files" in thirty.printed
+
+
+def test_each_film_gets_a_line_with_the_time_left(thirty):
+    lines = [line for line in thirty.printed.splitlines() if "/30  " in line]
+    assert len(lines) == 30
+    assert all("left" in line for line in lines[:-1])
+    assert "left" not in lines[-1]
+
+
+def test_the_same_command_does_only_what_is_missing(thirty, bundle, monkeypatch):
+    asked = []
+    real = StandIn.run
+    monkeypatch.setattr(StandIn, "run", lambda self, film, **how: asked.append(film) or real(self, film, **how))
+    before = (thirty.out / MAP).read_bytes()
+    code, printed = run(thirty.folder, thirty.out, bundle)
+    assert code == EXIT_INCOMPLETE
+    assert "0 done, 28 done before, 2 refused" in printed
+    assert asked == []
+    assert (thirty.out / MAP).read_bytes() == before
+
+
+# Going on
+
+
+def test_new_pixels_other_settings_and_lost_results_are_done_again(films, tmp_path, bundle):
+    out = tmp_path / "out"
+    assert run(films, out, bundle)[0] == 0
+    first = rows(out / SUMMARY)
+    save_film(films / "b.dcm", 77)
+    (out / first[2]["folder"] / "reconstruction.json").unlink()
+    for path in (out / first[2]["folder"]).iterdir():
+        path.unlink()
+    save_film(films / "Added.dcm", 5)  # first in the order of names, and yet it gets the next number
+    code, printed = run(films, out, bundle)
+    assert code == 0
+    assert "3 done, 1 done before" in printed
+    second = rows(out / SUMMARY)
+    assert [row["pixel_hash"] == old["pixel_hash"] for row, old in zip(second, first, strict=False)] == [1, 0, 1]
+    assert [Path(row[PATH]).name for row in rows(out / MAP)] == ["a.dcm", "b.dcm", "c.dcm", "Added.dcm"]
+    assert all((out / row["folder"]).is_dir() for row in second)
+    assert "4 done, 0 done before" in run(films, out, bundle, "--whole-femurs", "--dry-run")[1]
+    other = stand_in_bundle(tmp_path / "other", seed=1)
+    assert "4 done, 0 done before" in run(films, out, other, "--dry-run")[1]
+    assert "4 done, 0 done before" in run(films, out, bundle, "--sdd", "1200", "--dry-run")[1]
+    assert "0 done, 4 done before" in run(films, out, bundle, "--dry-run")[1]
+
+
+def test_after_a_kill_it_goes_on(films, tmp_path, bundle):
+    for seed in range(3, 6):
+        save_film(films / f"{seed}.dcm", seed)
+    out = tmp_path / "out"
+    here = Path(__file__).parent
+    command = [sys.executable, str(here / "batches.py"), films, out, bundle]
+    environment = {**os.environ, "PYTHONPATH": str(here.parent)}
+    words = [str(word) for word in command]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8") as going:
+        for line in going.stdout:
+            if line.startswith("2/6"):
+                going.kill()
+                break
+    done = statuses(out)
+    assert done
+    assert set(done) == {"done"}
+    assert len(rows(out / MAP)) == 6
+    code, printed = run(films, out, bundle)
+    assert code == 0
+    assert f"{6 - len(done)} done, {len(done)} done before" in printed
+    assert statuses(out) == ["done"] * 6
+    assert sorted(path.name for path in out.iterdir()) == sorted([MAP, SUMMARY, *_folders(out)])
+
+
+def _folders(out):
+    return [row["folder"] for row in rows(out / SUMMARY)]
+
+
+def test_stopping_keeps_what_is_done(films, tmp_path, bundle, monkeypatch):
+    out, real = tmp_path / "out", StandIn.run
+
+    def stopped_at_the_second(self, film, **how):
+        if (out / SUMMARY).is_file() and len(rows(out / SUMMARY)) == 1:
+            raise KeyboardInterrupt
+        return real(self, film, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StandIn, "run", stopped_at_the_second)
+        code, printed = run(films, out, bundle)
+    assert code == EXIT_STOPPED
+    assert "the same command goes on" in printed
+    assert statuses(out) == ["done"]
+    assert "2 done, 1 done before" in run(films, out, bundle)[1]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("of /home/Erika/film.dcm"), MemoryError(), Refusal("No hip.")])
+def test_what_goes_wrong_with_one_film_is_written_down(films, tmp_path, bundle, monkeypatch, error):
+    out, real, asked = tmp_path / "out", StandIn.run, []
+
+    def broken_for_the_second(self, film, **how):
+        asked.append(film)
+        if len(asked) == 2:
+            raise error
+        return real(self, film, **how)
+
+    monkeypatch.setattr(StandIn, "run", broken_for_the_second)
+    code, printed = run(films, out, bundle)
+    assert code == EXIT_INCOMPLETE
+    expected = "refused" if isinstance(error, Refusal) else "failed"
+    assert statuses(out) == ["done", expected, "done"]
+    reason = rows(out / SUMMARY)[1]["reason"]
+    assert "Erika" not in printed + reason
+    assert {"RuntimeError": "RuntimeError", "MemoryError": "memory", "Refusal": "No hip."}[
+        type(error).__name__
+    ] in reason
+
+
+def test_a_result_that_cannot_be_written_is_no_fault_of_the_film(films, tmp_path, bundle):
+    out = tmp_path / "out"
+    run(films, out, bundle)
+    taken = out / rows(out / SUMMARY)[0]["folder"]
+    (taken / "reconstruction.json").rename(taken / "something else")
+    assert run(films, out, bundle)[0] == EXIT_INCOMPLETE
+    assert statuses(out) == ["failed", "done", "done"]
+
+
+def test_a_spreadsheet_that_holds_the_summary_open_stops_nothing(films, tmp_path, bundle, monkeypatch):
+    real, asked = batch_record._write, []
+
+    def held_open(path, columns, lines):
+        asked.append(path.name)
+        if 4 <= len(asked) <= 6:
+            raise PermissionError(13, "Permission denied")
+        real(path, columns, lines)
+
+    monkeypatch.setattr(batch_record, "_write", held_open)
+    code, printed = run(films, tmp_path / "out", bundle)
+    assert code == 0
+    assert printed.count("WARNING") == 1
+    assert statuses(tmp_path / "out") == ["done"] * 3
+
+
+def test_a_second_batch_into_the_same_output_is_refused(films, tmp_path, bundle):
+    with locked(tmp_path / ".out.lock"):
+        code, printed = run(films, tmp_path / "out", bundle)
+    assert code == EXIT_REFUSED
+    assert "Another process is writing out" in printed
+    assert not (tmp_path / "out").exists()
+    assert run(films, tmp_path / "out", bundle)[0] == 0
+
+
+# What is said of single films
+
+
+def test_a_table_says_more_of_single_films(films, tmp_path, bundle):
+    save_image(films / "d ü.png")  # says nothing of its pixels
+    table = tmp_path / "said.csv"
+    lines = ["file;pixel_pitch_mm;sdd_mm;object_distance_mm;view;swap_sides;marker_row;marker_col"]
+    lines[0] += ";marker_diameter_px;marker_diameter_mm"
+    lines += ["d ü.png;1,2x1,25;1150;;;;;;;", "b.dcm;;;150;pa;yes;;;;", "c.dcm;;;;;;150;140;27;28", ";;;;;;;;;"]
+    table.write_text("\r\n".join(lines), encoding="utf-8-sig")
+    out = tmp_path / "out"
+    assert run(films, out, bundle)[0] == EXIT_INCOMPLETE
+    assert run(films, out, bundle, "--table", table, "--object-distance", "170")[0] == 0
+    told = [json.loads((out / name / "reconstruction.json").read_text()) for name in _folders(out)]
+    geometries = [one["radiograph"]["geometry"] for one in told]
+    assert [geometry["object_distance_mm"] for geometry in geometries] == [170, 150, pytest.approx(176, abs=1), 170]
+    assert [geometry["view"] for geometry in geometries] == ["AP", "PA", "AP", "AP"]
+    assert geometries[3]["pixel_pitch_mm"] == [1.2, 1.25]
+    assert told[1]["radiograph"]["orientation"]["value"] == "sides swapped"
+    assert "0 done, 4 done before" in run(films, out, bundle, "--table", table, "--object-distance", "170")[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,colour\na.dcm,red\n", "colour"),
+        ("name\na.dcm\n", "name"),
+        ("", "column `file`"),
+        ("file,view,view\na.dcm,AP,AP\n", "each column once"),
+        ("file\nnobody.dcm\n", "nobody.dcm, which is not there"),
+        ("file\nnotes.txt\n", "notes.txt, which is no film"),
+        ("file\na.dcm\n./a.dcm\n", "twice"),
+        ("file,sdd_mm\na.dcm,far\n", "Line 2 of table.csv cannot be understood ('far' is not a number)"),
+        ("file,view\na.dcm,lateral\n", "neither AP nor PA"),
+        ("file,invert\na.dcm,perhaps\n", "neither yes nor no"),
+        ("file,marker_row\na.dcm,12\n", "part of a marker"),
+        ("file,sdd_mm\n,1200\n", "names no file"),
+        ("file,sdd_mm\na.dcm,1,200\n", "more cells"),
+        (b"file\n\xff\xfe\n", "UTF-8"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused_before_anything_runs(films, tmp_path, bundle, text, words):
+    (films / "notes.txt").write_text("notes")
+    (tmp_path / "table.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    code, printed = run(films, tmp_path / "out", bundle, "--table", tmp_path / "table.csv")
+    assert code == EXIT_REFUSED
+    assert words in printed
+    assert not (tmp_path / "out").exists()
+
+
+# What is looked at first, and what cannot begin
+
+
+def test_a_dry_run_tells_all_and_writes_nothing(films, tmp_path, bundle):
+    save_image(films / "Erika.png")
+    save_film(films / "sideways.dcm", 9, PatientOrientation=None)
+    before = sorted(tmp_path.rglob("*"))
+    code, printed = run(films, tmp_path / "out", bundle, "--dry-run")
+    assert code == EXIT_INCOMPLETE
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "0001  refused: The file does not say how large its pixels are" in printed
+    assert printed.count("would be done") == 4
+    assert "WARNING  The file does not say which side is which" in printed
+    assert "4 done, 0 done before, 1 refused" in printed
+    assert not any(secret in printed for secret in SECRETS)
+    assert run(films, tmp_path / "out", bundle, "--dry-run", "--pixel-pitch", "1.2")[0] == 0
+
+
+def test_what_cannot_begin_is_refused(films, tmp_path, bundle, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for folder, out, words in (
+        (tmp_path / "nowhere", tmp_path / "out", "no such folder"),
+        (films / "a.dcm", tmp_path / "out", "no such folder"),
+        (tmp_path / "empty", tmp_path / "out", "no film"),
+        (films, films, "among the films"),
+        (films, tmp_path / "mine", "something else"),
+        (films, films / "a.dcm", "no folder"),
+    ):
+        code, printed = run(folder, out, bundle)
+        assert code == EXIT_REFUSED
+        assert words in printed
+    assert run(films, tmp_path / "out", tmp_path / "no bundle")[0] == EXIT_REFUSED
+    with monkeypatch.context() as patch:
+        patch.setattr(StandIn, "__init__", Mock(side_effect=Refusal("The weights are damaged.")))
+        assert run(films, tmp_path / "out", bundle)[0] == EXIT_REFUSED
+    assert not (tmp_path / "out").exists()
+    run(films, tmp_path / "out", bundle)
+    (tmp_path / "out" / MAP).write_text("number\n1\n")
+    assert "not as a batch wrote it" in run(films, tmp_path / "out", bundle)[1]
+
+
+# Names
+
+
+def test_names_are_kept_where_asked(films, tmp_path, bundle):
+    save_film(films / "ward" / "A.dcm", 8)
+    code, printed = run(films, tmp_path / "out", bundle, "--keep-names")
+    assert code == 0
+    assert _folders(tmp_path / "out") == ["a", "b", "c", "A-0004"]  # one folder on Windows, were they called alike
+    assert "4/4  A-0004  done" in printed
+    assert "0 done, 4 done before" in run(films, tmp_path / "out", bundle, "--keep-names")[1]
+    save_film(films / "Aa" / "b.dcm", 9)
+    run(films, tmp_path / "out", bundle, "--keep-names")
+    assert _folders(tmp_path / "out") == ["a", "b", "c", "A-0004", "b-0005"]
+
+
+@pytest.mark.parametrize(
+    ("file_name", "folder"),
+    [
+        ("film.nii.gz", "film"),
+        ("1.2.840.113", "1.2.840.113"),
+        ("CON.dcm", "_CON"),
+        ("nul.tar.png", "_nul.tar"),
+        ('a:b*c?"<d>|e.dcm', "a_b_c___d__e"),
+        ("=cmd|x.dcm", "cmd_x"),
+        ("ends in dots. . .dcm", "ends in dots"),
+        (".dcm", "_"),
+        ("Mu\u0308ller.DCM", "Müller"),
+        ("x" * 250 + ".dcm", "x" * 60),
+        ("summary.csv", "summary.csv-0001"),
+        ("line\nbreak.png", "line_break"),
+    ],
+)
+def test_names_are_safe_everywhere(file_name, folder):
+    assert folder_names([Path(file_name)]) == [folder]
+
+
+def test_names_stay_when_files_are_added():
+    paths = [Path("film.dcm"), Path("x/Film.png"), Path("y/film-0002.dcm"), Path("z/film.dcm")]
+    names = folder_names(paths)
+    assert len({name.casefold() for name in names}) == 4
+    assert folder_names(paths[:2]) == names[:2]
+
+
+# Many
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_memory_stays_where_it_is_over_a_thousand_films(tmp_path, bundle):
+    original = save_film(tmp_path / "film.dcm", 0)
+    (tmp_path / "films").mkdir()
+    for number in range(1000):
+        (tmp_path / "films" / f"{number:04d}").hardlink_to(original)
+    memory = []
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def say(words):
+        memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
+
+    outcome = batch(tmp_path / "films", tmp_path / "out", choices=Choices(bundle, completion=False), say=say)
+    assert outcome.films["done"] == 1000
+    assert max(memory[900:]) - max(memory[50:150]) < 20e6

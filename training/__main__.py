@@ -173,7 +173,8 @@ def bundle_networks(options: argparse.Namespace) -> int:
 
     runs = {"depth": options.depth, "segmentation": options.segmentation}
     try:
-        made = bundle(runs, options.models, options.out, options.id, options.version, options.measured)
+        errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
+        made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
     except (OSError, ValueError) as error:
         raise Refusal(str(error)) from error
     print(f"{made.id} {made.version}: {made.size_bytes / 1e6:.1f} MB in {options.out}")
@@ -196,6 +197,20 @@ def evaluate_cases(options: argparse.Namespace) -> int:
         title = f"{manifest.id} {manifest.version}"
     evaluation = evaluate(folders, options.pixels, options.jobs, options.bundle)
     print(write_tables(evaluation, options.title or title, folders, options.bundle, options.out))
+    return 0
+
+
+def measure_certainty(options: argparse.Namespace) -> int:
+    """Holds what completed bones say of their own certainty against the truth of cases."""
+    from training.cases import cases_in
+    from training.certainty import certainty
+
+    folders = cases_in(options.cases)[:: options.every]
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
+    lines, missing = certainty(folders, options.bundle)
+    print("\n".join(lines))
+    print("what surface_error_mm lacks: " + ", ".join(f"{kind} {error:.2f} mm" for kind, error in missing.items()))
     return 0
 
 
@@ -281,6 +296,14 @@ def _bundling(commands: Any) -> None:
     bundling.add_argument("--id", required=True, help="lower-case letters and digits, joined by hyphens")
     bundling.add_argument("--version", required=True, help="such as 1.0.0")
     bundling.add_argument("--measured", required=True, help="how good it is known to be, and on whom")
+    bundling.add_argument(
+        "--surface-error",
+        type=float,
+        nargs=2,
+        default=(0.0, 0.0),
+        metavar=("HIP", "FEMUR"),
+        help="mm, as `certainty` measures it with a bundle that was told none (default: none)",
+    )
     bundling.set_defaults(run=bundle_networks)
 
 
@@ -310,6 +333,11 @@ def _evaluating(commands: Any) -> None:
     evaluating.add_argument("--title", help="of the tables (default: the bundle's name)")
     evaluating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     evaluating.set_defaults(run=evaluate_cases)
+    certainty = commands.add_parser("certainty", help=measure_certainty.__doc__, description=measure_certainty.__doc__)
+    certainty.add_argument("cases", type=Path, help="folder of cases, at any depth")
+    certainty.add_argument("--bundle", type=Path, required=True, help="folder of a bundle")
+    certainty.add_argument("--every", type=int, default=1, help="only every so many cases")
+    certainty.set_defaults(run=measure_certainty)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from safetensors.torch import load_file
 
@@ -14,6 +16,7 @@ from DualFaceReconLib.bundle_manifest import Manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NORMALISATION
 
+UNMEASURED = MappingProxyType({"hip": 0.0, "femur": 0.0})
 LICENCE = "CC BY 4.0 and MPL-2.0, as the bones that it learnt from"
 RESEARCH_USE = "For research only; not for clinical use."
 TRAINED_ON = (
@@ -24,8 +27,19 @@ NO_OTHERS = "No clinical picture."
 OWN_FILMS = "An encoder first learnt, without truth, from a folder of films of the maker's own."
 
 
-def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, version: str, measured: str) -> Manifest:
-    """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`."""
+def bundle(
+    runs: dict[str, Path],
+    shape_models: Path,
+    out: Path,
+    id: str,
+    version: str,
+    measured: str,
+    surface_error_mm: Mapping[str, float] = UNMEASURED,
+) -> Manifest:
+    """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`.
+
+    `surface_error_mm`: what `certainty` says that completed bones of "hip" and "femur" lack.
+    """
     told, weights = {}, {}
     for task, run in runs.items():
         try:
@@ -54,6 +68,7 @@ def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, versio
         nominal_object_distance_mm=POPULATION_OBJECT_DISTANCE_MM,
         object_distance_spread_mm=POPULATION_OBJECT_DISTANCE.spread,
         object_distance_source=POPULATION_OBJECT_DISTANCE.source,
+        surface_error_mm=dict(surface_error_mm),
         normalisation=NORMALISATION,
         networks=networks,
         shape_models={kind: f"{kind}.ssm.npz" for kind in ("hip", "femur")},

@@ -77,8 +77,11 @@ def box(
         line(picture, start, end, colour, width)
 
 
-def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
-    """Coverage 0 to 1, (rows, cols), cropped to the letters; `height_px` is the font's size."""
+def text_mask(words: str, height_px: int, bold: bool = False, in_line: bool = False) -> np.ndarray:
+    """Coverage 0 to 1, (rows, cols), cropped to the letters; `height_px` is the font's size.
+
+    `in_line` keeps the same rows whatever the letters are, so that words beside each other stand on one line.
+    """
     font = vtkTextProperty()
     font.SetFontFamilyToArial()
     font.SetFontSize(int(height_px))
@@ -92,6 +95,8 @@ def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
     if not len(inked):
         return np.zeros((1, 1))
     (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
+    if in_line:  # the renderer puts every text of a size on the same row from below
+        top, bottom = max(rows - round(1.2 * height_px), 0), rows - 1
     return alpha[top : bottom + 1, left : right + 1]
 
 
@@ -110,14 +115,15 @@ def write(
     colour: Colour = WHITE,
     anchor: tuple[float, float] = (0.0, 0.0),
     bold: bool = False,
+    in_line: bool = False,
 ) -> None:
     """Text with a dark outline on a dim plate.
 
-    `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col].
+    `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col]; `in_line` as in `text_mask`.
     """
     if not words.strip():
         return
-    ink = np.pad(text_mask(words, height_px, bold), 2)
+    ink = np.pad(text_mask(words, height_px, bold, in_line), 2)
     halo = np.maximum.reduce(
         [np.roll(ink, shift, (0, 1)) for shift in [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1)]]
     )

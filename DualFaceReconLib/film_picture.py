@@ -29,9 +29,14 @@ def mark_sides(picture: np.ndarray, radiograph: Radiograph, height_px: int = 60)
     """R and L as they follow from the orientation; amber where it was only assumed."""
     colour = drawing.AMBER if radiograph.orientation.provenance.kind == "assumed" else drawing.WHITE
     mark = "?" if colour == drawing.AMBER else ""
+    mark_corners(picture, "R" + mark, "L" + mark, height_px, colour)
+
+
+def mark_corners(picture: np.ndarray, left: str, right: str, height_px: int, colour: Colour = drawing.WHITE) -> None:
+    """Large letters in the upper corners."""
     edge = round(0.4 * height_px)
-    drawing.write(picture, "R" + mark, (edge, edge), height_px, colour, bold=True)
-    drawing.write(picture, "L" + mark, (edge, picture.shape[1] - edge), height_px, colour, (0, 1), bold=True)
+    drawing.write(picture, left, (edge, edge), height_px, colour, bold=True)
+    drawing.write(picture, right, (edge, picture.shape[1] - edge), height_px, colour, (0, 1), bold=True)
 
 
 def mark_scales(film: np.ndarray, drawn: ProjectionGeometry) -> None:
@@ -58,5 +63,5 @@ def caption(lines: Iterable[tuple[str, Colour]], width_px: int) -> np.ndarray:
     wrapped = [(line, colour) for words, colour in lines for line in drawing.wrapped(words, LETTERS_PX, width_px - 24)]
     block = np.zeros((20 + LINE_PX * len(wrapped), width_px, 3), np.uint8)
     for i, (words, colour) in enumerate(wrapped):
-        drawing.write(block, words, (22 + LINE_PX * i, 12), LETTERS_PX, colour, (0.5, 0))
+        drawing.write(block, words, (22 + LINE_PX * i, 12), LETTERS_PX, colour, (0.5, 0), in_line=True)
     return block

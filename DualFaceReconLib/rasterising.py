@@ -51,7 +51,10 @@ def nearest_values(
     winner[flat[order]] = order  # the nearest is written last
     covered = winner >= 0
     won = winner[covered]
-    shown[covered] = sum(weight[won, None] * values[corner[won, i]] for i, weight in enumerate(weights))
+    values = values.astype(np.float32)
+    shown[covered] = sum(
+        weight[won, None].astype(np.float32) * values[corner[won, i]] for i, weight in enumerate(weights)
+    )
     return shown.reshape(*size_px, -1), covered.reshape(size_px)
 
 

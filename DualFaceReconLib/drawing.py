@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import vtkmodules.vtkRenderingFreeType  # noqa: F401  (registers the text renderer)
+from scipy.sparse import csr_array
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkIOImage import vtkPNGWriter
@@ -31,14 +33,18 @@ def grey_picture(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 def resized_grey(pixels: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     """(rows, cols) averaged or interpolated to another size, its outer borders kept."""
     for axis, count in enumerate(size_px):
-        edges = np.linspace(0, pixels.shape[axis], count + 1)
-        whole = np.concatenate([np.zeros_like(pixels.take([0], axis)), np.cumsum(pixels, axis, dtype=np.float64)], axis)
-        below = np.floor(edges).astype(int)
-        above = np.minimum(below + 1, pixels.shape[axis])
-        part = np.expand_dims(edges - below, tuple(i for i in range(pixels.ndim) if i != axis))
-        at_edges = whole.take(below, axis) * (1 - part) + whole.take(above, axis) * part
-        pixels = np.diff(at_edges, axis=axis) * (count / pixels.shape[axis])
+        lines = np.moveaxis(pixels, axis, 0)
+        averaged = _shares(len(lines), count).astype(pixels.dtype) @ lines.reshape(len(lines), -1)
+        pixels = np.moveaxis(averaged.reshape(count, *lines.shape[1:]), 0, axis)
     return pixels
+
+
+def _shares(old: int, new: int) -> csr_array:
+    """(new, old): what each old pixel along a line gives to each new one; every row adds up to 1."""
+    cuts = np.union1d(np.arange(old + 1.0), np.linspace(0, old, new + 1))
+    middles = (cuts[1:] + cuts[:-1]) / 2
+    places = (middles * new / old).astype(int), middles.astype(int)
+    return csr_array((np.diff(cuts) * new / old, places), shape=(new, old))
 
 
 def paint(picture: np.ndarray, rows: np.ndarray, cols: np.ndarray, colour: Colour) -> None:
@@ -71,8 +77,11 @@ def box(
         line(picture, start, end, colour, width)
 
 
-def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
-    """Coverage 0 to 1, (rows, cols), cropped to the letters; `height_px` is the font's size."""
+def text_mask(words: str, height_px: int, bold: bool = False, in_line: bool = False) -> np.ndarray:
+    """Coverage 0 to 1, (rows, cols), cropped to the letters; `height_px` is the font's size.
+
+    `in_line` keeps the same rows whatever the letters are, so that words beside each other stand on one line.
+    """
     font = vtkTextProperty()
     font.SetFontFamilyToArial()
     font.SetFontSize(int(height_px))
@@ -83,8 +92,19 @@ def text_mask(words: str, height_px: int, bold: bool = False) -> np.ndarray:
     cols, rows, _ = image.GetDimensions()
     alpha = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, cols, -1)[::-1, :, 3] / 255.0
     inked = np.argwhere(alpha > 0)
+    if not len(inked):
+        return np.zeros((1, 1))
     (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
+    if in_line:  # the renderer puts every text of a size on the same row from below
+        top, bottom = max(rows - round(1.2 * height_px), 0), rows - 1
     return alpha[top : bottom + 1, left : right + 1]
+
+
+def wrapped(words: str, height_px: int, width_px: int) -> list[str]:
+    """The lines in which text of that size fits into a width."""
+    per_letter = text_mask(words, height_px).shape[1] / max(len(words), 1)
+    letters = max(int(width_px / max(per_letter, 0.3 * height_px) * 0.93), 10)  # lines differ in their letters
+    return textwrap.wrap(words, letters) or [""]
 
 
 def write(
@@ -95,14 +115,15 @@ def write(
     colour: Colour = WHITE,
     anchor: tuple[float, float] = (0.0, 0.0),
     bold: bool = False,
+    in_line: bool = False,
 ) -> None:
     """Text with a dark outline on a dim plate.
 
-    `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col].
+    `anchor` is the part of the text [row, col], 0 to 1, that stands at `at` [row, col]; `in_line` as in `text_mask`.
     """
     if not words.strip():
         return
-    ink = np.pad(text_mask(words, height_px, bold), 2)
+    ink = np.pad(text_mask(words, height_px, bold, in_line), 2)
     halo = np.maximum.reduce(
         [np.roll(ink, shift, (0, 1)) for shift in [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1)]]
     )
@@ -121,7 +142,7 @@ def write(
 
 
 # Where to look from, as `shaded` takes it: the front, the patient's left, the back, the patient's right.
-AROUND = (((-1, 0, 0), (0, 1, 0)), ((0, 1, 0), (-1, 0, 0)), ((1, 0, 0), (0, -1, 0)), ((0, -1, 0), (1, 0, 0)))
+AROUND = (((-1, 0, 0), (0, 1, 0)), ((0, -1, 0), (-1, 0, 0)), ((1, 0, 0), (0, -1, 0)), ((0, 1, 0), (1, 0, 0)))
 
 
 def shaded(

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from DualFaceReconLib import __version__, drawing
+from DualFaceReconLib import __version__, drawing, film_picture
 from DualFaceReconLib.acquisition import FACING_VIEWER, SIDES_SWAPPED
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.radiograph import Radiograph
 
 TERMINAL_COLUMNS = 116
 PICTURE_SIDE_PX = 1000  # the drawn film's longer side
-SCALE_BARS_MM = (200, 100, 50, 20, 10)
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def findings(radiograph: Radiograph) -> list[Finding]:
             "object_distance_mm",
             geometry.object_distance_mm,
             _with_spread(geometry.object_distance_mm, came_from["object_distance_mm"]),
-            _length_uncertainty(radiograph),
+            length_uncertainty(radiograph),
         ),
         ("principal_point_px", centre, f"row {centre[0]:.1f}, col {centre[1]:.1f}", "the direction of the rays"),
         ("view", geometry.view, geometry.view, "front and back"),
@@ -108,26 +107,21 @@ def as_text(radiograph: Radiograph) -> str:
 
 def picture(radiograph: Radiograph) -> np.ndarray:
     """(rows, cols, 3) uint8: the film with scale bars, R and L, the central ray, the collimation and the warnings."""
-    geometry = radiograph.geometry
-    rows_mm, cols_mm = (n * p for n, p in zip(geometry.size_px, geometry.pixel_pitch_mm, strict=True))
-    scale = PICTURE_SIDE_PX / max(rows_mm, cols_mm)
-    size = (max(1, round(rows_mm * scale)), max(1, round(cols_mm * scale)))
-    drawn = geometry.resized(size)
-    film = drawing.grey_picture(drawing.resized_grey(radiograph.pixels, size), radiograph.display_window)
-    ratio = np.array(size) / geometry.size_px
-
+    film, drawn = film_picture.shown(radiograph, (PICTURE_SIDE_PX, PICTURE_SIDE_PX))
+    ratio = np.array(drawn.size_px) / radiograph.geometry.size_px
     if radiograph.collimation_px is not None:
         first_row, last_row, first_col, last_col = radiograph.collimation_px.value
         first, last = ratio * (first_row, first_col), ratio * (last_row + 1, last_col + 1) - 1
         drawing.box(film, tuple(first), tuple(last), drawing.CYAN, 2)
         drawing.write(film, "exposed field", (first[0] + 8, (first[1] + last[1]) / 2), 16, drawing.CYAN, (0, 0.5))
     _central_ray(film, drawn.principal_point_px)
-    _sides(film, radiograph)
-    _scale_bars(film, radiograph, drawn)
-    return _with_caption(film, radiograph)
+    film_picture.mark_sides(film, radiograph)
+    film_picture.mark_scales(film, drawn)
+    return np.concatenate([film, film_picture.caption(_caption(radiograph), film.shape[1])])
 
 
-def _length_uncertainty(radiograph: Radiograph) -> str:
+def length_uncertainty(radiograph: Radiograph) -> str:
+    """What the bones' distance does to lengths."""
     geometry, spread = radiograph.geometry, radiograph.geometry.provenance["object_distance_mm"].spread
     if spread is None or geometry.object_distance_mm is None:
         return "every length"
@@ -150,44 +144,11 @@ def _central_ray(film: np.ndarray, centre: tuple[float, float]) -> None:
     drawing.write(film, "central ray", (centre[0] + 10, centre[1] + 12), 15, drawing.YELLOW)
 
 
-def _sides(film: np.ndarray, radiograph: Radiograph) -> None:
-    """R and L as they follow from the orientation; amber where it was only assumed."""
-    colour = drawing.AMBER if radiograph.orientation.provenance.kind == "assumed" else drawing.WHITE
-    mark = "?" if colour == drawing.AMBER else ""
-    drawing.write(film, "R" + mark, (24, 24), 60, colour, bold=True)
-    drawing.write(film, "L" + mark, (24, film.shape[1] - 24), 60, colour, (0, 1), bold=True)
-
-
-def _scale_bars(film: np.ndarray, radiograph: Radiograph, drawn: Any) -> None:
-    """One length at the detector and at the bones' depth, where it covers fewer millimetres."""
+def _caption(radiograph: Radiograph) -> list[tuple[str, drawing.Colour]]:
     geometry = radiograph.geometry
-    depths = [("at the detector", geometry.sdd_mm)]
-    if geometry.object_distance_mm is not None:
-        depths.append(("at the bones", geometry.sdd_mm - geometry.object_distance_mm))
-    for i, (where, depth) in enumerate(depths):
-        mm_per_px = drawn.pixel_size_at(depth)[1]
-        length = next((mm for mm in SCALE_BARS_MM if mm / mm_per_px < 0.35 * film.shape[1]), SCALE_BARS_MM[-1])
-        row, left, right = film.shape[0] - 30 - 46 * i, 30.0, 30.0 + length / mm_per_px
-        drawing.line(film, (row, left), (row, right), drawing.WHITE, 3)
-        for col in (left, right):
-            drawing.line(film, (row - 6, col), (row + 6, col), drawing.WHITE, 3)
-        drawing.write(film, f"{length} mm {where}", (row - 8, left), 18, drawing.WHITE, (1, 0))
-
-
-def _with_caption(film: np.ndarray, radiograph: Radiograph) -> np.ndarray:
-    geometry = radiograph.geometry
-    lines = [
-        (
-            f"{geometry.view}   source to detector {geometry.sdd_mm:.0f} mm   pixels "
-            f"{geometry.pixel_pitch_mm[0]:.3f} x {geometry.pixel_pitch_mm[1]:.3f} mm   film {radiograph.pixel_hash}",
-            drawing.WHITE,
-        )
-    ]
-    letters = max(30, film.shape[1] // 8)
-    for warning in radiograph.warnings:
-        lines += [(line, drawing.AMBER) for line in textwrap.wrap(warning.text, letters)]
-    lines.append(("Research use only", drawing.WHITE))
-    caption = np.zeros((20 + 22 * len(lines), film.shape[1], 3), np.uint8)
-    for i, (words, colour) in enumerate(lines):
-        drawing.write(caption, words, (22 + 22 * i, 12), 15, colour, (0.5, 0))
-    return np.concatenate([film, caption])
+    told = (
+        f"{geometry.view}   source to detector {geometry.sdd_mm:.0f} mm   pixels "
+        f"{geometry.pixel_pitch_mm[0]:.3f} x {geometry.pixel_pitch_mm[1]:.3f} mm   film {radiograph.pixel_hash}"
+    )
+    warnings = [(warning.text, drawing.AMBER) for warning in radiograph.warnings]
+    return [(told, drawing.WHITE), *warnings, ("Research use only", drawing.WHITE)]

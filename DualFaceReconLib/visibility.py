@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.rasterising import covered_pixels
 
 STEEPEST = 6.0  # mm of depth for a mm across; a surface steeper than that is seen from its side
 SLACK_MM = 1.0
@@ -38,26 +39,11 @@ def entry_and_exit(
     nearness = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), np.nan)  # linear across the picture, depth is not
     nearest, farthest = np.zeros(geometry.size_px), np.full(geometry.size_px, np.inf)
 
-    corners, near = pixels[triangles], nearness[triangles]
-    last = np.array(geometry.size_px) - 1
-    low = np.nan_to_num(np.clip(np.ceil(corners.min(axis=1)), 0, last + 1), nan=1e9).astype(np.int64)
-    spans = np.nan_to_num(np.clip(np.floor(corners.max(axis=1)), -1, last), nan=-1).astype(np.int64) - low + 1
-    a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    determinant = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
-    alive = np.flatnonzero((spans > 0).all(axis=1) & (np.abs(determinant) > 1e-12))
-    for row in range(spans[alive, 0].max(initial=0)):
-        in_row = alive[spans[alive, 0] > row]
-        for col in range(spans[in_row, 1].max(initial=0)):
-            member = in_row[spans[in_row, 1] > col]
-            place = low[member] + (row, col)
-            to = place - a[member]
-            v = (to[:, 0] * ac[member, 1] - to[:, 1] * ac[member, 0]) / determinant[member]
-            w = (ab[member, 0] * to[:, 1] - ab[member, 1] * to[:, 0]) / determinant[member]
-            within = (v >= 0) & (w >= 0) & (v + w <= 1)
-            member, place, v, w = member[within], tuple(place[within].T), v[within], w[within]
-            at = near[member, 0] * (1 - v - w) + near[member, 1] * v + near[member, 2] * w
-            np.maximum.at(nearest, place, at)
-            np.minimum.at(farthest, place, at)
+    near = nearness[triangles]
+    for member, place, v, w in covered_pixels(pixels[triangles], geometry.size_px):
+        at = near[member, 0] * (1 - v - w) + near[member, 1] * v + near[member, 2] * w
+        np.maximum.at(nearest, tuple(place.T), at)
+        np.minimum.at(farthest, tuple(place.T), at)
     hit = nearest > 0
     return np.where(hit, 1 / np.where(hit, nearest, 1), 0), np.where(hit, 1 / farthest, 0)
 

@@ -1,0 +1,25 @@
+"""What bones and measurements are called where people read of them."""
+
+from __future__ import annotations
+
+from DualFaceReconLib.measurements import Measurement
+
+UNITS = {"cm2": "cm²", "cm3": "cm³"}
+
+
+def bone_words(bone: str) -> str:
+    """`hip_left` -> left hemipelvis."""
+    kind, side = bone.split("_")
+    return f"{side} {'hemipelvis' if kind == 'hip' else kind}"
+
+
+def words(name: str) -> str:
+    """`distance_of_hip_centres` -> distance of hip centres."""
+    return name.replace("_", " ")
+
+
+def measured(one: Measurement) -> str:
+    """With its standard deviation; no line breaks inside."""
+    unit = UNITS.get(one.unit, one.unit)
+    spread = "" if one.std is None else f" ± {one.std:.1f}"
+    return f"{one.value:.1f}{spread} {unit}".strip().replace(" ", "\N{NO-BREAK SPACE}")

@@ -1,0 +1,267 @@
+"""What people look at of a reconstruction: the picture and the report."""
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from reconstructions import OBJECT_DISTANCE_MM, PELVIS, RIGHT_HIP, made_reconstruction
+from scipy.signal import fftconvolve
+from vtkmodules.vtkFiltersSources import vtkSphereSource
+
+from DualFaceReconLib import drawing, film_picture, overview, report
+from DualFaceReconLib.acquisition import Known
+from DualFaceReconLib.bone_views import BONE_COLOURS, STRIPES_PX, Surface, along_rays, from_afar, surface_of
+from DualFaceReconLib.geometry import Provenance
+from DualFaceReconLib.measurements import Measurement
+from DualFaceReconLib.meshfiles import arrays
+from DualFaceReconLib.rasterising import nearest_values
+
+TEXT = "The distance of the source was not in the file and is assumed to be 1100 mm, so that every length is uncertain."
+
+
+@pytest.fixture(scope="module")
+def pelvis():
+    return made_reconstruction()
+
+
+@pytest.fixture(scope="module")
+def shown(pelvis):
+    return overview.picture(pelvis)
+
+
+def film_panels(picture, reconstruction):
+    """The film with outlines and the bones from the source, without titles and margins."""
+    rows, cols = film_picture.shown(reconstruction.radiograph, overview.FILM_MOST_PX)[0].shape[:2]
+    width = (overview.WIDTH_PX - overview.GAP_PX) // 2
+    left = (width - cols) // 2
+    films = picture[overview.TITLE_PX : overview.TITLE_PX + rows]
+    return films[:, left : left + cols], films[:, width + overview.GAP_PX + left :][:, :cols]
+
+
+def colour_like(picture, colour):
+    """Where a colour shows, in any light."""
+    grey = np.linalg.norm(picture.astype(float), axis=-1)
+    cosine = picture.astype(float) @ np.array(colour, float) / np.maximum(grey * np.linalg.norm(colour), 1)
+    return (cosine > 0.995) & (grey > 60)
+
+
+def place_of(picture, letters, colour, height_px):
+    """Best agreement of letters with any place of a picture, 0 to 1, and the [row, col] of their first corner."""
+    ink = drawing.text_mask(letters, height_px, bold=True) > 0.9
+    there = (np.abs(picture.astype(int) - colour) < 40).all(axis=-1).astype(float)
+    agreement = fftconvolve(there, ink[::-1, ::-1].astype(float), mode="valid") / ink.sum()
+    return agreement.max(), np.unravel_index(agreement.argmax(), agreement.shape)
+
+
+def test_outlines_lie_at_the_edges_of_the_masks(pelvis, shown):
+    film, _ = film_panels(shown, pelvis)
+    scale = np.array(film.shape[:2]) / PELVIS.size_px
+    for bone, mask in zip(pelvis.maps.bones, pelvis.maps.mask, strict=True):
+        outline = np.argwhere((film == BONE_COLOURS[bone]).all(axis=-1))
+        pixels = np.argwhere(mask)
+        assert outline.min(axis=0) == pytest.approx(pixels.min(axis=0) * scale, abs=3)
+        assert outline[:, 1].max() == pytest.approx((pixels[:, 1].max() + 1) * scale[1] - 1, abs=3)
+
+
+def test_bones_from_the_source_coincide_with_their_masks(pelvis, shown):
+    _, bones = film_panels(shown, pelvis)
+    scale = np.array(bones.shape[:2]) / PELVIS.size_px
+    for bone, mask in zip(pelvis.maps.bones, pelvis.maps.mask, strict=True):
+        seen = colour_like(bones, BONE_COLOURS[bone])
+        at = tuple(np.clip((np.argwhere(seen) / scale).astype(int).T, 0, np.array(mask.shape)[:, None] - 1))
+        assert mask[at].mean() > 0.98  # its colour shows nowhere else
+        alone = mask & (pelvis.maps.mask.sum(axis=0) == 1)
+        middles = ((np.argwhere(alone) + 0.5) * scale).astype(int)
+        lettered = middles[:, 0] < 100  # R and L may cover a bone there
+        assert seen[tuple(middles[~lettered].T)].mean() > 0.97
+
+
+@pytest.mark.parametrize("view", ["AP", "PA"])
+def test_the_front_is_the_front_whatever_the_view(view):
+    """The right bones stand at the left in every panel, and the head before the socket's back wall is hidden or not."""
+    reconstruction = made_reconstruction(dataclasses.replace(PELVIS, view=view))
+    surfaces = [surface_of(bone, one) for bone, one in reconstruction.bones.items()]
+    low, high = (np.array([f(s.vertices[:, i]) for s in surfaces]) for f in (np.min, np.max) for i in [slice(None)])
+    middle = np.array([0, OBJECT_DISTANCE_MM if view == "AP" else -OBJECT_DISTANCE_MM, (low.min() + high.max()) / 2])
+    for drawn in (
+        along_rays(surfaces, reconstruction.radiograph.geometry),
+        from_afar(surfaces, drawing.AROUND[0], middle, 0.6, (300, 300)),
+    ):
+        cols = {
+            bone: np.argwhere(colour_like(drawn.coloured, BONE_COLOURS[bone]))[:, 1].mean() for bone in BONE_COLOURS
+        }
+        assert cols["hip_right"] < cols["hip_left"]
+        assert cols["femur_right"] < cols["femur_left"]
+
+
+def ball(place, colour):
+    source = vtkSphereSource()
+    source.SetRadius(30)
+    source.SetThetaResolution(40)
+    source.SetPhiResolution(40)
+    source.Update()
+    vertices, triangles = arrays(source.GetOutput())
+    return Surface(
+        vertices + place, triangles, True, colour, np.tile(colour, (len(vertices), 1)), np.zeros(len(vertices))
+    )
+
+
+def test_what_is_nearer_to_the_eye_hides_the_other():
+    """A ball in front of another; four views around, and along the rays from the front in AP and in PA."""
+    front, back, colours = (0, 60, 0), (0, -60, 0), ((250, 40, 40), (40, 40, 250))
+    balls = [ball(front, colours[0]), ball(back, colours[1])]
+    middle = [from_afar(balls, eye, np.zeros(3), 1.0, (101, 201)).coloured[50] for eye in drawing.AROUND]
+    assert colour_like(middle[0][100], colours[0])
+    assert colour_like(middle[2][100], colours[1])
+    assert colour_like(middle[1][40], colours[0])  # anterior is at the left as seen from the patient's left
+    assert colour_like(middle[1][160], colours[1])
+    assert colour_like(middle[3][160], colours[0])
+    for view in ("AP", "PA"):
+        away = 200 if view == "AP" else -200
+        balls = [ball((0, 60 + away, 0), colours[0]), ball((0, -60 + away, 0), colours[1])]
+        shown = along_rays(balls, dataclasses.replace(PELVIS, view=view)).coloured
+        row, col = (round(p) for p in PELVIS.principal_point_px)
+        assert colour_like(shown[row, col], colours[0])
+
+
+def test_a_ball_is_as_large_as_it_is_and_has_no_holes():
+    share = from_afar([ball((0, 0, 0), (200, 200, 200))], drawing.AROUND[0], np.zeros(3), 2.0, (160, 200)).share[..., 0]
+    assert share.sum() == pytest.approx(np.pi * 60**2, rel=0.01)
+    row, col = np.mgrid[:160, :200]
+    assert share[np.hypot(row - 79.5, col - 99.5) < 58].min() == 1
+    assert share[np.hypot(row - 79.5, col - 99.5) > 62].max() == 0
+
+
+def test_the_nearest_triangle_shows_and_values_run_between_corners():
+    pixels = np.array([[0, 0], [0, 8], [8, 0], [0, 0], [0, 4], [4, 0.0]])
+    values, near = np.array([[0.0], [8], [0], [50], [50], [50]]), np.array([1.0, 1, 1, 2, 2, 2])
+    shown, covered = nearest_values(pixels, near, np.array([[0, 1, 2], [3, 4, 5]]), values, (10, 10))
+    assert shown[0, :9, 0].tolist() == [50, 50, 50, 50, 50, 5, 6, 7, 8]
+    assert covered.sum() == 45
+    assert not nearest_values(pixels - 100, near, np.array([[0, 1, 2]]), values, (10, 10))[1].any()
+
+
+def test_inferred_places_are_striped_and_bones_not_completed_are_grey():
+    whole = made_reconstruction(RIGHT_HIP, bones=("hip_right",))
+    surface = surface_of("hip_right", whole.bones["hip_right"])
+    nowhere = dataclasses.replace(surface, inferred=np.zeros_like(surface.inferred))
+    everywhere = dataclasses.replace(surface, inferred=np.ones_like(surface.inferred))
+    middle = (surface.vertices.min(axis=0) + surface.vertices.max(axis=0)) / 2
+    plain, striped = (
+        from_afar([one], drawing.AROUND[0], middle, 0.8, (200, 200)).by_certainty.sum() for one in (nowhere, everywhere)
+    )
+    assert striped / plain == pytest.approx(1 - 0.45 * 2 / STRIPES_PX, abs=0.02)
+    seen_alone = made_reconstruction(RIGHT_HIP, bones=("hip_right",), not_completed=("hip_right",))
+    grey = from_afar(
+        [surface_of("hip_right", seen_alone.bones["hip_right"])], drawing.AROUND[0], middle, 0.8, (200, 200)
+    )
+    assert np.ptp(grey.by_certainty, axis=-1).max() < 1e-3 < grey.by_certainty.max()
+
+
+def test_r_and_l_stand_where_they_belong_and_are_amber_when_assumed(pelvis, shown):
+    assumed = dataclasses.replace(pelvis.radiograph, orientation=Known("L\\F", Provenance("assumed", "nobody knows")))
+    for picture, mark, colour in (
+        (shown, "", drawing.WHITE),
+        (overview.picture(dataclasses.replace(pelvis, radiograph=assumed)), "?", drawing.AMBER),
+    ):
+        below = picture[film_panels(shown, pelvis)[0].shape[0] + overview.TITLE_PX :][:200]
+        quarter = overview.WIDTH_PX // 2
+        for panels, height in ((picture[:200, :quarter], 60), (picture[:200, quarter:], 60), (below[:, :quarter], 32)):
+            right, left = (place_of(panels, letter + mark, colour, height) for letter in "RL")
+            assert min(right[0], left[0]) > 0.97
+            assert right[1][1] < left[1][1]
+
+
+def test_every_warning_makes_the_picture_longer(pelvis, shown):
+    heights = [overview.picture(made_reconstruction(warnings=(TEXT,) * count)).shape[0] for count in (6, 8)]
+    assert shown.shape[0] < heights[0] < heights[1]
+    assert shown.shape[1] == overview.WIDTH_PX
+    warned = overview.picture(made_reconstruction(warnings=(TEXT,)))
+    assert not (shown == drawing.AMBER).all(axis=-1).any()
+    assert (warned == drawing.AMBER).all(axis=-1).sum() > 200
+
+
+def test_text_is_wrapped_to_its_width():
+    for words in (TEXT, "W" * 300, "i" * 300, "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 30, ""):
+        lines = drawing.wrapped(words, 15, 400)
+        assert "".join(lines).replace(" ", "") == words.replace(" ", "")
+        assert max(drawing.text_mask(line, 15).shape[1] for line in lines) <= 430
+
+
+def test_one_hip_and_missing_bones_have_pictures():
+    for bones, not_completed in ((("hip_right",), ()), (("femur_right",), ("femur_right",))):
+        picture = overview.picture(made_reconstruction(RIGHT_HIP, bones, not_completed))
+        assert picture.dtype == np.uint8
+        assert picture.shape[1:] == (overview.WIDTH_PX, 3)
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """Tags and text of a page, and whether every tag that was opened is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_report_says_what_was_found_and_how_sure_it_is():
+    reconstruction = made_reconstruction(
+        bones=("hip_left", "hip_right", "femur_right"), not_completed=("hip_left",), warnings=(TEXT, "Second.")
+    )
+    page = Page(report.html(reconstruction))
+    assert page.open == []
+    text = re.sub(r"\s+", " ", page.text)
+    for said in (
+        *("Research use only", TEXT, "Second.", "left femur not found in this picture".replace(" not", "not")),
+        *("femoral head diameter47.9 ± 2.0 mm", "only what was seen; not completed", "180 +- 35 mm"),
+        *(
+            "assumed: population mean",
+            "made-up 1.0",
+            "ab" * 32,
+            "completion4.0 s",
+            reconstruction.radiograph.pixel_hash,
+        ),
+    ):
+        assert said in text
+    assert text.index(TEXT) < text.index("femoral head diameter")  # warnings come first
+    assert [attributes["src"] for tag, attributes in page.tags if tag == "img"] == ["picture.png"]
+
+
+def test_the_report_runs_nothing_and_fetches_nothing():
+    hostile = '<script src="http://x">alert(1)</script>&"\'<img src=x onerror=y>'
+    reconstruction = made_reconstruction(bones=("hip_left",), warnings=(hostile,))
+    bone = dataclasses.replace(reconstruction.bones["hip_left"], measurements={hostile: Measurement(1.0, hostile)})
+    geometry = dataclasses.replace(PELVIS, provenance={"sdd_mm": Provenance("header", hostile)})
+    page = Page(
+        report.html(
+            dataclasses.replace(
+                reconstruction,
+                radiograph=dataclasses.replace(reconstruction.radiograph, geometry=geometry, file_format=hostile),
+                bones={"hip_left": bone},
+                bundle=dataclasses.replace(reconstruction.bundle, id=hostile, version=hostile, sha256=hostile),
+                device=hostile,
+                timings_s={hostile: 1.0},
+            )
+        )
+    )
+    assert page.open == []
+    assert page.text.count("alert(1)") >= 8
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "iframe", "link", "object"})
+    assert [tag for tag, attributes in page.tags if {"src", "href", "onerror"} & set(attributes)] == ["img"]
+    assert not re.search(r"url\(|@import", report.STYLE)

@@ -225,10 +225,19 @@ def emd(first: np.ndarray, second: np.ndarray) -> float:
 
 def emd_with_floor(predicted: Mesh, truth: Mesh, count: int = EMD_SAMPLES, seed: int = 0) -> EarthMovers:
     """EMD between `count` area-uniform samples of two meshes, beside that between two samples of the truth."""
-    seeds = np.random.SeedSequence(seed).spawn(3)
-    cloud = sample_surface(*predicted, count, seeds[0])
-    true, again = (sample_surface(*truth, count, s) for s in seeds[1:])
-    return EarthMovers(emd_mm=emd(cloud, true), samples=count, floor_mm=emd(again, true))
+    return EarthMovers(emd_of_surfaces(predicted, truth, count, seed), count, emd_floor(truth, count, seed))
+
+
+def emd_of_surfaces(predicted: Mesh, truth: Mesh, count: int = EMD_SAMPLES, seed: int = 0) -> float:
+    """EMD between `count` area-uniform samples of each of two meshes, mm."""
+    of_predicted, of_truth, _ = np.random.SeedSequence(seed).spawn(3)
+    return emd(sample_surface(*predicted, count, of_predicted), sample_surface(*truth, count, of_truth))
+
+
+def emd_floor(truth: Mesh, count: int = EMD_SAMPLES, seed: int = 0) -> float:
+    """EMD between two samples of the same mesh, mm: the same for whatever is compared with it."""
+    _, first, second = np.random.SeedSequence(seed).spawn(3)
+    return emd(sample_surface(*truth, count, second), sample_surface(*truth, count, first))
 
 
 # Pictures

@@ -18,7 +18,7 @@ from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.visibility import entry_and_exit
 from training.anatomy.meshes import even_template, read_ply
 from training.anatomy.people import BoneSet, Corresponded
-from training.population import Population, population_of
+from training.population import Everybody, Population
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 MODELS = Path(__file__).parent.parent / "Resources" / "Models"
@@ -108,7 +108,12 @@ def apart(vertices, triangles, truth, geometry=FILM) -> float:
 
 
 def made_population(count: int = 6) -> Population:
-    """People drawn from the shipped shape models, with an egg for a sacrum: patients for tests without real bones."""
+    """A population of made-up people: patients for tests without real bones."""
+    return made_people(count).without(())
+
+
+def made_people(count: int = 6) -> Everybody:
+    """People drawn from the shipped shape models, with an egg for a sacrum."""
     models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
     rng = np.random.default_rng(0)
     hips, femora, sacra = [], [], []
@@ -127,7 +132,7 @@ def made_population(count: int = 6) -> Population:
     names = tuple(f"made/s{i:02d}" for i in range(count))
     made = BoneSet("made", "drawn from the shipped models", "MPL-2.0 and CC BY 4.0")
     sides = np.array([hip for pair in ((hip, hip + np.array([0.0, 0.5, 0.0])) for hip in hips) for hip in pair])
-    return population_of(
+    return Everybody(
         Corresponded("hip", models["hip"].triangles, sides, tuple(name for name in names for _ in range(2)), (made,)),
         Corresponded("femur", models["femur"].triangles, np.array(femora), names, (made,)),
         np.array(sacra),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +15,25 @@ from test_inference import GEOMETRIES as FILMS
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.bundle import write_bundle
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import compare_surfaces
+from DualFaceReconLib.metrics import compare_surfaces, emd_floor
 from DualFaceReconLib.shapemodel import load
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
 from training import evaluate as evaluating
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import Case, read_case, write_case
-from training.evaluate import ALL, CUT_OFF, DISEASED, HEALTHY, METAL, ONE_HIP, Scored, evaluate, groups_of, on_film
+from training.evaluate import (
+    ALL,
+    CUT_OFF,
+    DISEASED,
+    HEALTHY,
+    METAL,
+    ONE_HIP,
+    Evaluation,
+    Scored,
+    evaluate,
+    groups_of,
+    on_film,
+)
 from training.placing import placed_by_mask
 from training.rows import (
     BY_BONE,
@@ -39,7 +52,7 @@ from training.rows import (
 from training.rows import (
     EXACT as WITHOUT,
 )
-from training.tables import as_markdown, cases_to_see
+from training.tables import MOSTLY_FLOOR, as_markdown, cases_to_see
 from training.xray.raycast import cast
 
 GEOMETRY = ProjectionGeometry(1100, (1.2, 1.2), (300, 280), None, "AP", 180.0)
@@ -93,7 +106,9 @@ def stand_ins(case, monkeypatch):
     monkeypatch.setattr(evaluating, "SAMPLES", 4000)
     monkeypatch.setattr(evaluating, "loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr("training.tables.loaded_networks", lambda bundle: EXACT)
-    monkeypatch.setattr("training.rows.bone_maps", lambda networks, film: off(case, film.geometry, missed))
+    monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
+    monkeypatch.setattr("training.rows.predict", lambda networks, film: SimpleNamespace(bones=BONES))
+    monkeypatch.setattr("training.rows.maps_of", lambda said, geometry, mask=None: off(case, geometry, missed))
     return missed
 
 
@@ -136,7 +151,7 @@ def test_a_missed_bone_is_counted_and_named(case, bundle, stand_ins):
     maps = {one.bone: one for one in evaluation.maps}
     assert (maps["hip_left"].found, maps["hip_left"].dice, maps["hip_left"].front_mae_mm) == (False, 0, None)
     text = as_markdown(evaluation, "A test")
-    assert f"| hip | {OBSERVED} | {BY_PICTURE} | 150 | 0 | 1 | | | | |" in text
+    assert f"| hip | {OBSERVED} | {BY_PICTURE} | 150 | 0 | 1 | | | | | | |" in text
     assert "| hip | 150 | 1 | 0 | 0.000 |" in text
     assert f"- {OBSERVED}, {BY_PICTURE}: one hip_left (150)" in text
 
@@ -216,6 +231,37 @@ def test_depths_of_the_same_network_are_known_beyond_its_masks(monkeypatch):
     slope = fewer.maps.back - fewer.maps.front
     assert slope[fewer.maps.mask] == pytest.approx(30, abs=1e-3)
     assert not slope[~fewer.maps.mask].any()
+
+
+# The earth mover's distance and what it is worth
+
+
+def test_every_row_of_a_bone_has_the_floor_of_its_truth(case, bundle, stand_ins):
+    evaluation = evaluate([case.folder], (150,), bundle=bundle, say=lambda _: None)
+    for bone in case.meshes:
+        truth = on_film(case.meshes[bone], GEOMETRY)
+        assert set(by_row(evaluation, bone, "emd_floor_mm").values()) == {emd_floor(truth, 200)}
+        found = by_row(evaluation, bone, "emd_mm")
+        assert found[MEAN_AT_POSE, WITHOUT] < 1.5 * emd_floor(truth, 200)  # nothing but the drawing of points
+        assert found[OBSERVED, UNALIGNED] > found[OBSERVED, BY_PICTURE]
+        assert found[OBSERVED, UNALIGNED] > OFF_MM / 2
+    again = evaluate([case.folder], (150,), bundle=bundle, say=lambda _: None)
+    assert again == evaluation
+
+
+def test_an_emd_that_is_mostly_floor_is_marked():
+    def line(*floors):
+        figures = (1.0, 2.0, 3.0, 4.0, 9.0)
+        scored = [
+            Scored(f"c{n}", "p", "hip_left", (ALL,), OBSERVED, BY_PICTURE, 256, *figures, floor)
+            for n, floor in enumerate(floors)
+        ]
+        text = as_markdown(Evaluation(scored, []), "A test")
+        assert "1,024 points" in text
+        return next(one for one in text.splitlines() if one.startswith(f"| hip | {OBSERVED}"))
+
+    assert line(2.0, 3.8).endswith("| 9.00 | 2.90 |")
+    assert line(2.0, 4.2).endswith(f"| 9.00 {MOSTLY_FLOOR} | 3.10 |")
 
 
 # Rows, groups and cases to look at

@@ -214,6 +214,29 @@ def measure_certainty(options: argparse.Namespace) -> int:
     return 0
 
 
+def judge_in_folds(options: argparse.Namespace) -> int:
+    """Trains by two recipes on all but a fold of the people, measures on the fold, and so for every fold."""
+    import torch
+
+    from training.folds import Machine, Measuring, judge_in_folds
+    from training.population import load_everybody
+    from training.recipe import read_recipe
+
+    recipes = [read_recipe(path) for path in options.recipes]
+    if recipes and [recipe.task for recipe in recipes] != ["depth", "segmentation"]:
+        raise Refusal("give a recipe for a depth and one for a segmentation network, in this order, or none")
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    measuring = Measuring(options.films, options.size, tuple(options.pixels))
+    machine = Machine(device, options.workers, options.jobs)
+    try:
+        everybody = load_everybody(options.bones, options.cache)
+        text = judge_in_folds(everybody, recipes, options.folds, measuring, machine, options.out, options.minutes)
+    except (FileNotFoundError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    print(text or f"time is up: the same command goes on from {options.out}")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Builds models. Research use only.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -242,12 +265,15 @@ def _parser() -> argparse.ArgumentParser:
     _bundling(commands)
     _preparing(commands)
     _evaluating(commands)
+    _folding(commands)
     return parser
 
 
 def _simulating(commands: Any) -> None:
     simulating = commands.add_parser("simulate", help=simulate_cases.__doc__, description=simulate_cases.__doc__)
-    simulating.add_argument("--judging", choices=["reported", "choosing"], help="a frozen set instead of a seed's")
+    simulating.add_argument(
+        "--judging", choices=["reported", "choosing", "varied"], help="a frozen set instead of a seed's"
+    )
     simulating.add_argument("--samples", action="store_true", help="the films in Resources/Samples, with their truth")
     simulating.add_argument("--count", type=int)
     simulating.add_argument("--seed", type=int, help="of the set; case i of a seed is always the same")
@@ -280,6 +306,10 @@ def _training(commands: Any) -> None:
 
 def _with_loop(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a file of training/recipes")
+    _with_learning(parser)
+
+
+def _with_learning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder; what is there goes on")
     parser.add_argument("--minutes", type=float, help="end at the epoch in which they are over; go on another time")
     parser.add_argument("--device", help="cuda or cpu (default: cuda where there is one)")
@@ -338,6 +368,20 @@ def _evaluating(commands: Any) -> None:
     certainty.add_argument("--bundle", type=Path, required=True, help="folder of a bundle")
     certainty.add_argument("--every", type=int, default=1, help="only every so many cases")
     certainty.set_defaults(run=measure_certainty)
+
+
+def _folding(commands: Any) -> None:
+    folding = commands.add_parser("folds", help=judge_in_folds.__doc__, description=judge_in_folds.__doc__)
+    folding.add_argument(
+        "recipes", type=Path, nargs="*", help="of a depth and a segmentation network; none: rows without networks"
+    )
+    folding.add_argument("--folds", type=int, default=4, help="the paper has four (default: 4)")
+    folding.add_argument("--films", type=int, default=4, help="of each person (default: 4)")
+    folding.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
+    folding.add_argument("--pixels", type=int, nargs="+", default=[256, 512, 1024], help="maps' longer sides")
+    _with_learning(folding)
+    folding.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that measure")
+    folding.set_defaults(run=judge_in_folds)
 
 
 if __name__ == "__main__":

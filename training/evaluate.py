@@ -21,7 +21,17 @@ from DualFaceReconLib.bundle_manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import Networks, load_networks
-from DualFaceReconLib.metrics import Mesh, area_mm2, clip_to_planes, compare_surfaces, depth_mae, depth_rmse, dice
+from DualFaceReconLib.metrics import (
+    Mesh,
+    area_mm2,
+    clip_to_planes,
+    compare_surfaces,
+    depth_mae,
+    depth_rmse,
+    dice,
+    emd_floor,
+    emd_of_surfaces,
+)
 from DualFaceReconLib.shapemodel import ShapeModel, load
 from training.cases import Case, read_case
 from training.hardware import ARTHROPLASTIES
@@ -41,6 +51,7 @@ from training.simulate import one_thread
 from training.xray.raycast import cast
 
 SAMPLES = 20_000  # a side; the mean over cases hardly moves with more
+EMD_POINTS = 1024  # a side; twice as many cost more time than all other figures together
 RESOLUTIONS = (256, 512, 1024)  # pixels along the film's longer side
 LEAST_SEEN_MM2 = 2000.0  # of a bone's surface on the film; less is not scored
 MODELS = Path(__file__).parent.parent / "Resources" / "Models"
@@ -69,6 +80,8 @@ class Scored:
     hd95_mm: float | None = None
     hd95_max_mm: float | None = None
     cd_l2_mm2: float | None = None
+    emd_mm: float | None = None
+    emd_floor_mm: float | None = None  # of the truth to a second sample of the truth
 
 
 @dataclass(frozen=True)
@@ -102,9 +115,13 @@ def evaluate(
     jobs: int = 1,
     bundle: Path | None = None,
     say: Callable[[str], None] = print,
+    shape_models: Path = MODELS,
 ) -> Evaluation:
-    """Every row for every bone of every case at every resolution; of networks where there is a bundle."""
-    work = [(folder, tuple(resolutions), bundle) for folder in folders]
+    """Every row for every bone of every case at every resolution; of networks where there is a bundle.
+
+    `shape_models`: a folder of them, for rows without a bundle, which has its own.
+    """
+    work = [(folder, tuple(resolutions), bundle, shape_models) for folder in folders]
     if jobs == 1:
         return _gathered(map(_of_case, work), len(work), say)
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -130,10 +147,10 @@ def loaded_networks(bundle: Path) -> Networks:
 
 
 @cache
-def _models(bundle: Path | None) -> dict[str, ShapeModel]:
-    """The shape models of either side, by bone: the bundle's own, or those that ship."""
+def _models(bundle: Path | None, folder: Path) -> dict[str, ShapeModel]:
+    """The shape models of either side, by bone: the bundle's own, or those in a folder."""
     if bundle is None:
-        left = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+        left = {kind: load(folder / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
     else:
         manifest = load_manifest(bundle)
         left = {kind: read_shape_model(bundle, manifest, kind) for kind in ("hip", "femur")}
@@ -144,8 +161,8 @@ def _models(bundle: Path | None) -> dict[str, ShapeModel]:
     }
 
 
-def _of_case(work: tuple[Path, tuple[int, ...], Path | None]) -> Evaluation:
-    folder, resolutions, bundle = work
+def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluation:
+    folder, resolutions, bundle, shape_models = work
     try:
         case = read_case(folder)
     except ValueError as error:
@@ -153,7 +170,8 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None]) -> Evaluation:
     judged = tuple(bone for bone in case.meshes if bone not in case.told.get("unscored", ()))
     truths = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
     truths = {bone: truth for bone, truth in truths.items() if area_mm2(*truth) >= LEAST_SEEN_MM2}
-    models = _models(bundle)
+    floors = {bone: emd_floor(truth, EMD_POINTS) for bone, truth in truths.items()}
+    models = _models(bundle, shape_models)
     seen = None
     if bundle is not None:
         with one_thread():
@@ -176,7 +194,7 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None]) -> Evaluation:
                 surfaces |= aligned.surfaces(bone, models[bone])
                 measured.maps.append(_maps_scored(case, bone, pixels, aligned))
             for row, surface in surfaces.items():
-                measured.surfaces.append(_scored(case, bone, row, pixels, surface, truth))
+                measured.surfaces.append(_scored(case, bone, row, pixels, surface, truth, floors[bone]))
     return measured
 
 
@@ -207,13 +225,16 @@ def on_film(mesh: Mesh, geometry: ProjectionGeometry) -> Mesh:
     return clip_to_planes(*mesh, *geometry.frustum_planes())
 
 
-def _scored(case: Case, bone: str, row: tuple[str, str], pixels: int, predicted: Mesh | None, truth: Mesh) -> Scored:
+def _scored(
+    case: Case, bone: str, row: tuple[str, str], pixels: int, predicted: Mesh | None, truth: Mesh, floor_mm: float
+) -> Scored:
     place = case.folder.name, _person(case), bone, groups_of(case, bone), *row, pixels
     shown = None if predicted is None else on_film(predicted, case.geometry)
     if shown is None or len(shown[1]) == 0:
         return Scored(*place)
     found = compare_surfaces(shown, truth, SAMPLES)
-    return Scored(*place, found.assd_mm, found.hd95_mm, found.hd95_max_mm, found.cd_l2_mm2)
+    figures = found.assd_mm, found.hd95_mm, found.hd95_max_mm, found.cd_l2_mm2
+    return Scored(*place, *figures, emd_of_surfaces(shown, truth, EMD_POINTS), floor_mm)
 
 
 def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:

@@ -195,9 +195,7 @@ def _sacrum(population: Population, hips: np.ndarray, rng: np.random.Generator) 
     """A sacrum (X, 3) between the hips: a mixture, carried with the joints of the people it comes from."""
     chosen, shares, _ = _shares(population.sacrum_people, rng)
     sacrum = np.einsum("p,pvx->vx", shares, population.sacra[chosen])
-    theirs = np.einsum(
-        "p,psvx->svx", shares, np.stack([population.hips_of(population.sacrum_people[i]) for i in chosen])
-    )
+    theirs = np.einsum("p,psvx->svx", shares, population.sacrum_hips[chosen])
     near = np.isfinite(cKDTree(sacrum).query(theirs.reshape(-1, 3), distance_upper_bound=SACRUM_REACH_MM)[0])
     source, target = theirs.reshape(-1, 3)[near], hips.reshape(-1, 3)[near]
     scale = np.linalg.norm(target - target.mean(axis=0)) / np.linalg.norm(source - source.mean(axis=0))

@@ -2,13 +2,14 @@
 
 population = load_population(Path("../shared/bones"), cache=Path("out/people"))
 rest = load_population(Path("../shared/bones"), cache=Path("out/people"), without=["rhan40/s02"])
+everybody = load_everybody(Path("../shared/bones"), cache=Path("out/people"))  # as they stand in the sets
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,43 @@ class Population:
     femur_triangles: np.ndarray
     femur_landmarks: dict[str, Landmark]
     femur_model: ShapeModel
-    sacra: np.ndarray  # (26, X, 3) in the pelvic frame of their people
+    sacra: np.ndarray  # (S, X, 3) in the pelvic frame of their people
+    sacrum_hips: np.ndarray  # (S, 2, V, 3) the hips that they stand between
     sacrum_people: tuple[str, ...]
     sacrum_triangles: np.ndarray
 
-    def hips_of(self, person: str) -> np.ndarray:
-        """(2, V, 3) of a person by name."""
-        return self.pelves[self.pelvis_people.index(person)]
+    def alone(self, person: str) -> Population:
+        """One person's pelvis, and what else of the person there is; femora and sacra are the others' otherwise."""
+        pelvis = self.pelvis_people.index(person)
+        of_one = replace(self, pelves=self.pelves[[pelvis]], pelvis_people=(person,))
+        if person in self.femur_people:
+            femur = self.femur_people.index(person)
+            of_one = replace(of_one, femora=self.femora[[femur]], femur_people=(person,))
+        if person in self.sacrum_people:
+            sacrum = [self.sacrum_people.index(person)]
+            of_one = replace(
+                of_one, sacra=self.sacra[sacrum], sacrum_hips=self.sacrum_hips[sacrum], sacrum_people=(person,)
+            )
+        return of_one
+
+
+@dataclass(frozen=True)
+class Everybody:
+    """The bones of all people on one template for each kind, as they stand in their sets, mm."""
+
+    hips: Corresponded
+    femora: Corresponded
+    sacra: np.ndarray  # (S, X, 3) where the hips of the last S people stand
+    sacrum_triangles: np.ndarray
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys((*self.hips.people, *self.femora.people)))
+
+    def without(self, people: Collection[str]) -> Population:
+        """The population of all others."""
+        return population_of(self.hips, self.femora, self.sacra, self.sacrum_triangles, frozenset(people))
 
 
 def load_population(
@@ -70,11 +101,15 @@ def load_population(
 
     Correspondences are kept in `cache`; they take a minute to find.
     """
+    everybody = load_everybody(bones, cache, say)
+    return everybody.without(set(without) | (set(everybody.people) - set(people) if people else set()))
+
+
+def load_everybody(bones: Path, cache: Path, say: Callable[[str], None] = print) -> Everybody:
+    """The bones of all people in `rhan40` and `llp26`."""
     hips = _cached(bones, cache, "hip", corresponded_hips, say)
     femora = _cached(bones, cache, "femur", corresponded_femora, say)
-    everybody = set(hips.people) | set(femora.people)
-    left_out = set(without) | (everybody - set(people) if people else set())
-    return population_of(hips, femora, *_sacra(bones, hips), frozenset(left_out))
+    return Everybody(hips, femora, *_sacra(bones, hips))
 
 
 def population_of(
@@ -119,6 +154,7 @@ def population_of(
         femur_marks,
         shape_model(femora.without(without & set(femora.people)), modes=MODES["femur"]),
         sacra[kept(with_sacrum)],
+        pelves[len(names) - len(sacra) :][kept(with_sacrum)],
         named(with_sacrum),
         sacrum_triangles,
     )

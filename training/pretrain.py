@@ -28,7 +28,17 @@ from training.data import FilmStream, Sample
 from training.masking import covered, filled_in, filled_in_loss, hidden_patches, masked_picture
 from training.population import Population, load_population
 from training.recipe import PretrainRecipe
-from training.train import Course, built, keep, kept_out_people, learn, simulated_films, torchrun_place, watched_films
+from training.train import (
+    Course,
+    built,
+    keep,
+    kept_out_people,
+    kept_out_population,
+    learn,
+    simulated_films,
+    torchrun_place,
+    watched_films,
+)
 
 SHOWN = 4  # films in the picture
 NAMED = 10  # numbers of films that are not read, in a sentence
@@ -223,4 +233,5 @@ def _unlabelled_films(recipe: PretrainRecipe, population: Population, epoch: int
 def _watched(
     recipe: PretrainRecipe, bones: Path, cache: Path, population: Population, say: Callable[[str], None]
 ) -> list[Sample]:
-    return [without_truth(film["film"]) for film in watched_films(recipe, bones, cache, population, say)]
+    kept_out = kept_out_population(recipe, bones, cache, population, say)
+    return [without_truth(film["film"]) for film in watched_films(recipe, kept_out)]

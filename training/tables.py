@@ -11,9 +11,10 @@ import matplotlib
 import numpy as np
 
 from DualFaceReconLib.drawing import save_bytes
+from DualFaceReconLib.metrics import EarthMovers
 from DualFaceReconLib.radiograph import read_radiograph
 from training.cases import read_case
-from training.evaluate import ALL, GROUPS, SAMPLES, Evaluation, MapsScored, Scored, loaded_networks
+from training.evaluate import ALL, EMD_POINTS, GROUPS, SAMPLES, Evaluation, MapsScored, Scored, loaded_networks
 from training.rows import BY_PICTURE, EXACT, MEAN_AT_POSE, MEAN_BY_MASK, OBSERVED, ROWS, see
 
 matplotlib.use("Agg")  # no display
@@ -29,6 +30,12 @@ OF_ROWS = (
     "middle at the true mean depth of the picture's maps. It and `mean shape at the true pose` leave out bones that a "
     "CT's end cuts or that are sawn."
 )
+MOSTLY_FLOOR = "†"  # behind such an EMD
+OF_EMD = (
+    f"EMD is between {EMD_POINTS:,} points a side, its floor that of the truth to a second sample of the truth. "
+    f"{MOSTLY_FLOOR} stands where the floor is not under a third of the EMD: it then says more of the points than of "
+    "the surface, and must not be set beside a published value."
+)
 OF_NETWORKS = (
     "`one shift a picture`: the mean of truth minus prediction over pixels valid in both, of all maps, added to the "
     "depth maps before back-projection. `one shift a bone`: the same mean of one bone, which is moved by it after "
@@ -39,24 +46,35 @@ OF_NETWORKS = (
 
 
 def write_tables(evaluation: Evaluation, title: str, folders: Sequence[Path], bundle: Path | None, out: Path) -> str:
-    """Writes table.md, *.jsonl and *.png into a folder; gives the table. `folders`: of the cases that were measured."""
+    """Writes *.jsonl, *.png and, last, table.md into a folder; gives the table. `folders`: of the measured cases."""
     text = as_markdown(evaluation, title)
     out.mkdir(parents=True, exist_ok=True)
     save_bytes(as_json(evaluation.surfaces).encode(), out / "rows.jsonl")
-    save_bytes(text.encode(), out / "table.md")
     figure(evaluation.surfaces, title, out / "assd.png")
-    if bundle is not None:
+    if evaluation.maps:
         save_bytes(as_json(evaluation.maps).encode(), out / "maps.jsonl")
+    if bundle is not None:
         told = cases_to_see(evaluation.surfaces)
         by_name = {folder.name: folder for folder in folders}
         if told:
             outlines([by_name[name] for name in told], list(told.values()), bundle, out / "outlines.png")
+    save_bytes(text.encode(), out / "table.md")
     return text
 
 
 def as_json(scored: Sequence[Scored] | Sequence[MapsScored]) -> str:
     """One object a line."""
     return "".join(json.dumps(asdict(one)) + "\n" for one in scored)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What `write_tables` wrote into a folder."""
+    rows = [
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        for path in (folder / "rows.jsonl", folder / "maps.jsonl")
+    ]
+    surfaces, maps = ([{**row, "groups": tuple(row["groups"])} for row in some] for some in rows)
+    return Evaluation([Scored(**row) for row in surfaces], [MapsScored(**row) for row in maps])
 
 
 def as_markdown(evaluation: Evaluation, title: str) -> str:
@@ -70,6 +88,8 @@ def as_markdown(evaluation: Evaluation, title: str) -> str:
         f"frustum, {SAMPLES:,} samples a side, point to triangle. In brackets: 95 % of means over resampled people.",
         "",
         OF_ROWS,
+        "",
+        OF_EMD,
     ]
     if evaluation.maps:
         lines += ["", OF_NETWORKS]
@@ -87,8 +107,9 @@ def as_markdown(evaluation: Evaluation, title: str) -> str:
 
 
 def _surface_lines(scored: Sequence[Scored]) -> Iterator[str]:
-    yield "| bones | row | aligned by | pixels | n | missed | ASSD, mm | HD95, mm | HD95 max, mm | CD l2, mm2 |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    figures = "ASSD, mm | HD95, mm | HD95 max, mm | CD l2, mm2 | EMD, mm | EMD floor, mm"
+    yield f"| bones | row | aligned by | pixels | n | missed | {figures} |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for kind in KINDS:
         for row, alignment in ROWS:
             of_row = [s for s in scored if s.bone.startswith(kind) and (s.row, s.alignment) == (row, alignment)]
@@ -98,12 +119,18 @@ def _surface_lines(scored: Sequence[Scored]) -> Iterator[str]:
                 said = "any" if row in WITHOUT_PIXELS else pixels
                 head = f"| {kind} | {row} | {alignment} | {said} | {len(known)} | {len(some) - len(known)} |"
                 if not known:
-                    yield f"{head} | | | |"
+                    yield f"{head} | | | | | |"
                     continue
                 low, high = interval([s.assd_mm for s in known], [s.person for s in known])
                 means = [_mean(known, name) for name in ("assd_mm", "hd95_mm", "hd95_max_mm", "cd_l2_mm2")]
                 rest = " | ".join(f"{mean:.2f}" for mean in means[1:])
-                yield f"{head} {means[0]:.2f} [{low:.2f}, {high:.2f}] | {rest} |"
+                yield f"{head} {means[0]:.2f} [{low:.2f}, {high:.2f}] | {rest} | {_emd_cells(known)} |"
+
+
+def _emd_cells(known: Sequence[Scored]) -> str:
+    """Mean EMD, marked where it is mostly floor, and mean floor."""
+    found = EarthMovers(_mean(known, "emd_mm"), EMD_POINTS, _mean(known, "emd_floor_mm"))
+    return f"{found.emd_mm:.2f}{'' if found.comparable else ' ' + MOSTLY_FLOOR} | {found.floor_mm:.2f}"
 
 
 def _map_lines(scored: Sequence[MapsScored]) -> Iterator[str]:

@@ -83,11 +83,26 @@ def train(
     `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with. `last`: an epoch
     before the recipe's own end, by which the rate falls to 0 from where the run stands.
     """
+    population = population or load_population(bones, cache, without=kept_out_people(recipe), say=say)
+    kept_out = partial(kept_out_population, recipe, bones, cache, population, say)
+    return train_on(recipe, population, kept_out, out, workers, device, minutes, say, encoder)
+
+
+def train_on(
+    recipe: Recipe,
+    population: Population,
+    kept_out: Callable[[], Population],
+    out: Path,
+    workers: int,
+    device: str,
+    minutes: float | None = None,
+    say: Callable[[str], None] = print,
+    encoder: Path | None = None,
+) -> Path | None:
+    """`train` on patients of a population; `kept_out` gives the one whose patients every epoch is measured on."""
     torch.manual_seed(recipe.seed)
     network = built(recipe)
     besides = {} if encoder is None else {"encoder": take_encoder(network, encoder)}
-    kept_out = kept_out_people(recipe)
-    population = population or load_population(bones, cache, without=kept_out, say=say)
     course = Course(
         recipe,
         besides,
@@ -95,7 +110,7 @@ def train(
         BONES,
         partial(simulated_films, recipe, population),
         lambda network, batch, _: loss_of(recipe, network, batch),
-        lambda: watched_films(recipe, bones, cache, population, say),
+        lambda: watched_films(recipe, kept_out()),
         lambda average, watched: measured(average, watched, recipe.task, device),
         lambda average, watched: sheet(average, watched, recipe.task, out / "sheet.png", device),
     )
@@ -299,14 +314,19 @@ def simulated_films(recipe: Recipe, population: Population, epoch: int) -> FilmS
     )
 
 
-def watched_films(
+def kept_out_population(
     recipe: Recipe, bones: Path, cache: Path, population: Population, say: Callable[[str], None]
-) -> list[Sample]:
-    """Films of people who are kept out, the same in every epoch; of the population's own where those are not there."""
+) -> Population:
+    """Those whom a recipe keeps out; the population that is learnt from where they are not there."""
     kept_out = kept_out_people(recipe)
     people = set(population.pelvis_people) | set(population.femur_people)
     if people.isdisjoint(kept_out) and (bones / kept_out[0]).exists():
-        population = load_population(bones, cache, kept_out, say=say)
+        return load_population(bones, cache, kept_out, say=say)
+    return population
+
+
+def watched_films(recipe: Recipe, population: Population) -> list[Sample]:
+    """Films of a population, the same in every epoch."""
     series = Series(WATCHED_SEED, None, plain=True, mm_per_pixel=recipe.films.mm_per_pixel)
     stream = FilmStream(population, series, projections=recipe.films.watched, size_px=recipe.films.size_px)
     return list(stream)

@@ -38,11 +38,7 @@ def build_models(bones: Path, out: Path, report: Path, say: Callable[[str], None
     for make in (corresponded_hips, corresponded_femora):
         people = make(bones, report=say)
         bone = people.bone
-        models[bone] = shape_model(people, modes=MODES[bone])
-        models[bone] = models[bone].with_landmarks(LANDMARKS[bone](models[bone].mean, people.triangles))
-        beside = out / f".{bone}.part.npz"
-        models[bone].save(beside)
-        beside.replace(out / f"{bone}.ssm.npz")
+        models[bone] = save_model(people, out)
         drawing.save_png(modes_picture(models[bone]), report / f"{bone}_modes.png")
         drawing.save_png(landmarks_picture(models[bone]), report / f"{bone}_landmarks.png")
         figures[bone] = figures_of(people, models[bone])
@@ -59,6 +55,16 @@ def build_models(bones: Path, out: Path, report: Path, say: Callable[[str], None
     drawing.save_bytes(json.dumps(figures, indent=2).encode(), report / "models.json")
     drawing.save_bytes(text.encode(), out / "MODELS.md")
     return text
+
+
+def save_model(people: Corresponded, out: Path) -> ShapeModel:
+    """The shape model of people, with landmarks, and its file <bone>.ssm.npz in a folder."""
+    model = shape_model(people, modes=MODES[people.bone])
+    model = model.with_landmarks(LANDMARKS[people.bone](model.mean, people.triangles))
+    beside = out / f".{people.bone}.part.npz"
+    model.save(beside)
+    beside.replace(out / f"{people.bone}.ssm.npz")
+    return model
 
 
 def figures_of(people: Corresponded, model: ShapeModel) -> dict:

@@ -1,0 +1,182 @@
+"""Folds by person: dealt fairly, nobody measured by models that saw them, and a run that was cut goes on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bones import made_people
+from test_train import DEPTH, SEGMENTATION
+
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.shapemodel import load
+from training import evaluate as evaluating
+from training import folds
+from training.__main__ import EXIT_REFUSED, main
+from training.cases import read_case
+from training.evaluate import ALL, Evaluation, Scored
+from training.folds import Machine, Measuring, dealt, films_of, judge_in_folds
+from training.patients import sample_patient
+from training.rows import EXACT
+
+PEOPLE = [*(f"rhan40/s{i:02d}" for i in range(40)), *(f"llp26/s{i:02d}" for i in range(26))]
+MACHINE = Machine("cpu", 0, 1)
+MEASURING = Measuring(films=1, size_px=160, resolutions=(80,))
+RECIPES = [
+    replace(
+        recipe,
+        films=replace(recipe.films, projections=2, watched=1),
+        learning=replace(recipe.learning, epochs=2, first_cycle=2),
+    )
+    for recipe in (DEPTH, SEGMENTATION)
+]
+
+
+@pytest.fixture(scope="module")
+def everybody():
+    return made_people(4)
+
+
+@pytest.fixture(scope="module")
+def without_some_femora(everybody):
+    """The first of the four has no femora in the sets."""
+    return replace(everybody, femora=everybody.femora.without({"made/s00"}))
+
+
+def people_of(model):
+    return {kind: set(load(Path(model) / f"{kind}.ssm.npz").people) for kind in ("hip", "femur")}
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_everybody_is_dealt_to_one_fold(count):
+    found = dealt(PEOPLE, count)
+    assert len(found) == count
+    assert sorted(person for fold in found for person in fold) == sorted(PEOPLE)
+    for name in ("rhan40/", "llp26/", ""):
+        sizes = [sum(person.startswith(name) for person in fold) for fold in found]
+        assert max(sizes) - min(sizes) <= 1
+    assert dealt(PEOPLE[::-1], count) == found
+    assert dealt(PEOPLE, count, seed=1) != found
+
+
+@pytest.mark.parametrize("count", [0, 1, 14])
+def test_a_number_of_folds_that_cannot_be_is_refused(count):
+    with pytest.raises(Refusal, match="2 to 13 folds"):
+        dealt(PEOPLE, count)
+
+
+def test_a_person_alone_is_no_mixture(without_some_femora):
+    population = without_some_femora.without(["made/s03"])
+    alone = population.alone("made/s01")
+    patient = sample_patient(alone, 0)
+    assert patient.told["pelvis"] == patient.told["femora"] == {"made/s01": 1.0}
+    other = sample_patient(population.alone("made/s00"), 0)
+    assert other.told["pelvis"] == {"made/s00": 1.0}
+    assert set(other.told["femora"]) == {"made/s01", "made/s02"}
+    own = population.pelves[population.pelvis_people.index("made/s01")]
+    assert np.array_equal(alone.pelves[0], own)
+    assert np.array_equal(alone.sacrum_hips[0], own)
+
+
+def test_a_person_s_films_show_that_person(without_some_femora, tmp_path):
+    fold = ("made/s00", "made/s02", "made/s03")
+    found = films_of(without_some_femora, fold, MEASURING, tmp_path, say=lambda _: None)
+    assert [folder.name for folder in found] == ["made_s00_00", "made_s02_00", "made_s03_00"]
+    told = [read_case(folder).told for folder in found]
+    assert [one["person"] for one in told] == list(fold)
+    assert [one["unscored"] for one in told] == [["femur_left", "femur_right"], [], []]
+    assert [set(one["patient"]["pelvis"]) for one in told] == [{person} for person in fold]
+    assert [set(one["patient"]["femora"]) for one in told] == [set(fold[1:]), {fold[1]}, {fold[2]}]
+    before = [(folder / "geometry.json").stat().st_mtime_ns for folder in found]
+    films_of(without_some_femora, fold, MEASURING, tmp_path, say=lambda _: None)
+    assert [(folder / "geometry.json").stat().st_mtime_ns for folder in found] == before
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What was measured and by which models; figures are made up, as others test how they are measured."""
+    calls = []
+
+    def evaluate(folders, resolutions, jobs, bundle, say, shape_models):
+        told = [read_case(folder).told for folder in folders]
+        models = people_of(shape_models if bundle is None else bundle)
+        calls.append({"measured": {one["person"] for one in told}, "bundle": bundle, "models": models})
+        rows = [
+            Scored(folder.name, one["person"], "hip_left", (ALL,), "exact maps", EXACT, 80, 1.5, 2, 2, 3, 9, 8)
+            for folder, one in zip(folders, told, strict=True)
+        ]
+        return Evaluation(rows, [])
+
+    monkeypatch.setattr(folds, "evaluate", evaluate)
+    return calls
+
+
+def judged(everybody, out, recipes=(), minutes=None, measuring=MEASURING):
+    return judge_in_folds(everybody, recipes, 2, measuring, MACHINE, out, minutes, say=lambda _: None)
+
+
+def test_nobody_is_measured_by_a_model_of_themselves(everybody, seen, tmp_path):
+    text = judged(everybody, tmp_path)
+    assert len(seen) == 2
+    assert seen[0]["measured"] | seen[1]["measured"] == set(everybody.people)
+    for one in seen:
+        assert one["bundle"] is None
+        assert one["models"]["hip"] == set(everybody.people) - one["measured"]
+        assert one["models"]["femur"] == set(everybody.femora.people) - one["measured"]
+    assert "4 films of 4 people" in text
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
+    rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(row)["person"] for row in rows} == set(everybody.people)
+    assert judged(everybody, tmp_path) == text
+    assert len(seen) == 2  # what is done stays done
+    with pytest.raises(Refusal, match="other people, recipes or films"):
+        judged(everybody, tmp_path, measuring=replace(MEASURING, films=2))
+
+
+def test_networks_of_a_fold_learn_from_the_others_and_go_on_where_they_were_cut(everybody, seen, monkeypatch, tmp_path):
+    learnt = []
+    train_on = folds.train_on
+
+    def watched(recipe, population, kept_out, out, *how):
+        learnt.append((out, set(population.pelvis_people) | set(population.femur_people)))
+        assert set(kept_out().pelvis_people).isdisjoint(learnt[-1][1])
+        return train_on(recipe, population, kept_out, out, *how)
+
+    monkeypatch.setattr(folds, "train_on", watched)
+    assert judged(everybody, tmp_path, RECIPES, minutes=0.0) is None
+    assert json.loads((tmp_path / "fold_1/depth/checkpoint/state.json").read_text(encoding="utf-8"))["epoch"] == 1
+    assert not seen
+    assert "4 films" in judged(everybody, tmp_path, RECIPES)
+    runs = [tmp_path / f"fold_{n}" / task for n in (1, 2) for task in ("depth", "segmentation")]
+    assert [out for out, _ in learnt] == [runs[0], *runs]
+    for number, one in enumerate(seen, 1):
+        assert one["bundle"] == tmp_path / f"fold_{number}" / "bundle"
+        for out, people in learnt:
+            if out.parent == one["bundle"].parent:
+                assert people == set(everybody.people) - one["measured"]
+                told = json.loads((out / "network.json").read_text(encoding="utf-8"))
+                assert told["recipe"]["films"]["without"] == ", ".join(sorted(one["measured"]))
+
+
+def test_recipes_must_be_of_both_networks(tmp_path, capsys):
+    one = Path(folds.__file__).parent / "recipes" / "small_depth.toml"
+    assert main(["folds", str(one), "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    assert "depth and one for a segmentation" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_folds_from_end_to_end(everybody, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluating, "SAMPLES", 2000)
+    monkeypatch.setattr(evaluating, "EMD_POINTS", 100)
+    text = judged(everybody, tmp_path, RECIPES)
+    assert "networks, completed" in text
+    assert "exact maps" in text
+    for name in ("fold_1/outlines.png", "fold_2/table.md", "maps.jsonl", "assd.png"):
+        assert (tmp_path / name).exists()
+    found = folds.read_evaluation(tmp_path)
+    both = [folds.read_evaluation(tmp_path / f"fold_{n}") for n in (1, 2)]
+    assert found.surfaces == both[0].surfaces + both[1].surfaces
+    assert found.maps == both[0].maps + both[1].maps
+    assert {one.person for one in found.surfaces} == set(everybody.people)

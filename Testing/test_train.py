@@ -34,6 +34,12 @@ SEGMENTATION = replace(
     network={"features": [8, 16, 32]},
     learning=replace(DEPTH.learning, loss="segmentation"),
 )
+SHIFT = replace(
+    DEPTH,
+    task="shift",
+    network={"stages": 2, "width": 32},
+    learning=replace(DEPTH.learning, loss="absolute_depth"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +60,7 @@ def run(recipe, population, out, **how):
         )
 
 
-@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
+@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION, SHIFT], ids=["depth", "segmentation", "shift"])
 def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_path):
     whole = run(recipe, population, tmp_path / "whole")
     assert run(recipe, population, tmp_path / "cut", minutes=0.0) is None  # after the first epoch

@@ -35,6 +35,7 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training import checkpoint, losses
 from training.augment import augmented
@@ -156,6 +157,8 @@ def built(recipe: Recipe) -> nn.Module:
     if recipe.task == "segmentation":
         settings = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.network.items()}
         return SegmentationNetwork(SegmentationSettings(**settings))
+    if recipe.task == "shift":
+        return ShiftNetwork(ShiftSettings(**recipe.network))
     return DepthNetwork(DepthSettings(**recipe.network))
 
 
@@ -186,6 +189,10 @@ def rate_at(recipe: Recipe, epoch: float) -> float:
 
 def loss_of(recipe: Recipe, network: nn.Module, batch: Sample) -> torch.Tensor:
     """What a batch on the network's device is judged by."""
+    if recipe.task == "shift":
+        said = network(batch["film"], batch["sdd_mm"])
+        valid = batch["mask"][:, :, None] & (batch["depth"] > 0)
+        return losses.absolute_depth(said, batch["sdd_mm"], batch["depth"].flatten(1, 2), valid.flatten(1, 2))
     outputs = network(batch["film"])
     if recipe.task == "segmentation":
         return losses.segmentation(outputs, batch["mask"])
@@ -222,7 +229,8 @@ def _epoch(
             group["lr"] = rate_at(recipe, epoch + step / max(steps, 1))
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         rng = np.random.default_rng([recipe.seed, epoch, step, torchrun_place()[0]])
-        batch = augmented(batch, course.bones, learning.strength, learning.changes, rng)
+        zoomed = recipe.task != "shift"
+        batch = augmented(batch, course.bones, learning.strength, learning.changes, rng, zoomed)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=learning.bfloat16):
             loss = course.loss(network, batch, rng)
         optimizer.zero_grad(set_to_none=True)

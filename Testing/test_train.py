@@ -19,6 +19,7 @@ from training.data import FilmStream
 from training.recipe import Films, Learning, Recipe, read_recipe
 from training.simulate import Series, one_thread
 from training.train import built, loss_of, rate_at, train
+from training.watching import distances
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
 DEPTH = Recipe(
@@ -77,6 +78,24 @@ def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_p
     give_weights(built(recipe), one)
     with pytest.raises(ValueError, match="another recipe"):
         run(replace(recipe, seed=4), population, tmp_path / "cut")
+
+
+def test_a_shift_head_learns_distances_by_heart(batch):
+    torch.manual_seed(0)
+    network = built(SHIFT).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    films = [{name: values[i] for name, values in batch.items()} for i in range(len(batch["film"]))]
+
+    def errors():
+        return np.abs(np.diff(distances(network, films, "cpu")[:, :2])).ravel()
+
+    before = errors()
+    for _ in range(150):
+        loss = loss_of(SHIFT, network, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert errors().mean() < 0.3 * before.mean()
 
 
 @pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
@@ -184,6 +203,14 @@ def test_truth_moves_with_the_film(batch):
     same = augmented(batch, BONES, 1.0, 2, np.random.default_rng(1))
     assert torch.equal(augmented(batch, BONES, 1.0, 2, np.random.default_rng(1))["film"], same["film"])
     assert augmented(batch, BONES, 0.0, 2, np.random.default_rng(1)) is batch
+
+
+def test_films_that_are_not_zoomed_keep_their_magnification(batch):
+    kept = augmented(batch, BONES, 1.0, 0, np.random.default_rng(3), zoomed=False)
+    assert torch.equal(kept["pixel_pitch_mm"], batch["pixel_pitch_mm"])
+    assert not torch.equal(kept["film"], batch["film"])
+    zoomed = augmented(batch, BONES, 1.0, 0, np.random.default_rng(3))
+    assert not torch.allclose(zoomed["pixel_pitch_mm"], batch["pixel_pitch_mm"])
 
 
 def test_grey_changes_keep_films_films(batch):

@@ -1,4 +1,4 @@
-"""`python -m training bundle`: a trained depth and segmentation network and the shape models, as a bundle."""
+"""`python -m training bundle`: trained networks and the shape models, as a bundle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN_FILMS = "An encoder first learnt, without truth, from a folder of films of t
 
 
 def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, version: str, measured: str) -> Manifest:
-    """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`."""
+    """Writes a bundle of finished runs, "depth", "segmentation" and maybe "shift": folders of `train`."""
     told, weights = {}, {}
     for task, run in runs.items():
         try:

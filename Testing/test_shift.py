@@ -1,16 +1,20 @@
 """The verdict on a shift head: by constants and heads whose errors are known, and the command from end to end."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from bones import made_population
-from test_train import DEPTH, SHIFT, run
+from safetensors.torch import save_file
+from test_train import DEPTH, SHIFT
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.networks.weights import weights_of
 from training import shift
 from training.__main__ import EXIT_FLAGGED, EXIT_REFUSED, main
 from training.shift import HEAD, OWN_MEAN, POPULATION_MEAN, TRAINING_MEAN, Judged, compared, gain, ships
+from training.train import built
 
 PEOPLE = tuple("abcdef" * 20)
 
@@ -46,26 +50,29 @@ def test_a_head_ships_where_it_beats_the_population_mean_beyond_chance():
     assert 40 < low < high < 90
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    for recipe in (SHIFT, DEPTH):
-        run(replace(recipe, learning=replace(recipe.learning, epochs=1)), made_population(), folder / recipe.task)
+def run_of(recipe, folder):
+    """A run's folder, as if it had ended before it began."""
+    folder.mkdir()
+    save_file(weights_of(built(recipe)), folder / "network.safetensors")
+    (folder / "network.json").write_text(json.dumps({"recipe": asdict(recipe)}), encoding="utf-8")
     return folder
 
 
-def test_the_command_writes_a_table_and_a_picture(folder, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_a_table_and_a_picture(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shift, "load_population", lambda *_, **__: made_population())
-    arguments = ["shift", str(folder / "shift"), "--out", str(tmp_path), "--count", "3"]
+    arguments = ["shift", str(run_of(SHIFT, tmp_path / "run")), "--out", str(tmp_path), "--count", "2"]
     assert main(arguments) in (0, EXIT_FLAGGED)
     text = (tmp_path / "shift.md").read_text(encoding="utf-8")
     assert text.strip() == capsys.readouterr().out.strip()
     assert text.count("| shift head |") == 2
     assert "**The head" in text
     assert (tmp_path / "shift.png").stat().st_size > 10_000
-    assert main([*arguments[:1], str(folder / "depth"), *arguments[2:]]) == EXIT_REFUSED
+    assert json.loads((tmp_path / "shift.json").read_text(encoding="utf-8"))["ships"] in (True, False)
 
 
-def test_only_finished_runs_are_judged(tmp_path):
+def test_only_finished_runs_of_shift_heads_are_judged(tmp_path):
+    with pytest.raises(Refusal, match="for depth, not for shift"):
+        shift.finished(run_of(DEPTH, tmp_path / "depth"))
+    assert main(["shift", str(tmp_path), "--out", str(tmp_path)]) == EXIT_REFUSED
     with pytest.raises(Refusal, match="no finished network"):
         shift.finished(tmp_path)

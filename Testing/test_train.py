@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from bones import made_population
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
@@ -18,7 +18,7 @@ from training.augment import augmented
 from training.data import FilmStream
 from training.recipe import Films, Learning, Recipe, read_recipe
 from training.simulate import Series, one_thread
-from training.train import built, loss_of, rate_at, train
+from training.train import built, loss_of, rate_at, take_encoder, train
 from training.watching import distances
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
@@ -78,6 +78,23 @@ def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_p
     give_weights(built(recipe), one)
     with pytest.raises(ValueError, match="another recipe"):
         run(replace(recipe, seed=4), population, tmp_path / "cut")
+
+
+def test_a_shift_head_starts_from_the_stages_of_a_depth_network(tmp_path):
+    torch.manual_seed(0)
+    depth, head = built(DEPTH), built(SHIFT)
+    file = tmp_path / "network.safetensors"
+    save_file(weights_of(depth), file)
+    seen = {"besides": {}, "films": 32}
+    file.with_suffix(".json").write_text(json.dumps(seen), encoding="utf-8")
+    told = take_encoder(head, file)
+    assert (told["besides"], told["films"]) == ({}, 32)
+    theirs = weights_of(depth.encoder)
+    for name, value in weights_of(head.encoder).items():
+        assert torch.equal(value, theirs[name]), name
+    deeper = built(replace(SHIFT, network={**SHIFT.network, "stages": 4}))
+    with pytest.raises(ValueError, match="no network of"):
+        take_encoder(deeper, file)
 
 
 def test_a_shift_head_learns_distances_by_heart(batch):

@@ -266,7 +266,12 @@ def _simulating(commands: Any) -> None:
 
 def _training(commands: Any) -> None:
     training = commands.add_parser("train", help=train_network.__doc__, description=train_network.__doc__)
-    training.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors that `pretrain` wrote")
+    training.add_argument(
+        "--encoder",
+        type=Path,
+        metavar="FILE",
+        help="encoder.safetensors that `pretrain` wrote; for a shift head network.safetensors of a depth network",
+    )
     _with_loop(training)
     training.set_defaults(run=train_network)
     pretraining = commands.add_parser("pretrain", help=pretrain_encoder.__doc__, description=pretrain_encoder.__doc__)

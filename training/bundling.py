@@ -62,5 +62,8 @@ def bundle(runs: dict[str, Path], shape_models: Path, out: Path, id: str, versio
 
 
 def _from_own_films(run: dict) -> bool:
-    """Whether a network started from an encoder that saw a folder of films."""
-    return run.get("besides", {}).get("encoder", {}).get("besides", {}).get("films") not in (None, "simulated")
+    """Whether a network started from an encoder that saw a folder of films, or from one that did."""
+    besides = run.get("besides", {})
+    return besides.get("films") not in (None, "simulated") or (
+        "encoder" in besides and _from_own_films(besides["encoder"])
+    )

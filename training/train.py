@@ -80,7 +80,8 @@ def train(
 ) -> Path | None:
     """Trains, or goes on; gives the finished network's file, or None where `minutes` ran out before the end.
 
-    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with.
+    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with; or a finished depth
+    network, for a shift head.
     """
     torch.manual_seed(recipe.seed)
     network = built(recipe)
@@ -163,16 +164,26 @@ def built(recipe: Recipe) -> nn.Module:
 
 
 def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:
-    """Gives a depth network the encoder that `training pretrain` wrote; says which one it was and what it saw."""
-    if not isinstance(network, DepthNetwork):
-        raise ValueError("a pretrained encoder is for a depth network: leave --encoder away")
+    """Gives a depth network the encoder that `training pretrain` wrote; says which one it was and what it saw.
+
+    A shift head takes the stages that it has of a whole depth network's encoder, which knows what bones look like.
+    """
+    if isinstance(network, SegmentationNetwork):
+        raise ValueError("a pretrained encoder is for a depth network or a shift head: leave --encoder away")
     try:
         weights = load_file(file)
+        if isinstance(network, ShiftNetwork):
+            weights = {name: weights[f"encoder.{name}"] for name in weights_of(network.encoder)}
         told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         besides = told["besides"]
         give_weights(network.encoder, weights)
     except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{file.name} with its .json is no encoder of `training pretrain`: name one") from error
+        wanted = (
+            "network of `training train` with this encoder"
+            if isinstance(network, ShiftNetwork)
+            else "encoder of `training pretrain`"
+        )
+        raise ValueError(f"{file.name} with its .json is no {wanted}: name one") from error
     except ValueError as error:
         raise ValueError(f"{file.name} does not fit the recipe's encoder and stages: {error}") from error
     return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "besides": besides, "films": told["films"]}

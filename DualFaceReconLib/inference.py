@@ -15,14 +15,16 @@ import torch
 from scipy.ndimage import label
 from torch import nn
 
+from DualFaceReconLib.acquisition import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.bundle import read_weights
 from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
-from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights
 from DualFaceReconLib.radiograph import Radiograph
 
@@ -44,6 +46,7 @@ class Networks:
     depth: nn.Module  # (B, 1, n, n) -> (B, bones, faces, n, n) mm from the depth centre
     segmentation: nn.Module  # (B, 1, n, n) -> (B, bones, n, n) logits
     device: str
+    shift: nn.Module | None = None  # (B, 1, n, n), (B,) sdd -> (B, 2) object distance and its spread, mm
 
 
 def found_device() -> str:
@@ -63,13 +66,15 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
     rows, cols = manifest.input_px
     if manifest.normalisation != NORMALISATION or rows != cols:
         raise Refusal(f"Bundle {manifest.id} wants films prepared in a way that this version does not know: update it.")
-    settings = {name: dict(manifest.networks[name]["settings"]) for name in ("depth", "segmentation")}
+    settings = {name: dict(network["settings"]) for name, network in manifest.networks.items()}
     settings["segmentation"]["features"] = tuple(settings["segmentation"]["features"])
     try:
-        built = {
+        built: dict[str, nn.Module] = {
             "depth": DepthNetwork(DepthSettings(**settings["depth"])),
             "segmentation": SegmentationNetwork(SegmentationSettings(**settings["segmentation"])),
         }
+        if "shift" in settings:
+            built["shift"] = ShiftNetwork(ShiftSettings(**settings["shift"]))
         for name, network in built.items():
             give_weights(network, read_weights(folder, manifest, name))
     except (TypeError, ValueError) as error:
@@ -77,7 +82,7 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
             f"Bundle {manifest.id} does not fit this version of DualFaceRecon ({error}): update it."
         ) from error
     ready = {name: network.eval().to(device) for name, network in built.items()}
-    return Networks(manifest, ready["depth"], ready["segmentation"], device)
+    return Networks(manifest, ready["depth"], ready["segmentation"], device, ready.get("shift"))
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,25 @@ def predict(
     if cancelled():
         raise Cancelled
     return Prediction(frame, manifest.bones, probability.cpu(), depth.cpu())
+
+
+def estimated_object_distance(networks: Networks, radiograph: Radiograph) -> tuple[float, Provenance] | None:
+    """Detector to the bones' centre by the bundle's shift head, mm, and one standard deviation as the spread.
+
+    None where the bundle has no such head, or where it says what cannot be:
+    `radiograph.at_object_distance(*found)` is the film with what was found.
+    """
+    if networks.shift is None:
+        return None
+    manifest, geometry = networks.manifest, radiograph.geometry
+    frame = frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel)
+    film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
+    sdd = torch.tensor([geometry.sdd_mm], dtype=torch.float32, device=networks.device)
+    with torch.inference_mode():
+        distance, spread = networks.shift(film, sdd)[0].tolist()
+    if not NEAREST_BONES_MM <= distance <= FARTHEST_BONES_SHARE * geometry.sdd_mm:
+        return None
+    return distance, Provenance("estimated", f"shift head of {manifest.id} {manifest.version}", spread)
 
 
 def maps_of(prediction: Prediction, geometry: ProjectionGeometry, mask: np.ndarray | None = None) -> BoneMaps:

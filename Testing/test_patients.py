@@ -16,7 +16,7 @@ from training.patients import LEAST_SPACE_MM, load_patient, sample_patient
 from training.plausibility import PUBLISHED, measures, table
 from training.population import load_population
 from training.xray.raycast import cast, penetration_mm
-from training.xray.rig import KINDS, draw_rig
+from training.xray.rig import KINDS, UNUSUAL, USUAL, draw_rig
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,17 @@ def test_rigs_cover_the_clinical_range(patients):
     assert {(350, 430), (430, 430)} <= sizes
     off = [np.array(r.geometry.principal_point_px) - (np.array(r.geometry.size_px) - 1) / 2 for r in found]
     assert np.std(np.array(off) * pitch[:, None]) == pytest.approx(15, abs=3)
+
+
+def test_other_distances_are_other_and_the_patient_lies_where_he_lay(patients):
+    bones = patients[0].bones
+    rigs = [[draw_rig(bones, np.random.default_rng(seed), 256, None, way)[0] for seed in range(60)]
+            for way in (USUAL, UNUSUAL)]  # fmt: skip
+    usual, unusual = ([rig.geometry.object_distance_mm for rig in drawn] for drawn in rigs)
+    assert np.mean(unusual) > np.mean(usual) + 30
+    assert np.std(unusual) > 1.4 * np.std(usual)
+    for one, other in zip(*rigs, strict=True):
+        assert (one.kind, one.behind_bones_mm) == (other.kind, other.behind_bones_mm)
 
 
 def test_nothing_lies_behind_the_skin_or_the_table(patients):

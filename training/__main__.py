@@ -172,6 +172,8 @@ def bundle_networks(options: argparse.Namespace) -> int:
     from training.bundling import bundle
 
     runs = {"depth": options.depth, "segmentation": options.segmentation}
+    if options.shift is not None:
+        runs["shift"] = options.shift
     try:
         errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
         made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
@@ -179,6 +181,18 @@ def bundle_networks(options: argparse.Namespace) -> int:
         raise Refusal(str(error)) from error
     print(f"{made.id} {made.version}: {made.size_bytes / 1e6:.1f} MB in {options.out}")
     return 0
+
+
+def judge_shift(options: argparse.Namespace) -> int:
+    """Judges a shift head on kept-out people, at its training's distances and at others."""
+    from training.shift import judge
+
+    try:
+        text, better = judge(options.run_folder, options.bones, options.cache, options.count, options.out)
+    except (OSError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    print(text)
+    return 0 if better else EXIT_FLAGGED
 
 
 def evaluate_cases(options: argparse.Namespace) -> int:
@@ -263,6 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     _simulating(commands)
     _training(commands)
     _bundling(commands)
+    _judging_shift(commands)
     _preparing(commands)
     _evaluating(commands)
     _folding(commands)
@@ -292,7 +307,12 @@ def _simulating(commands: Any) -> None:
 
 def _training(commands: Any) -> None:
     training = commands.add_parser("train", help=train_network.__doc__, description=train_network.__doc__)
-    training.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors that `pretrain` wrote")
+    training.add_argument(
+        "--encoder",
+        type=Path,
+        metavar="FILE",
+        help="encoder.safetensors that `pretrain` wrote; for a shift head network.safetensors of a depth network",
+    )
     training.add_argument(
         "--last", type=int, metavar="EPOCH", help="end there, before the recipe does: the rate falls to 0 from here on"
     )
@@ -321,6 +341,7 @@ def _bundling(commands: Any) -> None:
     bundling = commands.add_parser("bundle", help=bundle_networks.__doc__, description=bundle_networks.__doc__)
     bundling.add_argument("--depth", type=Path, required=True, help="folder of a finished run")
     bundling.add_argument("--segmentation", type=Path, required=True, help="folder of a finished run")
+    bundling.add_argument("--shift", type=Path, help="folder of a finished run, where `training shift` found it good")
     bundling.add_argument("--models", type=Path, default=Path("Resources/Models"), help="folder of the shape models")
     bundling.add_argument("--out", type=Path, required=True, help="the bundle's folder")
     bundling.add_argument("--id", required=True, help="lower-case letters and digits, joined by hyphens")
@@ -340,6 +361,15 @@ def _bundling(commands: Any) -> None:
 def _with_bones(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")
     parser.add_argument("--cache", type=Path, default=Path("out/people"), help="where correspondences are kept")
+
+
+def _judging_shift(commands: Any) -> None:
+    judging = commands.add_parser("shift", help=judge_shift.__doc__, description=judge_shift.__doc__)
+    judging.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a finished run")
+    judging.add_argument("--count", type=int, default=200, help="patients, each on a film at both distances")
+    judging.add_argument("--out", type=Path, required=True, help="folder for the table and the picture")
+    _with_bones(judging)
+    judging.set_defaults(run=judge_shift)
 
 
 def _preparing(commands: Any) -> None:

@@ -1,4 +1,4 @@
-"""`python -m training bundle`: a trained depth and segmentation network and the shape models, as a bundle."""
+"""`python -m training bundle`: trained networks and the shape models, as a bundle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bundle(
     measured: str,
     surface_error_mm: Mapping[str, float] = UNMEASURED,
 ) -> Manifest:
-    """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`.
+    """Writes a bundle of finished runs, "depth", "segmentation" and maybe "shift": folders of `train`.
 
     `surface_error_mm`: what `certainty` says that completed bones of "hip" and "femur" lack.
     """
@@ -77,5 +77,8 @@ def bundle(
 
 
 def _from_own_films(run: dict) -> bool:
-    """Whether a network started from an encoder that saw a folder of films."""
-    return run.get("besides", {}).get("encoder", {}).get("besides", {}).get("films") not in (None, "simulated")
+    """Whether a network started from an encoder that saw a folder of films, or from one that did."""
+    besides = run.get("besides", {})
+    return besides.get("films") not in (None, "simulated") or (
+        "encoder" in besides and _from_own_films(besides["encoder"])
+    )

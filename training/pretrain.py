@@ -94,8 +94,7 @@ def pretrain(
     learnt = learn(course, out, workers, device, minutes, say)
     if learnt is None:
         return None
-    average, rows = learnt
-    return keep(weights_of(average.encoder), "encoder", course, rows, out)
+    return keep(weights_of(learnt.average.encoder), "encoder", course, learnt, out)
 
 
 def masked_loss(recipe: PretrainRecipe, network: nn.Module, batch: Sample, rng: np.random.Generator) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 from DualFaceReconLib.errors import Refusal
 
-TASKS = ("depth", "segmentation", "pretrain")
+TASKS = ("depth", "segmentation", "shift", "pretrain")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recipe:
 
     task: str
     seed: int
-    network: dict[str, Any]  # settings of DepthNetwork or SegmentationNetwork
+    network: dict[str, Any]  # settings of DepthNetwork, SegmentationNetwork or ShiftNetwork
     films: Films
     learning: Learning
 

@@ -34,7 +34,7 @@ from training.patients import VirtualPatient, sample_patient
 from training.population import Population
 from training.xray.film import Film, filmed
 from training.xray.projection import Projection, project
-from training.xray.rig import Rig, draw_rig
+from training.xray.rig import USUAL, Distances, Rig, draw_rig
 
 MIRRORED_SHARE = 0.5  # so that nothing is learnt from the side on which people differ
 ROLL_DEGREES = (2.5, 8.0)  # in the film's plane: standard deviation, most
@@ -52,6 +52,7 @@ class Series:
         False  # nobody ill, operated on, dressed or askew, no room for cartilage, all lit: as frozen films are
     )
     mm_per_pixel: float | None = None  # instead of `size_px`, at the nominal bone plane: as networks see films
+    distances: Distances = USUAL
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def take_patient(
 ) -> Taken:
     """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
     rng = np.random.default_rng([*seed, 1])
-    rig, shift = draw_rig(patient.bones, rng, series.size_px, series.mm_per_pixel)
+    rig, shift = draw_rig(patient.bones, rng, series.size_px, series.mm_per_pixel, series.distances)
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng)
     placed = patient.shifted(shift)

@@ -35,6 +35,7 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training import checkpoint, losses
 from training.augment import augmented
@@ -65,6 +66,15 @@ class Course:
     picture: Callable[[nn.Module, list[Sample]], None]
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """A run that came to its end."""
+
+    average: nn.Module  # with the moving average of the weights
+    rows: list[dict]  # an epoch each
+    ending: list[int] | None  # from which epoch, and by which, it was ended before its recipe's end
+
+
 def train(
     recipe: Recipe,
     bones: Path,
@@ -80,12 +90,13 @@ def train(
 ) -> Path | None:
     """Trains, or goes on; gives the finished network's file, or None where `minutes` ran out before the end.
 
-    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with. `last`: an epoch
-    before the recipe's own end, by which the rate falls to 0 from where the run stands.
+    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with; or a finished depth
+    network, for a shift head. `last`: an epoch before the recipe's own end, by which the rate falls to 0 from where the
+    run stands.
     """
     population = population or load_population(bones, cache, without=kept_out_people(recipe), say=say)
     kept_out = partial(kept_out_population, recipe, bones, cache, population, say)
-    return train_on(recipe, population, kept_out, out, workers, device, minutes, say, encoder)
+    return train_on(recipe, population, kept_out, out, workers, device, minutes, say, encoder, last)
 
 
 def train_on(
@@ -98,6 +109,7 @@ def train_on(
     minutes: float | None = None,
     say: Callable[[str], None] = print,
     encoder: Path | None = None,
+    last: int | None = None,
 ) -> Path | None:
     """`train` on patients of a population; `kept_out` gives the one whose patients every epoch is measured on."""
     torch.manual_seed(recipe.seed)
@@ -117,9 +129,8 @@ def train_on(
     learnt = learn(course, out, workers, device, minutes, say, last)
     if learnt is None:
         return None
-    average, rows = learnt
-    weights = {name: v.half() if v.dtype.is_floating_point else v for name, v in weights_of(average).items()}
-    return keep(weights, "network", course, rows, out)
+    weights = {name: v.half() if v.dtype.is_floating_point else v for name, v in weights_of(learnt.average).items()}
+    return keep(weights, "network", course, learnt, out)
 
 
 def learn(
@@ -130,8 +141,8 @@ def learn(
     minutes: float | None,
     say: Callable[[str], None],
     last: int | None = None,
-) -> tuple[nn.Module, list[dict]] | None:
-    """The loop: the moving average and a row an epoch; None before the end, and in all processes but the first."""
+) -> Learnt | None:
+    """The loop; None before the end, and in all processes but the first."""
     recipe, network = course.recipe, course.network
     process, processes = torchrun_place()
     out.mkdir(parents=True, exist_ok=True)
@@ -155,8 +166,6 @@ def learn(
             raise ValueError(f"the run stands at epoch {begun} of {recipe.learning.epochs}: it cannot end with {last}")
         ending = [begun, last]
     epochs = recipe.learning.epochs if ending is None else ending[1]
-    if ending is not None:
-        course.besides["ending"] = ending
 
     watched = course.watched() if process == 0 else []
     learner = DistributedDataParallel(network) if processes > 1 else network
@@ -171,14 +180,14 @@ def learn(
             if epoch + 1 == epochs or over or time.monotonic() - kept > KEPT_EVERY_S:
                 kept = time.monotonic()
                 state = {"epoch": epoch + 1, "rows": rows, "recipe": _plain(recipe), "ending": ending}
-                state["besides"] = {name: value for name, value in course.besides.items() if name != "ending"}
+                state["besides"] = course.besides
                 tensors = {"network": weights_of(network), "average": weights_of(average)}
                 checkpoint.save(out / "checkpoint", tensors, optimizer, state)
                 curves_picture(rows, out)
                 course.picture(average, watched)
         if over and epoch + 1 < epochs:
             return None
-    return (average, rows) if process == 0 else None
+    return Learnt(average, rows, ending) if process == 0 else None
 
 
 def built(recipe: Recipe) -> nn.Module:
@@ -186,20 +195,32 @@ def built(recipe: Recipe) -> nn.Module:
     if recipe.task == "segmentation":
         settings = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.network.items()}
         return SegmentationNetwork(SegmentationSettings(**settings))
+    if recipe.task == "shift":
+        return ShiftNetwork(ShiftSettings(**recipe.network))
     return DepthNetwork(DepthSettings(**recipe.network))
 
 
 def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:
-    """Gives a depth network the encoder that `training pretrain` wrote; says which one it was and what it saw."""
-    if not isinstance(network, DepthNetwork):
-        raise ValueError("a pretrained encoder is for a depth network: leave --encoder away")
+    """Gives a depth network the encoder that `training pretrain` wrote; says which one it was and what it saw.
+
+    A shift head takes the stages that it has of a whole depth network's encoder, which knows what bones look like.
+    """
+    if isinstance(network, SegmentationNetwork):
+        raise ValueError("a pretrained encoder is for a depth network or a shift head: leave --encoder away")
     try:
         weights = load_file(file)
+        if isinstance(network, ShiftNetwork):
+            weights = {name: weights[f"encoder.{name}"] for name in weights_of(network.encoder)}
         told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         besides = told["besides"]
         give_weights(network.encoder, weights)
     except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{file.name} with its .json is no encoder of `training pretrain`: name one") from error
+        wanted = (
+            "network of `training train` with this encoder"
+            if isinstance(network, ShiftNetwork)
+            else "encoder of `training pretrain`"
+        )
+        raise ValueError(f"{file.name} with its .json is no {wanted}: name one") from error
     except ValueError as error:
         raise ValueError(f"{file.name} does not fit the recipe's encoder and stages: {error}") from error
     return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "besides": besides, "films": told["films"]}
@@ -222,6 +243,10 @@ def rate_at(recipe: Recipe, epoch: float, ending: Sequence[int] | None = None) -
 
 def loss_of(recipe: Recipe, network: nn.Module, batch: Sample) -> torch.Tensor:
     """What a batch on the network's device is judged by."""
+    if recipe.task == "shift":
+        said = network(batch["film"], batch["sdd_mm"])
+        valid = batch["mask"][:, :, None] & (batch["depth"] > 0)
+        return losses.absolute_depth(said, batch["sdd_mm"], batch["depth"].flatten(1, 2), valid.flatten(1, 2))
     outputs = network(batch["film"])
     if recipe.task == "segmentation":
         return losses.segmentation(outputs, batch["mask"])
@@ -259,7 +284,8 @@ def _epoch(
             group["lr"] = rate_at(recipe, epoch + step / max(steps, 1), ending)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         rng = np.random.default_rng([recipe.seed, epoch, step, torchrun_place()[0]])
-        batch = augmented(batch, course.bones, learning.strength, learning.changes, rng)
+        zoomed = recipe.task != "shift"
+        batch = augmented(batch, course.bones, learning.strength, learning.changes, rng, zoomed)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=learning.bfloat16):
             loss = course.loss(network, batch, rng)
         optimizer.zero_grad(set_to_none=True)
@@ -352,7 +378,7 @@ def left_torchrun() -> None:
         destroy_process_group()
 
 
-def keep(weights: dict[str, torch.Tensor], name: str, course: Course, rows: list[dict], out: Path) -> Path:
+def keep(weights: dict[str, torch.Tensor], name: str, course: Course, learnt: Learnt, out: Path) -> Path:
     """Writes finished weights to `name`.safetensors, and what they are to `name`.json."""
     beside = out / f".{name}.part"
     save_file({key: value.cpu().contiguous() for key, value in weights.items()}, beside)
@@ -362,8 +388,9 @@ def keep(weights: dict[str, torch.Tensor], name: str, course: Course, rows: list
         "recipe": _plain(recipe),
         "settings": asdict(course.network.settings),
         "besides": course.besides,
-        "last": rows[-1],
-        "films": len(rows) * recipe.films.projections * recipe.films.reuse,
+        "last": learnt.rows[-1],
+        "ending": learnt.ending,
+        "films": len(learnt.rows) * recipe.films.projections * recipe.films.reuse,
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }

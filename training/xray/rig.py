@@ -14,10 +14,7 @@ from DualFaceReconLib.framing import framed_pitch_mm
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import Mesh
 
-# Source to detector, mm: pelvis films are taken at 1000 to 1200, seldom on a long stand at 1500 to 1800.
-SDD_MM, LONG_SDD_MM, LONG_SHARE = (1000.0, 1200.0), (1500.0, 1800.0), 0.04
-# Detector to table top: nothing for a cassette on the table, 85 in a maker's example of a bucky (xcalibr.co.uk).
-TABLE_GAP_MM = (0.0, 90.0)
+LONG_SDD_MM, LONG_SHARE = (1500.0, 1800.0), 0.04  # source to detector on a long stand
 # Skin to the rearmost bone, which is a posterior iliac spine or the sacrum, where the buttocks are thinnest (Kim et
 # al., Arch Plast Surg 41:133, 2014). The range is ours: with it bones come to lie 100 to 250 mm from the detector.
 # Magnifications of 11 to 20 % on 20 pelvis films (Orthop Proc 88-B Suppl II:247, 2006) are 108 to 183 mm at 1100 mm.
@@ -28,6 +25,22 @@ PITCH_MM = (0.1, 0.2)
 OFF_CENTRE_MM = 15.0  # standard deviation of where the central ray meets the detector's middle
 KINDS = {"pelvis": 0.7, "hip": 0.2, "one hip": 0.1}
 PA_SHARE = 0.08
+
+
+@dataclass(frozen=True)
+class Distances:
+    """From where to where distances are drawn, evenly."""
+
+    sdd_mm: tuple[float, float]  # source to detector, but for the long stands
+    table_gap_mm: tuple[float, float]  # detector to what the patient lies on
+
+
+# Pelvis films are taken at 1000 to 1200. The gap is nothing for a cassette on the table, 85 in a maker's example of a
+# bucky (xcalibr.co.uk).
+USUAL = Distances((1000.0, 1200.0), (0.0, 90.0))
+# What training never meets: mattresses and trolleys whose tray lies deep, tubes at whatever height. The ranges are
+# ours, wide so that no guess of a middle fits them.
+UNUSUAL = Distances((900.0, 1400.0), (0.0, 200.0))
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,11 @@ class Rig:
 
 
 def draw_rig(
-    bones: Mapping[str, Mesh], rng: np.random.Generator, pixels: int | None = None, mm_per_pixel: float | None = None
+    bones: Mapping[str, Mesh],
+    rng: np.random.Generator,
+    pixels: int | None = None,
+    mm_per_pixel: float | None = None,
+    distances: Distances = USUAL,
 ) -> tuple[Rig, np.ndarray]:
     """A film's rig, and the shift (3,) mm that brings a patient into its frame.
 
@@ -57,7 +74,7 @@ def draw_rig(
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     side = None if kind == "pelvis" else str(rng.choice(["left", "right"]))
     view = "PA" if rng.random() < PA_SHARE else "AP"
-    sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < LONG_SHARE else SDD_MM)))
+    sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < LONG_SHARE else distances.sdd_mm)))
     detectors = SINGLE_DETECTORS_MM if kind == "one hip" else LONG_DETECTORS_MM
     size_mm = np.array(detectors[rng.integers(len(detectors))])
     if mm_per_pixel is not None:
@@ -67,7 +84,7 @@ def draw_rig(
     size_px = np.maximum(np.rint(size_mm / pitch), 1).astype(int)
     principal = (size_px - 1) / 2 + rng.normal(0, OFF_CENTRE_MM, 2) / pitch
 
-    gap, behind = float(rng.uniform(*TABLE_GAP_MM)), float(rng.uniform(*BEHIND_BONES_MM))
+    gap, behind = float(rng.uniform(*distances.table_gap_mm)), float(rng.uniform(*BEHIND_BONES_MM))
     facing = 1.0 if view == "AP" else -1.0
     rearmost = min((vertices[:, 1] * facing).min() for vertices, _ in bones.values())  # lies on the table
     shift = np.zeros(3)

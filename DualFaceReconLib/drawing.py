@@ -89,6 +89,8 @@ def text_mask(words: str, height_px: int, bold: bool = False, in_line: bool = Fa
     font.SetColor(1, 1, 1)
     image, size = vtkImageData(), [0, 0]
     vtkTextRenderer.GetInstance().RenderString(font, words, image, size, 72)
+    if image.GetPointData().GetScalars() is None:  # nothing to draw
+        return np.zeros((1, 1))
     cols, rows, _ = image.GetDimensions()
     alpha = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, cols, -1)[::-1, :, 3] / 255.0
     inked = np.argwhere(alpha > 0)
@@ -103,7 +105,7 @@ def text_mask(words: str, height_px: int, bold: bool = False, in_line: bool = Fa
 def wrapped(words: str, height_px: int, width_px: int) -> list[str]:
     """The lines in which text of that size fits into a width."""
     per_letter = text_mask(words, height_px).shape[1] / max(len(words), 1)
-    letters = max(int(width_px / max(per_letter, 0.3 * height_px) * 0.93), 10)  # lines differ in their letters
+    letters = max(int(width_px / max(per_letter, 0.3 * height_px) * 0.97), 10)  # lines differ in their letters
     return textwrap.wrap(words, letters) or [""]
 
 

@@ -53,7 +53,7 @@ def picture(reconstruction: Reconstruction) -> np.ndarray:
         _legend_of_bones(reconstruction),
         _views(reconstruction, surfaces),
         _legend_of_certainty(reconstruction),
-        _text(reconstruction),
+        text(reconstruction),
     ]
     return np.concatenate(strips)
 
@@ -91,7 +91,9 @@ def _outline(film: np.ndarray, maps: BoneMaps) -> None:
 def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:
     """Front and side, in the bones' colours and by certainty, all in one scale."""
     only_right = all(bone.endswith("right") for bone in reconstruction.bones)
-    side, from_side = (RIGHT, "the patient's right") if only_right else (LEFT, "the patient's left")
+    side, side_words = (RIGHT, "patient's right") if only_right else (LEFT, "patient's left")
+    unsure = reconstruction.radiograph.geometry.provenance["view"].kind == "assumed"
+    depth_marks = [letter + "?" * unsure for letter in ("AP" if side is LEFT else "PA")]
     points = np.concatenate([surface.vertices for surface in surfaces])
     low, high = points.min(axis=0), points.max(axis=0)
     across_mm, depth_mm, height_mm = high - low
@@ -106,17 +108,19 @@ def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nd
         for eye, width in zip((FRONT, side), widths, strict=True)
     ]
     panels = []
-    for title, certainty in (("{}", False), ("Certainty: {}", True)):
-        for view, seen_from in zip(views, ("from the front", f"from {from_side}"), strict=True):
+    for titles, certainty in (
+        (("From the front", f"From the {side_words}"), False),
+        (("Certainty, front", f"Certainty, {side_words}"), True),
+    ):
+        for view, title in zip(views, titles, strict=True):
             panel = _over(np.array(BACKGROUND), view.by_certainty if certainty else view.coloured, view.share)
             panel = np.pad(panel, ((HEAD_PX, FOOT_PX), (0, 0), (0, 0)), constant_values=BACKGROUND[0])
             if view is views[0]:
                 film_picture.mark_sides(panel, reconstruction.radiograph, 32)
             else:
-                film_picture.mark_corners(panel, *("AP" if side is LEFT else "PA"), 32)
+                film_picture.mark_corners(panel, *depth_marks, 32, drawing.AMBER if unsure else drawing.WHITE)
             film_picture.scale_bar(panel, 1 / px_per_mm, "", panel.shape[0] - 16, 15)
-            said = title.format(seen_from)
-            panels.append(_titled(panel, said[0].upper() + said[1:], panel.shape[1]))
+            panels.append(_titled(panel, title, panel.shape[1]))
     return _beside(panels)
 
 
@@ -156,8 +160,8 @@ def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, says: str) -> i
 # Words
 
 
-def _text(reconstruction: Reconstruction) -> np.ndarray:
-    """What was measured at the left, warnings at the right."""
+def text(reconstruction: Reconstruction) -> np.ndarray:
+    """(rows, 1440, 3) uint8: what was measured at the left, all warnings at the right."""
     facts = [(line, drawing.WHITE) for line in _facts(reconstruction)]
     warnings = [(f"Warning: {warning.text}", drawing.AMBER) for warning in reconstruction.warnings]
     width = (WIDTH_PX - GAP_PX) // 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from bones import MODELS
 from vtkmodules.util.numpy_support import numpy_to_vtk
@@ -32,6 +34,7 @@ PELVIS = ProjectionGeometry(
 RIGHT_HIP = PELVIS.cropped((0, 0), (220, 130))
 
 
+@cache
 def skeleton(view: str = "AP") -> dict[str, Mesh]:
     """The models' mean bones in front of the detector, heads in their sockets, RAS mm."""
     models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
@@ -56,8 +59,7 @@ def made_reconstruction(
     warnings: tuple[str, ...] = (),
 ) -> Reconstruction:
     """`bones` are found and completed, but for those of `not_completed`."""
-    truth = skeleton(geometry.view)
-    depths = {bone: entry_and_exit(*truth[bone], geometry) for bone in BONES}
+    depths = {bone: _depths(bone, geometry) for bone in BONES}
     blank = np.zeros(geometry.size_px)
     front, back = (
         np.array([depths[bone][i] if bone in bones else blank for bone in BONES], np.float32) for i in (0, 1)
@@ -73,7 +75,7 @@ def made_reconstruction(
         {
             bone: Bone(
                 observed_surface(maps, geometry, bone),
-                None if bone in not_completed else _completed(bone, truth[bone], geometry),
+                None if bone in not_completed else _completed(bone, geometry),
                 measurements={"share_seen": Measurement(61.0, "%"), **MEASURED[bone.split("_")[0]]},
             )
             for bone in bones
@@ -96,9 +98,15 @@ MEASURED = {
 }
 
 
-def _completed(bone: str, mesh: Mesh, geometry: ProjectionGeometry) -> vtkPolyData:
+@cache
+def _depths(bone: str, geometry: ProjectionGeometry) -> tuple[np.ndarray, np.ndarray]:
+    return entry_and_exit(*skeleton(geometry.view)[bone], geometry)
+
+
+@cache
+def _completed(bone: str, geometry: ProjectionGeometry) -> vtkPolyData:
     """The true bone as completion hands it over; the less sure, the farther from what was seen."""
-    vertices, triangles = mesh
+    vertices, triangles = skeleton(geometry.view)[bone]
     seen = np.logical_or(*first_and_last(vertices, triangles, geometry))
     std = np.where(seen, 0.8, 3.0) + np.maximum(-vertices[:, 2] - 60, 0) / 20
     made = polydata(vertices.astype(np.float32), triangles)

@@ -9,7 +9,7 @@ Millimetres are those at the nominal bone plane, so that one patient looks alike
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,11 @@ class Frame:
         g = self.geometry
         return ProjectionGeometry(g.sdd_mm, pitch, (self.size_px,) * 2, centre, g.view, g.object_distance_mm)
 
+    @property
+    def resampled_px(self) -> tuple[int, int]:
+        """Of the whole radiograph at the network's scale, [rows, cols]."""
+        return tuple(int(n * s + 1e-6) for n, s in zip(self.geometry.size_px, self.scale, strict=True))
+
     def picture(self, pixels: np.ndarray) -> torch.Tensor:
         """(n, n) float32 of a film (rows, cols), normalised; -1 where there is none."""
         film = torch.as_tensor(np.ascontiguousarray(pixels, dtype=np.float32))[None, None]
@@ -74,11 +79,10 @@ def frame_of(geometry: ProjectionGeometry, size_px: int, mm_per_pixel: float) ->
     """The frame in which a network sees a radiograph of a geometry, centred on it."""
     pitch = framed_pitch_mm(geometry.sdd_mm, mm_per_pixel)
     scale = tuple(1.0 if abs(p / pitch - 1) < 1e-6 else p / pitch for p in geometry.pixel_pitch_mm)
-    sizes = [int(n * s + 1e-6) for n, s in zip(geometry.size_px, scale, strict=True)]
-    if min(sizes) < 1:
+    whole = Frame(geometry, size_px, scale, (0, 0))
+    if min(whole.resampled_px) < 1:
         raise ValueError(f"at {mm_per_pixel:g} mm a pixel nothing is left of {geometry.size_px} pixels")
-    first = tuple((n - size_px) // 2 for n in sizes)
-    return Frame(geometry, size_px, scale, first)
+    return replace(whole, first_px=tuple((n - size_px) // 2 for n in whole.resampled_px))
 
 
 def framed_pitch_mm(sdd_mm: float, mm_per_pixel: float) -> float:

@@ -33,6 +33,7 @@ from DualFaceReconLib.radiograph import Radiograph
 from DualFaceReconLib.shapemodel import ShapeModel
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.trimming import without_unseen_shaft
+from DualFaceReconLib.wording import bone_words
 
 SURFACE_SIDE_PX = (
     512  # of the film's longer side, on which surfaces are made: networks see fewer pixels than films have
@@ -139,7 +140,7 @@ class Reconstructor:
                     radiograph,
                     observed,
                     refused=lambda bone, why: warnings.append(
-                        RadiographWarning("bone-not-completed", f"Of the {_said(bone)} {why}.")
+                        RadiographWarning("bone-not-completed", f"Of the {bone_words(bone)} {why}.")
                     ),
                     progress=lambda share: progress(
                         "completion", SHARES["completion"] + (1 - SHARES["completion"]) * share
@@ -252,17 +253,12 @@ def _about_bones(
     warnings = []
     missing = [bone for bone in wanted if not maps.mask[maps.bones.index(bone)].any()]
     if missing:
-        names = ", ".join(_said(bone) for bone in missing)
+        names = ", ".join(bone_words(bone) for bone in missing)
         warnings.append(RadiographWarning("bone-not-found", f"Not found in this picture: {names}."))
     mostly_inferred = [bone for bone, one in completed.items() if one.seen.mean() < LEAST_SEEN_SHARE]
     if mostly_inferred:
-        names = ", ".join(_said(bone) for bone in mostly_inferred)
+        names = ", ".join(bone_words(bone) for bone in mostly_inferred)
         warnings.append(
             RadiographWarning("bone-mostly-inferred", f"Mostly inferred, as little of it was seen: {names}.")
         )
     return warnings
-
-
-def _said(bone: str) -> str:
-    kind, side = bone.split("_")
-    return f"{side} {'hemipelvis' if kind == 'hip' else 'femur'}"

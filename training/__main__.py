@@ -138,6 +138,25 @@ def train_network(options: argparse.Namespace) -> int:
     return _learnt(options, partial(train, recipe, encoder=options.encoder, last=options.last))
 
 
+def finetune_network(options: argparse.Namespace) -> int:
+    """Goes on training a bundle's network on your own cases, or goes on with such a run that was cut."""
+    from training.cases import cases_in
+    from training.finetune import finetune
+    from training.recipe import read_recipe
+
+    recipe = read_recipe(options.recipe)
+    if recipe.task not in ("depth", "segmentation"):
+        raise Refusal(f"{options.recipe.name} is a recipe for something else than a depth or a segmentation network")
+    folders = cases_in(options.cases)
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some of your CTs with `python -m training prepare-ct`")
+
+    def course(_bones: Path, _cache: Path, out: Path, workers: int, device: str, minutes: float | None) -> Path | None:
+        return finetune(recipe, folders, options.bundle, out, workers, device, minutes)
+
+    return _learnt(options, course)
+
+
 def pretrain_encoder(options: argparse.Namespace) -> int:
     """Pretrains a depth network's encoder on films without labels, or goes on with a run that was cut."""
     from training.pretrain import pretrain
@@ -318,6 +337,11 @@ def _training(commands: Any) -> None:
     )
     _with_loop(training)
     training.set_defaults(run=train_network)
+    tuning = commands.add_parser("finetune", help=finetune_network.__doc__, description=finetune_network.__doc__)
+    tuning.add_argument("--cases", type=Path, required=True, help="folder of cases, at any depth")
+    tuning.add_argument("--bundle", type=Path, help="folder of the bundle to start from (default: from nothing)")
+    _with_loop(tuning)
+    tuning.set_defaults(run=finetune_network)
     pretraining = commands.add_parser("pretrain", help=pretrain_encoder.__doc__, description=pretrain_encoder.__doc__)
     pretraining.add_argument("--films", type=Path, metavar="FOLDER", help="your own films instead of simulated ones")
     _with_loop(pretraining)

@@ -24,6 +24,7 @@ TRAINED_ON = (
     "Lymph Nodes, CC BY 4.0) and llp26 (Zhang et al., J Biomech 49:3875, 2016, MPL-2.0)."
 )
 NO_OTHERS = "No clinical picture."
+OWN_CASES = "The {task} network learnt on from {count} cases of the maker's own."
 OWN_FILMS = "An encoder first learnt, without truth, from a folder of films of the maker's own."
 
 
@@ -53,13 +54,19 @@ def bundle(
     if len({(one["size_px"], one["mm_per_pixel"]) for one in films}) > 1:
         raise Refusal("The networks learnt from films of unlike sizes: a bundle's networks see the same picture.")
     networks = {task: {"settings": told[task]["settings"], "file": f"{task}.safetensors"} for task in runs}
+    own = [
+        OWN_CASES.format(task=task, count=one["besides"]["cases"]["count"])
+        for task, one in told.items()
+        if "cases" in one.get("besides", {})
+    ]
+    own += [OWN_FILMS] * any(map(_from_own_films, told.values()))
     counted = ", ".join(f"{task}: {told[task]['films']} films" for task in runs)
     manifest = Manifest(
         id=id,
         version=version,
         licence=LICENCE,
         research_use=RESEARCH_USE,
-        trained_on=f"{TRAINED_ON} {OWN_FILMS if any(map(_from_own_films, told.values())) else NO_OTHERS} {counted}.",
+        trained_on=f"{TRAINED_ON} {' '.join(own) or NO_OTHERS} {counted}.",
         measured=measured,
         bones=BONES,
         faces=("front", "back")[: told["depth"]["settings"]["faces"]],

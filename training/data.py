@@ -85,14 +85,19 @@ def sample(pixels: np.ndarray, maps: BoneMaps, geometry: ProjectionGeometry, siz
     """
     size = size_px or max(geometry.size_px)
     first = tuple((n - size) // 2 for n in geometry.size_px)
-    frame = Frame(geometry, size, (1.0, 1.0), first)
+    return framed_sample(Frame(geometry, size, (1.0, 1.0), first), pixels, maps)
+
+
+def framed_sample(frame: Frame, pixels: np.ndarray, maps: BoneMaps) -> Sample:
+    """The tensors of `sample` in a frame of a film (rows, cols), whose maps have the frame's `resampled_px` already."""
+    geometry, framed = frame.geometry, frame.framed
     depth = torch.from_numpy(np.stack([maps.front, maps.back], axis=1))
     return {
         "film": frame.picture(pixels)[None],
         "mask": frame.square(torch.from_numpy(maps.mask)),
         "depth": frame.square(depth),
         "sdd_mm": torch.tensor(geometry.sdd_mm),
-        "pixel_pitch_mm": torch.tensor(geometry.pixel_pitch_mm),
-        "principal_point_px": torch.tensor(frame.framed.principal_point_px),
+        "pixel_pitch_mm": torch.tensor(framed.pixel_pitch_mm),
+        "principal_point_px": torch.tensor(framed.principal_point_px),
         "object_distance_mm": torch.tensor(geometry.object_distance_mm),
     }

@@ -1,0 +1,104 @@
+"""A bundle's network learns on from somebody's own cases."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from bones import MODELS, made_population
+from safetensors.torch import load_file
+from test_train import DEPTH, SEGMENTATION, run
+
+from DualFaceReconLib.bundle import read_weights
+from DualFaceReconLib.bundle_manifest import load_manifest
+from DualFaceReconLib.errors import Refusal
+from training.bundling import bundle
+from training.cases import cases_in
+from training.data import FilmStream
+from training.finetune import CaseFilms, case_sample, finetune
+from training.simulate import Series, one_thread, simulate_one
+
+tune = partial(finetune, workers=0, device="cpu", say=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """Three films of three patients."""
+    folder = tmp_path_factory.mktemp("Fälle")
+    for number in range(3):
+        simulate_one(made_population(), Series(5, 400), number, folder / f"case {number}")
+    return cases_in(folder)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A bundle of networks that learnt for an epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = {"depth": DEPTH, "segmentation": SEGMENTATION}
+    for name, recipe in runs.items():
+        short = replace(recipe, learning=replace(recipe.learning, epochs=1))
+        run(short, made_population(), folder / name)
+    bundle({name: folder / name for name in runs}, MODELS, folder / "bundle", "start", "1.0.0", "not")
+    return folder / "bundle"
+
+
+def test_a_case_is_seen_as_its_film_was_in_training(cases):
+    """The same patient on the same rig: from the stream at the network's pixels, and from a finer film's folder."""
+    streamed = next(iter(FilmStream(made_population(), Series(5, None, mm_per_pixel=6.0), projections=1, size_px=64)))
+    read = case_sample(cases[0], 64, 6.0)
+    assert read.keys() == streamed.keys()
+    for name, value in streamed.items():
+        assert (read[name].shape, read[name].dtype) == (value.shape, value.dtype), name
+    assert read["principal_point_px"] == pytest.approx(streamed["principal_point_px"], abs=1.0)  # borders are rounded
+    assert read["pixel_pitch_mm"] == pytest.approx(streamed["pixel_pitch_mm"], rel=1e-3)
+    areas, depths = ([], [])
+    for one in (read, streamed):
+        areas.append(one["mask"].sum(dim=(1, 2)).float())
+        depths.append(one["depth"].sum(dim=(1, 2, 3)) / (one["depth"] > 0).sum(dim=(1, 2, 3)))
+    assert areas[0] == pytest.approx(areas[1], rel=0.06)
+    assert depths[0] == pytest.approx(depths[1], abs=1.0)
+
+
+@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
+def test_a_network_starts_where_the_bundle_stands_and_moves(cases, start, recipe, tmp_path):
+    with one_thread():
+        assert tune(recipe, cases, start, tmp_path / "cut", minutes=0.0) is None
+        made = tune(recipe, cases, start, tmp_path / "cut")
+        whole = tune(recipe, cases, start, tmp_path / "whole")
+    before = read_weights(start, load_manifest(start), recipe.task)
+    after, again = load_file(made), load_file(whole)
+    assert all(torch.equal(after[name], again[name]) for name in after)  # cut in two or in one piece
+    moved = sum(float((after[name].float() - before[name]).square().sum()) for name in after)
+    assert 0 < moved < 0.05 * sum(float(value.square().sum()) for value in before.values())
+    told = json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))
+    assert told["besides"]["start"]["id"] == "start"
+    assert told["besides"]["cases"]["count"] == 2
+
+
+def test_a_bundle_tells_of_the_cases(cases, start, tmp_path):
+    runs = {}
+    for name, recipe in (("depth", DEPTH), ("segmentation", SEGMENTATION)):
+        short = replace(recipe, learning=replace(recipe.learning, epochs=1))
+        runs[name] = tmp_path / name
+        with one_thread():
+            tune(short, cases, start, runs[name])
+    told = bundle(runs, MODELS, tmp_path / "bundle", "tuned", "1.0.0", "not").trained_on
+    assert "The depth network learnt on from 2 cases of the maker's own." in told
+    assert "No clinical picture" not in told
+
+
+def test_every_case_comes_as_often_in_an_order_of_its_own(cases):
+    recipe = replace(DEPTH, films=replace(DEPTH.films, projections=3, reuse=4))
+    orders = []
+    for epoch in (0, 1):
+        films = [float(one["sdd_mm"]) for one in CaseFilms(cases, recipe, epoch)]
+        assert sorted(films) == sorted(4 * films[:3])
+        orders.append(films)
+    assert orders[0] != orders[1]
+
+
+def test_another_network_than_the_bundle_s_is_refused(cases, start, tmp_path):
+    wider = replace(DEPTH, network={**DEPTH.network, "width": 40})
+    with pytest.raises(Refusal, match="take the recipe by which it was trained"):
+        tune(wider, cases, start, tmp_path)

@@ -27,7 +27,16 @@ from DualFaceReconLib.bundle import read_shape_model
 from DualFaceReconLib.bundle_store import chosen
 from DualFaceReconLib.completion import Completion, complete
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.inference import Cancelled, Networks, Prediction, Progress, load_networks, maps_of, predict
+from DualFaceReconLib.inference import (
+    Cancelled,
+    Networks,
+    Prediction,
+    Progress,
+    estimated_object_distance,
+    load_networks,
+    maps_of,
+    predict,
+)
 from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread
 from DualFaceReconLib.radiograph import Radiograph
 from DualFaceReconLib.shapemodel import ShapeModel
@@ -116,7 +125,6 @@ class Reconstructor:
         the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen.
         """
         timings: dict[str, float] = {}
-        warnings = list(radiograph.warnings)
 
         @contextmanager
         def stage(name: str) -> Iterator[None]:
@@ -128,9 +136,11 @@ class Reconstructor:
             timings[name] = time.perf_counter() - begun
 
         with stage("networks"):
+            radiograph = self.placed(radiograph)
             if prediction is None or not prediction.fits(radiograph.geometry):
                 prediction = self.predict(radiograph, flipped_too=flipped_too, cancelled=cancelled)
             maps = self.bone_maps(radiograph, prediction, mask)
+        warnings = list(radiograph.warnings)
         with stage("surfaces"):
             observed = self.surfaces(radiograph, maps)
         completed: dict[str, Completion] = {}
@@ -173,6 +183,20 @@ class Reconstructor:
         )
 
     # The stages; each takes what the one before it gave
+
+    def placed(self, radiograph: Radiograph) -> Radiograph:
+        """The film with its bones' distance estimated, where it was assumed and the bundle has a head for it."""
+        if radiograph.geometry.provenance["object_distance_mm"].kind != "assumed":
+            return radiograph
+        found = estimated_object_distance(self.networks, radiograph)
+        if found is None:
+            return radiograph
+        distance, came_from = found
+        text = f"How far the bones were from the detector is estimated from the picture: {distance:.0f} mm"
+        spread = "" if came_from.spread is None else f" +- {came_from.spread:.0f} mm"
+        warning = RadiographWarning("object_distance_mm-estimated", f"{text}{spread}. Give it with --object-distance.")
+        moved = radiograph.at_object_distance(distance, came_from)
+        return replace(moved, warnings=(*moved.warnings, warning))
 
     def predict(
         self, radiograph: Radiograph, *, flipped_too: bool = False, cancelled: Callable[[], bool] = lambda: False

@@ -1,6 +1,7 @@
 """The judging films of real people: squared, posed, stand-ins named, and sealed; on a made-up person."""
 
 import json
+import tomllib
 
 import numpy as np
 import pytest
@@ -77,6 +78,41 @@ def test_a_missing_femur_is_the_other_one_s_mirror_in_its_socket(folder, models)
     assert np.linalg.norm(centre - socket) < 8
     left, right = (person.bones[f"femur_{side}"][0] for side in ("left", "right"))
     assert np.ptp(left, axis=0) == pytest.approx(np.ptp(right, axis=0), abs=30)
+
+
+def test_the_varied_films_are_of_the_choosing_people_and_not_plain(folder, tmp_path, monkeypatch):
+    recipe = tmp_path / "recipe.toml"
+    films = 'films = 2\nseed = 12\nsize_px = 200\nseal = ""\n'
+    recipe.write_text(
+        f'[choosing]\npeople = ["made/s01"]\nplain = true\n{films}\n'
+        f'[varied]\npeople_of = "choosing"\nplain = false\n{films}',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(judging, "RECIPE", recipe)
+    monkeypatch.setattr(judging, "GREY", tmp_path / "grey.json")
+    (tmp_path / "grey.json").write_text("{}", encoding="utf-8")
+    asked = []
+    population = made_population()
+    monkeypatch.setattr(judging, "load_population", lambda _, __, people, say: asked.append(people) or population)
+    told = {}
+    for which in ("choosing", "varied"):
+        made, wrong = make_judging_set(which, folder, tmp_path, tmp_path / which, say=lambda _: None)
+        assert "2 films" in wrong[1]  # a set whose grey values were never frozen says so
+        told[which] = [judging.read_case(path).told["patient"] for path in made]
+    assert asked == [["made/s01"], ["made/s01"]]
+    assert all("roll_degrees" in one and "disease" in one and "hardware" in one for one in told["varied"])
+    assert not any("roll_degrees" in one or "disease" in one for one in told["choosing"])
+
+
+def test_every_frozen_set_is_sealed_and_its_grey_values_are_kept():
+    recipes = tomllib.loads(judging.RECIPE.read_text(encoding="utf-8"))
+    grey = json.loads(judging.GREY.read_text(encoding="utf-8"))
+    assert recipes.keys() == grey.keys() == {"reported", "choosing", "varied"}
+    for which, recipe in recipes.items():
+        assert len(recipe["seal"]) == 32
+        count = recipe["films"] if "films" in recipe else len(recipe["people"]) * recipe["films_a_person"]
+        assert len(grey[which]) == count
+    assert len({recipe["seed"] for recipe in recipes.values()}) == len(recipes)
 
 
 def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):

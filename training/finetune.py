@@ -1,4 +1,4 @@
-"""`python -m training finetune RECIPE --cases FOLDER --bundle BUNDLE --out OUT`: a network learns on from your own cases.
+"""`python -m training finetune RECIPE --cases FOLDER --bundle BUNDLE --out OUT`: a network learns on from own cases.
 
 Cases come of your own CTs (`prepare-ct`) or of any simulator that writes them. A fifth of their people is watched and
 not learnt from. The loop, the checkpoints and what is written are `train`'s; `bundle` puts the result into a bundle.

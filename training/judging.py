@@ -1,8 +1,8 @@
-"""The films by which everything is judged: real people of `vsd_dev`, and kept-out people for choosing; frozen.
+"""The films by which everything is judged: real people of `vsd_dev`, and kept-out ones for choosing, plain and varied.
 
-`recipes/judging.toml` says who and how many. The truth of a film does not depend on how its grey values are simulated,
-and its seal is kept; the grey values are kept by their mean and spread, film by film. A set made again is the same set,
-or says that it is not.
+`recipes/judging.toml` says who and how many, and all are frozen. The truth of a film does not depend on how its grey
+values are simulated, and its seal is kept; the grey values are kept by their mean and spread, film by film. A set made
+again is the same set, or says that it is not.
 """
 
 from __future__ import annotations
@@ -54,21 +54,22 @@ def make_judging_set(
     world: str = "seen",
     say: Callable[[str], None] = print,
 ) -> tuple[list[Path], list[str]]:
-    """Writes the cases of "reported" or "choosing" that are not there; gives their folders, and in which way they are
-    not the frozen ones. Another `world` changes grey values alone.
+    """Writes the cases of "reported", "choosing" or "varied" that are not there; gives their folders, and in which way
+    they are not the frozen ones. Another `world` changes grey values alone.
     """
-    recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))[which]
-    if which == "choosing":
-        kept = load_population(bones, cache, recipe["people"], say=say)
-        series = Series(recipe["seed"], recipe["size_px"], world, plain=True)
-        folders = simulate(kept, recipe["films"], series, out, jobs, say)
-    else:
+    recipes = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    recipe = recipes[which]
+    if "set" in recipe:
         folders = _films_of_real_people(recipe, bones, out, world, say)
+    else:
+        kept = load_population(bones, cache, recipes[recipe.get("people_of", which)]["people"], say=say)
+        series = Series(recipe["seed"], recipe["size_px"], world, recipe["plain"])
+        folders = simulate(kept, recipe["films"], series, out, jobs, say)
     wrong = []
     if (seal := seal_of(folders)) != recipe["seal"]:
         wrong.append(f"the truth is not the frozen one: its seal is {seal}, the recipe's is {recipe['seal']}")
     if world == "seen":
-        frozen = json.loads(GREY.read_text(encoding="utf-8"))[which]
+        frozen = json.loads(GREY.read_text(encoding="utf-8")).get(which, {})
         others = [name for name, grey in grey_of(folders).items() if not _alike(grey, frozen.get(name))]
         if others:
             wrong.append(f"the grey values of {len(others)} films are not the frozen ones, of {others[0]} for one")

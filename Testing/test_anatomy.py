@@ -14,7 +14,8 @@ from DualFaceReconLib.meshfiles import arrays, polydata
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shapemodel import Landmark, load
 from DualFaceReconLib.visibility import unit_normals
-from training.__main__ import EXIT_FLAGGED, EXIT_REFUSED, main
+from training.__main__ import EXIT_REFUSED, main
+from training.actions import EXIT_FLAGGED
 from training.anatomy import meshes, people, report
 from training.anatomy.folder import Job
 from training.anatomy.people import LLP26, RHAN40, Corresponded, corresponded_femora, procrustes

@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training import ct
-from training.__main__ import EXIT_FLAGGED, EXIT_REFUSED, main
+from training.__main__ import EXIT_REFUSED, main
+from training.actions import EXIT_FLAGGED
 from training.cases import read_case
 from training.ct_files import LABELS, read_scan
 from training.ct_truth import cut_ends, surface, truth_maps

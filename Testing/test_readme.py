@@ -1,34 +1,52 @@
 """What the README shows is run, and what it links to is there."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from films import dataset, save, save_image
+import SimpleITK as sitk
+from films import dataset, save
+
+from DualFaceReconLib.radiograph import read_radiograph
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "Resources").glob("*.md"))
 
 
-def test_the_console_example_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
+
+
+def test_the_console_examples_run(tmp_path):
+    """One after the other, in the repository's folder but for the film's name."""
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(code) == 2
     save(dataset(), tmp_path / "film.dcm")
-    program = code + "\nprint(point, len(radiograph.warnings))"
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    program = "\n".join([*code, "print(point, len(radiograph.warnings))", "print(reconstruction)"])
+    program = program.replace('"film.dcm"', repr(str(tmp_path / "film.dcm")))
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[")
+    assert "hip_left, hip_right, femur_left, femur_right; 4 completed" in done.stdout
 
 
 def test_the_terminal_examples_run(tmp_path):
-    save(dataset(), tmp_path / "film.dcm")
-    save_image(tmp_path / "film.png")
+    shutil.copy(SAMPLE, tmp_path / "film.dcm")
+    radiograph = read_radiograph(SAMPLE)
+    low, high = radiograph.display_window
+    grey = (np.clip((radiograph.pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(grey), str(tmp_path / "film.png"))
+    pitch = f"{radiograph.geometry.pixel_pitch_mm[0]:.3f}"  # the README's would make this film too small for a pelvis
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\.venv/bin/dualface (.*?)(?:#.*)?$", text, re.MULTILINE)
-    assert len(commands) == 2
-    for command in commands:
-        arguments = command.replace("0.143", "1.2").split()  # our small film would be no hip film at 0.143 mm
+    assert len(commands) == 4
+    for number, command in enumerate(commands):
+        arguments = command.replace("0.143", pitch).replace("out/film", f"out/film-{number}").split()
+        if arguments[0] == "reconstruct":
+            arguments.append("--no-completion")  # quicker; the console's example does it
         done = subprocess.run(
             [sys.executable, "-m", "DualFaceReconLib.cli", *arguments],
             cwd=tmp_path,

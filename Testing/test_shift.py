@@ -12,7 +12,8 @@ from test_train import DEPTH, SHIFT
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import weights_of
 from training import shift
-from training.__main__ import EXIT_FLAGGED, EXIT_REFUSED, main
+from training.__main__ import EXIT_REFUSED, main
+from training.actions import EXIT_FLAGGED
 from training.shift import HEAD, OWN_MEAN, POPULATION_MEAN, TRAINING_MEAN, Judged, compared, gain, ships
 from training.train import built
 

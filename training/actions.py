@@ -1,0 +1,258 @@
+"""What the commands of `python -m training` do; modules are imported where they are needed, as some take seconds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from DualFaceReconLib.errors import Refusal
+
+EXIT_FLAGGED = 1  # done, but something is not as it should be
+
+
+def register_bones(options: argparse.Namespace) -> int:
+    """Registers every .ply bone of a folder to a template."""
+    from training.anatomy.folder import register_folder
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = register_folder(options.bones, options.template, options.out, options.jobs, options.seed)
+    flagged = [row for row in rows if row.flags]
+    for row in flagged:
+        print(f"FLAGGED {row.name}: {', '.join(row.flags)}")
+    mean = sum(row.assd_mm for row in rows) / len(rows)
+    print(f"{len(rows)} bones, mean ASSD {mean:.2f} mm, {len(flagged)} flagged. Table: {options.out / 'table.md'}")
+    return EXIT_FLAGGED if flagged else 0
+
+
+def build_models(options: argparse.Namespace) -> int:
+    """Builds the shape models from the sets of real bones, with a table and pictures."""
+    from training.anatomy.report import build_models
+
+    try:
+        print(build_models(options.bones, options.out, options.report))
+    except FileNotFoundError as error:
+        raise Refusal(str(error)) from error
+    return 0
+
+
+def measure_patients(options: argparse.Namespace) -> int:
+    """Measures many virtual patients beside published adults."""
+    from DualFaceReconLib.drawing import save_bytes
+    from training.plausibility import table
+    from training.population import load_population
+
+    try:
+        text = table(load_population(options.bones, options.cache), options.count)
+    except FileNotFoundError as error:
+        raise Refusal(str(error)) from error
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    save_bytes(text.encode(), options.out)
+    print(text)
+    return 0
+
+
+def simulate_cases(options: argparse.Namespace) -> int:
+    """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
+    from training.judging import make_judging_set
+    from training.population import load_population
+    from training.samples import make_samples
+    from training.simulate import Series, contact_sheet, simulate
+
+    wrong: list[str] = []
+    try:
+        if options.samples:
+            folders, wrong = make_samples(options.bones, options.cache, options.out)
+        elif options.judging:
+            folders, wrong = make_judging_set(
+                options.judging, options.bones, options.cache, options.out, options.jobs, options.world
+            )
+        elif options.count is None or options.seed is None:
+            raise Refusal(
+                "say how many films with --count and from which seed with --seed, or which --judging set, or --samples"
+            )
+        else:
+            population = load_population(options.bones, options.cache, options.people, options.without)
+            series = Series(options.seed, options.size, options.world, options.plain)
+            folders = simulate(population, options.count, series, options.out, options.jobs)
+    except (FileNotFoundError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    contact_sheet(folders[:24], options.out / "contact_sheet.png")
+    contact_sheet(folders[:6], options.out / "contact_sheet_large.png", columns=3, cell_px=720, outlined=False)
+    print(f"{len(folders)} cases in {options.out}")
+    for sentence in wrong:
+        print(f"FLAGGED {sentence}", file=sys.stderr)
+    return EXIT_FLAGGED if wrong else 0
+
+
+def prepare_cts(options: argparse.Namespace) -> int:
+    """Makes films of CTs with labelled bones, with their truth, as cases."""
+    from training.ct import prepare, prepare_all
+    from training.ct_files import LABELS
+    from training.simulate import contact_sheet
+
+    numbers = {**LABELS, **dict(_label(text) for text in options.labels)}
+    if options.segmentation:
+        cases = [prepare(options.ct, options.segmentation, options.out, options.seed, options.size, numbers)]
+        rejected = []
+    else:
+        cases, rejected = prepare_all(options.ct, options.out, options.seed, options.size, numbers)
+    if cases:
+        contact_sheet(cases[:24], options.out / "contact_sheet.png", columns=min(len(cases), 6))
+    print(f"{len(cases)} cases in {options.out}, {len(rejected)} rejected")
+    return EXIT_FLAGGED if rejected else 0
+
+
+def _label(text: str) -> tuple[str, int]:
+    """A bone and its number in an image of labels, of "hip_left=77"."""
+    from DualFaceReconLib.bonemaps import BONES
+
+    bone, _, number = text.partition("=")
+    if bone not in BONES or not number.isdigit() or int(number) == 0:
+        raise Refusal(f"--labels takes {' '.join(f'{one}=NUMBER' for one in BONES)}, not {text!r}")
+    return bone, int(number)
+
+
+def train_network(options: argparse.Namespace) -> int:
+    """Trains a network by a recipe, or goes on with a run that was cut."""
+    from training.recipe import read_recipe
+    from training.train import train
+
+    recipe = read_recipe(options.recipe)
+    if recipe.task == "pretrain":
+        raise Refusal(f"{options.recipe.name} is a recipe for `training pretrain`")
+    return _learnt(options, partial(train, recipe, encoder=options.encoder, last=options.last))
+
+
+def finetune_network(options: argparse.Namespace) -> int:
+    """Goes on training a bundle's network on your own cases, or goes on with such a run that was cut."""
+    from training.cases import cases_in
+    from training.finetune import finetune
+    from training.recipe import read_recipe
+
+    recipe = read_recipe(options.recipe)
+    if recipe.task not in ("depth", "segmentation"):
+        raise Refusal(f"{options.recipe.name} is a recipe for something else than a depth or a segmentation network")
+    folders = cases_in(options.cases)
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some of your CTs with `python -m training prepare-ct`")
+
+    def course(_bones: Path, _cache: Path, out: Path, workers: int, device: str, minutes: float | None) -> Path | None:
+        return finetune(recipe, folders, options.bundle, out, workers, device, minutes)
+
+    return _learnt(options, course)
+
+
+def pretrain_encoder(options: argparse.Namespace) -> int:
+    """Pretrains a depth network's encoder on films without labels, or goes on with a run that was cut."""
+    from training.pretrain import pretrain
+    from training.recipe import PretrainRecipe, read_recipe
+
+    recipe = read_recipe(options.recipe)
+    if not isinstance(recipe, PretrainRecipe):
+        raise Refusal(f"{options.recipe.name} is a recipe for `training train`")
+    return _learnt(options, partial(pretrain, recipe, folder=options.films))
+
+
+def _learnt(options: argparse.Namespace, course: Callable[..., Path | None]) -> int:
+    """Runs a training on the device that is asked for, or on what there is."""
+    import torch
+
+    from training.train import joined_by_torchrun, left_torchrun
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = joined_by_torchrun(device)
+        done = course(options.bones, options.cache, options.out, options.workers, device, options.minutes)
+    except (FileNotFoundError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    finally:
+        left_torchrun()
+    print(f"done: {done}" if done else f"time is up: the same command goes on from {options.out / 'checkpoint'}")
+    return 0
+
+
+def bundle_networks(options: argparse.Namespace) -> int:
+    """Puts finished networks and the shape models into a bundle."""
+    from training.bundling import bundle
+
+    runs = {"depth": options.depth, "segmentation": options.segmentation}
+    if options.shift is not None:
+        runs["shift"] = options.shift
+    try:
+        errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
+        made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
+    except (OSError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    print(f"{made.id} {made.version}: {made.size_bytes / 1e6:.1f} MB in {options.out}")
+    return 0
+
+
+def judge_shift(options: argparse.Namespace) -> int:
+    """Judges a shift head on kept-out people, at its training's distances and at others."""
+    from training.shift import judge
+
+    try:
+        text, better = judge(options.run_folder, options.bones, options.cache, options.count, options.out)
+    except (OSError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    print(text)
+    return 0 if better else EXIT_FLAGGED
+
+
+def evaluate_cases(options: argparse.Namespace) -> int:
+    """Measures cases by the ruler: the rows that need no network, and a bundle's networks."""
+    from DualFaceReconLib.bundle_manifest import load_manifest
+    from training.cases import cases_in
+    from training.evaluate import evaluate
+    from training.tables import write_tables
+
+    folders = cases_in(options.cases)[:: options.every]
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
+    title = "Rows without a network"
+    if options.bundle is not None:
+        manifest = load_manifest(options.bundle)
+        title = f"{manifest.id} {manifest.version}"
+    evaluation = evaluate(folders, options.pixels, options.jobs, options.bundle)
+    print(write_tables(evaluation, options.title or title, folders, options.bundle, options.out))
+    return 0
+
+
+def measure_certainty(options: argparse.Namespace) -> int:
+    """Holds what completed bones say of their own certainty against the truth of cases."""
+    from training.cases import cases_in
+    from training.certainty import certainty
+
+    folders = cases_in(options.cases)[:: options.every]
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
+    lines, missing = certainty(folders, options.bundle)
+    print("\n".join(lines))
+    print("what surface_error_mm lacks: " + ", ".join(f"{kind} {error:.2f} mm" for kind, error in missing.items()))
+    return 0
+
+
+def judge_in_folds(options: argparse.Namespace) -> int:
+    """Trains by two recipes on all but a fold of the people, measures on the fold, and so for every fold."""
+    import torch
+
+    from training.folds import Machine, Measuring, judge_in_folds
+    from training.population import load_everybody
+    from training.recipe import read_recipe
+
+    recipes = [read_recipe(path) for path in options.recipes]
+    if recipes and [recipe.task for recipe in recipes] != ["depth", "segmentation"]:
+        raise Refusal("give a recipe for a depth and one for a segmentation network, in this order, or none")
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    measuring = Measuring(options.films, options.size, tuple(options.pixels))
+    machine = Machine(device, options.workers, options.jobs)
+    try:
+        everybody = load_everybody(options.bones, options.cache)
+        text = judge_in_folds(everybody, recipes, options.folds, measuring, machine, options.out, options.minutes)
+    except (FileNotFoundError, ValueError) as error:
+        raise Refusal(str(error)) from error
+    print(text or f"time is up: the same command goes on from {options.out}")
+    return 0

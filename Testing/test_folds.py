@@ -170,7 +170,7 @@ def test_recipes_must_be_of_both_networks(tmp_path, capsys):
 def test_folds_from_end_to_end(everybody, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluating, "SAMPLES", 2000)
     monkeypatch.setattr(evaluating, "EMD_POINTS", 100)
-    text = judged(everybody, tmp_path, RECIPES)
+    text = judged(everybody, tmp_path, RECIPES, measuring=replace(MEASURING, size_px=400))  # as readers demand
     assert "networks, completed" in text
     assert "exact maps" in text
     for name in ("fold_1/outlines.png", "fold_2/table.md", "maps.jsonl", "assd.png"):

@@ -18,6 +18,7 @@ import torch
 from bundles import made_bundle, manifest, shape_models, weights
 
 from DualFaceReconLib import bundle, bundle_store
+from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle import read_shape_model, read_weights, verify, write_bundle
 from DualFaceReconLib.bundle_manifest import MAX_MANIFEST_BYTES, load_manifest
 from DualFaceReconLib.bundle_store import find, installed, models_folder, remove
@@ -104,6 +105,16 @@ def test_the_shipped_shape_models_go_into_a_bundle(tmp_path):
 def test_what_ships_stays_small():
     """The Extensions Index counts a clone with its history."""
     assert sum(path.stat().st_size for path in (ROOT / "Resources" / "Models").rglob("*")) < 16e6
+
+
+def test_the_bundle_that_ships_is_sound_and_tells_what_it_is():
+    told = verify(ROOT / "Resources" / "Models")
+    assert told.bones == BONES
+    assert "Simulated films" in told.trained_on
+    assert "No clinical picture" in told.trained_on
+    assert "not for clinical use" in told.research_use
+    assert "simulated" in told.measured
+    assert all(1 < error < 30 for error in told.surface_error_mm.values())
 
 
 def test_listing_and_verifying_do_without_torch(folder):

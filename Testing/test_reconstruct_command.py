@@ -94,7 +94,7 @@ def test_what_is_no_film_leaves_nothing(tmp_path):
 
 
 def test_a_marker_and_a_distance_are_told(film, tmp_path):
-    finished = run(*film, "-o", tmp_path / "out", "--no-completion", "--marker", 200, 120, 40, 44)
+    finished = run(*film, "-o", tmp_path / "out", "--no-completion", "--marker", 200, 120, 46.5, 44)
     assert finished.returncode == 0, finished.stderr
     told = load_reconstruction(tmp_path / "out").radiograph.geometry.provenance["object_distance_mm"]
     assert "ball of 44 mm" in told.source

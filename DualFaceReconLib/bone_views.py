@@ -27,7 +27,7 @@ BONE_COLOURS: Mapping[str, Colour] = {
     "femur_left": (225, 228, 85),
 }
 NOT_COMPLETED: Colour = (150, 150, 150)
-UNSURE_MM = 6.0  # the upper end of the colours of certainty
+UNSURE_MM = 15.0  # the upper end of the colours of certainty: bundles learnt in hours are unsure by several mm
 FINER = 2  # pixels a side that are averaged into one, for smooth edges
 STRIPES_PX, STRIPE_PX = 8, 2  # where a bone is inferred: from one stripe to the next, and how wide
 # Pixels (N, 2), nearness (N,), and the unit direction to the eye (N or 1, 3), of points (N, 3)

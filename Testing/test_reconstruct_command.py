@@ -142,7 +142,12 @@ def test_a_full_disk_leaves_nothing(film, tmp_path, limit):
 def test_ctrl_c_leaves_nothing(film, tmp_path):
     place, lock = tmp_path / "out", tmp_path / ".out.lock"
     running = subprocess.Popen(
-        command(*film, "-o", place), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(*film, "-o", place),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background
     )
     deadline = time.monotonic() + 300
     while running.poll() is None and time.monotonic() < deadline and not lock.exists():

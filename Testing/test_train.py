@@ -197,7 +197,7 @@ def test_every_recipe_is_whole_and_ends_at_the_bottom_of_a_cycle(path):
     [
         (("task =", "tusk ="), "task"),
         (('task = "depth"', 'task = "love"'), "task"),
-        (("batch = 16", 'batch = "many"'), "batch must be a int"),
+        (("batch = 8", 'batch = "many"'), "batch must be a int"),
         (("clip = 1.0", "clip_at = 1.0"), "clip"),
         (("[films]", "[films"), "cannot be read"),
     ],

@@ -102,7 +102,9 @@ def _nnunet_predictor(networks: SimpleNamespace, side: int) -> SimpleNamespace:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     device = torch.device(networks.device)
-    predictor = nnUNetPredictor(use_mirroring=False, device=device, perform_everything_on_device=True, allow_tqdm=False)
+    predictor = nnUNetPredictor(
+        use_mirroring=False, device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False
+    )
     heads = SimpleNamespace(num_segmentation_heads=len(networks.manifest.bones))
     plans = SimpleNamespace(get_label_manager=lambda _: heads)
     configuration = SimpleNamespace(patch_size=(side, side))

@@ -20,13 +20,12 @@ from DualFaceReconLib.bundle import read_weights
 from DualFaceReconLib.bundle_manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import frame_of
-from DualFaceReconLib.networks.weights import give_weights, weights_of
+from DualFaceReconLib.networks.weights import give_weights
 from DualFaceReconLib.radiograph import read_radiograph
 from training.cases import read_case
 from training.data import Sample, framed_sample
 from training.recipe import Recipe
-from training.train import Course, built, keep, learn, loss_of, torchrun_place
-from training.watching import measured, sheet
+from training.train import built, learn_from_truth, torchrun_place
 
 WATCHED_SHARE = 0.2  # of the people, one at least
 
@@ -59,22 +58,18 @@ def finetune(
             ) from error
         besides["start"] = {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}
     films = recipe.films
-    course = Course(
+    return learn_from_truth(
         recipe,
         besides,
-        network.to(device),
-        BONES,
+        network,
         partial(CaseFilms, learnt_from, recipe),
-        lambda network, batch, _: loss_of(recipe, network, batch),
         lambda: [case_sample(case, films.size_px, films.mm_per_pixel) for case in watched[: films.watched]],
-        lambda average, samples: measured(average, samples, recipe.task, device),
-        lambda average, samples: sheet(average, samples, recipe.task, out / "sheet.png", device),
+        out,
+        workers,
+        device,
+        minutes,
+        say,
     )
-    learnt = learn(course, out, workers, device, minutes, say)
-    if learnt is None:
-        return None
-    weights = {name: v.half() if v.dtype.is_floating_point else v for name, v in weights_of(learnt.average).items()}
-    return keep(weights, "network", course, learnt, out)
 
 
 class CaseFilms(IterableDataset):

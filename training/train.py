@@ -115,16 +115,46 @@ def train_on(
     torch.manual_seed(recipe.seed)
     network = built(recipe)
     besides = {} if encoder is None else {"encoder": take_encoder(network, encoder)}
+    films = partial(simulated_films, recipe, population)
+    return learn_from_truth(
+        recipe,
+        besides,
+        network,
+        films,
+        lambda: watched_films(recipe, kept_out()),
+        out,
+        workers,
+        device,
+        minutes,
+        say,
+        last,
+    )
+
+
+def learn_from_truth(
+    recipe: Recipe,
+    besides: dict[str, Any],
+    network: nn.Module,
+    films: Callable[[int], IterableDataset],
+    watched: Callable[[], list[Sample]],
+    out: Path,
+    workers: int,
+    device: str,
+    minutes: float | None,
+    say: Callable[[str], None],
+    last: int | None = None,
+) -> Path | None:
+    """A network learns from films with their truth, wherever these come from; its file in the end, as `train` says."""
     course = Course(
         recipe,
         besides,
         network.to(device),
         BONES,
-        partial(simulated_films, recipe, population),
+        films,
         lambda network, batch, _: loss_of(recipe, network, batch),
-        lambda: watched_films(recipe, kept_out()),
-        lambda average, watched: measured(average, watched, recipe.task, device),
-        lambda average, watched: sheet(average, watched, recipe.task, out / "sheet.png", device),
+        watched,
+        lambda average, samples: measured(average, samples, recipe.task, device),
+        lambda average, samples: sheet(average, samples, recipe.task, out / "sheet.png", device),
     )
     learnt = learn(course, out, workers, device, minutes, say, last)
     if learnt is None:

@@ -20,17 +20,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import timm
 import torch
 from timm.layers import ScaledStdConv2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from DualFaceReconLib.networks.encoder import LEAST_WIDTH, SILU_GAMMA, check_encoder, made_encoder
 from DualFaceReconLib.networks.float32 import Float32Conv2d
 
 FULL_WIDTH_STRIDE = 8  # from here down the decoder has its full width, above it halves with every step
-LEAST_WIDTH = 32  # a weight that stands alone, as between single channels, is standardised to 0
-SILU_GAMMA = 1.7881293  # 1 / the standard deviation of SiLU of standard normal values (Brock et al., ICLR 2021)
 OUTPUT_MM = 100.0  # what an output of 1 means: bones lie within about 120 mm of a picture's depth centre
 FIRST_MM = 1.0  # how far from the depth centre an untrained network's depths lie: it starts from a plane
 
@@ -46,12 +44,9 @@ class DepthSettings:
     width: int = 128  # the decoder's channels where they are most
 
     def __post_init__(self) -> None:
-        if not timm.is_model(self.encoder):  # names such as "hf-hub:..." would make timm fetch something
-            raise ValueError(f"{self.encoder!r} is no encoder that timm has")
+        check_encoder(self.encoder, self.stages)
         if self.bones < 1 or self.faces not in (1, 2):
             raise ValueError(f"{self.bones} bones with {self.faces} faces each: at least one bone and one or two faces")
-        if self.stages is not None and self.stages < 1:
-            raise ValueError(f"an encoder has at least one stage, not {self.stages}")
         if self.width < LEAST_WIDTH or self.width % FULL_WIDTH_STRIDE:
             raise ValueError(
                 f"the decoder's width is a multiple of {FULL_WIDTH_STRIDE}, {LEAST_WIDTH} or more, not {self.width}"
@@ -64,13 +59,7 @@ class DepthNetwork(nn.Module):
     def __init__(self, settings: DepthSettings) -> None:
         super().__init__()
         self.settings = settings
-        kept = None if settings.stages is None else tuple(range(settings.stages))
-        try:
-            self.encoder = timm.create_model(
-                settings.encoder, pretrained=False, features_only=True, in_chans=1, out_indices=kept
-            )
-        except IndexError as error:
-            raise ValueError(f"{settings.encoder} has fewer than {settings.stages} stages") from error
+        self.encoder = made_encoder(settings.encoder, settings.stages)
         strides, channels = self.encoder.feature_info.reduction(), self.encoder.feature_info.channels()
         self.stride = strides[-1]  # film sizes are multiples of it
 

@@ -16,17 +16,15 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-import timm
 import torch
 from timm.layers import ScaledStdConv2d
 from torch import Tensor, nn
 from torch.nn import functional
 
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
+from DualFaceReconLib.networks.encoder import LEAST_WIDTH, SILU_GAMMA, check_encoder, made_encoder
 from DualFaceReconLib.networks.float32 import Float32Conv2d
 
-LEAST_WIDTH = 32
-SILU_GAMMA = 1.7881293  # 1 / the standard deviation of SiLU of standard normal values (Brock et al., ICLR 2021)
 OUTPUT = 0.03  # what an output of 1 means of a logarithm of depth: 35 mm of 1000 are the population's spread
 MOST = 6.0  # no output goes beyond: depths are 0.84 to 1.2 times the nominal plane's
 DOWN = 2  # convolutions after the encoder, each halving
@@ -41,10 +39,7 @@ class ShiftSettings:
     width: int = 96  # channels after the encoder
 
     def __post_init__(self) -> None:
-        if not timm.is_model(self.encoder):  # names such as "hf-hub:..." would make timm fetch something
-            raise ValueError(f"{self.encoder!r} is no encoder that timm has")
-        if self.stages is not None and self.stages < 1:
-            raise ValueError(f"an encoder has at least one stage, not {self.stages}")
+        check_encoder(self.encoder, self.stages)
         if self.width < LEAST_WIDTH:
             raise ValueError(f"the head's width is {LEAST_WIDTH} or more, not {self.width}")
 
@@ -55,13 +50,7 @@ class ShiftNetwork(nn.Module):
     def __init__(self, settings: ShiftSettings) -> None:
         super().__init__()
         self.settings = settings
-        kept = None if settings.stages is None else tuple(range(settings.stages))
-        try:
-            self.encoder = timm.create_model(
-                settings.encoder, pretrained=False, features_only=True, in_chans=1, out_indices=kept
-            )
-        except IndexError as error:
-            raise ValueError(f"{settings.encoder} has fewer than {settings.stages} stages") from error
+        self.encoder = made_encoder(settings.encoder, settings.stages)
         self.stride = self.encoder.feature_info.reduction()[-1]  # film sizes are multiples of it
         widths = [self.encoder.feature_info.channels()[-1]] + [settings.width] * DOWN
         self.down = nn.ModuleList(

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 BONES = ("hip_left", "hip_right", "femur_left", "femur_right")  # sides are the patient's
+Window = tuple[slice, slice]  # rows and columns of a picture, each from a first one to one past the last
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class BoneMaps:
     def shifted(self, depth_mm: float) -> BoneMaps:
         """All bones moved along the detector's normal, away from the source where positive."""
         return replace(self, front=_moved(self.front, depth_mm), back=_moved(self.back, depth_mm))
+
+
+def bounding_window(mask: np.ndarray) -> Window:
+    """The smallest window that has all of a mask (rows, cols) bool; an empty one where there is nothing."""
+    rows, cols = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
 
 
 def _moved(depth: np.ndarray | None, depth_mm: float) -> np.ndarray | None:

@@ -394,7 +394,3 @@ def _pitch(words: str) -> float | tuple[float, float]:
     if len(numbers) > 2:
         raise ValueError
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

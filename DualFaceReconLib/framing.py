@@ -9,12 +9,14 @@ Millimetres are those at the nominal bone plane, so that one patient looks alike
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.nn.functional import grid_sample, interpolate, pad
 
+from DualFaceReconLib.bonemaps import Window
 from DualFaceReconLib.geometry import ProjectionGeometry
 
 NOMINAL_OBJECT_DISTANCE_MM = 180.0  # of the plane whose millimetres count; as `acquisition` assumes where nobody knows
@@ -65,14 +67,27 @@ class Frame:
         after = tuple(n - b - k for b, k in zip(before, kept.shape[-2:], strict=True))
         return pad(kept, (before[1], after[1], before[0], after[0]), value=beside)
 
-    def undone(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps (k, n, n) brought back to the radiograph's pixels: (k, rows, cols), bilinear; 0 beyond the square."""
+    def undone(self, maps: torch.Tensor, window: Window | None = None) -> torch.Tensor:
+        """Maps (k, n, n) brought back to the radiograph's pixels: (k, rows, cols), bilinear; 0 beyond the square.
+
+        `window`: only so many of the radiograph's rows and columns.
+        """
         grids = []
-        for size, scale, first in zip(self.geometry.size_px, self.scale, self.first_px, strict=True):
-            place = (torch.arange(size, dtype=torch.float32, device=maps.device) + 0.5) * scale - first
-            grids.append(2 * place / self.size_px - 1)
+        for axis, (size, scale, first) in enumerate(zip(self.geometry.size_px, self.scale, self.first_px, strict=True)):
+            kept = range(size) if window is None else range(size)[window[axis]]
+            pixels = torch.arange(kept.start, kept.stop, dtype=torch.float32, device=maps.device)
+            grids.append(2 * ((pixels + 0.5) * scale - first) / self.size_px - 1)
         grid = torch.stack(torch.meshgrid(*grids, indexing="ij")[::-1], dim=-1)
         return grid_sample(maps[None].float(), grid[None], mode="bilinear", align_corners=False)[0]
+
+    def window_on_film(self, window: Window) -> Window:
+        """The radiograph's pixels on which a window of the square has a say."""
+        ends = []
+        for part, size, scale, first in zip(window, self.geometry.size_px, self.scale, self.first_px, strict=True):
+            low, high = ((p + 0.5 + first) / scale - 0.5 for p in (part.start - 1, part.stop))
+            start, stop = (min(max(n, 0), size) for n in (math.floor(low), math.ceil(high) + 1))
+            ends.append(slice(start, stop if part.stop > part.start else start))
+        return ends[0], ends[1]
 
 
 def frame_of(geometry: ProjectionGeometry, size_px: int, mm_per_pixel: float) -> Frame:

@@ -16,7 +16,7 @@ from scipy.ndimage import label
 from torch import nn
 
 from DualFaceReconLib.acquisition import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.bundle import read_weights
 from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Refusal
@@ -182,22 +182,30 @@ def maps_of(prediction: Prediction, geometry: ProjectionGeometry, mask: np.ndarr
     `mask` (bones, rows, cols) bool: where somebody knows better than the networks which pixels belong to a bone.
     """
     frame = replace(prediction.frame, geometry=geometry)
-    if mask is None:
-        mask = (frame.undone(prediction.probability) > LEAST_PROBABILITY).numpy()
-        mask = np.stack([without_islands(one) for one in mask])
-    depth = prediction.depth
-    placed = frame.undone(depth.flatten(0, 1)).unflatten(0, depth.shape[:2]).numpy()
-    valid = np.broadcast_to(mask[:, None], placed.shape)
-    if valid.any():
-        placed = placed - placed[valid].mean(dtype=np.float64).astype(np.float32)
+    shape = len(prediction.bones), *geometry.size_px
+    whole_mask, front, back = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    parts = []  # of large films only where bones are
+    for number, (probability, depth) in enumerate(zip(prediction.probability, prediction.depth, strict=True)):
+        if mask is None:
+            window = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
+            own = without_islands((frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy())
+        else:
+            window = bounding_window(mask[number])
+            own = mask[number][window]
+        whole_mask[number][window] = own
+        parts.append((number, window, own, frame.undone(depth, window).numpy()))
+
+    count = sum(own.sum() * len(depth) for _, _, own, depth in parts)
+    centre = sum(depth[:, own].sum(dtype=np.float64) for _, _, own, depth in parts) / max(count, 1)
     distance = geometry.object_distance_mm
     assert distance is not None  # a reader always gives one, assumed where nothing says so
-    placed = placed + np.float32(geometry.sdd_mm - distance)
-    if placed.shape[1] == 2:  # nothing leaves a bone before it was entered
-        middle, half = placed.mean(axis=1), np.maximum(placed[:, 1] - placed[:, 0], 0) / 2
-        placed = np.stack([middle - half, middle + half], axis=1)
-    placed = np.where(valid, placed, 0).astype(np.float32)
-    return BoneMaps(prediction.bones, mask, placed[:, 0], placed[:, 1] if placed.shape[1] == 2 else None)
+    away = np.float32(geometry.sdd_mm - distance - centre)
+    for number, window, own, depth in parts:
+        first, last = depth[0] + away, depth[-1] + away
+        middle, half = (first + last) / 2, np.maximum(last - first, 0) / 2  # nothing leaves a bone before its entry
+        front[number][window] = np.where(own, middle - half, 0)
+        back[number][window] = np.where(own, middle + half, 0)
+    return BoneMaps(prediction.bones, whole_mask, front, back if prediction.depth.shape[1] == 2 else None)
 
 
 def without_islands(mask: np.ndarray) -> np.ndarray:

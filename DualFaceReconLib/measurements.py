@@ -103,9 +103,9 @@ def of_pelvis(
 def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
     """What lies between every ray's first entry and last exit: larger than the bone, as it fills the hollows."""
     assert maps.back is not None
-    front, back = maps.front.astype(np.float64), maps.back.astype(np.float64)
+    front, back = (depth[maps.mask].astype(np.float64) for depth in (maps.front, maps.back))
     per_depth2 = math.prod(geometry.pixel_size_at(1.0))  # mm2 that a pixel covers at 1 mm
-    return float(((back**3 - front**3) * maps.mask).sum() / 3 * per_depth2)
+    return float((back**3 - front**3).sum() / 3 * per_depth2)
 
 
 def _near(completion: Completion, place: np.ndarray, reach_mm: float) -> float:

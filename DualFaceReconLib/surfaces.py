@@ -13,7 +13,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.geometry import ProjectionGeometry
 
 FRONT, BACK = 0, 1  # point data `face`
@@ -80,10 +80,7 @@ def observed_triangles(surface: vtkPolyData) -> tuple[np.ndarray, np.ndarray]:
 def _crop(maps: BoneMaps, number: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Valid pixels and depths (front, back) in the bone's bounding window, and the window's first pixel [row, col]."""
     mask = maps.mask[number]
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        rows = cols = np.zeros(1, dtype=int)
-    window = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+    window = bounding_window(mask) if mask.any() else (slice(0, 1), slice(0, 1))
     depths = [faces[number][window].astype(np.float64) for faces in (maps.front, maps.back) if faces is not None]
     valid = mask[window].copy()
     for depth in depths:
@@ -92,7 +89,7 @@ def _crop(maps: BoneMaps, number: int) -> tuple[np.ndarray, list[np.ndarray], np
     if len(depths) == 2:
         mean = (depths[0] + depths[1]) / 2
         depths = [np.minimum(depths[0], mean), np.maximum(depths[1], mean)]
-    return valid, depths, np.array([rows[0], cols[0]])
+    return valid, depths, np.array([part.start for part in window])
 
 
 def _triangulate(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 
 
 def maps(back=True):
@@ -61,3 +61,10 @@ def test_maps_within_the_exposed_field():
     assert inside.front.dtype == inside.back.dtype == np.float32
     assert whole.front[:, 2:].max() > 0
     assert maps(back=False).within(area).back is None
+
+
+def test_the_bounding_window_is_the_smallest():
+    mask = np.zeros((20, 30), bool)
+    assert mask[bounding_window(mask)].size == 0
+    mask[3, 7] = mask[12, 5] = True
+    assert bounding_window(mask) == (slice(3, 13), slice(5, 8))

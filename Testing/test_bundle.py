@@ -506,7 +506,7 @@ def test_a_bundle_in_use_that_cannot_be_removed_is_refused_and_stays(models, mon
 
 
 def run(*arguments, models, **options):
-    command = [sys.executable, "-m", "DualFaceReconLib.cli", "models", *map(str, arguments)]
+    command = [sys.executable, "-m", "DualFaceReconLib", "models", *map(str, arguments)]
     environment = {**os.environ, "DUALFACE_MODELS": str(models)}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", check=False, **options

@@ -496,7 +496,7 @@ def test_registries_are_read_and_refused(tmp_path, archive):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "DualFaceReconLib.cli", "models", *map(str, arguments)]
+    command = [sys.executable, "-m", "DualFaceReconLib", "models", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
 
 

@@ -57,6 +57,25 @@ def test_maps_come_back_where_they_were(geometry):
     assert back[:, *middle].numpy() == pytest.approx(seen, abs=1e-2)
 
 
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=range(4))
+@pytest.mark.parametrize(
+    ("first", "size"), [((100, 90), (30, 41)), ((0, 0), (256, 256)), ((0, 120), (1, 3)), ((7, 7), (0, 0))]
+)
+def test_a_window_of_the_square_brings_back_all_of_it_and_little_else(geometry, first, size):
+    frame = frame_of(geometry, 256, 1.5)
+    window = tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))
+    square = torch.zeros(1, 256, 256)
+    square[0, *window] = torch.rand(size, generator=torch.Generator().manual_seed(0)) + 0.5
+    whole = frame.undone(square)[0].numpy()
+    on_film = frame.window_on_film(window)
+    part = frame.undone(square, on_film)[0].numpy()
+    assert part == pytest.approx(whole[on_film], abs=1e-5)
+    outside = whole.copy()
+    outside[on_film] = 0
+    assert not outside.any()
+    assert all(m <= (n + 2) / s + 2 for m, n, s in zip(part.shape, size, frame.scale, strict=True))
+
+
 def test_a_film_at_the_networks_own_pitch_is_only_padded():
     pitch = framed_pitch_mm(1100, 1.5)
     geometry = ProjectionGeometry(1100, (pitch, pitch), (200, 244), None, "AP", 150.0)

@@ -28,7 +28,7 @@ def film_file(tmp_path):
 
 
 def run(*arguments, cwd, **environment):
-    command = [sys.executable, "-m", "DualFaceReconLib.cli", "inspect", *map(str, arguments)]
+    command = [sys.executable, "-m", "DualFaceReconLib", "inspect", *map(str, arguments)]
     environment = {**os.environ, **environment}
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
@@ -155,7 +155,7 @@ def test_the_film_is_never_replaced_by_its_picture(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no /dev/full, no named pipes")
 def test_output_that_cannot_be_written_and_input_that_never_comes(film_file, tmp_path):
-    command = [sys.executable, "-m", "DualFaceReconLib.cli", "inspect"]
+    command = [sys.executable, "-m", "DualFaceReconLib", "inspect"]
     with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
         done = subprocess.run(
             [*command, film_file], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False

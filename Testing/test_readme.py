@@ -48,7 +48,7 @@ def test_the_terminal_examples_run(tmp_path):
         if arguments[0] == "reconstruct":
             arguments.append("--no-completion")  # quicker; the console's example does it
         done = subprocess.run(
-            [sys.executable, "-m", "DualFaceReconLib.cli", *arguments],
+            [sys.executable, "-m", "DualFaceReconLib", *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -35,7 +35,7 @@ def film(tmp_path_factory):
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "DualFaceReconLib.cli", "reconstruct", *map(str, arguments)]
+    return [sys.executable, "-m", "DualFaceReconLib", "reconstruct", *map(str, arguments)]
 
 
 def run(*arguments, **how):

@@ -9,6 +9,7 @@ the same segmentation network on one tile without mirroring; plain is that netwo
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -135,8 +136,10 @@ def _resized(radiograph: Radiograph, side: int) -> Radiograph:
 
 
 def _python(*arguments: str) -> str:
-    """What this program prints, started anew."""
-    return subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True).stdout
+    """What this program prints, started anew and set up as `dualface` sets itself up."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def _peak_mb() -> float:

@@ -70,6 +70,18 @@ class BoneMaps:
         valid = self.mask & np.isfinite(depths) & (depths > 0)
         return float(depths[valid].mean(dtype=np.float64)) if valid.any() else math.nan
 
+    def turned(self, depth_mm: float) -> BoneMaps:
+        """Mirrored at a depth, so that what a ray leaves last it enters first: an AP picture's bones in a PA one's way.
+
+        On a picture that is displayed as if it faced the patient, AP and PA differ in little else.
+        """
+        if self.back is None:
+            raise ValueError("maps of one face cannot be turned: the other one is not known")
+        front, back = (
+            np.where(self.mask, 2 * depth_mm - face, 0).astype(np.float32) for face in (self.back, self.front)
+        )
+        return replace(self, front=front, back=back)
+
     def shifted(self, depth_mm: float) -> BoneMaps:
         """All bones moved along the detector's normal, away from the source where positive."""
         return replace(self, front=_moved(self.front, depth_mm), back=_moved(self.back, depth_mm))

@@ -9,7 +9,7 @@ of the result. No triangle of a completed bone is turned over, and no two cross.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.fitting import USUAL, Fit, Settings, Target, beside, data_precision, fit, pairing_features
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshfiles import polydata
@@ -36,6 +36,7 @@ FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does no
 START_POINTS = 700
 # Few modes, strongly held, and both ways even for one face: a long bone slides along a target that shows half of it.
 STARTING = Settings(modes=3, rounds=1, evaluations=4, every=6, regularisation=1.0)
+JOINT = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # the landmarks that lie where both meet
 EDGE_SHARE = 0.015  # of the picture; a bone that comes so close to its edge goes on beyond it
 
 # How sure a vertex is: chosen on people of llp26 and rhan40 who were not in the model, so that 60 to 76 % of vertices
@@ -88,20 +89,40 @@ def complete_all(
     settings: Settings = USUAL,
     *,
     refine: bool = False,
+    refused: Callable[[str, Refusal], None] | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, Completion]:
-    """The completed bones of a picture; `models` are the left "hip" and "femur", bones are called `hip_right` ..."""
-    both = {
-        f"{kind}_{one.side}": one
-        for model in models.values()
-        for kind in [model.bone]
-        for one in (model, model.mirrored())
-    }
+    """The completed bones of a picture; `models` are the left "hip" and "femur", bones are called `hip_right` ...
+
+    Both sides at a time, and of each the hip first, as it tells where its femur's head is. `refused` is told the bones
+    of which too little was seen; without it their Refusal is raised.
+    """
+    found: dict[str, Completion] = {}
+
+    def side_completed(side: str) -> None:
+        joint = None
+        for kind, joint_name in JOINT.items():
+            bone = f"{kind}_{side}"
+            if bone not in observed:
+                continue
+            if cancelled():
+                raise Cancelled
+            model = models[kind] if side == models[kind].side else models[kind].mirrored()
+            try:
+                found[bone] = complete(observed[bone], model, geometry, settings, joint=joint, refine=refine)
+            except Refusal as refusal:
+                if refused is None:
+                    raise
+                refused(bone, refusal)
+                continue
+            joint = found[bone].landmarks.get(joint_name)
+            progress(len(found) / len(observed))
+
     with ThreadPoolExecutor() as pool:
-        jobs = {
-            bone: pool.submit(complete, surface, both[bone], geometry, settings, refine=refine)
-            for bone, surface in observed.items()
-        }
-        return {bone: job.result() for bone, job in jobs.items()}
+        for job in [pool.submit(side_completed, side) for side in ("left", "right")]:
+            job.result()
+    return {bone: found[bone] for bone in observed if bone in found}
 
 
 def complete(
@@ -110,14 +131,18 @@ def complete(
     geometry: ProjectionGeometry,
     settings: Settings = USUAL,
     *,
+    joint: np.ndarray | None = None,
     refine: bool = False,
 ) -> Completion:
     """The whole bone behind an observed surface (`surfaces.observed_surface`), from a model of the same side.
 
-    `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at most.
+    `geometry` is of the pixels on which bones could be seen. `joint` (3,) RAS mm: where the hip joint is about, if that
+    is known. `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at most.
     """
     target = observed_target(observed, geometry)
-    return completed(target, model, fit(model, target, started(model, target), settings), settings, refine=refine)
+    return completed(
+        target, model, fit(model, target, started(model, target, joint), settings), settings, refine=refine
+    )
 
 
 def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: int = TARGET_POINTS) -> Target:
@@ -143,18 +168,27 @@ def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: 
     return Target(np.concatenate(points), np.concatenate(outward), geometry, dual=dual, both_ways=dual)
 
 
-def started(model: ShapeModel, target: Target) -> Fit:
-    """A pose and a size near the target, from the target's own frame: the patient's axes, its middle and its ends."""
+def started(model: ShapeModel, target: Target, joint: np.ndarray | None = None) -> Fit:
+    """A pose and a size near the target: from the joint, or else from the target's own frame, middle and ends."""
     few = replace(target.thinned(START_POINTS), both_ways=True)
+    if joint is not None and (own := model.landmarks.get(JOINT[model.bone])) is not None:
+        places = [joint - own.place(model.mean)]
+    else:
+        places = _places_by_its_ends(model, target)
+    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING) for place in places]
+    best = min(tried, key=lambda one: one.objective)
+    return fit(model, few, best, replace(STARTING, rounds=4))
+
+
+def _places_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:
+    """Moves that put the model's middle or one of its ends upon the target's."""
     low, high = np.percentile(target.points, (2, 98), axis=0)
     own_low, own_high = model.mean.min(axis=0), model.mean.max(axis=0)
     places = [(low + high - own_low - own_high) / 2]
     for axis, cut_low, cut_high in _cut_by_the_picture(target):  # there the other end is the one to go by
         ends = [high - own_high] * cut_low + [low - own_low] * cut_high
         places += [np.where(np.arange(3) == axis, end, place) for place in places for end in ends]
-    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING) for place in places]
-    best = min(tried, key=lambda one: one.objective)
-    return fit(model, few, best, replace(STARTING, rounds=4))
+    return places
 
 
 def _cut_by_the_picture(target: Target) -> list[tuple[int, bool, bool]]:

@@ -7,3 +7,7 @@ class Refusal(Exception):
 
 NOT_NUMBERS = "The picture holds values that are not numbers (NaN or infinite): export it again."
 NO_SPACE = "There is no space left for temporary files: make room and try again."
+
+
+class Cancelled(Exception):
+    """The caller wanted no more."""

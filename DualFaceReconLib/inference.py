@@ -19,7 +19,7 @@ from DualFaceReconLib.acquisition import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
 from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.bundle import read_weights
 from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
@@ -29,13 +29,11 @@ from DualFaceReconLib.networks.weights import give_weights
 from DualFaceReconLib.radiograph import Radiograph
 
 LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
+SURE = 0.1, 0.9  # probabilities between these are unsure
+MOST_UNSURE = 1.0  # unsure pixels to one of a bone: a few pixels here and there are no bone
 ISLAND_SHARE = 0.05  # of a bone's largest part; what is smaller is no part of it
 
 Progress = Callable[[str, float], None]  # stage, share done of all
-
-
-class Cancelled(Exception):
-    """The caller wanted no more."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,14 @@ class Prediction:
     frame: Frame  # the square that they saw
     bones: tuple[str, ...]
     probability: torch.Tensor  # (bones, n, n) 0 to 1, on the frame
-    depth: torch.Tensor  # (bones, faces, n, n) mm from any one plane, on the frame
+    depth: torch.Tensor  # (bones, faces, n, n) mm from any one plane, on the frame; as if the view were AP
+
+    def unsure(self, bone: str) -> float:
+        """Pixels that might belong to a bone or not, to one that does: 0.1 along the border of a bone well seen."""
+        probability = self.probability[self.bones.index(bone)]
+        least, most = SURE
+        count = int((probability > LEAST_PROBABILITY).sum())
+        return float(((probability > least) & (probability < most)).sum()) / max(count, 1)
 
     def fits(self, geometry: ProjectionGeometry) -> bool:
         """Whether it was made of these pixels; the distance of the bones may have changed since."""
@@ -187,6 +192,8 @@ def maps_of(prediction: Prediction, geometry: ProjectionGeometry, mask: np.ndarr
     parts = []  # of large films only where bones are
     for number, (probability, depth) in enumerate(zip(prediction.probability, prediction.depth, strict=True)):
         if mask is None:
+            if prediction.unsure(prediction.bones[number]) > MOST_UNSURE:
+                continue
             window = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
             own = without_islands((frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy())
         else:
@@ -199,13 +206,19 @@ def maps_of(prediction: Prediction, geometry: ProjectionGeometry, mask: np.ndarr
     centre = sum(depth[:, own].sum(dtype=np.float64) for _, _, own, depth in parts) / max(count, 1)
     distance = geometry.object_distance_mm
     assert distance is not None  # a reader always gives one, assumed where nothing says so
-    away = np.float32(geometry.sdd_mm - distance - centre)
+    plane = geometry.sdd_mm - distance
     for number, window, own, depth in parts:
-        first, last = depth[0] + away, depth[-1] + away
+        first, last = (face + np.float32(plane - centre) for face in (depth[0], depth[-1]))
         middle, half = (first + last) / 2, np.maximum(last - first, 0) / 2  # nothing leaves a bone before its entry
         front[number][window] = np.where(own, middle - half, 0)
         back[number][window] = np.where(own, middle + half, 0)
-    return BoneMaps(prediction.bones, whole_mask, front, back if prediction.depth.shape[1] == 2 else None)
+    both = prediction.depth.shape[1] == 2
+    maps = BoneMaps(prediction.bones, whole_mask, front, back if both else None)
+    if geometry.view == "AP":
+        return maps
+    if not both:
+        raise Refusal("This bundle knows only the front of bones, which PA films have behind: take one of both faces.")
+    return maps.turned(plane)
 
 
 def without_islands(mask: np.ndarray) -> np.ndarray:

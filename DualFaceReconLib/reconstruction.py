@@ -12,8 +12,7 @@ without the networks. `results.py` writes a reconstruction to its folder and rea
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,10 +24,11 @@ from DualFaceReconLib.acquisition import RadiographWarning
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.bundle import read_shape_model
 from DualFaceReconLib.bundle_store import chosen
-from DualFaceReconLib.completion import Completion, complete
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.completion import Completion, complete_all
+from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.framing import frame_of
+from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import (
-    Cancelled,
     Networks,
     Prediction,
     Progress,
@@ -48,6 +48,9 @@ SURFACE_SIDE_PX = (
     512  # of the film's longer side, on which surfaces are made: networks see fewer pixels than films have
 )
 LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
+# Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
+DOUBTED_OVER_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
+DOUBTED_UNSURE = 0.3  # as `Prediction.unsure` has it; usually 0.1
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
 
 
@@ -157,7 +160,13 @@ class Reconstructor:
                     ),
                     cancelled=cancelled,
                 )
-        warnings += _about_bones(self.networks.manifest.bones, maps, completed)
+        doubted = _doubted(observed, completed, prediction if mask is None else None)
+        if mask is None and len(doubted) == len(observed):
+            raise Refusal(
+                "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
+                "with its true pixel pitch, neither upside down nor with bone dark."
+            )
+        warnings += _about_bones(self.networks.manifest.bones, maps, completed, doubted)
         spread = relative_spread(radiograph.geometry)
         bones = {
             bone: Bone(
@@ -240,29 +249,29 @@ class Reconstructor:
         progress: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> dict[str, Completion]:
-        """The whole bones, several at a time; `refused` is told those of which too little was seen."""
-        found: dict[str, Completion] = {}
-        with ThreadPoolExecutor() as pool:
-            jobs = {pool.submit(self._whole, radiograph, bone, seen): bone for bone, seen in observed.items()}
-            try:
-                for done, job in enumerate(as_completed(jobs), 1):
-                    if cancelled():
-                        raise Cancelled
-                    try:
-                        found[jobs[job]] = job.result()
-                    except Refusal as refusal:
-                        refused(jobs[job], refusal)
-                    progress(done / len(jobs))
-            finally:
-                pool.shutdown(cancel_futures=True)
-        return {bone: found[bone] for bone in observed if bone in found}
-
-    def _whole(self, radiograph: Radiograph, bone: str, observed: vtkPolyData) -> Completion:
-        kind, side = bone.split("_")
-        model = self.models[kind] if side == "left" else self.models[kind].mirrored()
-        found = complete(observed, model, radiograph.geometry)
+        """The whole bones; `refused` is told those of which too little was seen."""
+        found = complete_all(
+            observed,
+            self.models,
+            self.seen_on(radiograph),
+            refused=refused,
+            progress=progress,
+            cancelled=cancelled,
+        )
         # What a network gets wrong smoothly does not show in how well a shape fits it
-        return replace(found, std_mm=np.hypot(found.std_mm, self.networks.manifest.surface_error_mm[kind]))
+        error_mm = self.networks.manifest.surface_error_mm
+        return {bone: replace(one, std_mm=np.hypot(one.std_mm, error_mm[one.bone])) for bone, one in found.items()}
+
+    def seen_on(self, radiograph: Radiograph) -> ProjectionGeometry:
+        """The part of the film on which bones are looked for: inside the exposed field and what networks see."""
+        manifest, geometry = self.networks.manifest, radiograph.geometry
+        frame = frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel)
+        rows, cols = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
+        first, last = (rows.start, cols.start), (rows.stop - 1, cols.stop - 1)
+        if radiograph.collimation_px is not None:
+            top, bottom, left, right = radiograph.collimation_px.value
+            first, last = np.maximum(first, (top, left)), np.minimum(last, (bottom, right))
+        return geometry.cropped(first, [int(b - a) + 1 for a, b in zip(first, last, strict=True)])
 
 
 def _shown(bone: str, completion: Completion, whole_femurs: bool) -> vtkPolyData:
@@ -270,8 +279,24 @@ def _shown(bone: str, completion: Completion, whole_femurs: bool) -> vtkPolyData
     return mesh if whole_femurs or not bone.startswith("femur") else without_unseen_shaft(mesh)
 
 
+def _doubted(
+    observed: Mapping[str, vtkPolyData], completed: Mapping[str, Completion], prediction: Prediction | None
+) -> list[str]:
+    """Bones that hardly can be: the networks were unsure of them, or no shape of the model fits what was seen."""
+
+    def misfit_mm(bone: str) -> float:
+        one = completed.get(bone)
+        return float(one.distance_mm[one.seen].mean()) if one is not None and one.seen.any() else 0.0
+
+    return [
+        bone
+        for bone in observed
+        if misfit_mm(bone) > DOUBTED_OVER_MM or (prediction is not None and prediction.unsure(bone) > DOUBTED_UNSURE)
+    ]
+
+
 def _about_bones(
-    wanted: tuple[str, ...], maps: BoneMaps, completed: Mapping[str, Completion]
+    wanted: tuple[str, ...], maps: BoneMaps, completed: Mapping[str, Completion], doubted: Sequence[str]
 ) -> list[RadiographWarning]:
     """What a reader has to know of the bones."""
     warnings = []
@@ -279,6 +304,10 @@ def _about_bones(
     if missing:
         names = ", ".join(bone_words(bone) for bone in missing)
         warnings.append(RadiographWarning("bone-not-found", f"Not found in this picture: {names}."))
+    if doubted:
+        names = ", ".join(bone_words(bone) for bone in doubted)
+        text = f"Do not rely on these, which hardly fit what was seen of them: {names}."
+        warnings.append(RadiographWarning("bone-doubtful", text))
     mostly_inferred = [bone for bone, one in completed.items() if one.seen.mean() < LEAST_SEEN_SHARE]
     if mostly_inferred:
         names = ", ".join(bone_words(bone) for bone in mostly_inferred)

@@ -68,3 +68,19 @@ def test_the_bounding_window_is_the_smallest():
     assert mask[bounding_window(mask)].size == 0
     mask[3, 7] = mask[12, 5] = True
     assert bounding_window(mask) == (slice(3, 13), slice(5, 8))
+
+
+def test_turned_maps_are_seen_from_the_other_side():
+    mask = np.zeros((1, 3, 4), bool)
+    mask[0, 1, 1:3] = True
+    front, back = np.where(mask, 800, 0).astype(np.float32), np.where(mask, 830, 0).astype(np.float32)
+    front[0, 1, 2] = 810
+    maps = BoneMaps(("hip_left",), mask, front, back)
+    turned = maps.turned(820)
+    assert turned.front[0, 1].tolist() == [0, 810, 810, 0]
+    assert turned.back[0, 1].tolist() == [0, 840, 830, 0]
+    again = turned.turned(820)
+    assert np.array_equal(again.front, maps.front)
+    assert np.array_equal(again.back, maps.back)
+    with pytest.raises(ValueError, match="one face"):
+        BoneMaps(("hip_left",), mask, front).turned(820)

@@ -13,10 +13,10 @@ from test_train import DEPTH, SEGMENTATION, SHIFT, run
 from torch import nn
 
 from DualFaceReconLib.bundle import verify
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Cancelled, Networks, bone_maps, estimated_object_distance, load_networks
+from DualFaceReconLib.inference import Networks, bone_maps, estimated_object_distance, load_networks
 from DualFaceReconLib.radiograph import Radiograph
 from training import bundling
 from training.__main__ import EXIT_REFUSED, main

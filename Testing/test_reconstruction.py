@@ -19,11 +19,11 @@ from vtkmodules.vtkIOGeometry import vtkSTLReader
 from DualFaceReconLib import results
 from DualFaceReconLib.acquisition import ASSUMED_SDD, Known
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.folders import locked, write_whole
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.inference import Cancelled, Networks, Prediction
+from DualFaceReconLib.inference import Networks, Prediction
 from DualFaceReconLib.markers import Marker, with_marker
 from DualFaceReconLib.meshfiles import arrays
 from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces, volume_mm3
@@ -61,15 +61,18 @@ class ExactReconstructor(Reconstructor):
         mask = faces[:, 0] > 0
         near = faces.clone()
         for bone in range(len(BONES)):  # as networks do, depths go on smoothly where the bone has ended
-            near[bone, :, ~mask[bone]] = faces[bone][:, mask[bone]].mean()
-        return Prediction(frame, BONES, mask.float(), near.float() - 700)
+            near[bone, :, ~mask[bone]] = faces[bone][:, mask[bone]].mean() if mask[bone].any() else 800
+        near = near - 700
+        if radiograph.geometry.view == "PA":  # they speak as if it were AP
+            near = -near.flip(1)
+        return Prediction(frame, BONES, mask.float(), near.float())
 
 
-def skeleton_of(coefficient=0.8):
+def skeleton_of(coefficient=0.8, away=185):
     """Left and right bones of the shipped shape models before the detector, heads in their sockets."""
     models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
     hip, femur = (models[kind].shape([coefficient, -coefficient]) for kind in ("hip", "femur"))
-    hip = hip + np.array([-hip[:, 0].max() - 2.5, 185, 30])
+    hip = hip + np.array([-hip[:, 0].max() - 2.5, away, 30])
     femur = femur + (
         models["hip"].landmark_points(hip)["acetabular_centre"]
         - models["femur"].landmark_points(femur)["femoral_head_centre"]
@@ -125,6 +128,47 @@ def test_bones_come_out_where_they_are(reconstructor, skeleton):
         assert distances.assd_mm < 1.5
     assert set(found.timings_s) == {"networks", "surfaces", "completion"}
     assert not found.warnings
+
+
+def test_a_pa_film_has_the_front_of_its_bones_in_front():
+    skeleton, geometry = skeleton_of(away=-185), replace(GEOMETRY, view="PA", provenance={})
+    faces = np.array([entry_and_exit(*skeleton[bone], geometry) for bone in BONES])
+    geometry = geometry.at_object_distance(float(geometry.sdd_mm - faces[faces > 0].mean()), HEADER)
+    found = ExactReconstructor(skeleton).run(film_of(geometry))
+    for bone, one in found.bones.items():
+        shown = on_film(arrays(one.completed), geometry), on_film(skeleton[bone], geometry)
+        assert compare_surfaces(*shown, 4000).assd_mm < 1.5
+
+
+def test_a_femur_of_which_little_was_seen_is_found_by_its_hip(reconstructor, skeleton):
+    """A film that ends at the left trochanter: by its own ends the femur would be put anywhere along its shaft."""
+    geometry = GEOMETRY.at_object_distance(true_distance(skeleton), HEADER).cropped((0, 0), (440, 405))
+    inside = geometry.sees(skeleton["femur_left"][0])
+    assert 0.05 < inside.mean() < 0.3
+    femur = reconstructor.run(film_of(geometry), whole_femurs=True).bones["femur_left"]
+    shown = on_film(arrays(femur.completed), geometry), on_film(skeleton["femur_left"], geometry)
+    assert compare_surfaces(*shown, 4000).assd_mm < 1.5
+    head = np.array(femur.landmarks["femoral_head_centre"])
+    model = load(MODELS / "femur.ssm.npz")
+    assert head == pytest.approx(model.landmark_points(skeleton["femur_left"][0])["femoral_head_centre"], abs=2)
+
+
+def test_bones_are_looked_for_where_they_could_be_seen(reconstructor, skeleton):
+    """What is hidden by the collimator is not what the bone lacks."""
+    distance = true_distance(skeleton)
+    exposed = Known((0, 300, 40, 480), HEADER)
+    radiograph = film_of(GEOMETRY.at_object_distance(distance, HEADER), collimation_px=exposed)
+    seen_on = reconstructor.seen_on(radiograph)
+    assert seen_on.size_px == (301, 441)
+    assert seen_on.project(np.array([3.0, 150.0, 20.0]))[0] == pytest.approx(
+        GEOMETRY.project(np.array([3.0, 150.0, 20.0]))[0] - (0, 40)
+    )
+    large = film_of(GEOMETRY.padded(100, 100, 90, 90))
+    framed = reconstructor.seen_on(large)  # 256 pixels of 1.5 mm at the nominal plane
+    assert framed.size_px == pytest.approx([256 * 1.5 * 1100 / 920 / 0.8] * 2, abs=5)
+    for bone, one in reconstructor.run(radiograph).bones.items():
+        shown = on_film(arrays(one.completed), seen_on), on_film(skeleton[bone], seen_on)
+        assert compare_surfaces(*shown, 4000).assd_mm < 1.5
 
 
 def test_what_is_found_can_be_read_and_told(made):
@@ -194,6 +238,34 @@ def test_nothing_is_seen_outside_the_exposed_field(reconstructor):
 def test_a_film_without_hips_is_refused(reconstructor, made):
     with pytest.raises(Refusal, match="No hip bone was found"):
         reconstructor.run(made.radiograph, prediction=made.prediction, mask=np.zeros_like(made.maps.mask))
+
+
+def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_told(reconstructor, made):
+    told = made.prediction
+    unsure = replace(told, probability=told.probability.clamp(0, 0.8))
+    with pytest.raises(Refusal, match="does not look like hip bones"):
+        reconstructor.run(made.radiograph, prediction=unsure, completion=False)
+    upside_down = replace(told, probability=told.probability.flip(1), depth=told.depth.flip(2))
+    with pytest.raises(Refusal, match="does not look like hip bones"):
+        reconstructor.run(made.radiograph, prediction=upside_down)
+    one = told.probability.clone()
+    one[BONES.index("femur_left")] = one[BONES.index("femur_left")].clamp(0, 0.8)
+    doubtful = reconstructor.run(made.radiograph, prediction=replace(told, probability=one), completion=False)
+    assert "left femur" in next(w.text for w in doubtful.warnings if w.code == "bone-doubtful")
+    # who corrects a mask has looked
+    by_hand = reconstructor.run(made.radiograph, prediction=unsure, mask=made.maps.mask, completion=False)
+    assert not any(w.code == "bone-doubtful" for w in by_hand.warnings)
+
+
+def test_a_few_unsure_pixels_are_no_bone(reconstructor, made):
+    probability = made.prediction.probability.clone()
+    place = probability[0] > 0.5
+    probability[0] = torch.where(place, 0.4, 0.0)
+    probability[0, 100:103, 100:103] = 0.6
+    found = reconstructor.run(
+        made.radiograph, prediction=replace(made.prediction, probability=probability), completion=False
+    )
+    assert "hip_left" not in found.bones
 
 
 def test_a_bone_of_which_too_little_is_seen_is_shown_but_not_completed(reconstructor, made):

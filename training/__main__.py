@@ -93,6 +93,7 @@ def _training(commands: Any) -> None:
     training.add_argument(
         "--last", type=int, metavar="EPOCH", help="end there, before the recipe does: the rate falls to 0 from here on"
     )
+    training.add_argument("--bundle", type=Path, help="folder of a bundle whose network it begins with")
     _with_loop(training)
     tuning = _command(commands, "finetune", actions.finetune_network)
     tuning.add_argument("--cases", type=Path, required=True, help="folder of cases, at any depth")

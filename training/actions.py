@@ -123,7 +123,7 @@ def train_network(options: argparse.Namespace) -> int:
     recipe = read_recipe(options.recipe)
     if recipe.task == "pretrain":
         raise Refusal(f"{options.recipe.name} is a recipe for `training pretrain`")
-    return _learnt(options, partial(train, recipe, encoder=options.encoder, last=options.last))
+    return _learnt(options, partial(train, recipe, encoder=options.encoder, last=options.last, bundle=options.bundle))
 
 
 def finetune_network(options: argparse.Namespace) -> int:

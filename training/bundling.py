@@ -60,7 +60,7 @@ def bundle(
         if "cases" in one.get("besides", {})
     ]
     own += [OWN_FILMS] * any(map(_from_own_films, told.values()))
-    counted = ", ".join(f"{task}: {told[task]['films']} films" for task in runs)
+    counted = ", ".join(_films_of(task, one) for task, one in told.items())
     manifest = Manifest(
         id=id,
         version=version,
@@ -81,6 +81,12 @@ def bundle(
         shape_models={kind: f"{kind}.ssm.npz" for kind in ("hip", "femur")},
     )
     return write_bundle(out, manifest, weights, {kind: shape_models / f"{kind}.ssm.npz" for kind in ("hip", "femur")})
+
+
+def _films_of(task: str, run: dict) -> str:
+    start = run.get("besides", {}).get("start")
+    before = f" after those of {start['id']} {start['version']}" if start else ""
+    return f"{task}: {run['films']} films{before}"
 
 
 def _from_own_films(run: dict) -> bool:

@@ -81,7 +81,8 @@ def sample(pixels: np.ndarray, maps: BoneMaps, geometry: ProjectionGeometry, siz
     """Tensors of a film that can be stacked: in the middle of a square of `size_px`, or of the film's longer side.
 
     "film" (1, n, n) as networks see it, -1 to 1; "mask" (bones, n, n) bool; "depth" (bones, faces, n, n) mm with 0
-    where a bone is not; "sdd_mm", "pixel_pitch_mm" (2,), "principal_point_px" (2,) in the square, "object_distance_mm".
+    where a bone is not, and turned where the view is PA, as networks always speak as if it were AP; "sdd_mm",
+    "pixel_pitch_mm" (2,), "principal_point_px" (2,) in the square, "object_distance_mm".
     """
     size = size_px or max(geometry.size_px)
     first = tuple((n - size) // 2 for n in geometry.size_px)
@@ -91,6 +92,8 @@ def sample(pixels: np.ndarray, maps: BoneMaps, geometry: ProjectionGeometry, siz
 def framed_sample(frame: Frame, pixels: np.ndarray, maps: BoneMaps) -> Sample:
     """The tensors of `sample` in a frame of a film (rows, cols), whose maps have the frame's `resampled_px` already."""
     geometry, framed = frame.geometry, frame.framed
+    if geometry.view == "PA":
+        maps = maps.turned(geometry.sdd_mm - geometry.object_distance_mm)
     depth = torch.from_numpy(np.stack([maps.front, maps.back], axis=1))
     return {
         "film": frame.picture(pixels)[None],

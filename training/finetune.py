@@ -16,16 +16,13 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.bundle import read_weights
-from DualFaceReconLib.bundle_manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import frame_of
-from DualFaceReconLib.networks.weights import give_weights
 from DualFaceReconLib.radiograph import read_radiograph
 from training.cases import read_case
 from training.data import Sample, framed_sample
 from training.recipe import Recipe
-from training.train import built, learn_from_truth, torchrun_place
+from training.train import begin_with, built, learn_from_truth, torchrun_place
 
 WATCHED_SHARE = 0.2  # of the people, one at least
 
@@ -49,14 +46,7 @@ def finetune(
     truths = b"".join((case / "geometry.json").read_bytes() for case in folders)
     besides = {"cases": {"count": len(learnt_from), "sha256": hashlib.sha256(truths).hexdigest()}}
     if bundle is not None:
-        manifest = load_manifest(bundle)
-        try:
-            give_weights(network, read_weights(bundle, manifest, recipe.task))
-        except (KeyError, ValueError) as error:
-            raise Refusal(
-                f"The recipe's [network] is not that of bundle {manifest.id}: take the recipe by which it was trained."
-            ) from error
-        besides["start"] = {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}
+        besides["start"] = begin_with(bundle, network, recipe.task)
     films = recipe.films
     return learn_from_truth(
         recipe,

@@ -32,6 +32,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bundle import read_weights
+from DualFaceReconLib.bundle_manifest import load_manifest
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
@@ -87,16 +90,17 @@ def train(
     population: Population | None = None,
     encoder: Path | None = None,
     last: int | None = None,
+    bundle: Path | None = None,
 ) -> Path | None:
     """Trains, or goes on; gives the finished network's file, or None where `minutes` ran out before the end.
 
     `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with; or a finished depth
     network, for a shift head. `last`: an epoch before the recipe's own end, by which the rate falls to 0 from where the
-    run stands.
+    run stands. `bundle`: whose network of the same settings it begins with.
     """
     population = population or load_population(bones, cache, without=kept_out_people(recipe), say=say)
     kept_out = partial(kept_out_population, recipe, bones, cache, population, say)
-    return train_on(recipe, population, kept_out, out, workers, device, minutes, say, encoder, last)
+    return train_on(recipe, population, kept_out, out, workers, device, minutes, say, encoder, last, bundle)
 
 
 def train_on(
@@ -110,11 +114,14 @@ def train_on(
     say: Callable[[str], None] = print,
     encoder: Path | None = None,
     last: int | None = None,
+    bundle: Path | None = None,
 ) -> Path | None:
     """`train` on patients of a population; `kept_out` gives the one whose patients every epoch is measured on."""
     torch.manual_seed(recipe.seed)
     network = built(recipe)
     besides = {} if encoder is None else {"encoder": take_encoder(network, encoder)}
+    if bundle is not None:
+        besides["start"] = begin_with(bundle, network, recipe.task)
     films = partial(simulated_films, recipe, population)
     return learn_from_truth(
         recipe,
@@ -228,6 +235,18 @@ def built(recipe: Recipe) -> nn.Module:
     if recipe.task == "shift":
         return ShiftNetwork(ShiftSettings(**recipe.network))
     return DepthNetwork(DepthSettings(**recipe.network))
+
+
+def begin_with(bundle: Path, network: nn.Module, task: str) -> dict[str, str]:
+    """Gives a network the weights of a bundle's; says which bundle that was."""
+    manifest = load_manifest(bundle)
+    try:
+        give_weights(network, read_weights(bundle, manifest, task))
+    except (KeyError, ValueError) as error:
+        raise Refusal(
+            f"The recipe's [network] is not that of bundle {manifest.id}: take the recipe by which it was trained."
+        ) from error
+    return {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}
 
 
 def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:

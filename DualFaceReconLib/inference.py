@@ -16,7 +16,7 @@ from scipy.ndimage import label
 from torch import nn
 
 from DualFaceReconLib.acquisition import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
-from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
+from DualFaceReconLib.bonemaps import BoneMaps, Window, bounding_window
 from DualFaceReconLib.bundle import read_weights
 from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
@@ -120,7 +120,7 @@ def bone_maps(
     """Masks and depths of a radiograph's bones: `maps_of` what `predict` says, with the same arguments."""
     prediction = predict(networks, radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
     progress("maps", 2 / 3)
-    maps = maps_of(prediction, radiograph.geometry)
+    maps = maps_of(prediction, radiograph)
     progress("maps", 1.0)
     return maps
 
@@ -181,12 +181,37 @@ def estimated_object_distance(networks: Networks, radiograph: Radiograph) -> tup
     return distance, Provenance("estimated", f"shift head of {manifest.id} {manifest.version}", spread)
 
 
-def maps_of(prediction: Prediction, geometry: ProjectionGeometry, mask: np.ndarray | None = None) -> BoneMaps:
-    """Bone maps at a radiograph's own resolution; depths stand where `object_distance_mm` says that the bones are.
+def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:
+    """The part of a film on which bones are looked for: inside the exposed field and what networks see."""
+    manifest = networks.manifest
+    frame = frame_of(radiograph.geometry, manifest.input_px[0], manifest.mm_per_pixel)
+    square = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
+    rows, cols = (_both(*parts) for parts in zip(square, exposed_field(radiograph), strict=True))
+    return radiograph.geometry.cropped((rows.start, cols.start), (rows.stop - rows.start, cols.stop - cols.start))
 
-    `mask` (bones, rows, cols) bool: where somebody knows better than the networks which pixels belong to a bone.
+
+def exposed_field(radiograph: Radiograph) -> Window:
+    """What the collimator left open; the whole film where nothing is known of that."""
+    if radiograph.collimation_px is None:
+        return slice(0, radiograph.geometry.size_px[0]), slice(0, radiograph.geometry.size_px[1])
+    first_row, last_row, first_col, last_col = radiograph.collimation_px.value
+    return slice(first_row, last_row + 1), slice(first_col, last_col + 1)
+
+
+def _both(one: slice, other: slice) -> slice:
+    start = max(one.start, other.start)
+    return slice(start, max(min(one.stop, other.stop), start))
+
+
+def maps_of(prediction: Prediction, radiograph: Radiograph, mask: np.ndarray | None = None) -> BoneMaps:
+    """Bone maps at a radiograph's own resolution, inside the exposed field.
+
+    Depths stand where `object_distance_mm` says that the bones are. `mask` (bones, rows, cols) bool: where somebody
+    knows better than the networks which pixels belong to a bone.
     """
+    geometry = radiograph.geometry
     frame = replace(prediction.frame, geometry=geometry)
+    field = exposed_field(radiograph)
     shape = len(prediction.bones), *geometry.size_px
     whole_mask, front, back = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     parts = []  # of large films only where bones are
@@ -194,7 +219,8 @@ def maps_of(prediction: Prediction, geometry: ProjectionGeometry, mask: np.ndarr
         if mask is None:
             if prediction.unsure(prediction.bones[number]) > MOST_UNSURE:
                 continue
-            window = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
+            bone = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
+            window = _both(bone[0], field[0]), _both(bone[1], field[1])
             own = without_islands((frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy())
         else:
             window = bounding_window(mask[number])

@@ -26,8 +26,6 @@ from DualFaceReconLib.bundle import read_shape_model
 from DualFaceReconLib.bundle_store import chosen
 from DualFaceReconLib.completion import Completion, complete_all
 from DualFaceReconLib.errors import Cancelled, Refusal
-from DualFaceReconLib.framing import frame_of
-from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import (
     Networks,
     Prediction,
@@ -36,6 +34,7 @@ from DualFaceReconLib.inference import (
     load_networks,
     maps_of,
     predict,
+    seen_on,
 )
 from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread
 from DualFaceReconLib.radiograph import Radiograph
@@ -214,14 +213,8 @@ class Reconstructor:
         return predict(self.networks, radiograph, flipped_too=flipped_too, cancelled=cancelled)
 
     def bone_maps(self, radiograph: Radiograph, prediction: Prediction, mask: np.ndarray | None = None) -> BoneMaps:
-        """Masks and depths at the radiograph's own resolution, inside the exposed field."""
-        maps = maps_of(prediction, radiograph.geometry, mask)
-        if mask is None and radiograph.collimation_px is not None:
-            first_row, last_row, first_col, last_col = radiograph.collimation_px.value
-            exposed = np.zeros(radiograph.geometry.size_px, dtype=bool)
-            exposed[first_row : last_row + 1, first_col : last_col + 1] = True
-            maps = maps.within(exposed)
-        return maps
+        """Masks and depths at the radiograph's own resolution; `mask` as `run` takes it."""
+        return maps_of(prediction, radiograph, mask)
 
     def surfaces(self, radiograph: Radiograph, maps: BoneMaps) -> dict[str, vtkPolyData]:
         """The observed surface of every bone that is there; Refusal where none is."""
@@ -253,7 +246,7 @@ class Reconstructor:
         found = complete_all(
             observed,
             self.models,
-            self.seen_on(radiograph),
+            seen_on(self.networks, radiograph),
             refused=refused,
             progress=progress,
             cancelled=cancelled,
@@ -261,17 +254,6 @@ class Reconstructor:
         # What a network gets wrong smoothly does not show in how well a shape fits it
         error_mm = self.networks.manifest.surface_error_mm
         return {bone: replace(one, std_mm=np.hypot(one.std_mm, error_mm[one.bone])) for bone, one in found.items()}
-
-    def seen_on(self, radiograph: Radiograph) -> ProjectionGeometry:
-        """The part of the film on which bones are looked for: inside the exposed field and what networks see."""
-        manifest, geometry = self.networks.manifest, radiograph.geometry
-        frame = frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel)
-        rows, cols = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
-        first, last = (rows.start, cols.start), (rows.stop - 1, cols.stop - 1)
-        if radiograph.collimation_px is not None:
-            top, bottom, left, right = radiograph.collimation_px.value
-            first, last = np.maximum(first, (top, left)), np.minimum(last, (bottom, right))
-        return geometry.cropped(first, [int(b - a) + 1 for a, b in zip(first, last, strict=True)])
 
 
 def _shown(bone: str, completion: Completion, whole_femurs: bool) -> vtkPolyData:

@@ -108,7 +108,7 @@ def stand_ins(case, monkeypatch):
     monkeypatch.setattr("training.tables.loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
     monkeypatch.setattr("training.rows.predict", lambda networks, film: SimpleNamespace(bones=BONES))
-    monkeypatch.setattr("training.rows.maps_of", lambda said, geometry, mask=None: off(case, geometry, missed))
+    monkeypatch.setattr("training.rows.maps_of", lambda said, film, mask=None: off(case, film.geometry, missed))
     return missed
 
 
@@ -203,7 +203,7 @@ def test_one_shift_a_picture_is_the_mean_over_what_both_have():
     front = np.array([[[890, 0, 100]], [[897, 0, 0]]], dtype=np.float32)  # 10 and 3 too near
     back = np.array([[[932, 0, 100]], [[941, 0, 0]]], dtype=np.float32)  # 8 too near, 1 too far
     everywhere = BoneMaps(("a", "b"), np.ones_like(mask), *(np.full(mask.shape, d, np.float32) for d in (880, 930)))
-    seen = Seen(BoneMaps(("a", "b"), found, front, back), everywhere, ProjectionGeometry(1000, (1, 1), (1, 3)))
+    seen = Seen(BoneMaps(("a", "b"), found, front, back), everywhere, *[ProjectionGeometry(1000, (1, 1), (1, 3))] * 2)
     aligned = align(seen, true)
     assert aligned.valid.tolist() == [[[True, False, False]], [[True, False, False]]]
     shift = (10 + 3 + 8 - 1) / 4
@@ -217,11 +217,11 @@ def test_one_shift_a_picture_is_the_mean_over_what_both_have():
 def test_nothing_in_common_is_nothing_found():
     mask = np.array([[[1, 0]]], dtype=bool)
     true, other = (BoneMaps(("a",), one, one * np.float32(900), one * np.float32(940)) for one in (mask, ~mask))
-    aligned = align(Seen(other, other, ProjectionGeometry(1000, (1, 1), (1, 2))), true)
+    aligned = align(Seen(other, other, *[ProjectionGeometry(1000, (1, 1), (1, 2))] * 2), true)
     assert not aligned.found("a")
     assert aligned.depths_alone is None
     assert np.isnan(aligned.shifts_mm["a"])
-    assert set(aligned.surfaces("a", None).values()) == {None}
+    assert set(aligned.surfaces("a", {}, {}).values()) == {None}
 
 
 def test_depths_of_the_same_network_are_known_beyond_its_masks(monkeypatch):

@@ -23,7 +23,7 @@ from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.folders import locked, write_whole
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.inference import Networks, Prediction
+from DualFaceReconLib.inference import Networks, Prediction, seen_on
 from DualFaceReconLib.markers import Marker, with_marker
 from DualFaceReconLib.meshfiles import arrays
 from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces, volume_mm3
@@ -158,16 +158,16 @@ def test_bones_are_looked_for_where_they_could_be_seen(reconstructor, skeleton):
     distance = true_distance(skeleton)
     exposed = Known((0, 300, 40, 480), HEADER)
     radiograph = film_of(GEOMETRY.at_object_distance(distance, HEADER), collimation_px=exposed)
-    seen_on = reconstructor.seen_on(radiograph)
-    assert seen_on.size_px == (301, 441)
-    assert seen_on.project(np.array([3.0, 150.0, 20.0]))[0] == pytest.approx(
+    part = seen_on(reconstructor.networks, radiograph)
+    assert part.size_px == (301, 441)
+    assert part.project(np.array([3.0, 150.0, 20.0]))[0] == pytest.approx(
         GEOMETRY.project(np.array([3.0, 150.0, 20.0]))[0] - (0, 40)
     )
     large = film_of(GEOMETRY.padded(100, 100, 90, 90))
-    framed = reconstructor.seen_on(large)  # 256 pixels of 1.5 mm at the nominal plane
+    framed = seen_on(reconstructor.networks, large)  # 256 pixels of 1.5 mm at the nominal plane
     assert framed.size_px == pytest.approx([256 * 1.5 * 1100 / 920 / 0.8] * 2, abs=5)
     for bone, one in reconstructor.run(radiograph).bones.items():
-        shown = on_film(arrays(one.completed), seen_on), on_film(skeleton[bone], seen_on)
+        shown = on_film(arrays(one.completed), part), on_film(skeleton[bone], part)
         assert compare_surfaces(*shown, 4000).assd_mm < 1.5
 
 

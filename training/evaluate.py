@@ -43,6 +43,7 @@ from training.rows import (
     Aligned,
     Surfaces,
     align,
+    completed_bones,
     exact_surfaces,
     mean_at_true_pose,
     see,
@@ -148,17 +149,11 @@ def loaded_networks(bundle: Path) -> Networks:
 
 @cache
 def _models(bundle: Path | None, folder: Path) -> dict[str, ShapeModel]:
-    """The shape models of either side, by bone: the bundle's own, or those in a folder."""
+    """The left "hip" and "femur": the bundle's own, or those in a folder."""
     if bundle is None:
-        left = {kind: load(folder / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
-    else:
-        manifest = load_manifest(bundle)
-        left = {kind: read_shape_model(bundle, manifest, kind) for kind in ("hip", "femur")}
-    return {
-        bone: left[kind] if side == "left" else left[kind].mirrored()
-        for bone in BONES
-        for kind, side in [bone.split("_")]
-    }
+        return {kind: load(folder / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    manifest = load_manifest(bundle)
+    return {kind: read_shape_model(bundle, manifest, kind) for kind in ("hip", "femur")}
 
 
 def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluation:
@@ -184,14 +179,21 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
         geometry = case.geometry.resized([max(round(n * pixels / longer), 1) for n in case.geometry.size_px])
         true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
         aligned = None if seen is None else align(seen.at(geometry.size_px, judged), true)
+        completed = completed_bones(true, geometry, geometry, models)
+        if aligned is not None:
+            by_picture, unaligned = (
+                completed_bones(maps, geometry, seen.shown, models) for maps in (aligned.maps, aligned.seen.maps)
+            )
         for bone, truth in truths.items():
-            surfaces: Surfaces = exact_surfaces(true, geometry, bone, models[bone])
+            kind, side = bone.split("_")
+            model = models[kind] if side == "left" else models[kind].mirrored()
+            surfaces: Surfaces = exact_surfaces(true, geometry, bone, completed)
             if pixels == min(resolutions) and _whole(case, bone):  # they hardly depend on pixels
                 mask = true.mask[true.bones.index(bone)]
-                surfaces[MEAN_AT_POSE, EXACT] = mean_at_true_pose(models[bone], case.meshes[bone])
-                surfaces[MEAN_BY_MASK, EXACT] = placed_by_mask(models[bone], mask, geometry, true.mean_depth_mm())
+                surfaces[MEAN_AT_POSE, EXACT] = mean_at_true_pose(model, case.meshes[bone])
+                surfaces[MEAN_BY_MASK, EXACT] = placed_by_mask(model, mask, geometry, true.mean_depth_mm())
             if aligned is not None:
-                surfaces |= aligned.surfaces(bone, models[bone])
+                surfaces |= aligned.surfaces(bone, by_picture, unaligned)
                 measured.maps.append(_maps_scored(case, bone, pixels, aligned))
             for row, surface in surfaces.items():
                 measured.surfaces.append(_scored(case, bone, row, pixels, surface, truth, floors[bone]))

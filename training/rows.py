@@ -13,17 +13,17 @@ networks, completed                         and a shape model fitted to them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from DualFaceReconLib.bonemaps import BoneMaps
-from DualFaceReconLib.completion import complete
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.completion import complete_all
 from DualFaceReconLib.fitting import Fit, Settings, fit
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Networks, maps_of, predict
+from DualFaceReconLib.inference import Networks, maps_of, predict, seen_on
 from DualFaceReconLib.metrics import Mesh, bone_shifts_mm, picture_shift_mm
 from DualFaceReconLib.radiograph import read_radiograph
 from DualFaceReconLib.shapemodel import ShapeModel
@@ -54,11 +54,12 @@ class Seen:
     maps: BoneMaps  # as the product has them
     everywhere: BoneMaps  # the same depth network asked for every pixel: for true masks that go beyond the predicted
     geometry: ProjectionGeometry  # as the product read it from the film
+    shown: ProjectionGeometry  # the part of the film on which bones are looked for, at the film's own resolution
 
     def at(self, size_px: tuple[int, int], bones: tuple[str, ...]) -> Seen:
         """Some of the bones, on another number of pixels."""
         maps = [one.of(bones).resized(size_px) for one in (self.maps, self.everywhere)]
-        return Seen(*maps, self.geometry.resized(size_px))
+        return Seen(*maps, self.geometry.resized(size_px), self.shown)
 
 
 def see(networks: Networks, film: Path) -> Seen:
@@ -66,19 +67,20 @@ def see(networks: Networks, film: Path) -> Seen:
     radiograph = read_radiograph(film)
     prediction, geometry = predict(networks, radiograph), radiograph.geometry
     everywhere = np.ones((len(prediction.bones), *geometry.size_px), dtype=bool)
-    return Seen(maps_of(prediction, geometry), maps_of(prediction, geometry, everywhere), geometry)
+    maps = maps_of(prediction, radiograph), maps_of(prediction, radiograph, everywhere)
+    return Seen(*maps, geometry, seen_on(networks, radiograph))
 
 
 # Rows without a network
 
 
-def exact_surfaces(true: BoneMaps, geometry: ProjectionGeometry, bone: str, model: ShapeModel) -> Surfaces:
-    """What exact maps are worth."""
+def exact_surfaces(true: BoneMaps, geometry: ProjectionGeometry, bone: str, completed: Mapping[str, Mesh]) -> Surfaces:
+    """What exact maps are worth; `completed_bones` of them."""
     single = replace(true, back=None)
     return {
         ("exact maps", EXACT): _observed(true, geometry, bone),
         ("exact front map only", EXACT): _observed(single, geometry, bone),
-        ("exact maps, completed", EXACT): _completed(true, geometry, bone, model),
+        ("exact maps, completed", EXACT): completed.get(bone),
     }
 
 
@@ -107,8 +109,11 @@ class Aligned:
         """Whether any of its pixels was found."""
         return bool(self.valid[self.true.bones.index(bone)].any())
 
-    def surfaces(self, bone: str, model: ShapeModel) -> Surfaces:
-        """Every row of networks for a bone; None where it was missed, or where too little was seen to complete it."""
+    def surfaces(self, bone: str, by_picture: Mapping[str, Mesh], unaligned: Mapping[str, Mesh]) -> Surfaces:
+        """Every row of networks for a bone; None where it was missed, or where too little was seen to complete it.
+
+        `by_picture` and `unaligned` are `completed_bones` of the aligned and of the product's own maps.
+        """
         geometry, known = self.seen.geometry, self.depths_alone
         rows: Surfaces = {row: None for row in ROWS if row[1] != EXACT}
         if known is not None:
@@ -117,12 +122,11 @@ class Aligned:
             return rows
         rows[MASKS_ALONE, BY_PICTURE] = _observed(replace(self.true, mask=self.valid), geometry, bone)
         away = -geometry.source / np.linalg.norm(geometry.source) * self.shifts_mm[bone]
-        for row, surface in (
-            (OBSERVED, lambda maps: _observed(maps, geometry, bone)),
-            (COMPLETED, lambda maps: _completed(maps, geometry, bone, model)),
+        for row, aligned, raw in (
+            (OBSERVED, _observed(self.maps, geometry, bone), _observed(self.seen.maps, geometry, bone)),
+            (COMPLETED, by_picture.get(bone), unaligned.get(bone)),
         ):
-            rows[row, BY_PICTURE] = surface(self.maps)
-            rows[row, UNALIGNED] = raw = surface(self.seen.maps)
+            rows[row, BY_PICTURE], rows[row, UNALIGNED] = aligned, raw
             rows[row, BY_BONE] = None if raw is None else (raw[0] + away, raw[1])
         return rows
 
@@ -161,10 +165,14 @@ def _observed(maps: BoneMaps, geometry: ProjectionGeometry, bone: str) -> Mesh |
     return (vertices, triangles) if len(triangles) else None
 
 
-def _completed(maps: BoneMaps, geometry: ProjectionGeometry, bone: str, model: ShapeModel) -> Mesh | None:
-    """None where too little was seen."""
-    try:
-        found = complete(observed_surface(maps, geometry, bone), model, geometry)
-    except Refusal:
-        return None
-    return found.vertices, found.triangles
+def completed_bones(
+    maps: BoneMaps, geometry: ProjectionGeometry, shown: ProjectionGeometry, models: Mapping[str, ShapeModel]
+) -> dict[str, Mesh]:
+    """The whole bones as the product completes them, without those of which too little was seen.
+
+    `geometry` is of the maps' pixels, `shown` of the part of the film on which bones could be seen; `models` are the
+    left "hip" and "femur".
+    """
+    observed = {bone: observed_surface(maps, geometry, bone) for bone in maps.bones}
+    found = complete_all(observed, models, shown, refused=lambda bone, why: None)
+    return {bone: (one.vertices, one.triangles) for bone, one in found.items()}

@@ -65,11 +65,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.name == "nt":  # Windows removes no file that is open
-            file.close()
-        with suppress(OSError):
-            path.unlink()
-        file.close()
+        _removed(file, path)
 
 
 def _held(path: Path) -> BinaryIO:
@@ -77,16 +73,35 @@ def _held(path: Path) -> BinaryIO:
     while True:
         file = path.open("a+b")
         try:
-            if os.name == "nt":
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
         except OSError as error:
             file.close()
             place = path.name.removeprefix(".").removesuffix(".lock")
             raise Refusal(f"Another process is writing {place}: wait for it, or choose another folder.") from error
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
+        except BaseException:  # somebody pressed Ctrl-C
+            with suppress(OSError):
+                _lock(file)
+                _removed(file, path)
+            raise
         file.close()  # whoever held it before has just removed it: that lock protects nothing
+
+
+def _lock(file: BinaryIO) -> None:
+    """OSError where another process has it."""
+    if os.name == "nt":
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _removed(file: BinaryIO, path: Path) -> None:
+    """Lets go of a lock file that is held."""
+    if os.name == "nt":  # Windows removes no file that is open
+        file.close()
+    with suppress(OSError):
+        path.unlink()
+    file.close()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from DualFaceReconLib.cli import main
 from DualFaceReconLib.drawing import resized_grey
 from DualFaceReconLib.radiograph import read_radiograph
 from DualFaceReconLib.results import load_reconstruction
@@ -91,6 +92,25 @@ def test_what_is_no_film_leaves_nothing(tmp_path):
     assert finished.returncode == 2
     assert "choose DICOM" in finished.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda grey: grey[::-1],
+        lambda grey: np.rot90(grey),
+        lambda grey: np.random.default_rng(0).integers(0, 256, grey.shape, dtype=np.uint8),
+        lambda grey: np.tile(np.linspace(0, 255, grey.shape[1]).astype(np.uint8), (grey.shape[0], 1)),
+    ],
+    ids=["upside down", "lying", "noise", "a ramp"],
+)
+def test_a_picture_of_anything_else_is_refused(film, tmp_path, capsys, spoilt):
+    """Whatever its header says, or does not say: the bundle that ships finds nothing there that could be a hip."""
+    grey = sitk.GetArrayFromImage(sitk.ReadImage(film[0]))
+    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(spoilt(grey))), str(tmp_path / "film.png"))
+    assert main(["reconstruct", str(tmp_path / "film.png"), *film[1:], "-o", str(tmp_path / "out")]) == 2
+    assert "hip" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["film.png"]
 
 
 def test_a_marker_and_a_distance_are_told(film, tmp_path):

@@ -1,14 +1,18 @@
 """Films on the fly: the same ones in any number of workers, new exposures of a projection, tensors that stack."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from bones import made_population
 from torch.utils.data import DataLoader
 
-from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
-from DualFaceReconLib.geometry import ProjectionGeometry
-from training.data import FilmStream, sample
+from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, Frame
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
+from DualFaceReconLib.inference import Prediction, maps_of
+from DualFaceReconLib.radiograph import Radiograph
+from training.data import FilmStream, framed_sample, sample
 from training.simulate import Series, take
 
 SERIES = Series(3, 96)
@@ -77,6 +81,26 @@ def test_samples_stack_and_back_project_to_the_bones(population):
             points = geometry.back_project(torch.argwhere(mask).double(), depth[mask].double()).numpy()
             low, high = taken.bones[bone][0].min(axis=0) - 0.1, taken.bones[bone][0].max(axis=0) + 0.1
             assert ((points > low) & (points < high)).all()
+
+
+@pytest.mark.parametrize("view", ["AP", "PA"])
+def test_what_a_network_is_taught_comes_back_as_the_truth(population, view):
+    """Networks speak as if every film were AP: of a PA film they learn, and say, what lies in front of the patient."""
+    taken = take(population, SERIES, 0)
+    film = taken.film(SERIES, 0)
+    geometry = replace(taken.rig.geometry, view=view, provenance={})
+    geometry = geometry.at_object_distance(geometry.sdd_mm - film.maps.mean_depth_mm(), Provenance("user", "its truth"))
+    size = max(geometry.size_px)
+    frame = Frame(geometry, size, (1.0, 1.0), tuple((n - size) // 2 for n in geometry.size_px))
+    taught = framed_sample(frame, film.pixels, film.maps)
+    said = Prediction(frame, film.maps.bones, taught["mask"].float(), taught["depth"])
+    found = maps_of(said, Radiograph(film.pixels, geometry))
+    assert found.mask.sum() > 0.95 * film.maps.mask.sum()
+    for face, true in ((found.front, film.maps.front), (found.back, film.maps.back)):
+        assert face[found.mask] == pytest.approx(true[found.mask], abs=0.5)
+    deepest = film.maps.back[0].max() - geometry.sdd_mm + geometry.object_distance_mm  # behind the bones' centre
+    lowest = geometry.sdd_mm - geometry.object_distance_mm - taught["depth"][0, 0][taught["mask"][0]].min()
+    assert (float(lowest) == pytest.approx(float(deepest), abs=0.5)) == (view == "PA")
 
 
 def test_a_stream_may_begin_anywhere_and_be_shared(population):

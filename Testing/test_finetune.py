@@ -76,6 +76,23 @@ def test_a_network_starts_where_the_bundle_stands_and_moves(cases, start, recipe
     assert told["besides"]["cases"]["count"] == 2
 
 
+def test_training_on_new_patients_starts_where_the_bundle_stands(start, tmp_path):
+    still = replace(DEPTH, learning=replace(DEPTH.learning, epochs=1, learning_rate=1e-9))
+    made = run(still, made_population(), tmp_path / "depth", bundle=start)
+    before, after = read_weights(start, load_manifest(start), "depth"), load_file(made)
+    for name, value in before.items():
+        assert after[name].float() == pytest.approx(value, abs=1e-3), name
+    short = replace(SEGMENTATION, learning=replace(SEGMENTATION.learning, epochs=1))
+    run(short, made_population(), tmp_path / "segmentation")
+    runs = {name: tmp_path / name for name in ("depth", "segmentation")}
+    told = bundle(runs, MODELS, tmp_path / "bundle", "on", "1.1.0", "not").trained_on
+    assert "depth: 8 films after those of start 1.0.0" in told
+    assert "No clinical picture" in told
+    other = replace(DEPTH, network={**DEPTH.network, "width": 64})
+    with pytest.raises(Refusal, match="not that of bundle start"):
+        run(other, made_population(), tmp_path / "other", bundle=start)
+
+
 def test_a_bundle_tells_of_the_cases(cases, start, tmp_path):
     runs = {}
     for name, recipe in (("depth", DEPTH), ("segmentation", SEGMENTATION)):

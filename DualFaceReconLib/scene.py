@@ -12,6 +12,7 @@ Importing this file is refused where there is no Slicer; nothing else of the eng
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkIdList, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData, vtkPolyData
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
+from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 
 from DualFaceReconLib import scene_parts
 from DualFaceReconLib.bone_views import BONE_COLOURS, UNSURE_MM
@@ -142,7 +144,7 @@ def runs_in(scene: Any | None = None) -> list[SceneRun]:
 
 
 def show(run: SceneRun) -> None:
-    """The film with its outlines in a slice view, standing behind the bones in 3D, where the camera is at the source."""
+    """The film with its outlines in a slice view; in 3D it stands behind the bones, and the camera is at the source."""
     film, at_source = run.node("film"), run.node("camera")
     if film is None or at_source is None:
         raise Refusal("This run is no longer in the scene: add the reconstruction again.")
@@ -155,7 +157,10 @@ def show(run: SceneRun) -> None:
         if view.GetLayoutName() == SLICE_VIEW:
             _lay_onto(view, film)
             view.SetSliceVisible(True)
-    views = {view.GetLayoutName() for view in slicer_nodes(run.scene, "vtkMRMLViewNode")}
+    views = {view.GetLayoutName(): view for view in slicer_nodes(run.scene, "vtkMRMLViewNode")}
+    for view in views.values():
+        view.SetBoxVisible(False)
+        view.SetAxisLabelsVisible(False)
     for camera in slicer_nodes(run.scene, "vtkMRMLCameraNode"):
         if camera.GetLayoutName() in views:
             look(camera, at_source)
@@ -174,14 +179,14 @@ def save_scene(reconstruction: Reconstruction, path: Path) -> None:
     """Writes a scene of its own as .mrb: opened in Slicer, it looks as `show` leaves it."""
     scene = new_scene()
     try:
-        for kind, layout in (("SliceComposite", SLICE_VIEW), ("Slice", SLICE_VIEW), ("View", VIEW_3D), ("Camera", VIEW_3D)):
-            node = scene.AddNode(getattr(slicer, f"vtkMRML{kind}Node")())
-            node.SetName(layout)
-            node.SetLayoutName(layout)
-            node.SetSingletonTag(layout)
+        _add_views(scene)
         show(add_to_scene(reconstruction, scene))
-        if not scene.WriteToMRB(str(path), None):
-            raise OSError(0, f"{path.name} could not be written: is there room?")
+        # Slicer works beside the file that it writes, and leaves what it began where the disk is full
+        with tempfile.TemporaryDirectory(prefix=".scene-", dir=path.absolute().parent) as beside:
+            written = Path(beside) / path.name
+            if not scene.WriteToMRB(str(written), None):
+                raise OSError(0, f"{path.name} could not be written: is there room?")
+            written.replace(path)
     finally:
         scene.Clear(True)
 
@@ -189,11 +194,28 @@ def save_scene(reconstruction: Reconstruction, path: Path) -> None:
 def new_scene() -> Any:
     """An empty vtkMRMLScene that knows the classes which Slicer's modules bring; clear it when done."""
     scene = slicer.vtkMRMLScene()
-    for kind in ("vtkSlicerMarkupsLogic", "vtkSlicerSegmentationsModuleLogic", "vtkSlicerSubjectHierarchyModuleLogic"):
+    scene.AddNode(slicer.vtkMRMLSelectionNode())  # holds the units
+    for kind in (
+        "vtkSlicerUnitsLogic",
+        "vtkSlicerMarkupsLogic",
+        "vtkSlicerSegmentationsModuleLogic",
+        "vtkSlicerSubjectHierarchyModuleLogic",
+    ):
         logic = getattr(slicer, kind)()
         logic.SetMRMLScene(scene)
         logic.SetMRMLScene(None)  # classes stay registered
     return scene
+
+
+def _add_views(scene: Any) -> None:
+    """The views that desktop Slicer begins with: those of an opened scene take their place, by name."""
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    for kind, layout in (("SliceComposite", SLICE_VIEW), ("Slice", SLICE_VIEW), ("View", VIEW_3D), ("Camera", VIEW_3D)):
+        node = getattr(slicer, f"vtkMRML{kind}Node")()
+        node.SetName(layout)
+        node.SetLayoutName(layout)
+        node.SetSingletonTag(layout)
+        scene.AddNode(node)
 
 
 # The parts of a run
@@ -213,15 +235,15 @@ def _volumes(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     shown.SetAutoWindowLevel(False)
     shown.SetWindowLevelMinMax(low, high)
 
-    faces = {"depth_front": scene_parts.entered_first(maps)}
+    faces = {"front": scene_parts.entered_first(maps)}
     if maps.back is not None:
-        faces["depth_back"] = scene_parts.left_last(maps)
+        faces["back"] = scene_parts.left_last(maps)
     colours = _colour_table(run, "depth_colours", "depth", DEPTH_COLOURS)
     valid = np.concatenate([depth[depth > 0] for depth in faces.values()])
     nearest, farthest = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 1.0)
     written = [film, colours]
-    for role, depth in faces.items():
-        volume = _volume(run, role, words(role).replace("depth", "depth of"), depth, reconstruction)
+    for face, depth in faces.items():
+        volume = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
         volume.SetVoxelValueUnits(_coded(*MILLIMETRE))
         shown = volume.GetDisplayNode()
         shown.SetAndObserveColorNodeID(colours.GetID())
@@ -315,7 +337,9 @@ def _markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
         colour = BONE_COLOURS.get(line.bone, YELLOW)
         label = f"{bone_words(line.bone)} " if line.bone else ""
         name = line.name if not line.bone else f"{line.bone}_{line.name}"
-        node, _ = _markup(run, "measurement", name, "Line", label + words(line.name), colour)
+        node, new = _markup(run, "measurement", name, "Line", label + words(line.name), colour)
+        if new:
+            node.GetDisplayNode().SetPropertiesLabelVisibility(not line.bone)  # balls' would cover one another
         _set_points(node, line.ends)
         node.SetDescription(measured(line.measured))
         node.SetLocked(True)
@@ -326,27 +350,24 @@ def _markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
 def _rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     """How the film was taken: source, central ray, frustum, and a camera that looks as the X-rays went."""
     geometry = reconstruction.radiograph.geometry
-    source, new = _markup(run, "source", "", "Fiducial", "X-ray source", AMBER)
-    _set_points(source, [tuple(geometry.source)])
-    source.SetNthControlPointLabel(0, "X-ray source")
-    source.SetLocked(True)
-    ray, new = _markup(run, "central_ray", "", "Line", "central ray", AMBER)
-    _set_points(ray, [tuple(geometry.source), (0.0, 0.0, 0.0)])
-    ray.SetLocked(True)
-    if new:
-        ray.GetDisplayNode().SetPropertiesLabelVisibility(False)
-        ray.GetDisplayNode().SetVisibility2D(False)
-    frustum, new = _model(run, "frustum", "", "X-ray frustum", scene_parts.frustum(geometry))
-    if new:
-        frustum.GetDisplayNode().SetColor(*_shares(CYAN))
-        frustum.GetDisplayNode().SetLighting(False)
+    written = []
+    for role, drawn in scene_parts.rig(geometry).items():
+        node, new = _model(run, role, "", f"X-ray {words(role)}", drawn)
+        if new:
+            shown = node.GetDisplayNode()
+            shown.SetColor(*_shares(CYAN if role == "frustum" else AMBER))
+            shown.SetPointSize(12)
+            shown.SetLineWidth(1 if role == "frustum" else 2)
+            shown.SetLighting(False)
+            shown.SetVisibility2D(False)
+        written.append(node)
     at_source = scene_parts.camera_at_source(geometry)
     camera, _ = _node(run, "camera", "", "vtkMRMLCameraNode", "view from the X-ray source")
     camera.SetPosition(*at_source.position)
     camera.SetFocalPoint(*at_source.focal_point)
     camera.SetViewUp(*at_source.view_up)
     camera.SetViewAngle(at_source.view_angle_deg)
-    return [source, ray, frustum, camera]
+    return [*written, camera]
 
 
 def _table(run: SceneRun, reconstruction: Reconstruction) -> Node:
@@ -357,7 +378,11 @@ def _table(run: SceneRun, reconstruction: Reconstruction) -> Node:
         ("bone", "", [row.bone for row in rows]),
         ("measurement", "", [row.measurement for row in rows]),
         ("value", "in the row's unit", [row.value for row in rows]),
-        ("standard deviation", "in the row's unit; not a number where nothing is known of it", [row.std for row in rows]),
+        (
+            "standard deviation",
+            "in the row's unit; not a number where nothing is known of it",
+            [row.std for row in rows],
+        ),
         ("unit", "", [row.unit for row in rows]),
     ):
         numbers = title in ("value", "standard deviation")
@@ -399,9 +424,7 @@ def _volume(run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruct
 def _model(run: SceneRun, role: str, bone: str, name: str, mesh: vtkPolyData) -> tuple[Node, bool]:
     """A mesh in RAS mm, which the scene gets a copy of: what is done to it there stays there."""
     node, new = _node(run, role, bone, "vtkMRMLModelNode", name)
-    copied = vtkPolyData()
-    copied.DeepCopy(mesh)
-    node.SetAndObservePolyData(copied)
+    node.SetAndObservePolyData(_copied(mesh))
     if bone:
         node.SetAttribute(slicer.vtkSegment.GetTerminologyEntryTagName(), scene_parts.terminology(bone))
     if new:
@@ -528,6 +551,21 @@ def _scene(scene: Any | None, replacing: SceneRun | None) -> Any:
     if replacing and replacing.scene is not scene:
         raise Refusal("The run to be replaced is in another scene: leave it out to add one.")
     return scene
+
+
+def _copied(mesh: vtkPolyData) -> vtkPolyData:
+    """With normals where a surface has none: without, every triangle would show."""
+    copied = vtkPolyData()
+    if mesh.GetNumberOfPolys() == 0 or mesh.GetPointData().GetNormals():
+        copied.DeepCopy(mesh)
+        return copied
+    smooth = vtkPolyDataNormals()
+    smooth.SetInputData(mesh)
+    smooth.SplittingOff()  # points stay as they are
+    smooth.ConsistencyOff()
+    smooth.Update()
+    copied.DeepCopy(smooth.GetOutput())
+    return copied
 
 
 def _matrix(values: np.ndarray) -> vtkMatrix4x4:

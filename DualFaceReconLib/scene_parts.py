@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,16 +82,29 @@ def left_last(maps: BoneMaps) -> np.ndarray:
     return np.where(maps.mask, maps.back, 0).max(axis=0).astype(np.float32)
 
 
-def frustum(geometry: ProjectionGeometry) -> vtkPolyData:
-    """Lines from the source to the film's corners and around the film, RAS mm."""
+def rig(geometry: ProjectionGeometry) -> dict[str, vtkPolyData]:
+    """The source, the central ray and the frustum as points and thin lines, RAS mm.
+
+    Markups would be balls and tubes, and a camera at the source would look at them from the inside.
+    """
     corners = np.vstack([geometry.source, geometry.detector_corners])
-    points = vtkPoints()
-    points.SetData(numpy_to_vtk(corners, deep=True))
-    lines = vtkCellArray()
-    for ends in [(0, i) for i in range(1, 5)] + [(1, 2), (2, 3), (3, 4), (4, 1)]:
-        lines.InsertNextCell(2, ends)
+    spokes, edges = [(0, i) for i in range(1, 5)], [(1, 2), (2, 3), (3, 4), (4, 1)]
+    return {
+        "source": _drawn(geometry.source[None], [(0,)]),
+        "central_ray": _drawn(np.vstack([geometry.source, np.zeros(3)]), [(0, 1)]),
+        "frustum": _drawn(corners, spokes + edges),
+    }
+
+
+def _drawn(places: np.ndarray, cells: Sequence[Sequence[int]]) -> vtkPolyData:
+    """Points (N, 3) mm; cells of one point are drawn as such, those of two as lines."""
+    points, verts, lines = vtkPoints(), vtkCellArray(), vtkCellArray()
+    points.SetData(numpy_to_vtk(places, deep=True))
+    for cell in cells:
+        (verts if len(cell) == 1 else lines).InsertNextCell(len(cell), cell)
     drawn = vtkPolyData()
     drawn.SetPoints(points)
+    drawn.SetVerts(verts)
     drawn.SetLines(lines)
     return drawn
 

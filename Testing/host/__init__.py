@@ -18,8 +18,9 @@ from types import TracebackType
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 import slicer
+from vtkmodules.vtkCommonCore import vtkCollection
+
 from host.views import SliceView, View3D
-from vtkmodules.vtkCommonCore import vtkCollection, vtkCommand
 
 
 class Host:
@@ -33,6 +34,7 @@ class Host:
         self.application = slicer.vtkSlicerApplicationLogic()
         self.application.SetMRMLScene(self.scene)
         self.colors = slicer.vtkSlicerColorLogic()
+        self.colors.SetMRMLApplicationLogic(self.application)
         self.colors.SetMRMLScene(self.scene)
         self.application.SetColorLogic(self.colors)
         self.application.SetModuleLogic("Colors", self.colors)
@@ -63,7 +65,7 @@ class Host:
 
     def load_mrb(self, path: Path) -> bool:
         """Replaces the scene's content by a bundle's."""
-        return bool(self.scene.ReadFromMRB(str(path), True))
+        return bool(self.scene.ReadFromMRB(str(path.absolute()), True))
 
     def close(self) -> None:
         """Views first, then logics, then the scene."""
@@ -125,20 +127,20 @@ class Host:
 
     def _give_item(self, *_: object) -> None:
         """As the plugins of desktop Slicer do: every node that is shown to people gets its place in the hierarchy."""
-        if not self.scene.IsBatchProcessing():
+        if not (self.scene.IsBatchProcessing() or self.scene.IsImporting()):
             self._give_items()
 
     def _give_items(self, *_: object) -> None:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
         for index in range(self.scene.GetNumberOfNodes()):
             node = self.scene.GetNthNode(index)
-            if node.IsA("vtkMRMLStorableNode") and not node.GetHideFromEditors() and not node.IsA("vtkMRMLColorNode"):
-                if not hierarchy.GetItemByDataNode(node):
-                    hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+            shown = node.IsA("vtkMRMLStorableNode") and not node.GetHideFromEditors()
+            if shown and not node.IsA("vtkMRMLColorNode") and not hierarchy.GetItemByDataNode(node):
+                hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
 LOGICS = {
-    "Terminologies": "vtkSlicerTerminologiesModuleLogic",
+    "Units": "vtkSlicerUnitsLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Cameras": "vtkSlicerCamerasModuleLogic",
     "Volumes": "vtkSlicerVolumesLogic",
@@ -147,4 +149,4 @@ LOGICS = {
     "Markups": "vtkSlicerMarkupsLogic",
     "Tables": "vtkSlicerTablesLogic",
 }
-__all__ = ["Host", "SliceView", "View3D", "vtkCommand"]
+__all__ = ["Host", "SliceView", "View3D"]

@@ -199,7 +199,6 @@ def new_scene() -> Any:
         "vtkSlicerUnitsLogic",
         "vtkSlicerMarkupsLogic",
         "vtkSlicerSegmentationsModuleLogic",
-        "vtkSlicerSubjectHierarchyModuleLogic",
     ):
         logic = getattr(slicer, kind)()
         logic.SetMRMLScene(scene)

@@ -339,6 +339,8 @@ def test_a_scene_says_nothing_of_machine_or_person(folder):
     assert os.environ.get("USER", "no such user") not in told.replace("user", "")
 
 
+PATHS = os.pathsep.join([str(ROOT / "Testing"), str(ROOT)])
+QUIETLY = {"capture_output": True, "text": True, "check": False, "cwd": ROOT}
 SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
 
 
@@ -372,10 +374,22 @@ def test_the_command_writes_a_scene_when_asked(tmp_path, monkeypatch, reconstruc
     assert (tmp_path / "out" / "scene.mrb").exists() == bool(asked)
 
 
-def test_a_scene_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, reconstruction):
-    monkeypatch.setattr(slicer.vtkMRMLScene, "WriteToMRB", lambda *_: False, raising=False)
-    with pytest.raises(OSError, match="room"):
-        save(reconstruction, tmp_path / "out", scene=True)
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+def test_a_full_disk_leaves_nothing(tmp_path):
+    """A limit on the size of files stands for it: first a mesh, then the archive cannot be written."""
+    program = (
+        "import resource, sys; from pathlib import Path; from reconstructions import made_reconstruction;"
+        "from DualFaceReconLib.scene import save_scene\n"
+        "for limit in (100_000, 1_000_000):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
+        "    try: save_scene(made_reconstruction(), Path(sys.argv[1]) / 'scene.mrb')\n"
+        "    except OSError as error: assert 'is there room' in str(error)\n"
+        "    else: sys.exit('written')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], **QUIETLY, env={**os.environ, "PYTHONPATH": PATHS}
+    )
+    assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -386,11 +400,10 @@ def test_a_scene_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, re
 def drawn(tmp_path_factory):
     """The pictures of host/rendering.py."""
     folder = tmp_path_factory.mktemp("drawn")
-    paths = os.pathsep.join([str(ROOT / "Testing"), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-m", "host.rendering", str(folder)],
-        **{"capture_output": True, "text": True, "check": False, "cwd": ROOT},
-        env={**os.environ, "PYTHONPATH": paths, "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow"},
+        **QUIETLY,
+        env={**os.environ, "PYTHONPATH": PATHS, "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow"},
     )
     if "EGL" in done.stderr and not list(folder.iterdir()):
         pytest.skip("EGL does not render here")

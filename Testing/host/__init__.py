@@ -141,7 +141,6 @@ class Host:
 
 LOGICS = {
     "Units": "vtkSlicerUnitsLogic",
-    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Cameras": "vtkSlicerCamerasModuleLogic",
     "Volumes": "vtkSlicerVolumesLogic",
     "Models": "vtkSlicerModelsLogic",

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyData
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
+from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
@@ -20,6 +22,7 @@ from DualFaceReconLib.wording import UNITS, bone_words, words
 Place = tuple[float, float, float]
 KINDS = {"hip": "SCT^29836001^Hip", "femur": "SCT^71341001^Femur"}  # hip bones as TotalSegmentator codes them
 SIDES = {"left": "SCT^7771000^Left", "right": "SCT^24028007^Right"}
+TERMINOLOGY = "TerminologyEntry"  # the attribute and the segments' tag that hold codes
 ROOM_AROUND_FILM = 1.04  # of the camera's view
 
 
@@ -155,3 +158,38 @@ def rows(reconstruction: Reconstruction) -> list[Row]:
         for bone, measurements in named
         for name, one in measurements.items()
     ]
+
+
+def copied(mesh: vtkPolyData) -> vtkPolyData:
+    """With normals where a surface has none: without, every triangle would show."""
+    copied = vtkPolyData()
+    if mesh.GetNumberOfPolys() == 0 or mesh.GetPointData().GetNormals():
+        copied.DeepCopy(mesh)
+        return copied
+    smooth = vtkPolyDataNormals()
+    smooth.SetInputData(mesh)
+    smooth.SplittingOff()  # points stay as they are
+    smooth.ConsistencyOff()
+    smooth.Update()
+    copied.DeepCopy(smooth.GetOutput())
+    return copied
+
+
+def matrix(values: np.ndarray) -> vtkMatrix4x4:
+    """(4, 4) as VTK has it."""
+    matrix = vtkMatrix4x4()
+    matrix.DeepCopy(values.ravel().tolist())
+    return matrix
+
+
+def image(pixels: np.ndarray) -> vtkImageData:
+    """(rows, cols) as one slice."""
+    image = vtkImageData()
+    image.SetDimensions(pixels.shape[1], pixels.shape[0], 1)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(pixels).ravel(), deep=True))
+    return image
+
+
+def shares(colour: Sequence[int]) -> tuple[float, ...]:
+    """0 to 255 -> 0 to 1."""
+    return tuple(int(part) / 255 for part in colour)

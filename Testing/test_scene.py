@@ -37,11 +37,11 @@ from host import Host  # noqa: E402
 from DualFaceReconLib.scene import (  # noqa: E402
     add_to_scene,
     new_scene,
+    nodes_in,
     remove_from_scene,
     runs_in,
     save_scene,
     show,
-    slicer_nodes,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -271,9 +271,9 @@ def test_a_bundle_reads_back_equal(tmp_path, reconstruction):
         assert host.load_mrb(path)
         [run] = runs_in(host.scene)
         assert_is(run, reconstruction)
-        [composite] = [c for c in slicer_nodes(host.scene, "vtkMRMLSliceCompositeNode") if c.GetLayoutName() == "Red"]
+        [composite] = [c for c in nodes_in(host.scene, "vtkMRMLSliceCompositeNode") if c.GetLayoutName() == "Red"]
         assert composite.GetBackgroundVolumeID() == run.node("film").GetID()
-        [view_camera] = [c for c in slicer_nodes(host.scene, "vtkMRMLCameraNode") if c.GetLayoutName() == "1"]
+        [view_camera] = [c for c in nodes_in(host.scene, "vtkMRMLCameraNode") if c.GetLayoutName() == "1"]
         assert view_camera.GetPosition() == pytest.approx(reconstruction.radiograph.geometry.source)
         assert run.node("depth_front").GetDisplayNode().GetColorNode() is run.node("depth_colours")
         shown = run.node("completed", "hip_left").GetDisplayNode()
@@ -283,8 +283,8 @@ def test_a_bundle_reads_back_equal(tmp_path, reconstruction):
         assert host.scene.GetNumberOfNodes() == before
         remove_from_scene(run)
         assert run.nodes == {}
-        assert not slicer_nodes(host.scene, "vtkMRMLModelDisplayNode")
-        assert not slicer_nodes(host.scene, "vtkMRMLModelStorageNode")
+        assert not nodes_in(host.scene, "vtkMRMLModelDisplayNode")
+        assert not nodes_in(host.scene, "vtkMRMLModelStorageNode")
         assert host.scene.GetNumberOfNodes() <= nodes + 3  # a slice view's, a camera
 
 

@@ -31,12 +31,13 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
     vtkCodedEntry.
     """
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
-    film = _volume(run, "film", "radiograph", radiograph.pixels, reconstruction)
-    low, high = radiograph.display_window
-    shown = film.GetDisplayNode()
-    shown.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    shown.SetAutoWindowLevel(False)
-    shown.SetWindowLevelMinMax(low, high)
+    film, new = _volume(run, "film", "radiograph", radiograph.pixels, reconstruction)
+    if new:
+        low, high = radiograph.display_window
+        shown = film.GetDisplayNode()
+        shown.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+        shown.SetAutoWindowLevel(False)
+        shown.SetWindowLevelMinMax(low, high)
 
     faces = {"front": scene_parts.entered_first(maps)}
     if maps.back is not None:
@@ -46,10 +47,11 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
     nearest, farthest = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 1.0)
     written = [film, colours]
     for face, depth in faces.items():
-        volume = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
+        volume, new = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
         volume.SetVoxelValueUnits(millimetre)
         shown = volume.GetDisplayNode()
-        shown.SetAndObserveColorNodeID(colours.GetID())
+        if new:
+            shown.SetAndObserveColorNodeID(colours.GetID())
         shown.SetAutoWindowLevel(False)
         shown.SetWindowLevelMinMax(nearest, farthest)
         shown.SetAutoThreshold(False)
@@ -169,14 +171,16 @@ def table(run: SceneRun, reconstruction: Reconstruction) -> Node:
     return node
 
 
-def _volume(run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruction: Reconstruction) -> Node:
+def _volume(
+    run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruction: Reconstruction
+) -> tuple[Node, bool]:
     """Pixels (rows, cols) in the detector's plane."""
     node, new = node_of(run, role, "", "vtkMRMLScalarVolumeNode", name)
     node.SetIJKToRASMatrix(matrix(reconstruction.radiograph.geometry.ijk_to_ras()))
     node.SetAndObserveImageData(image(pixels.astype(np.float32)))
     if new:
         displayed(node)
-    return node
+    return node, new
 
 
 def _model(run: SceneRun, role: str, bone: str, name: str, mesh: vtkPolyData) -> tuple[Node, bool]:

@@ -111,7 +111,9 @@ def markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
         colour = BONE_COLOURS.get(line.bone, YELLOW)
         label = f"{bone_words(line.bone)} " if line.bone else ""
         name = line.name if not line.bone else f"{line.bone}_{line.name}"
-        node, new = _markup(run, "measurement", name, "Line", label + words(line.name), colour)
+        node, new = _markup(
+            run, "measurement", name, "Line", label + words(line.name.removeprefix("distance_of_")), colour
+        )
         if new:
             node.GetDisplayNode().SetPropertiesLabelVisibility(not line.bone)  # balls' would cover one another
         _set_points(node, line.ends)
@@ -202,7 +204,7 @@ def _markup(run: SceneRun, role: str, bone: str, kind: str, name: str, colour: C
         shown = displayed(node)
         shown.SetSelectedColor(*shares(colour))
         shown.SetColor(*shares(colour))
-        shown.SetTextScale(2.5)
+        shown.SetTextScale(2)
         shown.SetGlyphScale(1.5)
     return node, new
 

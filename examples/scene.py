@@ -22,11 +22,11 @@ from DualFaceReconLib.results import TOLD, load_reconstruction, save
 from DualFaceReconLib.scene import add_to_scene, show
 
 SAMPLE = Path(__file__).parent.parent / "Resources" / "Samples" / "pelvis_1.dcm"
-PANEL_PX = (440, 500)  # rows, cols
+PANEL_PX = (360, 430)  # rows, cols
 DARK = (0.11, 0.12, 0.14)
 AROUND = {  # where to look from, and at what, RAS mm from the bones' middle
-    "from the front": ((0, 1350, 0), (0, 0, 0)),
-    "from the left": ((-1250, 560, 200), (0, -30, 0)),
+    "from the front": ((420, 1020, 320), (0, -60, 0)),
+    "from the left": ((-1080, 560, 160), (0, -60, 0)),
 }
 
 
@@ -52,9 +52,8 @@ def drawn(found: Reconstruction) -> dict[str, np.ndarray]:
         view.node.SetBackgroundColor(*DARK)
         view.node.SetBackgroundColor2(*DARK)
         pictures = {"slice view": slices.picture(), "from the X-ray source": view.picture()}
-        bounds = [0.0] * 6
-        run.node("completed", "hip_left").GetRASBounds(bounds)
-        middle = np.array([0.0, (bounds[2] + bounds[3]) / 2, bounds[4]])
+        film = found.radiograph.geometry
+        middle = film.section_corners(film.sdd_mm - film.object_distance_mm).mean(axis=0)
         for name, (eye, at) in AROUND.items():
             look(host, view, middle + eye, middle + at)
             pictures[name] = view.picture()

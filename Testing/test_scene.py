@@ -193,9 +193,9 @@ def test_bones_have_their_codes_and_stand_in_one_folder(host, run, reconstructio
         assert ("Femur" in codes, "Left" in codes) == (bone.startswith("femur"), bone.endswith("left"))
     for node in run.nodes.values():
         if not node.IsA("vtkMRMLColorNode"):
-            item = host.hierarchy.GetItemByDataNode(node)
-            while item not in (run.folder, host.hierarchy.GetSceneItemID()):
-                item = host.hierarchy.GetItemParent(item)
+            item = host.scene.GetSubjectHierarchyNode().GetItemByDataNode(node)
+            while item not in (run.folder, host.scene.GetSubjectHierarchyNode().GetSceneItemID()):
+                item = host.scene.GetSubjectHierarchyNode().GetItemParent(item)
             assert item == run.folder, node.GetName()
     assert run.name == f"film {reconstruction.radiograph.pixel_hash}"
 
@@ -232,11 +232,11 @@ def test_running_again_updates_in_place(scene, run, reconstruction):
 
 
 def test_running_again_adds_and_each_is_removed_alone(host, scene, run, reconstruction):
-    nodes, items = scene.GetNumberOfNodes(), host.hierarchy.GetNumberOfItems()
+    nodes, items = scene.GetNumberOfNodes(), host.scene.GetSubjectHierarchyNode().GetNumberOfItems()
     other = add_to_scene(made_reconstruction(), scene, "second")
     assert [one.name for one in runs_in(scene)] == [run.name, "second"]
     remove_from_scene(other)
-    assert (scene.GetNumberOfNodes(), host.hierarchy.GetNumberOfItems()) == (nodes, items)
+    assert (scene.GetNumberOfNodes(), host.scene.GetSubjectHierarchyNode().GetNumberOfItems()) == (nodes, items)
     assert other.nodes == {}
     assert other.folder == 0
     assert_is(run, reconstruction)

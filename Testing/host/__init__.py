@@ -49,9 +49,15 @@ class Host:
             factory.SetMRMLApplicationLogic(self.application)
         self.layout = slicer.vtkMRMLLayoutLogic()
         self.layout.SetMRMLScene(self.scene)
-        self.hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
-        self._observer = self.scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._give_item)
-        self._observer_of_end = self.scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._give_items)
+        self._resolve()
+        self._observers = [
+            self.scene.AddObserver(event, answer, 100.0)  # before any view looks
+            for event, answer in (
+                (slicer.vtkMRMLScene.NodeAddedEvent, self._give_item),
+                (slicer.vtkMRMLScene.EndCloseEvent, self._resolve),
+                (slicer.vtkMRMLScene.EndImportEvent, self._end_import),
+            )
+        ]
 
     def slice_view(self, name: str = "Red", size_px: tuple[int, int] = (512, 512)) -> SliceView:
         """A view of slices, (rows, cols) pixels."""
@@ -64,16 +70,15 @@ class Host:
         return self.views[-1]
 
     def load_mrb(self, path: Path) -> bool:
-        """Replaces the scene's content by a bundle's."""
+        """Replaces the scene's content by a bundle's; views are closed, as their nodes go: make them again."""
+        self._close_views()
         return bool(self.scene.ReadFromMRB(str(path.absolute()), True))
 
     def close(self) -> None:
         """Views first, then logics, then the scene."""
-        for view in self.views:
-            view.close()
-        self.views.clear()
-        self.scene.RemoveObserver(self._observer)
-        self.scene.RemoveObserver(self._observer_of_end)
+        self._close_views()
+        for observer in self._observers:
+            self.scene.RemoveObserver(observer)
         self.layout.SetMRMLScene(None)
         for factory in (
             slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(),
@@ -91,9 +96,14 @@ class Host:
         self._remote_io.RemoveDataIOFromScene()
         self.application.SetMRMLScene(None)
         self.logics.clear()
-        del self.layout, self.colors, self.hierarchy, self._data_io, self._remote_io, self.application, self.scene
+        del self.layout, self.colors, self._data_io, self._remote_io, self.application, self.scene
         gc.collect()
         self._cache.cleanup()
+
+    def _close_views(self) -> None:
+        for view in self.views:
+            view.close()
+        self.views.clear()
 
     def __enter__(self) -> Host:
         return self
@@ -130,7 +140,18 @@ class Host:
         if not (self.scene.IsBatchProcessing() or self.scene.IsImporting()):
             self._give_items()
 
-    def _give_items(self, *_: object) -> None:
+    def _resolve(self, *_: object) -> None:
+        """Gives a closed scene its hierarchy at once, into which an imported one is merged.
+
+        An imported one alone keeps items whose parents are nowhere, and a view would climb in it for ever.
+        """
+        slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(self.scene)
+
+    def _end_import(self, *_: object) -> None:
+        self._resolve()
+        self._give_items()
+
+    def _give_items(self) -> None:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
         for index in range(self.scene.GetNumberOfNodes()):
             node = self.scene.GetNthNode(index)

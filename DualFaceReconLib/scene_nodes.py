@@ -217,7 +217,7 @@ def _colour_table(run: SceneRun, role: str, name: str, anchors: Sequence[Colour]
         node.SetNumberOfColors(COLOURS_IN_TABLE)
         colours = blended(np.linspace(0, 1, COLOURS_IN_TABLE), anchors)
         for index, colour in enumerate(colours):
-            node.SetColor(index, *shares(colour))
+            node.SetColor(index, *shares(colour), 1.0)  # or nothing shows
         node.SetNamesFromColors()
     return node
 

@@ -21,6 +21,7 @@ import DualFaceReconLib.reconstruction as reconstruction_module
 from DualFaceReconLib.bone_views import BONE_COLOURS, UNSURE_MM
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.cli import main
+from DualFaceReconLib.drawing import DEPTH_COLOURS
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshfiles import arrays, write_stl
@@ -137,7 +138,10 @@ def assert_is(run, reconstruction):
         assert not shown[~maps.mask.any(axis=0)].any()
         np.testing.assert_allclose(ijk_to_ras(volume), geometry.ijk_to_ras(), atol=1e-9)
         assert volume.GetVoxelValueUnits().GetCodeValue() == "mm"
-        assert volume.GetDisplayNode().GetColorNode().GetNumberOfColors() == 256
+        colours, first = volume.GetDisplayNode().GetColorNode(), [0.0] * 4
+        assert colours.GetColor(0, first)
+        assert first == pytest.approx([c / 255 for c in (*DEPTH_COLOURS[0], 255)], abs=0.003)
+        assert colours.GetNumberOfColors() == 256
     for bone, one in reconstruction.bones.items():
         for role, mesh in (("observed", one.observed), ("completed", one.completed)):
             model = run.node(role, bone)

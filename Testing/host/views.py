@@ -126,6 +126,11 @@ class View3D(View):
         self._application = application
         super().__init__(application, node, MANAGERS_3D, size_px)
 
+    def picture(self) -> np.ndarray:
+        """(rows, cols, 3) uint8, as it is now; scenes do not store between which planes a camera sees."""
+        self.renderer.ResetCameraClippingRange()
+        return super().picture()
+
     def close(self) -> None:
         """Lets go of the scene, then of the window."""
         self._application.GetViewLogics().RemoveItem(self.logic)

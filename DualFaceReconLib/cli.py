@@ -84,6 +84,8 @@ def reconstruct(options: argparse.Namespace) -> int:
     from DualFaceReconLib.reconstruction import Reconstructor
     from DualFaceReconLib.results import refuse_to_lose, save
 
+    if options.scene:
+        import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
     overwrite = options.overwrite or _agrees_to_replace(options.out, len(options.files))
     if len(options.files) == 1:
         refuse_to_lose(options.out, overwrite)
@@ -97,7 +99,7 @@ def reconstruct(options: argparse.Namespace) -> int:
             found = reconstructor.run(
                 radiograph, completion=options.completion, whole_femurs=options.whole_femurs, progress=progress
             )
-        save(found, folder, overwrite=overwrite)
+        save(found, folder, overwrite=overwrite, scene=options.scene)
         print(found)
         for warning in found.warnings:
             print(f"WARNING  {warning.text}")
@@ -309,6 +311,7 @@ def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
     _add_overrides(command, marked=True)
     _add_engine(command)
     command.add_argument("--overwrite", action="store_true", help="replace a reconstruction that is there")
+    command.add_argument("--scene", action="store_true", help="also write scene.mrb for 3D Slicer (needs slicer-core)")
     command.set_defaults(run=reconstruct)
 
 

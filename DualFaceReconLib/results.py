@@ -40,10 +40,13 @@ MAX_TOLD_BYTES = 1 << 22
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
-def save(reconstruction: Reconstruction, folder: Path, *, overwrite: bool = False) -> None:
-    """Writes the folder; one that is there is replaced only where `overwrite` says so and it is a reconstruction."""
+def save(reconstruction: Reconstruction, folder: Path, *, overwrite: bool = False, scene: bool = False) -> None:
+    """Writes the folder; one that is there is replaced only where `overwrite` says so and it is a reconstruction.
+
+    `scene` adds scene.mrb, which 3D Slicer opens; that needs slicer-core.
+    """
     refuse_to_lose(folder, overwrite)
-    write_whole(folder, lambda beside: _write(reconstruction, beside))
+    write_whole(folder, lambda beside: _write(reconstruction, beside, scene))
 
 
 def refuse_to_lose(folder: Path, overwrite: bool) -> None:
@@ -68,7 +71,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
         raise Refusal(f"The reconstruction in {folder.name} is damaged ({error}): make it again.") from error
 
 
-def _write(reconstruction: Reconstruction, folder: Path) -> None:
+def _write(reconstruction: Reconstruction, folder: Path, scene: bool) -> None:
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
     for bone, one in reconstruction.bones.items():
         write_vtp(one.observed, folder / f"{bone}_observed.vtp")
@@ -83,6 +86,10 @@ def _write(reconstruction: Reconstruction, folder: Path) -> None:
         _write_image(maps.back, matrix, folder / "depth_back.nrrd")
     drawing.save_png(overview.picture(reconstruction), folder / "picture.png")
     (folder / "report.html").write_text(report.html(reconstruction), encoding="utf-8")
+    if scene:
+        from DualFaceReconLib.scene import save_scene  # which is refused where there is no Slicer
+
+        save_scene(reconstruction, folder / "scene.mrb")
     (folder / TOLD).write_text(json.dumps(as_dict(reconstruction), indent=1), encoding="utf-8")
 
 

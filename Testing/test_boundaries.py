@@ -29,6 +29,14 @@ def test_the_engine_knows_neither_slicer_nor_qt_nor_training(path):
     assert "training" not in tops
 
 
+@pytest.mark.parametrize("path", ENGINE, ids=lambda p: p.name)
+def test_the_scene_is_imported_only_where_it_is_asked_for(path):
+    """Or nothing of the engine could be used without slicer-core."""
+    on_top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+    assert not [node for node in on_top if "scene" in (node.module, *(name.name for name in node.names))]
+    assert "DualFaceReconLib.scene" not in {node.module for node in on_top}
+
+
 @pytest.mark.parametrize("name", ["geometry.py", "metrics.py", "shapemodel.py", "errors.py"])
 def test_the_ground_imports_nothing_of_ours(name):
     assert not [m for m in imported(ROOT / "DualFaceReconLib" / name) if m.startswith(("DualFace", "training"))]

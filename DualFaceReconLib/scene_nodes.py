@@ -1,0 +1,228 @@
+"""The nodes of a run: film, depth maps, bones, landmarks, measurements, and how the film was taken.
+
+Nothing here imports slicer: a scene makes nodes of the classes that it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData
+
+from DualFaceReconLib import scene_parts
+from DualFaceReconLib.bone_views import BONE_COLOURS, UNSURE_MM
+from DualFaceReconLib.drawing import AMBER, CYAN, DEPTH_COLOURS, ERROR_COLOURS, YELLOW, Colour, blended
+from DualFaceReconLib.reconstruction import Reconstruction
+from DualFaceReconLib.scene_parts import Place, copied, image, matrix, shares
+from DualFaceReconLib.scene_run import Node, SceneRun, displayed, node_of
+from DualFaceReconLib.wording import bone_words, measured, words
+
+COLOURS_IN_TABLE = 256
+
+
+def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> list[Node]:
+    """The film, and the depths of both faces.
+
+    One volume a face, as people look at depth maps: where bones lie behind each other, front has what a ray enters
+    first and back what it leaves last. The depths of single bones are in the observed surfaces. `millimetre` is a
+    vtkCodedEntry.
+    """
+    radiograph, maps = reconstruction.radiograph, reconstruction.maps
+    film, new = _volume(run, "film", "radiograph", radiograph.pixels, reconstruction)
+    if new:
+        low, high = radiograph.display_window
+        shown = film.GetDisplayNode()
+        shown.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+        shown.SetAutoWindowLevel(False)
+        shown.SetWindowLevelMinMax(low, high)
+
+    faces = {"front": scene_parts.entered_first(maps)}
+    if maps.back is not None:
+        faces["back"] = scene_parts.left_last(maps)
+    colours = _colour_table(run, "depth_colours", "depth", DEPTH_COLOURS)
+    valid = np.concatenate([depth[depth > 0] for depth in faces.values()])
+    nearest, farthest = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 1.0)
+    written = [film, colours]
+    for face, depth in faces.items():
+        volume, new = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
+        volume.SetVoxelValueUnits(millimetre)
+        shown = volume.GetDisplayNode()
+        if new:
+            shown.SetAndObserveColorNodeID(colours.GetID())
+        shown.SetAutoWindowLevel(False)
+        shown.SetWindowLevelMinMax(nearest, farthest)
+        shown.SetAutoThreshold(False)
+        shown.SetThreshold(nearest, farthest)
+        shown.SetApplyThreshold(True)  # where no bone is, the film shows through
+        written.append(volume)
+    return written
+
+
+def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
+    """Completed bones, and what was seen of them as clouds of points, all with their scalars."""
+    certainty = _colour_table(run, "certainty_colours", "standard deviation", ERROR_COLOURS)
+    written = [certainty]
+    for bone, one in reconstruction.bones.items():
+        observed, new = _model(run, "observed", bone, f"{bone_words(bone)} observed", one.observed)
+        if new:
+            shown = observed.GetDisplayNode()
+            shown.SetRepresentation(shown.PointsRepresentation)
+            shown.SetPointSize(2)
+            shown.SetVisibility(one.completed is None)
+            shown.SetActiveScalarName("face")
+        written.append(observed)
+        if one.completed is None:
+            continue
+        completed, new = _model(run, "completed", bone, bone_words(bone), one.completed)
+        if new:
+            shown = completed.GetDisplayNode()
+            shown.SetActiveScalar("std_mm", vtkDataObject.POINT)
+            shown.SetAndObserveColorNodeID(certainty.GetID())
+            shown.SetScalarRangeFlag(shown.UseManualScalarRange)
+            shown.SetScalarRange(0, UNSURE_MM)
+            shown.SetScalarVisibility(False)  # the bone's own colour, until somebody asks
+            shown.SetVisibility2D(False)
+        written.append(completed)
+    return written
+
+
+def markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
+    """Landmarks of every bone, and lines for the measurements that have two ends."""
+    written = []
+    geometry = reconstruction.radiograph.geometry
+    for bone, one in reconstruction.bones.items():
+        if not one.landmarks:
+            continue
+        node, new = _markup(run, "landmarks", bone, "Fiducial", f"{bone_words(bone)} landmarks", BONE_COLOURS[bone])
+        node.RemoveAllControlPoints()
+        for name, place in one.landmarks.items():
+            index = node.AddControlPoint(*place, words(name))
+            on_film = bool(geometry.sees(np.array(place)))
+            node.SetNthControlPointVisibility(index, on_film)  # or a knee would float where the shaft was cut off
+            node.SetNthControlPointDescription(index, "" if on_film else "inferred: beyond the film")
+        if new:
+            node.GetDisplayNode().SetPointLabelsVisibility(False)
+        node.SetLocked(True)
+        written.append(node)
+    for line in scene_parts.lines(reconstruction):
+        colour = BONE_COLOURS.get(line.bone, YELLOW)
+        label = f"{bone_words(line.bone)} " if line.bone else ""
+        name = line.name if not line.bone else f"{line.bone}_{line.name}"
+        node, new = _markup(
+            run, "measurement", name, "Line", label + words(line.name.removeprefix("distance_of_")), colour
+        )
+        if new:
+            node.GetDisplayNode().SetPropertiesLabelVisibility(not line.bone)  # balls' would cover one another
+        _set_points(node, line.ends)
+        node.SetDescription(measured(line.measured))
+        node.SetLocked(True)
+        written.append(node)
+    return written
+
+
+def rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
+    """How the film was taken: source, central ray, frustum, and a camera that looks as the X-rays went."""
+    geometry = reconstruction.radiograph.geometry
+    written = []
+    for role, drawn in scene_parts.rig(geometry).items():
+        node, new = _model(run, role, "", f"X-ray {words(role)}", drawn)
+        if new:
+            shown = node.GetDisplayNode()
+            shown.SetColor(*shares(CYAN if role == "frustum" else AMBER))
+            shown.SetPointSize(12)
+            shown.SetLineWidth(1 if role == "frustum" else 2)
+            shown.SetLighting(False)
+            shown.SetVisibility2D(False)
+        written.append(node)
+    at_source = scene_parts.camera_at_source(geometry)
+    camera, _ = node_of(run, "camera", "", "vtkMRMLCameraNode", "view from the X-ray source")
+    camera.SetPosition(*at_source.position)
+    camera.SetFocalPoint(*at_source.focal_point)
+    camera.SetViewUp(*at_source.view_up)
+    camera.SetViewAngle(at_source.view_angle_deg)
+    return [*written, camera]
+
+
+def table(run: SceneRun, reconstruction: Reconstruction) -> Node:
+    node, _ = node_of(run, "table", "", "vtkMRMLTableNode", "measurements")
+    node.RemoveAllColumns()
+    rows = scene_parts.rows(reconstruction)
+    for title, about, values in (
+        ("bone", "", [row.bone for row in rows]),
+        ("measurement", "", [row.measurement for row in rows]),
+        ("value", "in the row's unit", [row.value for row in rows]),
+        (
+            "standard deviation",
+            "in the row's unit; not a number where nothing is known of it",
+            [row.std for row in rows],
+        ),
+        ("unit", "", [row.unit for row in rows]),
+    ):
+        numbers = title in ("value", "standard deviation")
+        column = vtkDoubleArray() if numbers else vtkStringArray()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
+        node.AddColumn(column)
+        node.SetColumnType(title, column.GetDataType())
+        node.SetColumnDescription(title, about)
+    node.SetLocked(True)
+    return node
+
+
+def _volume(
+    run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruction: Reconstruction
+) -> tuple[Node, bool]:
+    """Pixels (rows, cols) in the detector's plane."""
+    node, new = node_of(run, role, "", "vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(matrix(reconstruction.radiograph.geometry.ijk_to_ras()))
+    node.SetAndObserveImageData(image(pixels.astype(np.float32)))
+    if new:
+        displayed(node)
+    return node, new
+
+
+def _model(run: SceneRun, role: str, bone: str, name: str, mesh: vtkPolyData) -> tuple[Node, bool]:
+    """A mesh in RAS mm, which the scene gets a copy of: what is done to it there stays there."""
+    node, new = node_of(run, role, bone, "vtkMRMLModelNode", name)
+    node.SetAndObservePolyData(copied(mesh))
+    if bone:
+        node.SetAttribute(scene_parts.TERMINOLOGY, scene_parts.terminology(bone))
+    if new:
+        shown = displayed(node)
+        if bone:
+            shown.SetColor(*shares(BONE_COLOURS[bone]))
+    return node, new
+
+
+def _markup(run: SceneRun, role: str, bone: str, kind: str, name: str, colour: Colour) -> tuple[Node, bool]:
+    node, new = node_of(run, role, bone, f"vtkMRMLMarkups{kind}Node", name)
+    if new:
+        shown = displayed(node)
+        shown.SetSelectedColor(*shares(colour))
+        shown.SetColor(*shares(colour))
+        shown.SetTextScale(2)
+        shown.SetGlyphScale(1.5)
+    return node, new
+
+
+def _colour_table(run: SceneRun, role: str, name: str, anchors: Sequence[Colour]) -> Node:
+    """Colours of our own pictures: Slicer's named ones are files that slicer-core does not have."""
+    node, new = node_of(run, role, "", "vtkMRMLColorTableNode", name)
+    if new:
+        node.SetTypeToUser()
+        node.SetNumberOfColors(COLOURS_IN_TABLE)
+        colours = blended(np.linspace(0, 1, COLOURS_IN_TABLE), anchors)
+        for index, colour in enumerate(colours):
+            node.SetColor(index, *shares(colour), 1.0)  # or nothing shows
+        node.SetNamesFromColors()
+    return node
+
+
+def _set_points(node: Node, places: Sequence[Place]) -> None:
+    node.RemoveAllControlPoints()
+    for place in places:
+        node.AddControlPoint(*place)

@@ -1,0 +1,74 @@
+"""One of the shipped radiographs becomes a Slicer scene, and Slicer's own views draw it, without a display.
+
+    python examples/scene.py FOLDER
+
+Writes scene.mrb into the reconstruction's folder and pictures beside it. The views are those of the tests' small host.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parent.parent / "Testing"))
+from host import Host, View3D
+
+from DualFaceReconLib.drawing import save_png, write
+from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.reconstruction import Reconstruction, Reconstructor
+from DualFaceReconLib.results import TOLD, load_reconstruction, save
+from DualFaceReconLib.scene import add_to_scene, show
+
+SAMPLE = Path(__file__).parent.parent / "Resources" / "Samples" / "pelvis_1.dcm"
+PANEL_PX = (360, 430)  # rows, cols
+DARK = (0.11, 0.12, 0.14)
+AROUND = {  # where to look from, and at what, RAS mm from the bones' middle
+    "from the front": ((420, 1020, 320), (0, -60, 0)),
+    "from the left": ((-1080, 560, 160), (0, -60, 0)),
+}
+
+
+def main(folder: Path) -> None:
+    place = folder / SAMPLE.stem
+    found = load_reconstruction(place) if (place / TOLD).exists() else Reconstructor().run(read_radiograph(SAMPLE))
+    save(found, place, overwrite=True, scene=True)
+    pictures = drawn(found)
+    for name, picture in pictures.items():
+        save_png(picture, folder / f"scene {name}.png".replace(" ", "_"))
+        write(picture, name, (10, 10), 16)
+    together = list(pictures.values())
+    save_png(np.vstack([np.hstack(together[:2]), np.hstack(together[2:])]), folder / "scene.png")
+    print(f"Scene: {place / 'scene.mrb'}  (open it in 3D Slicer; pictures: {folder / 'scene.png'})")
+
+
+def drawn(found: Reconstruction) -> dict[str, np.ndarray]:
+    """(rows, cols, 3) uint8 by what it shows."""
+    with Host() as host:
+        slices, view = host.slice_view(size_px=PANEL_PX), host.view3d(size_px=PANEL_PX)
+        run = add_to_scene(found, host.scene)
+        show(run)
+        view.node.SetBackgroundColor(*DARK)
+        view.node.SetBackgroundColor2(*DARK)
+        pictures = {"slice view": slices.picture(), "from the X-ray source": view.picture()}
+        film = found.radiograph.geometry
+        middle = film.section_corners(film.sdd_mm - film.object_distance_mm).mean(axis=0)
+        for name, (eye, at) in AROUND.items():
+            look(host, view, middle + eye, middle + at)
+            pictures[name] = view.picture()
+    return pictures
+
+
+def look(host: Host, view: View3D, eye: np.ndarray, at: np.ndarray) -> None:
+    """Head up."""
+    camera = host.logics["Cameras"].GetViewActiveCameraNode(view.node)
+    camera.SetPosition(*eye)
+    camera.SetFocalPoint(*at)
+    camera.SetViewUp(0, 0, 1)
+    camera.SetViewAngle(25)
+    camera.ResetClippingRange()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/demo"))

@@ -165,7 +165,8 @@ class Reconstructor:
                 "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
                 "with its true pixel pitch, neither upside down nor with bone dark."
             )
-        warnings += _about_bones(self.networks.manifest.bones, maps, completed, doubted)
+        shown = [bone for bone in doubted if bone in completed or not completion]  # the others are told of already
+        warnings += _about_bones(self.networks.manifest.bones, maps, completed, shown)
         spread = relative_spread(radiograph.geometry)
         bones = {
             bone: Bone(

@@ -25,8 +25,8 @@ SAMPLE = Path(__file__).parent.parent / "Resources" / "Samples" / "pelvis_1.dcm"
 PANEL_PX = (360, 430)  # rows, cols
 DARK = (0.11, 0.12, 0.14)
 AROUND = {  # where to look from, and at what, RAS mm from the bones' middle
-    "from the front": ((420, 1020, 320), (0, -60, 0)),
-    "from the left": ((-1080, 560, 160), (0, -60, 0)),
+    "from the front": ((0, 1250, 90), (0, 0, -10)),
+    "from the left": ((-1250, 330, 90), (0, -60, -10)),
 }
 
 

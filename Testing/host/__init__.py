@@ -32,6 +32,9 @@ class Host:
         self.views: list[SliceView | View3D] = []
         self._use_cache()
         self.application = slicer.vtkSlicerApplicationLogic()
+        (self.temporary / "share" / "ColorFiles").mkdir(parents=True)  # of which slicer-core has none
+        self.application.SetHomeDirectory(str(self.temporary))
+        self.application.SetShareDirectory("share")
         self.application.SetMRMLScene(self.scene)
         self.colors = slicer.vtkSlicerColorLogic()
         self.colors.SetMRMLApplicationLogic(self.application)

@@ -44,7 +44,7 @@ try:
 except ImportError:
     slicer = None
 if not hasattr(slicer, "vtkMRMLScene"):  # PyPI's `slicer` is something else
-    raise Refusal('Scenes need slicer-core: pip install "dualfacerecon[slicer]", or run this inside 3D Slicer.')
+    raise Refusal("Scenes need slicer-core: pip install slicer-core, or run this inside 3D Slicer.")
 
 MILLIMETRE = ("mm", "UCUM", "millimeter")
 SLICE_VIEW, VIEW_3D = "Red", "1"  # layout names, as desktop Slicer has them

@@ -15,7 +15,7 @@ from pathlib import Path
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.reconstruction import Reconstruction
+from DualFaceReconLib.outcome import Reconstruction
 
 NOT_FOUND = "not found"  # of a bone; else "seen" or "completed"
 SUMMARY, MAP = "summary.csv", "map.csv"

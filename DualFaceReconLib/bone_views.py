@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
@@ -13,12 +12,10 @@ from DualFaceReconLib import drawing
 from DualFaceReconLib.drawing import Colour
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshfiles import arrays
+from DualFaceReconLib.outcome import Bone
 from DualFaceReconLib.rasterising import nearest_values
 from DualFaceReconLib.surfaces import observed_triangles
 from DualFaceReconLib.visibility import rays_to, unit_normals
-
-if TYPE_CHECKING:
-    from DualFaceReconLib.reconstruction import Bone
 
 BONE_COLOURS: Mapping[str, Colour] = {
     "hip_right": (90, 165, 255),

@@ -8,7 +8,6 @@ and every warning.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
@@ -28,10 +27,8 @@ from DualFaceReconLib.bone_views import (
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.drawing import Colour
 from DualFaceReconLib.inspection import length_uncertainty
+from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.wording import bone_words, measured, words
-
-if TYPE_CHECKING:
-    from DualFaceReconLib.reconstruction import Bone, Reconstruction
 
 WIDTH_PX = 1440
 FILM_MOST_PX = (820, 716)  # [rows, cols] of each of the two films

@@ -1,4 +1,4 @@
-"""A radiograph becomes bones: the pipeline, stage by stage, and its result.
+"""A radiograph becomes bones: the pipeline, stage by stage.
 
     reconstructor = Reconstructor()                             # the bundle that ships, the best device here
     reconstruction = reconstructor.run(read_radiograph("film.dcm"))
@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,62 +36,20 @@ from DualFaceReconLib.inference import (
     predict,
     seen_on,
 )
-from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread
+from DualFaceReconLib.measurements import of_bone, of_pelvis, relative_spread
+from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
 from DualFaceReconLib.radiograph import Radiograph
 from DualFaceReconLib.shapemodel import ShapeModel
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.trimming import without_unseen_shaft
 from DualFaceReconLib.wording import bone_words
 
-SURFACE_SIDE_PX = (
-    512  # of the film's longer side, on which surfaces are made: networks see fewer pixels than films have
-)
+SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
 LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
 # Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
 DOUBTED_OVER_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
 DOUBTED_UNSURE = 0.3  # as `Prediction.unsure` has it; usually 0.1
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
-
-
-@dataclass(frozen=True)
-class BundleName:
-    """Which bundle made a reconstruction."""
-
-    id: str
-    version: str
-    sha256: str  # of its manifest, which seals every file
-
-
-@dataclass(frozen=True)
-class Bone:
-    """One bone of a reconstruction."""
-
-    observed: vtkPolyData = field(repr=False)  # what the depth maps saw, RAS mm; point data `face`
-    completed: vtkPolyData | None = field(default=None, repr=False)  # point data `seen`, `distance_mm`, `std_mm`
-    landmarks: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)  # RAS mm
-    measurements: Mapping[str, Measurement] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """What came of a radiograph."""
-
-    radiograph: Radiograph
-    maps: BoneMaps = field(repr=False)  # at the radiograph's own resolution
-    bones: Mapping[str, Bone]  # those that were found
-    measurements: Mapping[str, Measurement]  # between bones
-    bundle: BundleName
-    device: str
-    timings_s: Mapping[str, float] = field(repr=False)
-    warnings: tuple[RadiographWarning, ...] = field(repr=False)  # of the radiograph, then of the reconstruction
-    prediction: Prediction | None = field(default=None, repr=False)  # None where it was loaded from a folder
-
-    def __repr__(self) -> str:
-        whole = sum(bone.completed is not None for bone in self.bones.values())
-        return (
-            f"Reconstruction(film {self.radiograph.pixel_hash}: {', '.join(self.bones)}; {whole} completed, "
-            f"{len(self.warnings)} warnings, by {self.bundle.id} {self.bundle.version} on {self.device})"
-        )
 
 
 class Reconstructor:

@@ -15,7 +15,7 @@ from DualFaceReconLib.wording import bone_words, measured, words
 
 if TYPE_CHECKING:
     from DualFaceReconLib.measurements import Measurement
-    from DualFaceReconLib.reconstruction import Reconstruction
+    from DualFaceReconLib.outcome import Reconstruction
 
 STYLE = """
 @page { size: A4; margin: 15mm }

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkVersion
 
@@ -30,8 +29,8 @@ from DualFaceReconLib.folders import write_whole
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshfiles import read_vtp, write_stl, write_vtp
+from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
 from DualFaceReconLib.radiograph import Radiograph
-from DualFaceReconLib.reconstruction import Bone, BundleName, Reconstruction
 
 FORMAT = 1
 TOLD = "reconstruction.json"
@@ -95,6 +94,8 @@ def _write(reconstruction: Reconstruction, folder: Path, scene: bool) -> None:
 
 def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
     """All of a reconstruction but pixels and meshes, as reconstruction.json holds it."""
+    import torch  # seconds, which reading a folder does not need
+
     radiograph = reconstruction.radiograph
     return {
         "format": FORMAT,

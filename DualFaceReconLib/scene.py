@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from DualFaceReconLib import scene_parts
 from DualFaceReconLib.bone_views import BONE_COLOURS
 from DualFaceReconLib.bonemaps import bounding_window
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.scene_nodes import bones, markups, rig, table, volumes
 from DualFaceReconLib.scene_parts import image, matrix, shares
 from DualFaceReconLib.scene_run import (
@@ -37,9 +38,6 @@ from DualFaceReconLib.scene_run import (
     remove,
 )
 from DualFaceReconLib.wording import bone_words
-
-if TYPE_CHECKING:
-    from DualFaceReconLib.reconstruction import Reconstruction
 
 try:
     import slicer

@@ -6,7 +6,7 @@ Nothing here imports slicer: a scene makes nodes of the classes that it knows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkStringArray
@@ -15,12 +15,10 @@ from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData
 from DualFaceReconLib import scene_parts
 from DualFaceReconLib.bone_views import BONE_COLOURS, UNSURE_MM
 from DualFaceReconLib.drawing import AMBER, CYAN, DEPTH_COLOURS, ERROR_COLOURS, YELLOW, Colour, blended
+from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.scene_parts import Place, copied, image, matrix, shares
 from DualFaceReconLib.scene_run import Node, SceneRun, displayed, node_of
 from DualFaceReconLib.wording import bone_words, measured, words
-
-if TYPE_CHECKING:
-    from DualFaceReconLib.reconstruction import Reconstruction
 
 COLOURS_IN_TABLE = 256
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
@@ -17,10 +16,8 @@ from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.measurements import ACROSS, SPHERES, Measurement
+from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.wording import UNITS, bone_words, words
-
-if TYPE_CHECKING:
-    from DualFaceReconLib.reconstruction import Reconstruction
 
 Place = tuple[float, float, float]
 KINDS = {"hip": "SCT^29836001^Hip", "femur": "SCT^71341001^Femur"}  # hip bones as TotalSegmentator codes them

@@ -15,8 +15,8 @@ from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshfiles import polydata
 from DualFaceReconLib.metrics import Mesh
+from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
 from DualFaceReconLib.radiograph import Radiograph
-from DualFaceReconLib.reconstruction import Bone, BundleName, Reconstruction
 from DualFaceReconLib.shapemodel import MIRROR, load
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.trimming import without_unseen_shaft

@@ -60,9 +60,11 @@ def test_inspecting_needs_neither_torch_nor_a_window():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_scene_needs_no_torch():
-    """A reconstruction's folder is shown at once: seconds of importing torch are for those who make one."""
-    pytest.importorskip("slicer", reason="slicer-core is not installed")
-    program = "import sys; import DualFaceReconLib.scene; print('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["results", "scene"])
+def test_what_was_made_is_read_and_shown_without_torch(module):
+    """Seconds of importing it are for the process that makes a reconstruction."""
+    if module == "scene":
+        pytest.importorskip("slicer", reason="slicer-core is not installed")
+    program = f"import sys; import DualFaceReconLib.{module}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "False"

@@ -27,8 +27,9 @@ from DualFaceReconLib.inference import Networks, Prediction, seen_on
 from DualFaceReconLib.markers import Marker, with_marker
 from DualFaceReconLib.meshfiles import arrays
 from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces, volume_mm3
+from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.radiograph import Radiograph
-from DualFaceReconLib.reconstruction import Reconstruction, Reconstructor
+from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import load_reconstruction, save
 from DualFaceReconLib.shapemodel import MIRROR, load
 from DualFaceReconLib.trimming import long_axis, without_unseen_shaft

@@ -25,7 +25,7 @@ from DualFaceReconLib.drawing import DEPTH_COLOURS
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshfiles import arrays, write_stl
-from DualFaceReconLib.reconstruction import Reconstruction
+from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.results import load_reconstruction, save
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")

@@ -18,8 +18,9 @@ from DualFaceReconLib.bundle_store import SHIPPED
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.meshfiles import arrays, read_vtp
 from DualFaceReconLib.metrics import Mesh, clip_to_planes, compare_surfaces
+from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.radiograph import read_radiograph
-from DualFaceReconLib.reconstruction import Reconstruction, Reconstructor
+from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import save
 from DualFaceReconLib.visibility import entry_and_exit
 

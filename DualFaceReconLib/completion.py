@@ -10,7 +10,7 @@ of the result. No triangle of a completed bone is turned over, and no two cross.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,32 +96,40 @@ def complete_all(
     """The completed bones of a picture; `models` are the left "hip" and "femur", bones are called `hip_right` ...
 
     Both sides at a time, and of each the hip first, as it tells where its femur's head is. `refused` is told the bones
-    of which too little was seen; without it their Refusal is raised.
+    of which too little was seen; without it their Refusal is raised. Callbacks are called in the caller's own thread.
     """
     found: dict[str, Completion] = {}
-
-    def side_completed(side: str) -> None:
-        joint = None
-        for kind, joint_name in JOINT.items():
-            bone = f"{kind}_{side}"
-            if bone not in observed:
-                continue
-            if cancelled():
-                raise Cancelled
-            model = models[kind] if side == models[kind].side else models[kind].mirrored()
-            try:
-                found[bone] = complete(observed[bone], model, geometry, settings, joint=joint, refine=refine)
-            except Refusal as refusal:
-                if refused is None:
-                    raise
-                refused(bone, refusal)
-                continue
-            joint = found[bone].landmarks.get(joint_name)
-            progress(len(found) / len(observed))
-
+    jobs: dict[Future[Completion], str] = {}
     with ThreadPoolExecutor() as pool:
-        for job in [pool.submit(side_completed, side) for side in ("left", "right")]:
-            job.result()
+
+        def begin(bone: str, joint: np.ndarray | None = None) -> None:
+            kind, side = bone.split("_")
+            model = models[kind] if side == models[kind].side else models[kind].mirrored()
+            job = pool.submit(complete, observed[bone], model, geometry, settings, joint=joint, refine=refine)
+            jobs[job] = bone
+
+        for bone in observed:
+            hip = bone.replace("femur", "hip")
+            if hip == bone or hip not in observed:
+                begin(bone)
+        done = 0
+        while jobs:
+            for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+                if cancelled():
+                    raise Cancelled
+                bone, joint = jobs.pop(job), None
+                try:
+                    found[bone] = job.result()
+                    joint = found[bone].landmarks.get(JOINT[found[bone].bone])
+                except Refusal as refusal:
+                    if refused is None:
+                        raise
+                    refused(bone, refusal)
+                done += 1
+                progress(done / len(observed))
+                femur = bone.replace("hip", "femur")
+                if femur != bone and femur in observed:
+                    begin(femur, joint)
     return {bone: found[bone] for bone in observed if bone in found}
 
 

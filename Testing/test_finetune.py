@@ -103,6 +103,15 @@ def test_a_bundle_tells_of_the_cases(cases, start, tmp_path):
     told = bundle(runs, MODELS, tmp_path / "bundle", "tuned", "1.0.0", "not").trained_on
     assert "The depth network learnt on from 2 cases of the maker's own." in told
     assert "No clinical picture" not in told
+    still = replace(DEPTH, learning=replace(DEPTH.learning, epochs=1))
+    runs = {"depth": tmp_path / "on", "segmentation": tmp_path / "untuned"}
+    run(still, made_population(), runs["depth"], bundle=tmp_path / "bundle")
+    plain = replace(SEGMENTATION, learning=replace(SEGMENTATION.learning, epochs=1))
+    run(plain, made_population(), runs["segmentation"])
+    told = bundle(runs, MODELS, tmp_path / "again", "again", "1.0.0", "not").trained_on
+    assert "began with tuned 1.0.0" in told
+    assert "2 cases of the maker's own" in told
+    assert "No clinical picture" not in told
 
 
 def test_every_case_comes_as_often_in_an_order_of_its_own(cases):

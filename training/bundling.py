@@ -25,6 +25,7 @@ TRAINED_ON = (
 )
 NO_OTHERS = "No clinical picture."
 OWN_CASES = "The {task} network learnt on from {count} cases of the maker's own."
+OWN_START = "The {task} network began with {id} {version}, of which its maker says: {trained_on}"
 OWN_FILMS = "An encoder first learnt, without truth, from a folder of films of the maker's own."
 
 
@@ -58,6 +59,12 @@ def bundle(
         OWN_CASES.format(task=task, count=one["besides"]["cases"]["count"])
         for task, one in told.items()
         if "cases" in one.get("besides", {})
+    ]
+    starts = {task: one["besides"]["start"] for task, one in told.items() if "start" in one.get("besides", {})}
+    own += [
+        OWN_START.format(task=task, **start)
+        for task, start in starts.items()
+        if NO_OTHERS not in start.get("trained_on", NO_OTHERS)
     ]
     own += [OWN_FILMS] * any(map(_from_own_films, told.values()))
     counted = ", ".join(_films_of(task, one) for task, one in told.items())

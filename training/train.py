@@ -246,7 +246,8 @@ def begin_with(bundle: Path, network: nn.Module, task: str) -> dict[str, str]:
         raise Refusal(
             f"The recipe's [network] is not that of bundle {manifest.id}: take the recipe by which it was trained."
         ) from error
-    return {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}
+    told = {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}
+    return {**told, "trained_on": manifest.trained_on}
 
 
 def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:

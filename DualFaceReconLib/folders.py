@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.interrupts import CtrlC
 
 if os.name == "nt":
     import msvcrt
@@ -20,19 +21,23 @@ else:
 def put_in_place(new: Path, place: Path) -> None:
     """Renames a folder to a place that may be taken by an older one, which goes, or stays if this fails."""
     old = place.with_name(f".{place.name}.old")
-    if old.exists() and not place.exists():  # somebody was interrupted between the two renames
-        old.rename(place)
-    if not place.exists():
-        new.rename(place)
-        return
-    shutil.rmtree(old, ignore_errors=True)
-    place.rename(old)  # Windows renames over no folder
+    ctrl_c = CtrlC()
     try:
-        new.rename(place)
-    except BaseException:
-        old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        ctrl_c.waits()
+        if old.exists() and not place.exists():  # somebody was killed between the two renames
+            old.rename(place)
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            place.rename(old)  # Windows renames over no folder
+        try:
+            new.rename(place)
+        except OSError:
+            if old.exists():
+                old.rename(place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        ctrl_c.comes()
 
 
 def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
@@ -61,11 +66,20 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Holds a lock file, which the system frees however this process ends; Refusal where another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _held(path)
+    ctrl_c = CtrlC()
     try:
-        yield
+        ctrl_c.waits()
+        file = _held(path)
+        try:
+            try:
+                ctrl_c.comes()
+                yield
+            finally:
+                ctrl_c.waits()
+        finally:
+            _removed(file, path)
     finally:
-        _removed(file, path)
+        ctrl_c.comes()
 
 
 def _held(path: Path) -> BinaryIO:
@@ -81,11 +95,6 @@ def _held(path: Path) -> BinaryIO:
             file.close()
             place = path.name.removeprefix(".").removesuffix(".lock")
             raise Refusal(f"Another process is writing {place}: wait for it, or choose another folder.") from error
-        except BaseException:  # somebody pressed Ctrl-C
-            with suppress(OSError):
-                _lock(file)
-                _removed(file, path)
-            raise
         file.close()  # whoever held it before has just removed it: that lock protects nothing
 
 

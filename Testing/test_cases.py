@@ -12,6 +12,7 @@ from DualFaceReconLib.acquisition import TABLE_TO_BONES_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
 from DualFaceReconLib.radiograph import read_radiograph
+from training import evaluate as evaluating
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import cases_in, read_case, write_case
 from training.evaluate import evaluate
@@ -185,7 +186,13 @@ def test_a_contact_sheet_shows_all_films(cases, tmp_path):
 # The ruler on cases
 
 
-def test_rows_without_a_network_are_ordered_as_they_must_be(cases):
+@pytest.fixture
+def fewer_samples(monkeypatch):
+    monkeypatch.setattr(evaluating, "SAMPLES", 4000)
+    monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
+
+
+def test_rows_without_a_network_are_ordered_as_they_must_be(cases, fewer_samples):
     evaluation = evaluate(cases[:1], (128, 256), say=lambda _: None)
     scored = evaluation.surfaces
 
@@ -220,7 +227,7 @@ def test_no_cases_and_no_question_are_refused(tmp_path, capsys):
     assert "CONTRIBUTING" in capsys.readouterr().err
 
 
-def test_evaluate_writes_a_table_and_its_rows(cases, tmp_path, capsys):
+def test_evaluate_writes_a_table_and_its_rows(cases, fewer_samples, tmp_path, capsys):
     arguments = ["evaluate", str(cases[0].parent), "--out", str(tmp_path), "--every", "3", "--pixels", "128"]
     assert main([*arguments, "--jobs", "1"]) == 0
     assert "| exact maps |" in capsys.readouterr().out

@@ -40,7 +40,13 @@ def command(*arguments):
 
 
 def run(*arguments, **how):
+    """In a process of its own, which costs seconds."""
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=ROOT, **how)
+
+
+def run_here(*arguments):
+    """In this process."""
+    return main(["reconstruct", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +69,15 @@ def test_a_film_becomes_a_folder(done):
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
-def test_what_is_there_is_replaced_only_when_asked(done, film):
+def test_what_is_there_is_replaced_only_when_asked(done, film, capsys):
     place = done[0]
     before = (place / "reconstruction.json").stat().st_mtime_ns
-    refused = run(*film, "-o", place, stdin=subprocess.DEVNULL)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "--overwrite" in refused.stderr
+    assert run_here(*film, "-o", place) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "--overwrite" in printed.err
     assert (place / "reconstruction.json").stat().st_mtime_ns == before
-    assert run(*film, "-o", place, "--overwrite", "--no-completion").returncode == 0
+    assert run_here(*film, "-o", place, "--overwrite", "--no-completion") == 0
     assert not (place / "hip_left.stl").exists()
     assert load_reconstruction(place).bones["hip_left"].completed is None
 
@@ -79,18 +86,16 @@ def test_several_films_get_a_folder_each(film, tmp_path):
     other = tmp_path / "other.png"
     image = sitk.ReadImage(film[0])
     sitk.WriteImage(sitk.GetImageFromArray(sitk.GetArrayFromImage(image)[:, ::-1].copy()), str(other))
-    finished = run(film[0], other, *film[1:], "-o", tmp_path / "out", "--no-completion")
-    assert finished.returncode == 0, finished.stderr
+    assert run_here(film[0], other, *film[1:], "-o", tmp_path / "out", "--no-completion") == 0
     hashes = {load_reconstruction(folder).radiograph.pixel_hash for folder in (tmp_path / "out").iterdir()}
     assert {folder.name for folder in (tmp_path / "out").iterdir()} == hashes
     assert len(hashes) == 2
 
 
-def test_what_is_no_film_leaves_nothing(tmp_path):
+def test_what_is_no_film_leaves_nothing(tmp_path, capsys):
     (tmp_path / "letter.txt").write_text("Dear Sir")
-    finished = run(tmp_path / "letter.txt", "-o", tmp_path / "out")
-    assert finished.returncode == 2
-    assert "choose DICOM" in finished.stderr
+    assert run_here(tmp_path / "letter.txt", "-o", tmp_path / "out") == 2
+    assert "choose DICOM" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -108,17 +113,16 @@ def test_a_picture_of_anything_else_is_refused(film, tmp_path, capsys, spoilt):
     """Whatever its header says, or does not say: the bundle that ships finds nothing there that could be a hip."""
     grey = sitk.GetArrayFromImage(sitk.ReadImage(film[0]))
     sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(spoilt(grey))), str(tmp_path / "film.png"))
-    assert main(["reconstruct", str(tmp_path / "film.png"), *film[1:], "-o", str(tmp_path / "out")]) == 2
+    assert run_here(tmp_path / "film.png", *film[1:], "-o", tmp_path / "out") == 2
     assert "hip" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["film.png"]
 
 
-def test_a_marker_and_a_distance_are_told(film, tmp_path):
-    finished = run(*film, "-o", tmp_path / "out", "--no-completion", "--marker", 200, 120, 46.5, 44)
-    assert finished.returncode == 0, finished.stderr
+def test_a_marker_and_a_distance_are_told(film, tmp_path, capsys):
+    assert run_here(*film, "-o", tmp_path / "out", "--no-completion", "--marker", 200, 120, 46.5, 44) == 0
     told = load_reconstruction(tmp_path / "out").radiograph.geometry.provenance["object_distance_mm"]
     assert "ball of 44 mm" in told.source
-    assert "Nothing says how far" not in finished.stdout
+    assert "Nothing says how far" not in capsys.readouterr().out
 
 
 @POSIX
@@ -137,7 +141,7 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, file
         time.sleep(0.001)
     assert running.wait() == -signal.SIGKILL
     assert not place.exists()
-    assert run(*film, "-o", place, "--no-completion").returncode == 0
+    assert run_here(*film, "-o", place, "--no-completion") == 0
     load_reconstruction(place)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

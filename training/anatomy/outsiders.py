@@ -21,6 +21,7 @@ from DualFaceReconLib.shapemodel import ShapeModel, rigid_fit
 from training.anatomy.meshes import dense_points, read_ply
 
 SET = "vsd_dev"
+SAMPLES = 20_000  # a side, of every distance between surfaces
 TARGET_POINTS = 5000
 PLAIN_ROUNDS = 60
 PLAIN_POINTS = 20_000
@@ -90,7 +91,7 @@ def _judged(person: Path, bone: str, model: ShapeModel, plain: ShapeModel) -> Ju
         bone,
         mesh,
         whole.vertices,
-        {way: compare_surfaces(fitted, mesh, 20_000) for way, fitted in ways.items()},
+        {way: compare_surfaces(fitted, mesh, SAMPLES) for way, fitted in ways.items()},
         _landmarks(person, bone, whole.landmarks),
     )
 

@@ -189,6 +189,7 @@ def save_png(picture: np.ndarray, path: Path) -> None:
     flat = np.ascontiguousarray(picture[::-1]).reshape(-1, 3)
     image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
     writer = vtkPNGWriter()
+    writer.SetCompressionLevel(2)  # a tenth larger than at the usual 5, in half the time
     writer.WriteToMemoryOn()
     writer.SetInputData(image)
     writer.Write()

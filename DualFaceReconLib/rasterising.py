@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+AT_ONCE = 1 << 16  # pixels around triangles that are looked at together: as many as a processor's cache holds
+
 
 def covered_pixels(
     corners: np.ndarray, size_px: tuple[int, int]
@@ -20,16 +22,27 @@ def covered_pixels(
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     determinant = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
     alive = np.flatnonzero((spans > 0).all(axis=1) & (np.abs(determinant) > 1e-12))
-    for row in range(spans[alive, 0].max(initial=0)):
-        in_row = alive[spans[alive, 0] > row]
-        for col in range(spans[in_row, 1].max(initial=0)):
-            member = in_row[spans[in_row, 1] > col]
-            place = low[member] + (row, col)
-            to = place - a[member]
-            v = (to[:, 0] * ac[member, 1] - to[:, 1] * ac[member, 0]) / determinant[member]
-            w = (ab[member, 0] * to[:, 1] - ab[member, 1] * to[:, 0]) / determinant[member]
-            within = (v >= 0) & (w >= 0) & (v + w <= 1)
-            yield member[within], place[within], v[within], w[within]
+    looked_at = spans[alive].prod(axis=1).cumsum()
+    cuts = np.searchsorted(looked_at, np.arange(AT_ONCE, looked_at[-1], AT_ONCE)) if len(alive) else []
+    for some in np.split(alive, cuts):
+        line = np.repeat(some, spans[some, 0])  # a triangle's lines of pixels
+        row, left, width = low[line, 0] + _counted(spans[some, 0]), low[line, 1], spans[line, 1]
+        down, right = row - a[line, 0], left - a[line, 1]
+        per_determinant = 1 / determinant[line]
+        v_per_px, w_per_px = -ac[line, 0] * per_determinant, ab[line, 0] * per_determinant
+        v = down * ac[line, 1] * per_determinant + right * v_per_px  # at the line's first pixel
+        w = right * w_per_px - down * ab[line, 1] * per_determinant
+        step = _counted(width)
+        v = np.repeat(v, width) + step * np.repeat(v_per_px, width)
+        w = np.repeat(w, width) + step * np.repeat(w_per_px, width)
+        within = np.flatnonzero((v >= 0) & (w >= 0) & (v + w <= 1))
+        of_line = np.repeat(np.arange(len(line)), width)[within]
+        yield (
+            line[of_line],
+            np.stack([row[of_line], left[of_line] + step[within]], axis=1),
+            v[within],
+            w[within],
+        )
 
 
 def nearest_values(
@@ -39,23 +52,26 @@ def nearest_values(
 
     Vertices lie at `pixels` (V, 2) [row, col]; of several triangles the one of the greatest `nearness` (V,) shows.
     """
-    shown = np.zeros((size_px[0] * size_px[1], values.shape[1]), np.float32)
-    hits = list(covered_pixels(pixels[triangles], size_px))
-    triangle, place, v, w = (np.concatenate([hit[i] for hit in hits]) for i in range(4)) if hits else _NO_HITS
-    flat = place[:, 0] * size_px[1] + place[:, 1]
-    corner = triangles[triangle]
-    weights = (1 - v - w, v, w)
-    near = sum(weight * nearness[corner[:, i]] for i, weight in enumerate(weights))
-    winner = np.full(len(shown), -1)
-    order = np.argsort(near)
-    winner[flat[order]] = order  # the nearest is written last
-    covered = winner >= 0
-    won = winner[covered]
-    values = values.astype(np.float32)
-    shown[covered] = sum(
-        weight[won, None].astype(np.float32) * values[corner[won, i]] for i, weight in enumerate(weights)
-    )
-    return shown.reshape(*size_px, -1), covered.reshape(size_px)
+    nearest = np.full(size_px[0] * size_px[1], -np.inf)
+    first, second, third = nearness[triangles].T
+    second, third = second - first, third - first
+    hits = []
+    for member, place, v, w in covered_pixels(pixels[triangles], size_px):
+        flat = place[:, 0] * size_px[1] + place[:, 1]
+        near = first[member] + v * second[member] + w * third[member]
+        np.maximum.at(nearest, flat, near)
+        hits.append((member, flat, near, v, w))
+    shown = np.zeros((len(nearest), values.shape[1]), np.float32)
+    a, b, c = values.astype(np.float32)[triangles].swapaxes(0, 1)
+    b, c = b - a, c - a
+    for member, flat, near, v, w in hits:
+        won = np.flatnonzero(near == nearest[flat])
+        member, v, w = member[won], v[won, None].astype(np.float32), w[won, None].astype(np.float32)
+        shown[flat[won]] = a[member] + v * b[member] + w * c[member]
+    return shown.reshape(*size_px, -1), (nearest > -np.inf).reshape(size_px)
 
 
-_NO_HITS = (np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0))
+def _counted(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, ... up to each length (N,), one after the other."""
+    ends = lengths.cumsum()
+    return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)

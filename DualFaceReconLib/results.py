@@ -1,7 +1,7 @@
 """A reconstruction's folder: written whole or not at all, and read back.
 
-    save(reconstruction, Path("out/film"))
-    reconstruction = load_reconstruction(Path("out/film"))
+    save(reconstruction, "out/film")
+    reconstruction = load_reconstruction("out/film")
 
 Names and ids of patients are nowhere in it.
 """
@@ -39,11 +39,12 @@ MAX_TOLD_BYTES = 1 << 22
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
-def save(reconstruction: Reconstruction, folder: Path, *, overwrite: bool = False, scene: bool = False) -> None:
+def save(reconstruction: Reconstruction, folder: str | Path, *, overwrite: bool = False, scene: bool = False) -> None:
     """Writes the folder; one that is there is replaced only where `overwrite` says so and it is a reconstruction.
 
     `scene` adds scene.mrb, which 3D Slicer opens; that needs slicer-core.
     """
+    folder = Path(folder)
     refuse_to_lose(folder, overwrite)
     write_whole(folder, lambda beside: _write(reconstruction, beside, scene))
 

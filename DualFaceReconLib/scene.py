@@ -141,9 +141,9 @@ def look(camera: Node, as_camera: Node) -> None:
     camera.ResetClippingRange()
 
 
-def save_scene(reconstruction: Reconstruction, path: Path) -> None:
+def save_scene(reconstruction: Reconstruction, path: str | Path) -> None:
     """Writes a scene of its own as .mrb: opened in Slicer, it looks as `show` leaves it."""
-    scene = new_scene()
+    path, scene = Path(path), new_scene()
     try:
         _add_views(scene)
         show(add_to_scene(reconstruction, scene))

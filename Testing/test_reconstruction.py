@@ -407,7 +407,7 @@ def test_a_calibration_at_the_patient_holds_at_every_distance():
 @pytest.fixture(scope="module")
 def folder(made, tmp_path_factory):
     place = tmp_path_factory.mktemp("with spaces") / "Ergebnis für Hüfte"
-    save(made, place)
+    save(made, str(place))
     return place
 
 

@@ -268,7 +268,7 @@ def test_without_a_scene_there_is_a_sentence(reconstruction, run):
 def test_a_bundle_reads_back_equal(tmp_path, reconstruction):
     """Written without views, logics or display; opened where there are some; and then updated and removed."""
     path = tmp_path / "scene.mrb"
-    save_scene(reconstruction, path)
+    save_scene(reconstruction, str(path))
     assert [file.name for file in tmp_path.iterdir()] == ["scene.mrb"]
     with Host() as host:
         nodes = host.scene.GetNumberOfNodes()

@@ -7,6 +7,8 @@ from scipy.sparse import coo_array, csc_array, csr_array, diags_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
+TOUCHING_MM = 1e-9  # triangles in one plane are as far from it as numbers are rounded, on either side
+
 
 def turned_over(vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Numbers of the triangles that look the other way than with the vertices of `reference` (V, 3), same frame."""
@@ -14,7 +16,7 @@ def turned_over(vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarr
 
 
 def crossing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Pairs (P, 2) of triangles that pass through each other; those that share a vertex are no pair."""
+    """Pairs (P, 2) of triangles that pass through each other; those that touch or share a vertex are no pair."""
     corners = vertices[triangles]
     low = np.minimum(np.minimum(corners[:, 0], corners[:, 1]), corners[:, 2])
     high = np.maximum(np.maximum(corners[:, 0], corners[:, 1]), corners[:, 2])
@@ -26,10 +28,11 @@ def crossing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     apart = ~np.logical_or.reduce([one == other for one in ones for other in others])
     pairs = np.column_stack([first[apart], second[apart]])
     area = _areas(vertices, triangles)
+    touching = TOUCHING_MM * np.sqrt(np.einsum("tx,tx->t", area, area))
     for plane, moved in ((0, 1), (1, 0)):  # a triangle on one side of the other's plane crosses nothing
         of, to = pairs[:, plane], pairs[:, moved]
         height = np.einsum("px,pcx->pc", area[of], corners[to] - corners[of, :1])
-        pairs = pairs[(height.min(axis=1) < 0) & (height.max(axis=1) > 0)]
+        pairs = pairs[(height.min(axis=1) < -touching[of]) & (height.max(axis=1) > touching[of])]
     through = _edges_pass(corners[pairs[:, 0]], corners[pairs[:, 1]])
     through |= _edges_pass(corners[pairs[:, 1]], corners[pairs[:, 0]])
     return pairs[through]

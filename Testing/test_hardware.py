@@ -78,6 +78,15 @@ def test_solids_have_the_volumes_of_their_formulas():
     assert volume_mm3(*ring) == pytest.approx(2 * np.pi**2 * 20 * 4, rel=0.02)
 
 
+@pytest.mark.parametrize("seed", [28, 235, 391, 658])
+def test_a_flat_plate_is_sound_wherever_it_lies(seed):
+    """Its triangles lie in common planes: here rounding puts one on both sides of its neighbour."""
+    rng = np.random.default_rng(seed)
+    right, out = np.linalg.qr(rng.normal(size=(3, 3)))[0][:2]
+    path = rng.normal(0, 100, 3) + np.linspace(-30, 30, 15)[:, None] * right
+    assert len(crossing(*strip(path, np.tile(out, (len(path), 1)), 10.0, 3.4))) == 0
+
+
 # Everything
 
 

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from spekpy import Spek
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from training.xray.beam import Beam, absorbed, bins
+from training.xray.beam import ANODE_DEGREES, Beam, absorbed, bins
 from training.xray.exposure import (
+    HEEL,
+    HEEL_TANGENTS,
     KVP,
     PHOTONS_PER_MM2_UGY,
     READOUT_UGY,
@@ -134,6 +137,15 @@ def test_scatter_is_smooth_and_reaches_beyond_the_body():
     level = torch.exp(-read[80])
     near, far = float(level[95]), float(level[5])
     assert near > far * 1.0005  # beside the body's edge more arrives than far from it
+
+
+def test_the_heel_is_spekpy_s():
+    def kerma(tangent):
+        tube = Spek(kvp=75, th=ANODE_DEGREES, dk=1.0, mu_data_source="nist", x=100 * tangent, z=100).filter("Al", 3.0)
+        return tube.get_kerma() * (1 + tangent**2)
+
+    found = [kerma(tangent) / kerma(0.0) for tangent in HEEL_TANGENTS[[0, 3, -1]]]
+    assert found == pytest.approx([HEEL[0], HEEL[3], HEEL[-1]], rel=1e-9)
 
 
 def test_a_field_is_weak_towards_the_anode_unless_the_detector_takes_it_off():

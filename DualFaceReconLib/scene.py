@@ -24,30 +24,22 @@ from DualFaceReconLib.bone_views import BONE_COLOURS
 from DualFaceReconLib.bonemaps import bounding_window
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.outcome import Reconstruction
-from DualFaceReconLib.scene_nodes import bones, markups, rig, table, volumes
+from DualFaceReconLib.scene_folders import dissolve, file_in, new_folder, runs, tidy
+from DualFaceReconLib.scene_nodes import FILM, bones, markups, rig, table, volumes
 from DualFaceReconLib.scene_parts import image, matrix, shares
-from DualFaceReconLib.scene_run import (
-    Node,
-    SceneRun,
-    displayed,
-    file_in,
-    folders,
-    new_folder,
-    node_of,
-    nodes_in,
-    remove,
-)
+from DualFaceReconLib.scene_run import Node, SceneRun, displayed, node_of, nodes_in, remove
 from DualFaceReconLib.wording import bone_words
 
 try:
     import slicer
-except ImportError:
+except (ImportError, OSError):  # OSError: one that lies broken
     slicer = None
 if not hasattr(slicer, "vtkMRMLScene"):  # PyPI's `slicer` is something else
     raise Refusal("Scenes need slicer-core: pip install slicer-core, or run this inside 3D Slicer.")
 
 MILLIMETRE = ("mm", "UCUM", "millimeter")
 SLICE_VIEW, VIEW_3D = "Red", "1"  # layout names, as desktop Slicer has them
+SLICE_COLOUR = (0.952941, 0.290196, 0.200000)  # of that slice view in desktop Slicer
 FROM_MODULES = (  # the classes of nodes that a scene does not know by itself
     "vtkMRMLMarkupsFiducialNode",
     "vtkMRMLMarkupsLineNode",
@@ -76,9 +68,7 @@ def add_to_scene(
     run = replacing or SceneRun(scene, uuid.uuid4().hex)
     before = run.nodes
     hierarchy = scene.GetSubjectHierarchyNode()
-    folder = run.folder or new_folder(run, hierarchy, name or f"film {reconstruction.radiograph.pixel_hash}")
-    if replacing and name:
-        hierarchy.SetItemName(folder, name)
+    folder = _named_folder(run, hierarchy, name, _usual_name(reconstruction.radiograph.pixel_hash))
     written = [
         *volumes(run, reconstruction, _coded(*MILLIMETRE)),
         _segmentation(run, reconstruction),
@@ -89,28 +79,30 @@ def add_to_scene(
     ]
     now = {node.GetID() for node in written}
     remove(scene, [node for node in before.values() if node.GetID() not in now])
-    file_in(hierarchy, folder, run)
+    file_in(hierarchy, folder, run, before.values())
+    tidy(hierarchy, folder)
     return run
 
 
 def remove_from_scene(run: SceneRun) -> None:
-    """All of a run: nodes, what displays and stores them, and its folder."""
-    hierarchy = run.scene.GetSubjectHierarchyNode()
+    """All of a run: nodes, what displays and stores them, and its folder. What somebody made or put there stays."""
     folder = run.folder
     remove(run.scene, list(run.nodes.values()))
+    run.let_go()
     if folder:
-        hierarchy.RemoveItem(folder, False, True)
+        dissolve(run.scene.GetSubjectHierarchyNode(), folder)
 
 
 def runs_in(scene: Any | None = None) -> list[SceneRun]:
     """The runs of a scene, in the order of the subject hierarchy."""
-    scene = _scene(scene, None)
-    hierarchy = scene.GetSubjectHierarchyNode()
-    return [SceneRun(scene, run) for _, run in folders(hierarchy)]
+    return runs(_scene(scene, None).GetSubjectHierarchyNode())
 
 
 def show(run: SceneRun) -> None:
-    """The film with its outlines in a slice view; in 3D it stands behind the bones, and the camera is at the source."""
+    """The film with its outlines in a slice view; in 3D it stands behind the bones, and the camera is at the source.
+
+    Of several 3D views the first one of Slicer's layouts looks so, and the others stay as they are.
+    """
     film, at_source = run.node("film"), run.node("camera")
     if film is None or at_source is None:
         raise Refusal("This run is no longer in the scene: add the reconstruction again.")
@@ -123,12 +115,12 @@ def show(run: SceneRun) -> None:
         if view.GetLayoutName() == SLICE_VIEW:
             _lay_onto(view, film)
             view.SetSliceVisible(True)
-    views = {view.GetLayoutName(): view for view in nodes_in(run.scene, "vtkMRMLViewNode")}
-    for view in views.values():
-        view.SetBoxVisible(False)
-        view.SetAxisLabelsVisible(False)
+    for view in nodes_in(run.scene, "vtkMRMLViewNode"):
+        if view.GetLayoutName() == VIEW_3D:
+            view.SetBoxVisible(False)
+            view.SetAxisLabelsVisible(False)
     for camera in nodes_in(run.scene, "vtkMRMLCameraNode"):
-        if camera.GetLayoutName() in views:
+        if camera.GetLayoutName() == VIEW_3D:
             look(camera, at_source)
 
 
@@ -149,7 +141,7 @@ def save_scene(reconstruction: Reconstruction, path: str | Path) -> None:
         show(add_to_scene(reconstruction, scene))
         # Slicer works beside the file that it writes, and leaves what it began where the disk is full
         with tempfile.TemporaryDirectory(prefix=".scene-", dir=path.absolute().parent) as beside:
-            written = Path(beside) / path.name
+            written = Path(beside) / "scene.mrb"  # the name is within, too, and some names could not be read again
             if not scene.WriteToMRB(str(written), None):
                 raise OSError(0, f"{path.name} could not be written: is there room?")
             written.replace(path)
@@ -174,42 +166,69 @@ def _add_views(scene: Any) -> None:
     """The views that desktop Slicer begins with: those of an opened scene take their place, by name."""
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     for kind, layout in (("SliceComposite", SLICE_VIEW), ("Slice", SLICE_VIEW), ("View", VIEW_3D), ("Camera", VIEW_3D)):
-        node = getattr(slicer, f"vtkMRML{kind}Node")()
+        node = scene.CreateNodeByClass(f"vtkMRML{kind}Node")  # as the scene has them by default, with the presets
         node.SetName(layout)
         node.SetLayoutName(layout)
         node.SetSingletonTag(layout)
+        if kind == "Slice":
+            node.SetLayoutLabel(SLICE_VIEW[0])
+            node.SetLayoutColor(*SLICE_COLOUR)
         scene.AddNode(node)
 
 
 def _segmentation(run: SceneRun, reconstruction: Reconstruction) -> Node:
     """Every bone as a segment in a layer of its own: bones overlap at the joint."""
-    node, new = node_of(run, "segmentation", "", "vtkMRMLSegmentationNode", "bones")
+    node, _ = node_of(run, "segmentation", "", "vtkMRMLSegmentationNode", "bones")
     node.SetReferenceImageGeometryParameterFromVolumeNode(run.node("film"))
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName("Binary labelmap")
-    segmentation.RemoveAllSegments()
     to_ras = matrix(reconstruction.radiograph.geometry.ijk_to_ras())
-    for bone, mask in zip(reconstruction.maps.bones, reconstruction.maps.mask, strict=True):
-        if not mask.any():
+    maps = reconstruction.maps
+    masks = {bone: mask for bone, mask in zip(maps.bones, maps.mask, strict=True) if mask.any()}
+    for bone in BONE_COLOURS.keys() - masks.keys():
+        segmentation.RemoveSegment(bone)
+    for bone, mask in masks.items():
+        rows, cols = top_left = bounding_window(mask)
+        labels = slicer.vtkOrientedImageData()
+        labels.DeepCopy(image(mask[top_left].astype(np.uint8)))
+        labels.SetExtent(cols.start, cols.stop - 1, rows.start, rows.stop - 1, 0, 0)
+        labels.SetImageToWorldMatrix(to_ras)
+        segment = segmentation.GetSegment(bone)
+        if segment is not None:
+            segment.RemoveAllRepresentations()
+            segment.AddRepresentation("Binary labelmap", labels)
             continue
-        top_left = bounding_window(mask)
         segment = slicer.vtkSegment()
         segment.SetName(bone_words(bone))
         segment.SetColor(*shares(BONE_COLOURS[bone]))
         segment.SetTag(scene_parts.TERMINOLOGY, scene_parts.terminology(bone))
-        labels = slicer.vtkOrientedImageData()
-        labels.DeepCopy(image(mask[top_left].astype(np.uint8)))
-        rows, cols = top_left
-        labels.SetExtent(cols.start, cols.stop - 1, rows.start, rows.stop - 1, 0, 0)
-        labels.SetImageToWorldMatrix(to_ras)
         segment.AddRepresentation("Binary labelmap", labels)
         segmentation.AddSegment(segment, bone)
+    for index, bone in enumerate(masks):
+        segmentation.SetSegmentIndex(bone, index)
+    shown, new = displayed(node)
     if new:
-        shown = displayed(node)
         shown.SetVisibility3D(False)  # a flat sheet in the film's plane; the bones are there as models
         shown.SetVisibility2DFill(False)
         shown.SetOpacity2DOutline(1.0)
     return node
+
+
+def _usual_name(pixel_hash: str) -> str:
+    return f"film {pixel_hash}"
+
+
+def _named_folder(run: SceneRun, hierarchy: Node, name: str | None, usual: str) -> int:
+    """The run's folder; a name that was of an older film goes, one that somebody gave stays."""
+    folder, film = run.folder, run.node("film")
+    if not folder:
+        return new_folder(run, hierarchy, name or usual)
+    older = run.name
+    was_usual = film is not None and older.startswith(_usual_name(film.GetAttribute(FILM)))
+    wanted = name or (usual if was_usual else older)
+    if not older.startswith(wanted):
+        hierarchy.SetItemName(folder, hierarchy.GenerateUniqueItemName(wanted))
+    return folder
 
 
 def _coded(value: str, scheme: str, meaning: str) -> Any:

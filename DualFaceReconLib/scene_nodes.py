@@ -21,6 +21,8 @@ from DualFaceReconLib.scene_run import Node, SceneRun, displayed, node_of
 from DualFaceReconLib.wording import bone_words, measured, words
 
 COLOURS_IN_TABLE = 256
+# Attributes: the film's hash, a measurement and its standard deviation, and what was set: what somebody chose stays
+FILM, MEASURED, SHADED, PLACED = (f"DualFaceRecon.{name}" for name in ("film", "measured", "shaded", "placed"))
 
 
 def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> list[Node]:
@@ -31,32 +33,31 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
     vtkCodedEntry.
     """
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
-    film, new = _volume(run, "film", "radiograph", radiograph.pixels, reconstruction)
+    film = _volume(run, "film", "radiograph", radiograph.pixels, reconstruction)
+    shown, new = displayed(film)
     if new:
-        low, high = radiograph.display_window
-        shown = film.GetDisplayNode()
         shown.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-        shown.SetAutoWindowLevel(False)
-        shown.SetWindowLevelMinMax(low, high)
+    other_film = film.GetAttribute(FILM) != radiograph.pixel_hash
+    _shade(shown, *radiograph.display_window, anew=new or other_film)
+    film.SetAttribute(FILM, radiograph.pixel_hash)
 
     faces = {"front": scene_parts.entered_first(maps)}
     if maps.back is not None:
         faces["back"] = scene_parts.left_last(maps)
     colours = _colour_table(run, "depth_colours", "depth", DEPTH_COLOURS)
     valid = np.concatenate([depth[depth > 0] for depth in faces.values()])
-    nearest, farthest = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 1.0)
+    nearest, farthest = (float(valid.min()), float(valid.max())) if valid.size else (1.0, 2.0)  # 0 is no bone
     written = [film, colours]
     for face, depth in faces.items():
-        volume, new = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
+        volume = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
         volume.SetVoxelValueUnits(millimetre)
-        shown = volume.GetDisplayNode()
+        shown, new = displayed(volume)
+        _coloured_by(shown, colours, new)
+        if _shade(shown, nearest, farthest, anew=new):
+            shown.SetAutoThreshold(False)
+            shown.SetThreshold(nearest, farthest)
         if new:
-            shown.SetAndObserveColorNodeID(colours.GetID())
-        shown.SetAutoWindowLevel(False)
-        shown.SetWindowLevelMinMax(nearest, farthest)
-        shown.SetAutoThreshold(False)
-        shown.SetThreshold(nearest, farthest)
-        shown.SetApplyThreshold(True)  # where no bone is, the film shows through
+            shown.SetApplyThreshold(True)  # where no bone is, the film shows through
         written.append(volume)
     return written
 
@@ -66,9 +67,10 @@ def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     certainty = _colour_table(run, "certainty_colours", "standard deviation", ERROR_COLOURS)
     written = [certainty]
     for bone, one in reconstruction.bones.items():
-        observed, new = _model(run, "observed", bone, f"{bone_words(bone)} observed", one.observed)
+        observed = _model(run, "observed", bone, f"{bone_words(bone)} observed", one.observed)
+        shown, new = displayed(observed)
         if new:
-            shown = observed.GetDisplayNode()
+            shown.SetColor(*shares(BONE_COLOURS[bone]))
             shown.SetRepresentation(shown.PointsRepresentation)
             shown.SetPointSize(2)
             shown.SetVisibility(one.completed is None)
@@ -76,11 +78,12 @@ def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
         written.append(observed)
         if one.completed is None:
             continue
-        completed, new = _model(run, "completed", bone, bone_words(bone), one.completed)
+        completed = _model(run, "completed", bone, bone_words(bone), one.completed)
+        shown, new = displayed(completed)
+        _coloured_by(shown, certainty, new)
         if new:
-            shown = completed.GetDisplayNode()
+            shown.SetColor(*shares(BONE_COLOURS[bone]))
             shown.SetActiveScalar("std_mm", vtkDataObject.POINT)
-            shown.SetAndObserveColorNodeID(certainty.GetID())
             shown.SetScalarRangeFlag(shown.UseManualScalarRange)
             shown.SetScalarRange(0, UNSURE_MM)
             shown.SetScalarVisibility(False)  # the bone's own colour, until somebody asks
@@ -96,29 +99,23 @@ def markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     for bone, one in reconstruction.bones.items():
         if not one.landmarks:
             continue
-        node, new = _markup(run, "landmarks", bone, "Fiducial", f"{bone_words(bone)} landmarks", BONE_COLOURS[bone])
-        node.RemoveAllControlPoints()
-        for name, place in one.landmarks.items():
-            index = node.AddControlPoint(*place, words(name))
-            on_film = bool(geometry.sees(np.array(place)))
-            node.SetNthControlPointVisibility(index, on_film)  # or a knee would float where the shaft was cut off
-            node.SetNthControlPointDescription(index, "" if on_film else "inferred: beyond the film")
-        if new:
-            node.GetDisplayNode().SetPointLabelsVisibility(False)
-        node.SetLocked(True)
+        node = _markup(run, "landmarks", bone, "Fiducial", f"{bone_words(bone)} landmarks", BONE_COLOURS[bone])
+        _set_points(node, list(one.landmarks.values()), [words(name) for name in one.landmarks])
+        for index, place in enumerate(one.landmarks.values()):
+            beyond = "" if geometry.sees(np.array(place)) else "inferred: beyond the film"
+            if node.GetNthControlPointDescription(index) != beyond or not node.GetAttribute(PLACED):
+                node.SetNthControlPointVisibility(index, not beyond)  # or a knee would float where the shaft was cut
+                node.SetNthControlPointDescription(index, beyond)
+        node.SetAttribute(PLACED, "1")
         written.append(node)
     for line in scene_parts.lines(reconstruction):
         colour = BONE_COLOURS.get(line.bone, YELLOW)
         label = f"{bone_words(line.bone)} " if line.bone else ""
         name = line.name if not line.bone else f"{line.bone}_{line.name}"
-        node, new = _markup(
-            run, "measurement", name, "Line", label + words(line.name.removeprefix("distance_of_")), colour
-        )
-        if new:
-            node.GetDisplayNode().SetPropertiesLabelVisibility(not line.bone)  # balls' would cover one another
-        _set_points(node, line.ends)
-        node.SetDescription(measured(line.measured))
-        node.SetLocked(True)
+        title = label + words(line.name.removeprefix("distance_of_"))
+        node = _markup(run, "measurement", name, "Line", title, colour, labelled=not line.bone)  # balls' cover others
+        _set_points(node, line.ends, ["", ""])
+        node.SetAttribute(MEASURED, measured(line.measured))  # the description is MRML's own: the length alone
         written.append(node)
     return written
 
@@ -128,9 +125,9 @@ def rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     geometry = reconstruction.radiograph.geometry
     written = []
     for role, drawn in scene_parts.rig(geometry).items():
-        node, new = _model(run, role, "", f"X-ray {words(role)}", drawn)
+        node = _model(run, role, "", f"X-ray {words(role)}", drawn)
+        shown, new = displayed(node)
         if new:
-            shown = node.GetDisplayNode()
             shown.SetColor(*shares(CYAN if role == "frustum" else AMBER))
             shown.SetPointSize(12)
             shown.SetLineWidth(1 if role == "frustum" else 2)
@@ -149,6 +146,7 @@ def rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
 def table(run: SceneRun, reconstruction: Reconstruction) -> Node:
     node, _ = node_of(run, "table", "", "vtkMRMLTableNode", "measurements")
     node.RemoveAllColumns()
+    node.SetUseColumnTitleAsColumnHeader(True)
     rows = scene_parts.rows(reconstruction)
     for title, about, values in (
         ("bone", "", [row.bone for row in rows]),
@@ -173,40 +171,56 @@ def table(run: SceneRun, reconstruction: Reconstruction) -> Node:
     return node
 
 
-def _volume(
-    run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruction: Reconstruction
-) -> tuple[Node, bool]:
+def _volume(run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruction: Reconstruction) -> Node:
     """Pixels (rows, cols) in the detector's plane."""
-    node, new = node_of(run, role, "", "vtkMRMLScalarVolumeNode", name)
+    node, _ = node_of(run, role, "", "vtkMRMLScalarVolumeNode", name)
     node.SetIJKToRASMatrix(matrix(reconstruction.radiograph.geometry.ijk_to_ras()))
     node.SetAndObserveImageData(image(pixels.astype(np.float32)))
-    if new:
-        displayed(node)
-    return node, new
+    return node
 
 
-def _model(run: SceneRun, role: str, bone: str, name: str, mesh: vtkPolyData) -> tuple[Node, bool]:
+def _shade(shown: Node, low: float, high: float, anew: bool) -> bool:
+    """A volume's values from black to white, but where somebody has chosen others; `anew`: whoever has."""
+    if not anew and shown.GetAttribute(SHADED) != _shades(shown):
+        return False
+    shown.SetAutoWindowLevel(False)
+    shown.SetWindowLevelMinMax(low, high)
+    shown.SetAttribute(SHADED, _shades(shown))
+    return True
+
+
+def _shades(shown: Node) -> str:
+    return f"{shown.GetWindowLevelMin():.6g} {shown.GetWindowLevelMax():.6g}"
+
+
+def _coloured_by(shown: Node, colours: Node, new: bool) -> None:
+    """By a table of the run's, if the display is new or has lost its own."""
+    if new or shown.GetColorNode() is None:
+        shown.SetAndObserveColorNodeID(colours.GetID())
+
+
+def _model(run: SceneRun, role: str, bone: str, name: str, mesh: vtkPolyData) -> Node:
     """A mesh in RAS mm, which the scene gets a copy of: what is done to it there stays there."""
-    node, new = node_of(run, role, bone, "vtkMRMLModelNode", name)
+    node, _ = node_of(run, role, bone, "vtkMRMLModelNode", name)
     node.SetAndObservePolyData(copied(mesh))
     if bone:
         node.SetAttribute(scene_parts.TERMINOLOGY, scene_parts.terminology(bone))
-    if new:
-        shown = displayed(node)
-        if bone:
-            shown.SetColor(*shares(BONE_COLOURS[bone]))
-    return node, new
+    return node
 
 
-def _markup(run: SceneRun, role: str, bone: str, kind: str, name: str, colour: Colour) -> tuple[Node, bool]:
+def _markup(run: SceneRun, role: str, bone: str, kind: str, name: str, colour: Colour, labelled: bool = False) -> Node:
     node, new = node_of(run, role, bone, f"vtkMRMLMarkups{kind}Node", name)
     if new:
-        shown = displayed(node)
+        node.SetLocked(True)
+    shown, new = displayed(node)
+    if new:
         shown.SetSelectedColor(*shares(colour))
         shown.SetColor(*shares(colour))
         shown.SetTextScale(2)
         shown.SetGlyphScale(1.5)
-    return node, new
+        shown.SetPointLabelsVisibility(False)
+        shown.SetPropertiesLabelVisibility(labelled)
+    return node
 
 
 def _colour_table(run: SceneRun, role: str, name: str, anchors: Sequence[Colour]) -> Node:
@@ -219,10 +233,17 @@ def _colour_table(run: SceneRun, role: str, name: str, anchors: Sequence[Colour]
         for index, colour in enumerate(colours):
             node.SetColor(index, *shares(colour), 1.0)  # or nothing shows
         node.SetNamesFromColors()
+        node.SetHideFromEditors(False)  # files of hidden nodes get names that no scene file reads again, with an "&"
     return node
 
 
-def _set_points(node: Node, places: Sequence[Place]) -> None:
-    node.RemoveAllControlPoints()
-    for place in places:
-        node.AddControlPoint(*place)
+def _set_points(node: Node, places: Sequence[Place], labels: Sequence[str]) -> None:
+    """Moves a markup's points, which it gets anew where it has others: so they stay as somebody has them shown."""
+    if [node.GetNthControlPointLabel(index) for index in range(node.GetNumberOfControlPoints())] != list(labels):
+        node.RemoveAllControlPoints()
+        node.RemoveAttribute(PLACED)
+        for place, label in zip(places, labels, strict=True):
+            node.AddControlPoint(*place, label)
+        return
+    for index, place in enumerate(places):
+        node.SetNthControlPointPosition(index, *place)

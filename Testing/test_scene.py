@@ -27,6 +27,7 @@ from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshfiles import arrays, write_stl
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.results import load_reconstruction, save
+from DualFaceReconLib.wording import measured
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 if not hasattr(slicer, "vtkMRMLScene"):
@@ -36,6 +37,7 @@ if not hasattr(slicer, "vtkMRMLScene"):
 from host import Host  # noqa: E402
 
 from DualFaceReconLib.scene import (  # noqa: E402
+    SLICE_COLOUR,
     add_to_scene,
     new_scene,
     nodes_in,
@@ -44,6 +46,7 @@ from DualFaceReconLib.scene import (  # noqa: E402
     save_scene,
     show,
 )
+from DualFaceReconLib.scene_run import below  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
@@ -167,7 +170,11 @@ def assert_is(run, reconstruction):
     np.testing.assert_allclose(points_of(run.node("frustum"))[1:], geometry.detector_corners, atol=1e-3)
     np.testing.assert_allclose(run.node("camera").GetPosition(), geometry.source, atol=1e-4)
     [length] = [one.value for one in reconstruction.measurements.values()]
-    assert run.node("measurement", "distance_of_hip_centres").GetLineLengthWorld() == pytest.approx(length, abs=1e-3)
+    line = run.node("measurement", "distance_of_hip_centres")
+    assert line.GetLineLengthWorld() == pytest.approx(length, abs=1e-3)
+    assert line.GetAttribute("DualFaceRecon.measured") == measured(
+        reconstruction.measurements["distance_of_hip_centres"]
+    )
     table = run.node("table").GetTable()
     told = [(name, one) for bone in reconstruction.bones.values() for name, one in bone.measurements.items()]
     told += reconstruction.measurements.items()
@@ -248,6 +255,116 @@ def test_running_again_adds_and_each_is_removed_alone(host, scene, run, reconstr
         show(other)
 
 
+def hierarchy_of(scene):
+    return scene.GetSubjectHierarchyNode()
+
+
+def test_what_somebody_chose_stays(run, reconstruction):
+    outlines, depth = run.node("segmentation").GetDisplayNode(), run.node("depth_front").GetDisplayNode()
+    landmarks, film = run.node("landmarks", "hip_left"), run.node("film").GetDisplayNode()
+    outlines.SetSegmentVisibility("hip_left", False)
+    outlines.SetSegmentOpacity2DOutline("hip_right", 0.2)
+    run.node("segmentation").GetSegmentation().GetSegment("hip_right").SetColor(1, 0, 0)
+    depth.SetWindowLevelMinMax(800, 900)
+    depth.SetApplyThreshold(False)
+    landmarks.SetLocked(False)
+    landmarks.SetNthControlPointVisibility(0, False)
+    film.SetWindowLevelMinMax(0.25, 0.75)
+    add_to_scene(reconstruction, replacing=run)
+    assert_is(run, reconstruction)
+    assert not outlines.GetSegmentVisibility("hip_left")
+    assert outlines.GetSegmentOpacity2DOutline("hip_right") == pytest.approx(0.2)
+    assert run.node("segmentation").GetSegmentation().GetSegment("hip_right").GetColor() == (1, 0, 0)
+    assert (depth.GetWindowLevelMin(), depth.GetWindowLevelMax(), depth.GetApplyThreshold()) == (800, 900, 0)
+    assert (landmarks.GetLocked(), landmarks.GetNthControlPointVisibility(0)) == (0, False)
+    assert (film.GetWindowLevelMin(), film.GetWindowLevelMax()) == (0.25, 0.75)
+
+
+def test_another_film_has_its_own_name_and_window(scene, run, reconstruction):
+    other = replace(
+        reconstruction.radiograph, pixels=reconstruction.radiograph.pixels * 4000, display_window=(400.0, 3900.0)
+    )
+    run.node("film").GetDisplayNode().SetWindowLevelMinMax(0.25, 0.75)
+    add_to_scene(replace(reconstruction, radiograph=other), replacing=run)
+    shown = run.node("film").GetDisplayNode()
+    assert (shown.GetWindowLevelMin(), shown.GetWindowLevelMax()) == pytest.approx((400, 3900))
+    assert run.name == f"film {other.pixel_hash}" != f"film {reconstruction.radiograph.pixel_hash}"
+    add_to_scene(reconstruction, replacing=run, name="Before the operation")
+    add_to_scene(replace(reconstruction, radiograph=other), replacing=run)
+    assert run.name == "Before the operation"
+    second = add_to_scene(reconstruction, scene)
+    add_to_scene(reconstruction, replacing=second, name="Before the operation")
+    assert second.name not in ("", run.name)
+
+
+def test_things_of_other_people_survive_a_run(scene, run, reconstruction):
+    """A markup in its folder, and a copy of a bone as the Data module makes it."""
+    hierarchy = hierarchy_of(scene)
+    items = hierarchy.GetNumberOfItems()
+    mine = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "mine")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(mine), run.folder)
+    bone = run.node("completed", "hip_left")
+    copy = hierarchy.GetItemDataNode(
+        slicer.vtkSlicerSubjectHierarchyModuleLogic.CloneSubjectHierarchyItem(
+            hierarchy, hierarchy.GetItemByDataNode(bone), "copy"
+        )
+    )
+    assert run.node("completed", "hip_left") is bone
+    points = copy.GetPolyData()
+    add_to_scene(made_reconstruction(bones=("hip_left",)), replacing=run)
+    assert copy.GetPolyData() is points
+    remove_from_scene(run)
+    assert run.nodes == {}
+    for node in (mine, copy):
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == hierarchy.GetSceneItemID()
+    assert hierarchy.GetNumberOfItems() == 2 < items
+    for node in (mine, copy.GetDisplayNode(), copy.GetStorageNode(), copy, mine.GetDisplayNode()):
+        if node is not None:
+            scene.RemoveNode(node)
+    hierarchy.RemoveAllItems()
+
+
+def test_no_items_are_left_of_what_went(reconstruction):
+    """Without desktop Slicer's Data module, which takes items away with their nodes."""
+    scene = new_scene()
+    run = add_to_scene(reconstruction, scene)
+    add_to_scene(made_reconstruction(bones=("hip_left",)), replacing=run)
+    hierarchy = hierarchy_of(scene)
+    items = below(hierarchy, hierarchy.GetSceneItemID())
+    assert all(hierarchy.GetItemDataNode(item) or hierarchy.GetNumberOfItemChildren(item) for item in items)
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(run.node("table")), hierarchy.GetSceneItemID())
+    add_to_scene(reconstruction, replacing=run)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(run.node("table"))) == hierarchy.GetSceneItemID()
+    remove_from_scene(run)
+    assert hierarchy.GetNumberOfItems() == 0
+    scene.Clear(True)
+
+
+def test_what_somebody_deleted_is_made_again(scene, run, reconstruction):
+    for node in (run.node("depth_front").GetDisplayNode(), run.node("completed", "hip_left").GetDisplayNode()):
+        scene.RemoveNode(node)
+    for node in (run.node("depth_colours"), run.node("table")):
+        scene.RemoveNode(node)
+    add_to_scene(reconstruction, replacing=run)
+    assert_is(run, reconstruction)
+    assert run.node("completed", "hip_left").GetDisplayNode().GetColorNode() is run.node("certainty_colours")
+
+
+def test_views_that_come_later_leave_a_run_its_camera(reconstruction):
+    with Host() as host:
+        host.view3d("1")
+        run = add_to_scene(reconstruction, host.scene)
+        host.view3d("2")
+        host.view3d("3")
+        assert run.node("camera").GetLayoutName() is None
+        show(run)
+        cameras = {camera.GetLayoutName(): camera for camera in nodes_in(host.scene, "vtkMRMLCameraNode")}
+        assert cameras["1"].GetPosition() == pytest.approx(run.node("camera").GetPosition())
+        assert cameras["2"].GetPosition() != pytest.approx(run.node("camera").GetPosition())
+        host.scene.Clear(False)  # as a user closes a scene
+        assert run.nodes == {}
+
+
 def test_meshes_of_the_scene_are_its_own(run, reconstruction):
     """What somebody does to a model does not reach the reconstruction."""
     model = run.node("completed", "hip_left").GetPolyData()
@@ -267,14 +384,18 @@ def test_without_a_scene_there_is_a_sentence(reconstruction, run):
 
 def test_a_bundle_reads_back_equal(tmp_path, reconstruction):
     """Written without views, logics or display; opened where there are some; and then updated and removed."""
-    path = tmp_path / "scene.mrb"
+    path = tmp_path / "Ärzte & Co.mrb"
     save_scene(reconstruction, str(path))
-    assert [file.name for file in tmp_path.iterdir()] == ["scene.mrb"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
     with Host() as host:
         nodes = host.scene.GetNumberOfNodes()
         assert host.load_mrb(path)
         [run] = runs_in(host.scene)
         assert_is(run, reconstruction)
+        assert hierarchy_of(host.scene).GetNumberOfItems() == len(run.nodes) - 2 + 4  # no colours; folders
+        red = host.scene.GetNodeByID("vtkMRMLSliceNodeRed")
+        assert (red.GetLayoutLabel(), red.GetLayoutColor()) == ("R", pytest.approx(SLICE_COLOUR))
+        assert red.GetNumberOfSliceOrientationPresets() == 3
         [composite] = [c for c in nodes_in(host.scene, "vtkMRMLSliceCompositeNode") if c.GetLayoutName() == "Red"]
         assert composite.GetBackgroundVolumeID() == run.node("film").GetID()
         [view_camera] = [c for c in nodes_in(host.scene, "vtkMRMLCameraNode") if c.GetLayoutName() == "1"]
@@ -289,7 +410,25 @@ def test_a_bundle_reads_back_equal(tmp_path, reconstruction):
         assert run.nodes == {}
         assert not nodes_in(host.scene, "vtkMRMLModelDisplayNode")
         assert not nodes_in(host.scene, "vtkMRMLModelStorageNode")
+        assert hierarchy_of(host.scene).GetNumberOfItems() == 0
         assert host.scene.GetNumberOfNodes() <= nodes + 3  # a slice view's, a camera
+
+
+def test_a_bundle_that_is_added_twice_is_two_runs(tmp_path, reconstruction):
+    """And so is a scene of the user's, whatever its name."""
+    save_scene(reconstruction, tmp_path / "scene.mrb")
+    with Host() as host:
+        for _ in range(2):
+            assert host.scene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+        first, second = runs_in(host.scene)
+        assert runs_in(host.scene) == [first, second]
+        assert not {n.GetID() for n in first.nodes.values()} & {n.GetID() for n in second.nodes.values()}
+        remove_from_scene(first)
+        assert_is(second, reconstruction)
+        assert host.scene.WriteToMRB(str(tmp_path / "A & B.mrb"), None)
+        assert host.load_mrb(tmp_path / "A & B.mrb")
+        [only] = runs_in(host.scene)
+        assert_is(only, reconstruction)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 import slicer
 from vtkmodules.vtkCommonCore import vtkCollection
 
+from DualFaceReconLib.scene_folders import OWNERS
 from host.views import SliceView, View3D
 
 
@@ -58,7 +59,8 @@ class Host:
             for event, answer in (
                 (slicer.vtkMRMLScene.NodeAddedEvent, self._give_item),
                 (slicer.vtkMRMLScene.EndCloseEvent, self._resolve),
-                (slicer.vtkMRMLScene.EndImportEvent, self._end_import),
+                (slicer.vtkMRMLScene.EndImportEvent, self._resolve),
+                (slicer.vtkMRMLScene.EndBatchProcessEvent, self._end_batch),
             )
         ]
 
@@ -150,16 +152,17 @@ class Host:
         """
         slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(self.scene)
 
-    def _end_import(self, *_: object) -> None:
+    def _end_batch(self, *_: object) -> None:
+        """What was imported in a batch has its items only when that ends."""
         self._resolve()
-        self._give_items()
+        self._give_item()
 
     def _give_items(self) -> None:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
         for index in range(self.scene.GetNumberOfNodes()):
             node = self.scene.GetNthNode(index)
-            shown = node.IsA("vtkMRMLStorableNode") and not node.GetHideFromEditors()
-            if shown and not node.IsA("vtkMRMLColorNode") and not hierarchy.GetItemByDataNode(node):
+            shown = any(node.IsA(kind) for kind in OWNERS) and not node.GetHideFromEditors()
+            if shown and not hierarchy.GetItemByDataNode(node):
                 hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 

@@ -12,6 +12,7 @@ Node = Any  # vtkMRMLNode
 Key = tuple[str, str]  # a node's role and its bone, "" for nodes of no bone
 
 RUN, ROLE, BONE = (f"DualFaceRecon.{name}" for name in ("run", "role", "bone"))  # attributes of every node of a run
+SHOWN = "DualFaceRecon.shown"  # of display nodes that have had their first look from us
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,12 @@ def node_of(run: SceneRun, role: str, bone: str, kind: str, name: str) -> tuple[
 
 
 def displayed(node: Node) -> tuple[Node, bool]:
-    """Its display node, and whether that is new: a node that has none gets one."""
-    new = node.GetDisplayNode() is None
+    """Its display node, and whether that is new to us: a node that has none gets one, from us or from a module."""
     node.CreateDefaultDisplayNodes()
-    return node.GetDisplayNode(), new
+    shown = node.GetDisplayNode()
+    new = shown.GetAttribute(SHOWN) is None
+    shown.SetAttribute(SHOWN, "1")
+    return shown, new
 
 
 def remove(scene: Any, nodes: Sequence[Node]) -> None:

@@ -221,7 +221,10 @@ def test_how_it_is_shown_at_first(run, reconstruction):
     assert not run.node("observed", "hip_left").GetDisplayNode().GetVisibility()
     outlines = run.node("segmentation").GetDisplayNode()
     assert (outlines.GetVisibility2DOutline(), outlines.GetVisibility2DFill(), outlines.GetVisibility3D()) == (1, 0, 0)
-    femur = run.node("landmarks", "femur_left")
+    femur, colour = run.node("landmarks", "femur_left"), [c / 255 for c in BONE_COLOURS["femur_left"]]
+    assert femur.GetDisplayNode().GetSelectedColor() == pytest.approx(colour, abs=1e-6)
+    assert not femur.GetDisplayNode().GetPointLabelsVisibility()
+    assert run.node("measurement", "distance_of_hip_centres").GetDisplayNode().GetPropertiesLabelVisibility()
     assert [femur.GetNthControlPointVisibility(i) for i in range(2)] == [True, False]  # the knee is not on the film
 
 

@@ -18,6 +18,8 @@ from types import TracebackType
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 import slicer
+from vtkmodules.util.misc import calldata_type
+from vtkmodules.util.vtkConstants import VTK_OBJECT
 from vtkmodules.vtkCommonCore import vtkCollection
 
 from DualFaceReconLib.scene_folders import OWNERS
@@ -58,6 +60,7 @@ class Host:
             self.scene.AddObserver(event, answer, 100.0)  # before any view looks
             for event, answer in (
                 (slicer.vtkMRMLScene.NodeAddedEvent, self._give_item),
+                (slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._take_item),
                 (slicer.vtkMRMLScene.EndCloseEvent, self._resolve),
                 (slicer.vtkMRMLScene.EndImportEvent, self._resolve),
                 (slicer.vtkMRMLScene.EndBatchProcessEvent, self._end_batch),
@@ -144,6 +147,15 @@ class Host:
         """As the plugins of desktop Slicer do: every node that is shown to people gets its place in the hierarchy."""
         if not (self.scene.IsBatchProcessing() or self.scene.IsImporting()):
             self._give_items()
+
+    @calldata_type(VTK_OBJECT)
+    def _take_item(self, _: object, __: str, node: object) -> None:
+        """And the place goes with the node."""
+        if self.scene.IsBatchProcessing() or self.scene.IsImporting():  # to ask for a hierarchy would make one
+            return
+        hierarchy = self.scene.GetSubjectHierarchyNode()
+        if item := hierarchy.GetItemByDataNode(node):
+            hierarchy.RemoveItem(item, False, False)
 
     def _resolve(self, *_: object) -> None:
         """Gives a closed scene its hierarchy at once, into which an imported one is merged.

@@ -54,9 +54,23 @@ def found_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def usable_device(asked: str | None) -> str:
+    """The device that is asked for, or the best one; Refusal where this machine has no such device."""
+    if asked is None:
+        return found_device()
+    try:
+        torch.zeros(1, device=asked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise Refusal(
+            f"{asked!r} does not work on this machine: leave the device out, and the best one here is taken "
+            f"({found_device()})."
+        ) from error
+    return asked
+
+
 def load_networks(folder: Path, device: str | None = None) -> Networks:
     """The networks of a bundle; its files are compared with their seals. `device`: the best one here where not said."""
-    device = device or found_device()
+    device = usable_device(device)
     manifest = load_manifest(folder)
     missing = [name for name in ("depth", "segmentation") if name not in manifest.networks]
     if missing:
@@ -91,6 +105,7 @@ class Prediction:
     bones: tuple[str, ...]
     probability: torch.Tensor  # (bones, n, n) 0 to 1, on the frame
     depth: torch.Tensor  # (bones, faces, n, n) mm from any one plane, on the frame; as if the view were AP
+    pixel_hash: str  # of the film
 
     def unsure(self, bone: str) -> float:
         """Pixels that might belong to a bone or not, to one that does: 0.1 along the border of a bone well seen."""
@@ -99,13 +114,12 @@ class Prediction:
         count = int((probability > LEAST_PROBABILITY).sum())
         return float(((probability > least) & (probability < most)).sum()) / max(count, 1)
 
-    def fits(self, geometry: ProjectionGeometry) -> bool:
-        """Whether it was made of these pixels; the distance of the bones may have changed since."""
-        was = self.frame.geometry
-        return (was.size_px, was.pixel_pitch_mm, was.sdd_mm) == (
-            geometry.size_px,
-            geometry.pixel_pitch_mm,
-            geometry.sdd_mm,
+    def fits(self, radiograph: Radiograph) -> bool:
+        """Whether it was made of this film, taken so; the distance of the bones and the view may have changed since."""
+        was, now = self.frame.geometry, radiograph.geometry
+        return self.pixel_hash == radiograph.pixel_hash and all(
+            getattr(was, name) == getattr(now, name)
+            for name in ("size_px", "pixel_pitch_mm", "sdd_mm", "principal_point_px")
         )
 
 
@@ -159,7 +173,7 @@ def predict(
             depth = torch.stack(said).mean(dim=0)
     if cancelled():
         raise Cancelled
-    return Prediction(frame, manifest.bones, probability.cpu(), depth.cpu())
+    return Prediction(frame, manifest.bones, probability.cpu(), depth.cpu(), radiograph.pixel_hash)
 
 
 def estimated_object_distance(networks: Networks, radiograph: Radiograph) -> tuple[float, Provenance] | None:
@@ -206,13 +220,15 @@ def _both(one: slice, other: slice) -> slice:
 def maps_of(prediction: Prediction, radiograph: Radiograph, mask: np.ndarray | None = None) -> BoneMaps:
     """Bone maps at a radiograph's own resolution, inside the exposed field.
 
-    Depths stand where `object_distance_mm` says that the bones are. `mask` (bones, rows, cols) bool: where somebody
-    knows better than the networks which pixels belong to a bone.
+    Depths stand where `object_distance_mm` says that the bones are. `mask` (bones, rows, cols) bool, or 0 and 1: where
+    somebody knows better than the networks which pixels belong to a bone.
     """
     geometry = radiograph.geometry
     frame = replace(prediction.frame, geometry=geometry)
     field = exposed_field(radiograph)
     shape = len(prediction.bones), *geometry.size_px
+    if mask is not None:
+        mask = _as_mask(mask, prediction.bones, shape)
     whole_mask, front, back = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     parts = []  # of large films only where bones are
     for number, (probability, depth) in enumerate(zip(prediction.probability, prediction.depth, strict=True)):
@@ -245,6 +261,17 @@ def maps_of(prediction: Prediction, radiograph: Radiograph, mask: np.ndarray | N
     if not both:
         raise Refusal("This bundle knows only the front of bones, which PA films have behind: take one of both faces.")
     return maps.turned(plane)
+
+
+def _as_mask(mask: np.ndarray, bones: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """A mask that somebody gave, as bool; Refusal where it is none of this film."""
+    given = np.asarray(mask)
+    if given.shape != shape or (given.dtype != bool and not np.isin(given, (0, 1)).all()):
+        raise Refusal(
+            f"The mask has to be {' x '.join(str(n) for n in shape)} zeros and ones, a layer each for "
+            f"{', '.join(bones)}; this one is {' x '.join(str(n) for n in given.shape)} {given.dtype}."
+        )
+    return given.astype(bool)
 
 
 def without_islands(mask: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What is measured on a reconstruction, each with how sure it is.
 
 A length hangs on how far from the detector the bones were: what is not known of that is a share of every length, and
-stands in each `std` beside the bone's own uncertainty.
+stands in each `std` beside the bone's own uncertainty. Of areas and volumes that share alone is known.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def of_bone(
 ) -> dict[str, Measurement]:
     """Of one bone: what was seen of it, how well the whole fits that, and its size."""
     area = area_mm2(*observed_triangles(observed)) / 100
-    measured = {"observed_area": Measurement(area, "cm2", 2 * spread * area)}
+    measured = {"observed_area": Measurement(area, "cm2", _by_distance(area, 2, spread))}
     if maps.back is not None:
         envelope = envelope_mm3(maps.of([bone]), geometry) / 1000
-        measured["envelope_volume"] = Measurement(envelope, "cm3", 3 * spread * envelope)
+        measured["envelope_volume"] = Measurement(envelope, "cm3", _by_distance(envelope, 3, spread))
     if completion is None:
         return measured
     seen = completion.seen
@@ -75,7 +75,7 @@ def of_bone(
         measured["certainty_where_inferred"] = Measurement(_root_mean_square(completion.std_mm[~seen]), "mm")
     if completion.bone == "hip":  # a femur's shaft goes on beyond the film
         volume = volume_mm3(completion.vertices, completion.triangles) / 1000
-        measured["volume"] = Measurement(volume, "cm3", 3 * spread * volume)
+        measured["volume"] = Measurement(volume, "cm3", _by_distance(volume, 3, spread))
     for landmark, name in SPHERES.items():
         if (radius := completion.radii_mm.get(landmark)) is not None:
             std = _near(completion, completion.landmarks[landmark], 1.5 * radius)
@@ -106,6 +106,11 @@ def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
     front, back = (depth[maps.mask].astype(np.float64) for depth in (maps.front, maps.back))
     per_depth2 = math.prod(geometry.pixel_size_at(1.0))  # mm2 that a pixel covers at 1 mm
     return float((back**3 - front**3).sum() / 3 * per_depth2)
+
+
+def _by_distance(value: float, power: int, spread: float) -> float | None:
+    """The deviation of an area or a volume by the bones' distance; None where that is known: not their own is."""
+    return power * spread * value if spread else None
 
 
 def _near(completion: Completion, place: np.ndarray, reach_mm: float) -> float:

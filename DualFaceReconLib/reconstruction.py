@@ -49,7 +49,12 @@ LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly 
 # Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
 DOUBTED_OVER_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
 DOUBTED_UNSURE = 0.3  # as `Prediction.unsure` has it; usually 0.1
+LEAST_UNSURE = 0.15  # of the bone that networks are surest of; at most 0.1 in hips, 0.2 and more in other pictures
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
+NO_HIP = (
+    "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
+    "with its true pixel pitch, neither upside down nor with bone dark."
+)
 
 
 class Reconstructor:
@@ -97,12 +102,14 @@ class Reconstructor:
 
         with stage("networks"):
             radiograph = self.placed(radiograph)
-            if prediction is None or not prediction.fits(radiograph.geometry):
+            if prediction is None or not prediction.fits(radiograph):
                 prediction = self.predict(radiograph, flipped_too=flipped_too, cancelled=cancelled)
             maps = self.bone_maps(radiograph, prediction, mask)
         warnings = list(radiograph.warnings)
         with stage("surfaces"):
             observed = self.surfaces(radiograph, maps)
+            if mask is None and min(map(prediction.unsure, observed)) > LEAST_UNSURE:
+                raise Refusal(NO_HIP)
         completed: dict[str, Completion] = {}
         if completion:
             with stage("completion"):
@@ -119,10 +126,7 @@ class Reconstructor:
                 )
         doubted = _doubted(observed, completed, prediction if mask is None else None)
         if mask is None and len(doubted) == len(observed):
-            raise Refusal(
-                "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
-                "with its true pixel pitch, neither upside down nor with bone dark."
-            )
+            raise Refusal(NO_HIP)
         shown = [bone for bone in doubted if bone in completed or not completion]  # the others are told of already
         warnings += _about_bones(self.networks.manifest.bones, maps, completed, shown)
         spread = relative_spread(radiograph.geometry)

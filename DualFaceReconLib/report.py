@@ -54,7 +54,9 @@ def html(reconstruction: Reconstruction) -> str:
     if reconstruction.measurements:
         parts += ["<h2>Between bones</h2>", _table(("", "measured"), _measurements(reconstruction.measurements))]
     parts += [
-        "<p>± is one standard deviation. Certainty is how far the bone's surface may lie from where it is shown.</p>",
+        "<p>± is one standard deviation; of areas and volumes it tells of the bones' distance alone. Certainty is how "
+        "far a bone's surface may lie from where it is shown; that all bones together may lie nearer or farther is not "
+        "in it.</p>",
         "<h2>How the film was taken</h2>",
         _table(("value", "is", "came from", "affects"), taken),
         "<h2>How this was made</h2>",

@@ -93,7 +93,7 @@ def test_what_a_network_is_taught_comes_back_as_the_truth(population, view):
     size = max(geometry.size_px)
     frame = Frame(geometry, size, (1.0, 1.0), tuple((n - size) // 2 for n in geometry.size_px))
     taught = framed_sample(frame, film.pixels, film.maps)
-    said = Prediction(frame, film.maps.bones, taught["mask"].float(), taught["depth"])
+    said = Prediction(frame, film.maps.bones, taught["mask"].float(), taught["depth"], "")
     found = maps_of(said, Radiograph(film.pixels, geometry))
     assert found.mask.sum() > 0.95 * film.maps.mask.sum()
     for face, true in ((found.front, film.maps.front), (found.back, film.maps.back)):

@@ -66,7 +66,7 @@ class ExactReconstructor(Reconstructor):
         near = near - 700
         if radiograph.geometry.view == "PA":  # they speak as if it were AP
             near = -near.flip(1)
-        return Prediction(frame, BONES, mask.float(), near.float())
+        return Prediction(frame, BONES, mask.float(), near.float(), radiograph.pixel_hash)
 
 
 def skeleton_of(coefficient=0.8, away=185):
@@ -221,7 +221,14 @@ def test_a_mask_may_reach_beyond_what_the_networks_saw(reconstructor, made):
 def test_other_pixels_ask_the_networks_again(reconstructor, made):
     asked = reconstructor.asked
     coarse = film_of(GEOMETRY.resized((330, 390)))
-    assert not made.prediction.fits(coarse.geometry)
+    mirrored = replace(made.radiograph, pixels=made.radiograph.pixels[:, ::-1] + np.float32(0.01))
+    assert made.prediction.fits(replace(made.radiograph))
+    assert made.prediction.fits(made.radiograph.at_object_distance(200))
+    assert not made.prediction.fits(mirrored)
+    assert not made.prediction.fits(
+        replace(made.radiograph, geometry=replace(GEOMETRY, principal_point_px=(10.0, 20.0)))
+    )
+    assert not made.prediction.fits(coarse)
     reconstructor.run(coarse, prediction=made.prediction, completion=False)
     assert reconstructor.asked == asked + 1
 
@@ -234,6 +241,28 @@ def test_nothing_is_seen_outside_the_exposed_field(reconstructor):
     assert found.maps.mask.any()
     assert not found.maps.mask[:, outside].any()
     assert all(one.completed is None for one in found.bones.values())
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [lambda mask: mask[:, :100], lambda mask: mask[0], lambda mask: mask * 0.5, lambda mask: mask * 2],
+    ids=["another size", "one layer", "shares", "numbers"],
+)
+def test_a_mask_of_something_else_is_refused(reconstructor, made, spoilt):
+    with pytest.raises(Refusal, match="zeros and ones, a layer each for hip_left"):
+        reconstructor.run(made.radiograph, prediction=made.prediction, mask=spoilt(made.maps.mask))
+
+
+def test_a_mask_may_be_of_numbers(reconstructor, made):
+    """As a result's labels.nrrd has them."""
+    labels = made.maps.mask.astype(np.uint8)
+    again = reconstructor.bone_maps(made.radiograph, made.prediction, labels)
+    np.testing.assert_array_equal(again.mask, made.maps.mask)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(Refusal, match="'tpu' does not work on this machine"):
+        Reconstructor(device="tpu")
 
 
 def test_a_film_without_hips_is_refused(reconstructor, made):

@@ -49,7 +49,7 @@ LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly 
 # Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
 DOUBTED_OVER_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
 DOUBTED_UNSURE = 0.3  # as `Prediction.unsure` has it; usually 0.1
-LEAST_UNSURE = 0.15  # of the bone that networks are surest of; at most 0.1 in hips, 0.2 and more in other pictures
+LEAST_UNSURE = 0.2  # of the bone that networks are surest of; at most 0.1 in hips, more than this in other pictures
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
 NO_HIP = (
     "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "

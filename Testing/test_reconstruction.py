@@ -182,12 +182,14 @@ def test_what_is_found_can_be_read_and_told(made):
     assert between.value == pytest.approx(np.linalg.norm(centres[0] - centres[1]))
     hip = made.bones["hip_left"].measurements
     assert hip["envelope_volume"].value > hip["volume"].value > 100  # the envelope fills the hollows
+    assert hip["volume"].std == pytest.approx(hip["volume"].value * 3 * 35 / (1100 - 185))
     assert "volume" not in made.bones["femur_left"].measurements
 
 
 def test_another_distance_asks_no_network_and_moves_and_scales_all(reconstructor, made):
     asked = reconstructor.asked
     nearer = reconstructor.run(made.radiograph.at_object_distance(85), prediction=made.prediction)
+    assert nearer.bones["hip_left"].measurements["volume"].std is None  # nothing is known of it, which is not 0
     assert reconstructor.asked == asked
     assert nearer.maps.mean_depth_mm() == pytest.approx(made.maps.mean_depth_mm() + 100, abs=0.1)
     ratio = (1100 - 85) / (1100 - 185)

@@ -300,6 +300,16 @@ def test_a_table_says_more_of_single_films(films, tmp_path, bundle):
     assert "0 done, 4 done before" in run(films, out, bundle, "--table", table, "--object-distance", "170")[1]
 
 
+def test_a_film_of_which_a_table_says_a_distance_and_a_ball_is_refused(films, tmp_path, bundle):
+    table = tmp_path / "said.csv"
+    columns = "file,object_distance_mm,marker_row,marker_col,marker_diameter_px,marker_diameter_mm"
+    table.write_text(f"{columns}\nb.dcm,150,150,140,27,28\nc.dcm,,150,140,27,28\n")
+    code, printed = run(films, tmp_path / "out", bundle, "--table", table, "--object-distance", "170")
+    assert code == EXIT_INCOMPLETE
+    assert statuses(tmp_path / "out") == ["done", "refused", "done"]
+    assert "Both a distance and a ball are given" in printed
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -23,7 +23,7 @@ from vtkmodules.vtkCommonCore import vtkVersion
 
 from DualFaceReconLib import __version__, drawing, overview, report
 from DualFaceReconLib.acquisition import Known, RadiographWarning
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.folders import called, refuse_unwritable, write_whole
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
@@ -36,6 +36,11 @@ FORMAT = 1
 TOLD = "reconstruction.json"
 RESEARCH_USE = "For research only; not for clinical use."
 MAX_TOLD_BYTES = 1 << 22
+WRITTEN = (  # by `save` without a scene
+    *(TOLD, "radiograph.nrrd", "labels.nrrd", "depth_front.nrrd", "depth_back.nrrd", "picture.png", "report.html"),
+    *(f"{bone}{end}" for bone in BONES for end in ("_observed.vtp", ".vtp", ".stl")),
+)
+SYSTEMS_OWN = ("thumbs.db", "desktop.ini")  # as .DS_Store, file browsers leave them
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -71,6 +76,14 @@ def refuse_to_lose(folder: Path, overwrite: bool) -> None:
         raise Refusal(f"{name} holds something else than a reconstruction: choose another folder.")
     if not overwrite:
         raise Refusal(f"{name} holds a reconstruction already: say --overwrite, or choose another folder.")
+
+
+def strangers(folder: Path) -> list[Path]:
+    """What lies in a reconstruction's folder and was not written with it, hidden files aside."""
+    if not folder.is_dir():
+        return []
+    others = (path for path in folder.iterdir() if path.name not in WRITTEN)
+    return [path for path in others if not path.name.startswith(".") and path.name.lower() not in SYSTEMS_OWN]
 
 
 def _is_around_us(folder: Path) -> bool:

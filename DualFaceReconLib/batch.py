@@ -277,12 +277,15 @@ def _refuse_to_lose(folder: Path) -> None:
 
 
 def _refuse_output(out: Path, folder: Path) -> None:
-    if out.is_file() or not out.name:
-        raise Refusal("The output is no folder that can be made: name another one.")
     if out == folder:
         raise Refusal("The results would lie among the films: choose another output.")
-    if out.exists() and not (out / MAP).is_file() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise Refusal("The output holds something else than a batch: choose an empty or a new folder.")
+    try:
+        if out.is_file() or not out.name:
+            raise Refusal("The output is no folder that can be made: name another one.")
+        if out.exists() and not (out / MAP).is_file() and any(not path.name.startswith(".") for path in out.iterdir()):
+            raise Refusal("The output holds something else than a batch: choose an empty or a new folder.")
+    except OSError as error:
+        raise Refusal(f"The output cannot be opened ({error.strerror or error}): name another one.") from error
 
 
 def _words(row: Row) -> str:

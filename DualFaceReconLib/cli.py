@@ -89,13 +89,20 @@ def inspect(options: argparse.Namespace) -> int:
 
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
+    from DualFaceReconLib.folders import called, refuse_unwritable
     from DualFaceReconLib.reconstruction import Reconstructor
-    from DualFaceReconLib.results import refuse_to_lose, save
+    from DualFaceReconLib.results import TOLD, refuse_to_lose, save
 
     if options.scene:
         import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
-    overwrite = options.overwrite or _agrees_to_replace(options.out, len(options.files))
-    if len(options.files) == 1:
+    if several := len(options.files) > 1:
+        refuse_unwritable(options.out / TOLD)
+        if (options.out / TOLD).is_file():
+            raise Refusal(f"{called(options.out)} is a reconstruction itself: choose another folder for several films.")
+    else:
+        refuse_to_lose(options.out, overwrite=True)  # before anybody is asked
+    overwrite = options.overwrite or (not several and _agrees_to_replace(options.out))
+    if not several:
         refuse_to_lose(options.out, overwrite)
     films = _films_with_targets(options, overwrite)
     reconstructor = Reconstructor(options.bundle, options.device)
@@ -229,17 +236,13 @@ def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
 
 def _films_with_targets(options: argparse.Namespace, overwrite: bool) -> list[tuple[Path, Radiograph, Path]]:
     """Files with their films and the folders for them, all read and checked before the first is computed."""
-    from DualFaceReconLib.folders import called
-    from DualFaceReconLib.results import TOLD, refuse_to_lose
+    from DualFaceReconLib.results import refuse_to_lose
 
-    several = len(options.files) > 1
-    if several and (options.out / TOLD).is_file():
-        raise Refusal(f"{called(options.out)} is a reconstruction itself: choose another folder for several films.")
     films: dict[Path, tuple[Path, Radiograph, Path]] = {}
     for file in options.files:
         with _named(file, options):
             radiograph = _radiograph(file, options)
-            folder = options.out / radiograph.pixel_hash if several else options.out
+            folder = options.out / radiograph.pixel_hash if len(options.files) > 1 else options.out
             refuse_to_lose(folder, overwrite)
         if folder in films:
             raise Refusal(f"{films[folder][0]} and {file} hold the same picture: leave one of them out.")
@@ -278,11 +281,11 @@ def _say(words: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _agrees_to_replace(folder: Path, films: int) -> bool:
+def _agrees_to_replace(folder: Path) -> bool:
     """Asks, where somebody is there to answer."""
     from DualFaceReconLib.results import TOLD
 
-    if films > 1 or not (folder / TOLD).is_file() or not sys.stdin.isatty():
+    if not (folder / TOLD).is_file() or not sys.stdin.isatty():
         return False
     try:
         answer = input(f"{folder} holds a reconstruction already. Replace it? [y/N] ")

@@ -52,9 +52,9 @@ def refuse_unwritable(folder: Path) -> None:
     while not os.path.exists(parent):  # noqa: PTH110  (Path's own raises where it may not look)
         parent = parent.parent
     if not parent.is_dir():
-        raise Refusal(f"{called(folder)} cannot be made: {called(parent)} is a file. Choose another folder.")
+        raise Refusal(f"{called(parent)} is a file, in which no folder can be: choose another folder for the result.")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise Refusal(f"{called(folder)} cannot be made: you may not write to {called(parent)}. Choose another folder.")
+        raise Refusal(f"You may not write to {called(parent)}: choose another folder for the result.")
 
 
 def write_whole(folder: Path, write: Callable[[Path], None]) -> None:

@@ -344,6 +344,17 @@ def test_nothing_is_written_beside_the_output(films, tmp_path, bundle, monkeypat
     assert not (shared / "out" / ".lock").exists()
 
 
+def test_an_output_that_cannot_be_opened_is_refused_in_words(films, tmp_path, bundle, monkeypatch):
+    def closed(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "iterdir", closed)
+    code, printed = run(films, tmp_path / "out", bundle)
+    assert code == EXIT_REFUSED
+    assert "The output cannot be opened (Permission denied): name another one." in printed
+
+
 def test_an_output_that_cannot_be_made_is_refused_in_words(films, bundle):
     code, printed = run(films, films / "a.dcm" / "out", bundle)
     assert code == EXIT_REFUSED

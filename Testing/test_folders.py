@@ -37,13 +37,13 @@ def test_a_link_stays_one_and_its_target_is_written(tmp_path):
 def test_a_place_that_cannot_be_is_refused_in_words(tmp_path, monkeypatch):
     (tmp_path / "letter").write_text("Dear Sir")
     place = tmp_path / "letter" / "sub" / "out"
-    with pytest.raises(Refusal, match="out cannot be made: letter is a file"):
+    with pytest.raises(Refusal, match="letter is a file, in which no folder can be"):
         refuse_unwritable(place)
     with pytest.raises(Refusal, match=r"cannot be written to out \(.*choose another folder"):
         write_whole(place, lambda beside: None)
     refuse_unwritable(tmp_path / "new" / "out")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(Refusal, match=f"you may not write to {tmp_path.name}"):
+    with pytest.raises(Refusal, match=f"You may not write to {tmp_path.name}"):
         refuse_unwritable(tmp_path / "new" / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["letter"]
 

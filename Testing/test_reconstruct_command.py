@@ -143,7 +143,7 @@ def test_what_is_wrong_with_several_films_is_said_before_the_first_is_computed(f
         (again, tmp_path / "out", f"{film[0]} and {again} hold the same picture: leave one of them out."),
         (letter, tmp_path / "out", "letter.txt: This is not an image"),
         (again, older, "older is a reconstruction itself: choose another folder for several films."),
-        (again, letter, "letter.txt is a file"),
+        (again, letter, "letter.txt is a file, in which no folder can be"),
     ):
         assert run_here(film[0], second, *film[1:], "-o", out) == 2
         printed = capsys.readouterr()

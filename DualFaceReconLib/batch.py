@@ -4,7 +4,8 @@
 
 Each film gets a folder named by its number and pixel hash, and a line in `summary.csv`. Whatever happens to one film,
 the others are done. The same call goes on where an earlier one was stopped: what is there, made of the same pixels
-with the same settings and bundle, is not made again. Numbers stay; a file that is new gets the next one.
+taken in the same way, with the same settings and bundle, is not made again. Numbers stay; a file that is new gets the
+next one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from DualFaceReconLib import __version__
@@ -27,8 +28,9 @@ from DualFaceReconLib.bundle_manifest import load_manifest
 from DualFaceReconLib.bundle_store import chosen
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.folders import locked
+from DualFaceReconLib.radiograph import Radiograph
 from DualFaceReconLib.reconstruction import Reconstructor
-from DualFaceReconLib.results import TOLD, save
+from DualFaceReconLib.results import TOLD, refuse_to_lose, save, strangers
 
 Say = Callable[[str], None]
 NOTHING_SAID = Overrides()
@@ -77,7 +79,7 @@ class _Job:
         return self.own_name or (f"{self.number:04d}-{pixel_hash}" if pixel_hash else f"{self.number:04d}")
 
     def is_done(self, row: Row | None, out: Path) -> bool:
-        """Whether an earlier run made it, if the film's pixels are still the same."""
+        """Whether an earlier run made it, if the film is still the same."""
         if row is None or (row["status"], row["settings"]) != (DONE, self.settings):
             return False
         return row["folder"] == self.name(row["pixel_hash"]) and (out / row["folder"] / TOLD).is_file()
@@ -108,15 +110,26 @@ def batch(
         record = read_record(out)
         _look_at(_jobs(found, record, choices, bundle_sha256), out, record, outcome, say)
         return outcome
-    with locked(out.with_name(f".{out.name}.lock")):
+    with _made(out), locked(out / ".lock"):
         record = read_record(out)
         jobs = _jobs(found, record, choices, bundle_sha256)
         reconstructor = Reconstructor(choices.bundle, choices.device)
-        out.mkdir(exist_ok=True)
         record.write()
         say(f"{reconstructor}. Research use only.")
         _reconstruct(jobs, out, record, reconstructor, choices, outcome, say)
     return outcome
+
+
+@contextmanager
+def _made(out: Path) -> Iterator[None]:
+    """An output that was not there goes again where nothing came into it; its lock, which lies in it, makes it."""
+    there = out.exists()
+    try:
+        yield
+    finally:
+        if not there:
+            with suppress(OSError):
+                out.rmdir()
 
 
 def _look_at(jobs: list[_Job], out: Path, record: Record, outcome: Outcome, say: Say) -> None:
@@ -126,10 +139,13 @@ def _look_at(jobs: list[_Job], out: Path, record: Record, outcome: Outcome, say:
         warnings: list[str] = []
         with _judged(row, REFUSED):
             radiograph = job.film.read()
-            row["pixel_hash"] = radiograph.pixel_hash
+            row |= _read(radiograph)
             warnings = [warning.text for warning in radiograph.warnings]
-            if _same_pixels(row, before) and job.is_done(before, out):
+            if _same_film(row, before) and job.is_done(before, out):
                 row["status"] = BEFORE
+            else:
+                with _judged(row, FAILED):
+                    _refuse_to_lose(out / job.name(radiograph.pixel_hash))
         outcome.films[row["status"]] += 1
         words = "would be done" if row["status"] == DONE else _words(row)
         say(f"{position}/{len(jobs)}  {job.name(row['pixel_hash'])}  {words}")
@@ -173,12 +189,17 @@ def _one(job: _Job, out: Path, before: Row | None, reconstructor: Reconstructor,
     row = _row(job)
     with _judged(row, REFUSED):
         radiograph = job.film.read()
-        row["pixel_hash"] = radiograph.pixel_hash
-        if _same_pixels(row, before) and job.is_done(before, out):
+        row |= _read(radiograph)
+        if _same_film(row, before) and job.is_done(before, out):
             return {**row, "status": BEFORE}
+        folder = out / job.name(radiograph.pixel_hash)
+        with _judged(row, FAILED):
+            _refuse_to_lose(folder)
+        if row["status"] == FAILED:
+            return row
         found = reconstructor.run(radiograph, completion=choices.completion, whole_femurs=choices.whole_femurs)
         with _judged(row, FAILED):
-            folder = out / job.name(radiograph.pixel_hash)
+            _refuse_to_lose(folder)  # again, for what came while it was computed
             save(found, folder, overwrite=True)
             row |= {"folder": folder.name, **found_row(found)}
     return row
@@ -228,20 +249,43 @@ def _jobs(found: Films, record: Record, choices: Choices, bundle_sha256: str) ->
 
 
 def _row(job: _Job) -> Row:
-    return {"number": str(job.number), "pixel_hash": "", "folder": "", "status": DONE, "settings": job.settings}
+    told = {"status": DONE, "settings": job.settings, "read": ""}
+    return {"number": str(job.number), "pixel_hash": "", "folder": "", **told}
 
 
-def _same_pixels(row: Row, before: Row | None) -> bool:
-    return before is not None and before["pixel_hash"] == row["pixel_hash"]
+def _read(radiograph: Radiograph) -> Row:
+    """What a line says of a film that was read: its pixels, and a digest of how it was taken."""
+    known = (radiograph.orientation, radiograph.polarity, radiograph.collimation_px)
+    taken = [radiograph.geometry.to_dict(), *(None if one is None else asdict(one) for one in known)]
+    digest = hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()[:12]
+    return {"pixel_hash": radiograph.pixel_hash, "read": digest}
+
+
+def _same_film(row: Row, before: Row | None) -> bool:
+    """Whether pixels, and how they were taken, are as they were: a header may have been corrected."""
+    return before is not None and all(before[one] == row[one] for one in ("pixel_hash", "read"))
+
+
+def _refuse_to_lose(folder: Path) -> None:
+    """Refusal where a film's folder could not be replaced without losing what somebody else put there."""
+    refuse_to_lose(folder, overwrite=True)
+    if count := len(strangers(folder)):
+        raise Refusal(
+            f"{folder.name} holds files or folders that the batch did not write ({count}): "
+            "move them elsewhere, and run it again."
+        )
 
 
 def _refuse_output(out: Path, folder: Path) -> None:
-    if out.is_file() or not out.name:
-        raise Refusal("The output is no folder that can be made: name another one.")
     if out == folder:
         raise Refusal("The results would lie among the films: choose another output.")
-    if out.exists() and not (out / MAP).is_file() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise Refusal("The output holds something else than a batch: choose an empty or a new folder.")
+    try:
+        if out.is_file() or not out.name:
+            raise Refusal("The output is no folder that can be made: name another one.")
+        if out.exists() and not (out / MAP).is_file() and any(not path.name.startswith(".") for path in out.iterdir()):
+            raise Refusal("The output holds something else than a batch: choose an empty or a new folder.")
+    except OSError as error:
+        raise Refusal(f"The output cannot be opened ({error.strerror or error}): name another one.") from error
 
 
 def _words(row: Row) -> str:

@@ -106,6 +106,8 @@ def read_table(table: Path, folder: Path, overrides: Overrides) -> dict[str, tup
         if ball and len(ball) < len(MARKER):
             raise Refusal(f"Line {line} of {table.name} says only a part of a marker: fill {', '.join(MARKER)}.")
         marker = Marker(*(ball[column] for column in MARKER)) if ball else None
+        if marker is not None:
+            said.setdefault("object_distance_mm", None)  # the film's own ball, whatever is said of all films
         films[key] = name, Film(path, replace(overrides, **said), marker)
     return films
 

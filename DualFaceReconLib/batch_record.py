@@ -38,6 +38,7 @@ SUMMARY_COLUMNS = (
     *("number", "pixel_hash", "folder", "status", "reason", "warnings", "completed", *BONES, "seconds"),
     *(one for _, _, column in MEASURED for one in (column, f"{column}_std")),
     "settings",  # a digest of the bundle and of what was asked: a film is done when it was done with these
+    "read",  # a digest of how the film was taken, as it was read; empty in older summaries
 )
 
 Row = dict[str, str]
@@ -94,7 +95,10 @@ def _read(path: Path, columns: Sequence[str]) -> dict[int, Row]:
     """The lines of a file by their number; none where there is no file."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = [{column: row[column] or "" for column in columns} for row in csv.DictReader(file)]
+            rows = [
+                {column: (row.get(column) if column == "read" else row[column]) or "" for column in columns}
+                for row in csv.DictReader(file)
+            ]
         return {int(row["number"]): row for row in rows}
     except FileNotFoundError:
         return {}

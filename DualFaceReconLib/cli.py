@@ -26,6 +26,7 @@ EXIT_STOPPED = 130  # as shells have it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when it is done, 2 when the input is refused, 3 when a batch is done but for some films."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter must not stop us
@@ -50,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("dualface: There is not enough memory for this picture: scale it down.", file=sys.stderr)
         return EXIT_REFUSED
+
+
+def _open_streams() -> None:
+    """Streams that read and write nothing where the caller closed its own, as pythonw does."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their descriptors
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (until the process ends)
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -81,25 +89,31 @@ def inspect(options: argparse.Namespace) -> int:
 
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
+    from DualFaceReconLib.folders import called, refuse_unwritable
     from DualFaceReconLib.reconstruction import Reconstructor
-    from DualFaceReconLib.results import refuse_to_lose, save
+    from DualFaceReconLib.results import TOLD, refuse_to_lose, save
 
     if options.scene:
         import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
-    overwrite = options.overwrite or _agrees_to_replace(options.out, len(options.files))
-    if len(options.files) == 1:
+    if several := len(options.files) > 1:
+        refuse_unwritable(options.out / TOLD)
+        if (options.out / TOLD).is_file():
+            raise Refusal(f"{called(options.out)} is a reconstruction itself: choose another folder for several films.")
+    else:
+        refuse_to_lose(options.out, overwrite=True)  # before anybody is asked
+    overwrite = options.overwrite or (not several and _agrees_to_replace(options.out))
+    if not several:
         refuse_to_lose(options.out, overwrite)
-    radiographs = [_radiograph(file, options) for file in options.files]  # all are read before the first is computed
+    films = _films_with_targets(options, overwrite)
     reconstructor = Reconstructor(options.bundle, options.device)
     print(f"{reconstructor}. Research use only.")
-    for radiograph in radiographs:
-        folder = options.out if len(options.files) == 1 else options.out / radiograph.pixel_hash
-        refuse_to_lose(folder, overwrite)
-        with _progress() as progress:
-            found = reconstructor.run(
-                radiograph, completion=options.completion, whole_femurs=options.whole_femurs, progress=progress
-            )
-        save(found, folder, overwrite=overwrite, scene=options.scene)
+    for file, radiograph, folder in films:
+        with _named(file, options):
+            with _progress() as progress:
+                found = reconstructor.run(
+                    radiograph, completion=options.completion, whole_femurs=options.whole_femurs, progress=progress
+                )
+            save(found, folder, overwrite=overwrite, scene=options.scene)
         print(found)
         for warning in found.warnings:
             print(f"WARNING  {warning.text}")
@@ -220,6 +234,33 @@ def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
     return radiograph if marker is None else with_marker(radiograph, Marker(*marker))
 
 
+def _films_with_targets(options: argparse.Namespace, overwrite: bool) -> list[tuple[Path, Radiograph, Path]]:
+    """Files with their films and the folders for them, all read and checked before the first is computed."""
+    from DualFaceReconLib.results import refuse_to_lose
+
+    films: dict[Path, tuple[Path, Radiograph, Path]] = {}
+    for file in options.files:
+        with _named(file, options):
+            radiograph = _radiograph(file, options)
+            folder = options.out / radiograph.pixel_hash if len(options.files) > 1 else options.out
+            refuse_to_lose(folder, overwrite)
+        if folder in films:
+            raise Refusal(f"{films[folder][0]} and {file} hold the same picture: leave one of them out.")
+        films[folder] = file, radiograph, folder
+    return list(films.values())
+
+
+@contextmanager
+def _named(file: Path, options: argparse.Namespace) -> Iterator[None]:
+    """Says which of several films is refused."""
+    try:
+        yield
+    except Refusal as refusal:
+        if len(options.files) == 1:
+            raise
+        raise Refusal(f"{file.name}: {refusal}") from refusal
+
+
 def _said(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line says of films, by the readers' words."""
     return {
@@ -240,13 +281,18 @@ def _say(words: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _agrees_to_replace(folder: Path, films: int) -> bool:
+def _agrees_to_replace(folder: Path) -> bool:
     """Asks, where somebody is there to answer."""
     from DualFaceReconLib.results import TOLD
 
-    if films > 1 or not (folder / TOLD).is_file() or not sys.stdin.isatty():
+    if not (folder / TOLD).is_file() or not sys.stdin.isatty():
         return False
-    return input(f"{folder} holds a reconstruction already. Replace it? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        answer = input(f"{folder} holds a reconstruction already. Replace it? [y/N] ")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 @contextmanager
@@ -303,7 +349,7 @@ def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "-o",
         "--out",
-        type=Path,
+        type=_folder,
         required=True,
         metavar="DIR",
         help="for the result; of several films a folder in it each",
@@ -324,7 +370,7 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
         "summary.csv says why; 130 stopped. Paths, which may name patients, stand in map.csv alone.",
     )
     command.add_argument("folder", type=Path, metavar="DIR", help="the films, in this folder and the folders in it")
-    command.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="for the results")
+    command.add_argument("-o", "--out", type=_folder, required=True, metavar="DIR", help="for the results")
     command.add_argument(
         "--table",
         type=Path,
@@ -392,8 +438,19 @@ def _add_overrides(command: argparse.ArgumentParser, marked: bool = False) -> No
     film.add_argument("--invert", action="store_true", help="bone is dark in the file")
 
 
+def _folder(words: str) -> Path:
+    if not words:
+        raise argparse.ArgumentTypeError("no folder is named: name one for the result")
+    return Path(words)
+
+
 def _pitch(words: str) -> float | tuple[float, float]:
-    numbers = [float(word) for word in words.lower().split("x")]
-    if len(numbers) > 2:
-        raise ValueError
+    try:
+        numbers = [float(word) for word in words.lower().split("x")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise argparse.ArgumentTypeError(
+            f"{words!a} is no pixel pitch: write it with a point, not a comma, like 0.143 or 0.143x0.139"
+        )
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])

@@ -40,12 +40,30 @@ def put_in_place(new: Path, place: Path) -> None:
         ctrl_c.comes()
 
 
+def called(folder: Path) -> str:
+    """What a folder is called in sentences, also where its path ends in a dot or has no name."""
+    whole = os.path.abspath(folder)  # noqa: PTH100  (a link keeps its own name, by which somebody knows it)
+    return Path(whole).name or whole
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Refusal where a folder could not be made, or renamed to its place: known before hours of computing."""
+    parent = Path(os.path.realpath(folder)).parent
+    while not os.path.exists(parent):  # noqa: PTH110  (Path's own raises where it may not look)
+        parent = parent.parent
+    if not parent.is_dir():
+        raise Refusal(f"{called(parent)} is a file, in which no folder can be: choose another folder for the result.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise Refusal(f"You may not write to {called(parent)}: choose another folder for the result.")
+
+
 def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a folder beside, then renames it to its place; whoever is cut off leaves no half of it there.
 
-    An older folder goes only when the new one is whole. What an earlier process left beside is removed.
+    An older folder goes only when the new one is whole. What an earlier process left beside is removed. Where the
+    folder is a link, it stays one, and what it leads to is written.
     """
-    folder = folder.absolute()
+    folder = Path(os.path.realpath(folder))
     beside = folder.with_name(f".{folder.name}.new")
     with locked(folder.with_name(f".{folder.name}.lock")):
         try:
@@ -54,10 +72,7 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
             write(beside)
             put_in_place(beside, folder)
         except OSError as error:
-            raise Refusal(
-                f"The result cannot be written to {folder.name} ({error.strerror or error}): "
-                "make room there, or choose another folder."
-            ) from error
+            raise _unwritable(folder.name, error) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -65,7 +80,6 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Holds a lock file, which the system frees however this process ends; Refusal where another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     ctrl_c = CtrlC()
     try:
         ctrl_c.waits()
@@ -84,8 +98,13 @@ def locked(path: Path) -> Iterator[None]:
 
 def _held(path: Path) -> BinaryIO:
     """The lock file, open and locked."""
+    place = path.name.removesuffix(".lock").removeprefix(".") or path.parent.name
     while True:
-        file = path.open("a+b")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+b")
+        except OSError as error:
+            raise _unwritable(place, error) from error
         try:
             _lock(file)
             with suppress(FileNotFoundError):
@@ -93,9 +112,15 @@ def _held(path: Path) -> BinaryIO:
                     return file
         except OSError as error:
             file.close()
-            place = path.name.removeprefix(".").removesuffix(".lock")
             raise Refusal(f"Another process is writing {place}: wait for it, or choose another folder.") from error
         file.close()  # whoever held it before has just removed it: that lock protects nothing
+
+
+def _unwritable(name: str, error: OSError) -> Refusal:
+    return Refusal(
+        f"The result cannot be written to {name} ({error.strerror or error}): "
+        "make room there, or choose another folder."
+    )
 
 
 def _lock(file: BinaryIO) -> None:

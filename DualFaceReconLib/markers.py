@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import Provenance
-from DualFaceReconLib.radiograph import Radiograph
+from DualFaceReconLib.radiograph import TOLD, Radiograph
 
 # A head lies, and a ball is put, about as deep as the hip joint; the centre of all bones' surfaces is not just there.
 # Ours: half of a femoral head's diameter is less than a standard deviation.
@@ -29,6 +29,8 @@ def with_marker(radiograph: Radiograph, marker: Marker) -> Radiograph:
     geometry = radiograph.geometry
     rows, cols = geometry.size_px
     low, high = DIAMETER_LIMITS_MM
+    if geometry.provenance.get("object_distance_mm") == TOLD:
+        raise Refusal("Both a distance and a ball are given: leave one of them out.")
     if not (0 <= marker.row < rows and 0 <= marker.col < cols and 0 < marker.diameter_px < max(rows, cols)):
         raise Refusal(
             f"The marked ball is not in the picture of {rows} x {cols} pixels: give its row, column and size."

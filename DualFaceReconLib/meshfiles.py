@@ -39,16 +39,21 @@ def write_vtp(mesh: vtkPolyData, path: Path) -> None:
     axes.SetName(SPACE)
     axes.InsertNextValue("RAS")
     told.GetFieldData().AddArray(axes)
-    beside = path.with_name(f".{path.name}.part")
     writer = vtkXMLPolyDataWriter()
-    writer.SetFileName(str(beside))
+    writer.WriteToOutputStringOn()  # a full disk is told by the system, once; VTK would print what it was doing inside
     writer.SetInputData(told)
     writer.EncodeAppendedDataOff()  # a quarter less than letters
     writer.SetCompressionLevel(1)  # as small as at the usual 5, in half the time
     if not writer.Write():
+        raise MemoryError(f"{path.name} could not be made")
+    written = writer.GetOutputString()
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(written.encode() if isinstance(written, str) else written)  # VTK takes some bytes for text
+        beside.replace(path)
+    except OSError:
         beside.unlink(missing_ok=True)
-        raise OSError(f"{path.name} could not be written: is there room, and may you write there?")
-    beside.replace(path)
+        raise
 
 
 def write_stl(mesh: vtkPolyData, path: Path, told: str) -> None:

@@ -23,9 +23,9 @@ from vtkmodules.vtkCommonCore import vtkVersion
 
 from DualFaceReconLib import __version__, drawing, overview, report
 from DualFaceReconLib.acquisition import Known, RadiographWarning
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.folders import write_whole
+from DualFaceReconLib.folders import called, refuse_unwritable, write_whole
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshfiles import read_vtp, write_stl, write_vtp
@@ -36,6 +36,11 @@ FORMAT = 1
 TOLD = "reconstruction.json"
 RESEARCH_USE = "For research only; not for clinical use."
 MAX_TOLD_BYTES = 1 << 22
+WRITTEN = (  # by `save` without a scene
+    *(TOLD, "radiograph.nrrd", "labels.nrrd", "depth_front.nrrd", "depth_back.nrrd", "picture.png", "report.html"),
+    *(f"{bone}{end}" for bone in BONES for end in ("_observed.vtp", ".vtp", ".stl")),
+)
+SYSTEMS_OWN = ("thumbs.db", "desktop.ini")  # as .DS_Store, file browsers leave them
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -51,14 +56,43 @@ def save(reconstruction: Reconstruction, folder: str | Path, *, overwrite: bool 
 
 def refuse_to_lose(folder: Path, overwrite: bool) -> None:
     """Refusal where writing a reconstruction there would replace what nobody wants replaced."""
+    name = called(folder)
+    refuse_unwritable(folder)
     if folder.is_file():
-        raise Refusal(f"{folder.name} is a file: name a folder for the result.")
-    if not folder.exists() or not any(folder.iterdir()):
+        raise Refusal(f"{name} is a file: name a folder for the result.")
+    if not folder.exists():
+        return
+    if _is_around_us(folder):  # renamed, it would go from under whoever stands in it
+        raise Refusal(
+            f"{name} is the folder that you are in, or holds it: name a new folder in it, or change to another."
+        )
+    try:
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise Refusal(f"{name} cannot be opened ({error.strerror or error}): choose another folder.") from error
+    if empty:
         return
     if not (folder / TOLD).is_file():
-        raise Refusal(f"{folder.name} holds something else than a reconstruction: choose another folder.")
+        raise Refusal(f"{name} holds something else than a reconstruction: choose another folder.")
     if not overwrite:
-        raise Refusal(f"{folder.name} holds a reconstruction already: say --overwrite, or choose another folder.")
+        raise Refusal(f"{name} holds a reconstruction already: say --overwrite, or choose another folder.")
+
+
+def strangers(folder: Path) -> list[Path]:
+    """What lies in a reconstruction's folder and was not written with it, hidden files aside."""
+    if not folder.is_dir():
+        return []
+    others = (path for path in folder.iterdir() if path.name not in WRITTEN)
+    return [path for path in others if not path.name.startswith(".") and path.name.lower() not in SYSTEMS_OWN]
+
+
+def _is_around_us(folder: Path) -> bool:
+    """Whether a folder is the current one or holds it."""
+    try:
+        here = Path.cwd()
+        return any(folder.samefile(one) for one in (here, *here.parents))
+    except OSError:  # somebody removed the folder that we are in, or lets us not look
+        return False
 
 
 def load_reconstruction(folder: str | Path) -> Reconstruction:
@@ -68,7 +102,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
     try:
         return _loaded(folder, told)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refusal(f"The reconstruction in {folder.name} is damaged ({error}): make it again.") from error
+        raise Refusal(f"The reconstruction in {called(folder)} is damaged ({error}): make it again.") from error
 
 
 def _write(reconstruction: Reconstruction, folder: Path, scene: bool) -> None:
@@ -117,6 +151,7 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
         "timings_s": {name: round(seconds, 3) for name, seconds in reconstruction.timings_s.items()},
         "warnings": [asdict(warning) for warning in reconstruction.warnings],
         "maps": list(reconstruction.maps.bones),
+        "faces": ["front"] if reconstruction.maps.back is None else ["front", "back"],
         "bones": {
             bone: {
                 "completed": one.completed is not None,
@@ -153,11 +188,12 @@ def _loaded(folder: Path, told: Mapping[str, Any]) -> Reconstruction:
     if radiograph.pixel_hash != film["pixel_hash"]:
         raise ValueError("radiograph.nrrd is not the film that was reconstructed")
     back = folder / "depth_back.nrrd"
+    has_back = "back" in told["faces"] if "faces" in told else back.exists()  # older ones do not say
     maps = BoneMaps(
         tuple(told["maps"]),
         _image(folder / "labels.nrrd") > 0,
         _image(folder / "depth_front.nrrd"),
-        _image(back) if back.exists() else None,
+        _image(back) if has_back else None,
     )
     bones = {
         bone: Bone(
@@ -185,14 +221,16 @@ def _told(folder: Path) -> dict[str, Any]:
     path = folder / TOLD
     try:
         if path.stat().st_size > MAX_TOLD_BYTES:
-            raise Refusal(f"{TOLD} in {folder.name} is far too long to be one: make the reconstruction again.")
+            raise Refusal(f"{TOLD} in {called(folder)} is far too long to be one: make the reconstruction again.")
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise Refusal(f"{folder.name} holds no reconstruction: it has no {TOLD}.") from error
+        raise Refusal(f"{called(folder)} holds no reconstruction: it has no {TOLD}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise Refusal(f"{TOLD} in {folder.name} cannot be read: make the reconstruction again.") from error
+        raise Refusal(f"{TOLD} in {called(folder)} cannot be read: make the reconstruction again.") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise Refusal(f"{TOLD} in {folder.name} is of another version of DualFaceRecon: make the reconstruction again.")
+        raise Refusal(
+            f"{TOLD} in {called(folder)} is of another version of DualFaceRecon: make the reconstruction again."
+        )
     return told
 
 

@@ -177,6 +177,57 @@ def test_new_pixels_other_settings_and_lost_results_are_done_again(films, tmp_pa
     assert "0 done, 4 done before" in run(films, out, bundle, "--dry-run")[1]
 
 
+def test_a_corrected_header_is_done_again(films, tmp_path, bundle):
+    """With the same pixels: the numbers hang on how the film was taken."""
+    out = tmp_path / "out"
+    assert run(films, out, bundle)[0] == 0
+    before = rows(out / SUMMARY)
+    save_film(films / "a.dcm", 0, DistanceSourceToDetector=1300)
+    save_film(films / "b.dcm", 1, PatientName="Muster^Erika Maria")
+    assert "1 done, 2 done before" in run(films, out, bundle, "--dry-run")[1]
+    assert "1 done, 2 done before" in run(films, out, bundle)[1]
+    after = rows(out / SUMMARY)
+    assert [row["pixel_hash"] for row in after] == [row["pixel_hash"] for row in before]
+    assert [row["read"] == old["read"] for row, old in zip(after, before, strict=True)] == [False, True, True]
+    assert load_reconstruction(out / after[0]["folder"]).radiograph.geometry.sdd_mm == 1300
+    assert "0 done, 3 done before" in run(films, out, bundle)[1]
+
+
+def test_a_summary_without_what_was_read_is_gone_on_with(films, tmp_path, bundle):
+    out = tmp_path / "out"
+    run(films, out, bundle)
+    lines = rows(out / SUMMARY)
+    with (out / SUMMARY).open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, [column for column in lines[0] if column != "read"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(lines)
+    assert "3 done, 0 done before" in run(films, out, bundle)[1]
+    assert "0 done, 3 done before" in run(films, out, bundle)[1]
+
+
+def test_what_somebody_put_into_a_film_s_folder_is_not_lost(films, tmp_path, bundle, monkeypatch):
+    out = tmp_path / "out"
+    run(films, out, bundle)
+    folder = out / _folders(out)[1]
+    (folder / "my notes.txt").write_text("an hour of work")
+    (folder / "cuts").mkdir()
+    (folder / ".DS_Store").write_text("of the system")
+    assert "0 done, 3 done before" in run(films, out, bundle)[1]
+    again = ("--sdd", "1200")
+    asked, real = [], StandIn.run
+    monkeypatch.setattr(StandIn, "run", lambda self, film, **how: asked.append(film) or real(self, film, **how))
+    for options in ([*again, "--dry-run"], again):
+        code, printed = run(films, out, bundle, *options)
+        assert code == EXIT_INCOMPLETE
+        assert "2 done, 0 done before, 0 refused, 1 failed" in printed
+        assert "holds files or folders that the batch did not write (2): move them elsewhere" in printed
+    assert len(asked) == 2
+    assert (folder / "my notes.txt").read_text() == "an hour of work"
+    (folder / "my notes.txt").unlink()
+    (folder / "cuts").rmdir()
+    assert "1 done, 2 done before" in run(films, out, bundle, *again)[1]
+
+
 def test_after_a_kill_it_goes_on(films, tmp_path, bundle):
     for seed in range(3, 6):
         save_film(films / f"{seed}.dcm", seed)
@@ -270,12 +321,44 @@ def test_a_spreadsheet_that_holds_the_summary_open_stops_nothing(films, tmp_path
 
 
 def test_a_second_batch_into_the_same_output_is_refused(films, tmp_path, bundle):
-    with locked(tmp_path / ".out.lock"):
+    with locked(tmp_path / "out" / ".lock"):
         code, printed = run(films, tmp_path / "out", bundle)
     assert code == EXIT_REFUSED
     assert "Another process is writing out" in printed
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
     assert run(films, tmp_path / "out", bundle)[0] == 0
+
+
+def test_nothing_is_written_beside_the_output(films, tmp_path, bundle, monkeypatch):
+    """Whose parent may belong to somebody else."""
+    shared, seen, real = tmp_path / "shared", set(), StandIn.run
+    shared.mkdir()
+
+    def watched(self, film, **how):
+        seen.update(path.name for path in shared.iterdir())
+        return real(self, film, **how)
+
+    monkeypatch.setattr(StandIn, "run", watched)
+    assert run(films, shared / "out", bundle)[0] == 0
+    assert seen == {"out"}
+    assert not (shared / "out" / ".lock").exists()
+
+
+def test_an_output_that_cannot_be_opened_is_refused_in_words(films, tmp_path, bundle, monkeypatch):
+    def closed(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "iterdir", closed)
+    code, printed = run(films, tmp_path / "out", bundle)
+    assert code == EXIT_REFUSED
+    assert "The output cannot be opened (Permission denied): name another one." in printed
+
+
+def test_an_output_that_cannot_be_made_is_refused_in_words(films, bundle):
+    code, printed = run(films, films / "a.dcm" / "out", bundle)
+    assert code == EXIT_REFUSED
+    assert "The result cannot be written to out" in printed
 
 
 # What is said of single films
@@ -298,6 +381,16 @@ def test_a_table_says_more_of_single_films(films, tmp_path, bundle):
     assert geometries[3]["pixel_pitch_mm"] == [1.2, 1.25]
     assert told[1]["radiograph"]["orientation"]["value"] == "sides swapped"
     assert "0 done, 4 done before" in run(films, out, bundle, "--table", table, "--object-distance", "170")[1]
+
+
+def test_a_film_of_which_a_table_says_a_distance_and_a_ball_is_refused(films, tmp_path, bundle):
+    table = tmp_path / "said.csv"
+    columns = "file,object_distance_mm,marker_row,marker_col,marker_diameter_px,marker_diameter_mm"
+    table.write_text(f"{columns}\nb.dcm,150,150,140,27,28\nc.dcm,,150,140,27,28\n")
+    code, printed = run(films, tmp_path / "out", bundle, "--table", table, "--object-distance", "170")
+    assert code == EXIT_INCOMPLETE
+    assert statuses(tmp_path / "out") == ["done", "refused", "done"]
+    assert "Both a distance and a ball are given" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """Ctrl-C at every moment of the writing of a folder: what is left is whole, and nothing lies beside it."""
 
+import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
-from DualFaceReconLib.folders import locked, write_whole
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.folders import called, locked, refuse_unwritable, write_whole
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +18,41 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def test_a_link_stays_one_and_its_target_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "latest"
+    try:
+        link.symlink_to(tmp_path / "there" / "first", target_is_directory=True)  # which is not there yet
+    except OSError:
+        pytest.skip("links need a right on Windows that this user has not")
+    for text in ("one", "two"):
+        write_whole(link, lambda beside, text=text: (beside / "it").write_text(text))
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "first" / "it").read_text() == text
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["first", "it", "latest", "there"]
+
+
+def test_a_place_that_cannot_be_is_refused_in_words(tmp_path, monkeypatch):
+    (tmp_path / "letter").write_text("Dear Sir")
+    place = tmp_path / "letter" / "sub" / "out"
+    with pytest.raises(Refusal, match="letter is a file, in which no folder can be"):
+        refuse_unwritable(place)
+    with pytest.raises(Refusal, match=r"cannot be written to out \(.*choose another folder"):
+        write_whole(place, lambda beside: None)
+    refuse_unwritable(tmp_path / "new" / "out")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(Refusal, match=f"You may not write to {tmp_path.name}"):
+        refuse_unwritable(tmp_path / "new" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["letter"]
+
+
+def test_every_folder_is_called_something(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert [called(Path(one)) for one in (".", "", "x/..", "../there")] == ["here", "here", "here", "there"]
+    assert called(Path(tmp_path.anchor)) == tmp_path.anchor
 
 
 def interrupted(action, moment, event):

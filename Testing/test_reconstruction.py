@@ -25,7 +25,7 @@ from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Networks, Prediction, seen_on
 from DualFaceReconLib.markers import Marker, with_marker
-from DualFaceReconLib.meshfiles import arrays
+from DualFaceReconLib.meshfiles import arrays, write_vtp
 from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces, volume_mm3
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.radiograph import Radiograph
@@ -520,6 +520,19 @@ def test_only_a_reconstruction_is_replaced_and_only_when_asked(made, tmp_path):
     assert (documents / "thesis.txt").read_text() == "years of work"
 
 
+def test_the_folder_that_somebody_stands_in_is_not_renamed(made, tmp_path, monkeypatch):
+    place = tmp_path / "result"
+    save(made, place)
+    (place / "deeper").mkdir()
+    for here in (place, place / "deeper"):
+        monkeypatch.chdir(here)
+        for named in (place, ".", Path(here).anchor):
+            with pytest.raises(Refusal, match=r"^\S+ is the folder that you are in, or holds it"):
+                save(made, named, overwrite=True)
+    monkeypatch.chdir(tmp_path)
+    save(made, "result", overwrite=True)
+
+
 def test_an_older_result_stays_where_the_new_one_fails(made, tmp_path, monkeypatch):
     place = tmp_path / "result"
     save(made, place)
@@ -535,6 +548,17 @@ def test_an_older_result_stays_where_the_new_one_fails(made, tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
+def test_a_mesh_that_has_no_room_is_told_once(made, tmp_path, monkeypatch, capfd):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_vtp(made.bones["hip_left"].completed, tmp_path / "hip.vtp")
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
 def test_two_processes_do_not_write_one_folder(tmp_path):
     with locked(tmp_path / ".result.lock"), pytest.raises(Refusal, match="Another process is writing result"):
         write_whole(tmp_path / "result", lambda beside: None)
@@ -542,7 +566,10 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
-@pytest.mark.parametrize("spoilt", ["reconstruction.json", "radiograph.nrrd", "labels.nrrd", "hip_left.vtp"])
+SPOILT = ["reconstruction.json", "radiograph.nrrd", "labels.nrrd", "depth_back.nrrd", "hip_left.vtp"]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
 @pytest.mark.parametrize("how", ["gone", "empty", "cut"])
 def test_a_damaged_folder_is_refused_in_words(folder, tmp_path, spoilt, how):
     place = tmp_path / "copy"
@@ -554,6 +581,24 @@ def test_a_damaged_folder_is_refused_in_words(folder, tmp_path, spoilt, how):
         (place / spoilt).write_bytes(b"" if how == "empty" else content[: len(content) // 2])
     with pytest.raises(Refusal, match=r"make (it|the reconstruction) again|no reconstruction"):
         load_reconstruction(place)
+
+
+def test_faces_that_an_older_folder_does_not_tell_are_those_that_are_there(folder, tmp_path):
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    told = json.loads((place / "reconstruction.json").read_text(encoding="utf-8"))
+    assert told.pop("faces") == ["front", "back"]
+    (place / "reconstruction.json").write_text(json.dumps(told), encoding="utf-8")
+    assert load_reconstruction(place).maps.back is not None
+    (place / "depth_back.nrrd").unlink()
+    assert load_reconstruction(place).maps.back is None
+
+
+def test_a_folder_without_a_reconstruction_is_named(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(Refusal, match=r"^empty holds no reconstruction"):
+        load_reconstruction(".")
 
 
 def test_a_film_that_was_exchanged_is_refused(folder, made, tmp_path):

@@ -28,6 +28,7 @@ from DualFaceReconLib.bundle_manifest import load_manifest
 from DualFaceReconLib.bundle_store import chosen
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.folders import locked
+from DualFaceReconLib.inference import usable_device
 from DualFaceReconLib.radiograph import Radiograph
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import TOLD, refuse_to_lose, save, strangers
@@ -102,6 +103,7 @@ def batch(
     """
     folder, out = Path(folder).resolve(), Path(out).resolve()
     bundle_sha256 = load_manifest(chosen(choices.bundle)).sha256
+    usable_device(choices.device)  # a dry run says so, too
     _refuse_output(out, folder)
     found = films_in(folder, overrides, table, leave_out=out)
     say(f"{len(found.films)} films; {found.other_files} other files are left alone")

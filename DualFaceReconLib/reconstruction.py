@@ -49,7 +49,8 @@ LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly 
 # Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
 DOUBTED_OVER_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
 DOUBTED_UNSURE = 0.3  # as `Prediction.unsure` has it; usually 0.1
-LEAST_UNSURE = 0.2  # of the bone that networks are surest of; at most 0.1 in hips, more than this in other pictures
+LEAST_UNSURE = 0.2  # of the bone that networks are surest of: at most 0.1 in hips, 0.16 to 0.5 in other pictures
+LEAST_UNSURE_ALONE = 0.15  # where no bone is completed, which would tell more
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
 NO_HIP = (
     "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
@@ -108,7 +109,8 @@ class Reconstructor:
         warnings = list(radiograph.warnings)
         with stage("surfaces"):
             observed = self.surfaces(radiograph, maps)
-            if mask is None and min(map(prediction.unsure, observed)) > LEAST_UNSURE:
+            limit = LEAST_UNSURE if completion else LEAST_UNSURE_ALONE
+            if mask is None and min(map(prediction.unsure, observed)) > limit:
                 raise Refusal(NO_HIP)
         completed: dict[str, Completion] = {}
         if completion:

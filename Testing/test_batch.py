@@ -424,6 +424,12 @@ def test_a_table_that_cannot_be_right_is_refused_before_anything_runs(films, tmp
 # What is looked at first, and what cannot begin
 
 
+def test_a_device_that_is_not_there_is_told_by_a_dry_run(films, tmp_path, bundle):
+    with pytest.raises(Refusal, match="does not work on this machine"):
+        batch(films, tmp_path / "out", choices=Choices(bundle, device="tpu"), dry_run=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_tells_all_and_writes_nothing(films, tmp_path, bundle):
     save_image(films / "Erika.png")
     save_film(films / "sideways.dcm", 9, PatientOrientation=None)

@@ -115,8 +115,9 @@ def test_a_picture_of_anything_else_is_refused(film, tmp_path, capsys, spoilt):
     """Whatever its header says, or does not say: the bundle that ships finds nothing there that could be a hip."""
     grey = sitk.GetArrayFromImage(sitk.ReadImage(film[0]))
     sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(spoilt(grey))), str(tmp_path / "film.png"))
-    assert run_here(tmp_path / "film.png", *film[1:], "-o", tmp_path / "out") == 2
-    assert "hip" in capsys.readouterr().err
+    for options in ([], ["--no-completion"]):
+        assert run_here(tmp_path / "film.png", *film[1:], "-o", tmp_path / "out", *options) == 2
+        assert "hip" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["film.png"]
 
 

@@ -48,9 +48,10 @@ def called(folder: Path) -> str:
 
 def refuse_unwritable(folder: Path) -> None:
     """Refusal where a folder could not be made, or renamed to its place: known before hours of computing."""
-    parent = Path(os.path.realpath(folder)).parent
-    while not os.path.exists(parent):  # noqa: PTH110  (Path's own raises where it may not look)
-        parent = parent.parent
+    folder = Path(os.path.realpath(folder))
+    parent = next((one for one in folder.parents if os.path.exists(one)), None)  # noqa: PTH110  (Path's own may raise)
+    if parent is None:  # a drive that Windows does not have
+        raise Refusal(f"There is no {folder.anchor}: choose another folder for the result.")
     if not parent.is_dir():
         raise Refusal(f"{called(parent)} is a file, in which no folder can be: choose another folder for the result.")
     if not os.access(parent, os.W_OK | os.X_OK):

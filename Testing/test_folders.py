@@ -124,3 +124,9 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path, older):
         found.add(tuple(sorted(path.name for path in place.iterdir())) if place.exists() else ())
         anew()
     assert found == {("older one", "older two") if older else (), ("newer one", "newer two")}
+
+
+def test_a_drive_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.exists", lambda path: False)
+    with pytest.raises(Refusal, match="There is no"):
+        refuse_unwritable(tmp_path / "out")

@@ -68,7 +68,7 @@ def add_to_scene(
     run = replacing or SceneRun(scene, uuid.uuid4().hex)
     before = run.nodes
     hierarchy = scene.GetSubjectHierarchyNode()
-    folder = _named_folder(run, hierarchy, name, _usual_name(reconstruction.radiograph.pixel_hash))
+    folder = _named_folder(run, hierarchy, name, reconstruction.radiograph.pixel_hash)
     written = [
         *volumes(run, reconstruction, _coded(*MILLIMETRE)),
         _segmentation(run, reconstruction),
@@ -214,20 +214,20 @@ def _segmentation(run: SceneRun, reconstruction: Reconstruction) -> Node:
     return node
 
 
-def _usual_name(pixel_hash: str) -> str:
+def _usual_name(pixel_hash: str | None) -> str:
     return f"film {pixel_hash}"
 
 
-def _named_folder(run: SceneRun, hierarchy: Node, name: str | None, usual: str) -> int:
-    """The run's folder; a name that was of an older film goes, one that somebody gave stays."""
+def _named_folder(run: SceneRun, hierarchy: Node, name: str | None, pixel_hash: str) -> int:
+    """The run's folder; a name that was of another film goes, one that somebody gave stays."""
     folder, film = run.folder, run.node("film")
     if not folder:
-        return new_folder(run, hierarchy, name or usual)
-    older = run.name
-    was_usual = film is not None and older.startswith(_usual_name(film.GetAttribute(FILM)))
-    wanted = name or (usual if was_usual else older)
-    if not older.startswith(wanted):
-        hierarchy.SetItemName(folder, hierarchy.GenerateUniqueItemName(wanted))
+        return new_folder(run, hierarchy, name or _usual_name(pixel_hash))
+    was = None if film is None else film.GetAttribute(FILM)
+    if name is None and was != pixel_hash and run.name.startswith(_usual_name(was)):
+        name = _usual_name(pixel_hash)
+    if name is not None and name != run.name:
+        hierarchy.SetItemName(folder, hierarchy.GenerateUniqueItemName(name))
     return folder
 
 

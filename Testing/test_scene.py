@@ -298,6 +298,13 @@ def test_another_film_has_its_own_name_and_window(scene, run, reconstruction):
     second = add_to_scene(reconstruction, scene)
     add_to_scene(reconstruction, replacing=second, name="Before the operation")
     assert second.name not in ("", run.name)
+    add_to_scene(reconstruction, replacing=second, name="Before")
+    assert second.name == "Before"
+    third = add_to_scene(reconstruction, scene)
+    fourth = add_to_scene(reconstruction, scene)
+    told = fourth.name
+    add_to_scene(reconstruction, replacing=fourth)
+    assert fourth.name == told != third.name
 
 
 def test_things_of_other_people_survive_a_run(scene, run, reconstruction):

@@ -109,7 +109,7 @@ def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
 
 
 def _by_distance(value: float, power: int, spread: float) -> float | None:
-    """The deviation of an area or a volume by the bones' distance; None where that is known: not their own is."""
+    """The deviation of an area or a volume by the bones' distance; None where that adds none: theirs is unknown."""
     return power * spread * value if spread else None
 
 

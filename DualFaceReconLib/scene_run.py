@@ -91,19 +91,19 @@ def displayed(node: Node) -> tuple[Node, bool]:
 def remove(scene: Any, nodes: Sequence[Node]) -> None:
     """Nodes with their items and what displays and stores them, which a scene would keep."""
     hierarchy = scene.GetSubjectHierarchyNode()
+    items = {hierarchy.GetItemByDataNode(node) for node in nodes}
     for node in nodes:
         helpers = []
         if node.IsA("vtkMRMLStorableNode"):
             helpers += [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
         if node.IsA("vtkMRMLDisplayableNode"):
             helpers += [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
-        item = hierarchy.GetItemByDataNode(node)
         scene.RemoveNode(node)
-        if item in below(hierarchy, hierarchy.GetSceneItemID()):  # desktop Slicer takes it away with the node
-            hierarchy.RemoveItem(item, False, False)
         for helper in helpers:
             if helper is not None and helper.GetScene() is scene:
                 scene.RemoveNode(helper)
+    for item in items.intersection(below(hierarchy, hierarchy.GetSceneItemID())):  # desktop Slicer leaves none
+        hierarchy.RemoveItem(item, False, False)
 
 
 def nodes_in(scene: Any, kind: str) -> list[Node]:

@@ -49,7 +49,8 @@ def called(folder: Path) -> str:
 def refuse_unwritable(folder: Path) -> None:
     """Refusal where a folder could not be made, or renamed to its place: known before hours of computing."""
     folder = Path(os.path.realpath(folder))
-    parent = next((one for one in folder.parents if os.path.exists(one)), None)  # noqa: PTH110  (Path's own may raise)
+    above = folder.parents or (folder,)  # a root has none
+    parent = next((one for one in above if os.path.exists(one)), None)  # noqa: PTH110  (Path's own may raise)
     if parent is None:  # a drive that Windows does not have
         raise Refusal(f"There is no {folder.anchor}: choose another folder for the result.")
     if not parent.is_dir():

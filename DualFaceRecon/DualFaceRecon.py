@@ -80,15 +80,15 @@ class DualFaceReconLogic(ScriptedLoadableModuleLogic):
         `given` is what `read_radiograph` takes: pixel_pitch_mm, sdd_mm, object_distance_mm, swap_sides, invert.
         """
         # imported here, so that Slicer starts no slower for a module that nobody opens
-        from DualFaceReconLib import inspection
-        from DualFaceReconLib.radiograph import read_radiograph
+        from DualFaceReconLib.film.radiograph import read_radiograph
+        from DualFaceReconLib.pictures import inspection
 
         radiograph = read_radiograph(path, **given)
         return inspection.as_text(radiograph), inspection.picture(radiograph)
 
     def save_picture(self, picture, folder: str) -> str:  # noqa: ANN001
         """Writes the picture as PNG and gives its path."""
-        from DualFaceReconLib import drawing
+        from DualFaceReconLib.pictures import drawing
 
         path = Path(folder) / "inspect.png"
         drawing.save_png(picture, path)

@@ -17,7 +17,7 @@ from DualFaceReconLib import __version__
 from DualFaceReconLib.errors import Refusal
 
 if TYPE_CHECKING:
-    from DualFaceReconLib.radiograph import Radiograph
+    from DualFaceReconLib.film.radiograph import Radiograph
 
 EXIT_REFUSED = 2
 EXIT_INCOMPLETE = 3  # of a batch: some films were refused or failed
@@ -63,9 +63,9 @@ def _open_streams() -> None:
 def inspect(options: argparse.Namespace) -> int:
     """What a film says about how it was taken."""
     # imported here, so that --help and a wrong option answer at once
-    from DualFaceReconLib import drawing, inspection
-    from DualFaceReconLib.dicom_header import identity
-    from DualFaceReconLib.dicom_pixels import read_dataset
+    from DualFaceReconLib.film.dicom_header import identity
+    from DualFaceReconLib.film.dicom_pixels import read_dataset
+    from DualFaceReconLib.pictures import drawing, inspection
 
     radiograph = _radiograph(options.file, options)
     shown = (
@@ -89,7 +89,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
-    from DualFaceReconLib.folders import called, refuse_unwritable
+    from DualFaceReconLib.disk.folders import called, refuse_unwritable
     from DualFaceReconLib.reconstruction import Reconstructor
     from DualFaceReconLib.results import TOLD, refuse_to_lose, save
 
@@ -123,8 +123,8 @@ def reconstruct(options: argparse.Namespace) -> int:
 
 def batch(options: argparse.Namespace) -> int:
     """Every film in a folder and the folders in it, whatever happens to one of them; the same command goes on."""
-    from DualFaceReconLib import batch as films
-    from DualFaceReconLib.acquisition import Overrides
+    from DualFaceReconLib.batch import run as films
+    from DualFaceReconLib.film.acquisition import Overrides
 
     choices = films.Choices(
         options.bundle, options.device, options.completion, options.whole_femurs, options.keep_names
@@ -149,8 +149,8 @@ def batch(options: argparse.Namespace) -> int:
 
 def models_list(options: argparse.Namespace) -> int:
     """The bundles that are here, and those that can be fetched."""
-    from DualFaceReconLib.bundle_fetch import registry
-    from DualFaceReconLib.bundle_store import installed, models_folder
+    from DualFaceReconLib.bundle.fetch import registry
+    from DualFaceReconLib.bundle.store import installed, models_folder
 
     here, fetchable = installed(), registry(options.registry)
     if options.json:
@@ -182,8 +182,8 @@ def models_list(options: argparse.Namespace) -> int:
 
 def models_verify(options: argparse.Namespace) -> int:
     """Reads bundles and compares every byte with what was sealed."""
-    from DualFaceReconLib.bundle import verify
-    from DualFaceReconLib.bundle_store import find, installed
+    from DualFaceReconLib.bundle.files import verify
+    from DualFaceReconLib.bundle.store import find, installed
 
     names = [options.id] if options.id else [bundle.id for bundle in installed()]
     if not names:
@@ -201,8 +201,8 @@ def models_verify(options: argparse.Namespace) -> int:
 
 def models_fetch(options: argparse.Namespace) -> int:
     """Fetches a bundle, goes on with one that was begun, and replaces an older version."""
-    from DualFaceReconLib.bundle_fetch import fetch, published
-    from DualFaceReconLib.bundle_store import find
+    from DualFaceReconLib.bundle.fetch import fetch, published
+    from DualFaceReconLib.bundle.store import find
 
     def show(done: int, total: int) -> None:
         print(f"\r{_megabytes(done)} of {_megabytes(total)}", end="\n" if done == total else "", file=sys.stderr)
@@ -218,7 +218,7 @@ def models_fetch(options: argparse.Namespace) -> int:
 
 def models_remove(options: argparse.Namespace) -> int:
     """Removes a fetched bundle, or what came of one so far."""
-    from DualFaceReconLib.bundle_store import remove
+    from DualFaceReconLib.bundle.store import remove
 
     print(f"Removed {', '.join(remove(options.id)) or f'what had come of {options.id}'}.")
     return 0
@@ -226,8 +226,8 @@ def models_remove(options: argparse.Namespace) -> int:
 
 def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
     """A film with what the command line says of it."""
-    from DualFaceReconLib.markers import Marker, with_marker
-    from DualFaceReconLib.radiograph import read_radiograph
+    from DualFaceReconLib.film.markers import Marker, with_marker
+    from DualFaceReconLib.film.radiograph import read_radiograph
 
     radiograph = read_radiograph(file, **_said(options))
     marker = getattr(options, "marker", None)

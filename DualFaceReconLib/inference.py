@@ -15,18 +15,18 @@ import torch
 from scipy.ndimage import label
 from torch import nn
 
-from DualFaceReconLib.acquisition import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
 from DualFaceReconLib.bonemaps import BoneMaps, Window, bounding_window
-from DualFaceReconLib.bundle import read_weights
-from DualFaceReconLib.bundle_manifest import Manifest, load_manifest
+from DualFaceReconLib.bundle.files import read_weights
+from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.film.acquisition import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights
-from DualFaceReconLib.radiograph import Radiograph
 
 LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
 SURE = 0.1, 0.9  # probabilities between these are unsure

@@ -14,9 +14,9 @@ import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.bonemaps import BoneMaps
-from DualFaceReconLib.completion import Completion
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import area_mm2, volume_mm3
+from DualFaceReconLib.meshes import area_mm2, volume_mm3
+from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.surfaces import observed_triangles
 
 Place = tuple[float, float, float]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.acquisition import RadiographWarning
 from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.film.acquisition import RadiographWarning
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.radiograph import Radiograph
 
 if TYPE_CHECKING:
     from DualFaceReconLib.inference import Prediction

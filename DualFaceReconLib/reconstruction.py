@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.acquisition import RadiographWarning
 from DualFaceReconLib.bonemaps import BoneMaps
-from DualFaceReconLib.bundle import read_shape_model
-from DualFaceReconLib.bundle_store import chosen
-from DualFaceReconLib.completion import Completion, complete_all
+from DualFaceReconLib.bundle.files import read_shape_model
+from DualFaceReconLib.bundle.store import chosen
 from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.film.acquisition import RadiographWarning
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.inference import (
     Networks,
     Prediction,
@@ -38,11 +38,11 @@ from DualFaceReconLib.inference import (
 )
 from DualFaceReconLib.measurements import of_bone, of_pelvis, relative_spread
 from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
-from DualFaceReconLib.radiograph import Radiograph
-from DualFaceReconLib.shapemodel import ShapeModel
+from DualFaceReconLib.pictures.wording import bone_words
+from DualFaceReconLib.shape.completion import Completion, complete_all
+from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
-from DualFaceReconLib.trimming import without_unseen_shaft
-from DualFaceReconLib.wording import bone_words
 
 SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
 LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's

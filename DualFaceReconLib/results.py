@@ -21,16 +21,17 @@ import SimpleITK as sitk
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkVersion
 
-from DualFaceReconLib import __version__, drawing, overview, report
-from DualFaceReconLib.acquisition import Known, RadiographWarning
+from DualFaceReconLib import __version__
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
+from DualFaceReconLib.disk.folders import called, refuse_unwritable, write_whole
+from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.folders import called, refuse_unwritable, write_whole
+from DualFaceReconLib.film.acquisition import Known, RadiographWarning
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
-from DualFaceReconLib.radiograph import Radiograph
+from DualFaceReconLib.pictures import drawing, overview, report
 
 FORMAT = 1
 TOLD = "reconstruction.json"
@@ -121,7 +122,7 @@ def _write(reconstruction: Reconstruction, folder: Path, scene: bool) -> None:
     drawing.save_png(overview.picture(reconstruction), folder / "picture.png")
     (folder / "report.html").write_text(report.html(reconstruction), encoding="utf-8")
     if scene:
-        from DualFaceReconLib.scene import save_scene  # which is refused where there is no Slicer
+        from DualFaceReconLib.scene import save_scene
 
         save_scene(reconstruction, folder / "scene.mrb")
     (folder / TOLD).write_text(json.dumps(as_dict(reconstruction), indent=1), encoding="utf-8")

@@ -10,13 +10,14 @@ from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 from vtkmodules.vtkFiltersSources import vtkCubeSource, vtkSphereSource
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
-from DualFaceReconLib.meshfiles import arrays, polydata
+from DualFaceReconLib.meshes import arrays, polydata, unit_normals
 from DualFaceReconLib.metrics import compare_surfaces
-from DualFaceReconLib.shapemodel import Landmark, load
-from DualFaceReconLib.visibility import unit_normals
+from DualFaceReconLib.shape.shapemodel import Landmark, load
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
-from training.anatomy import meshes, outsiders, people, report
+from training.anatomy import generalisation as outsiders
+from training.anatomy import people, report
+from training.anatomy import remeshing as meshes
 from training.anatomy.folder import Job
 from training.anatomy.people import LLP26, RHAN40, Corresponded, corresponded_femora, procrustes
 from training.anatomy.shapes import compactness, generalisation, shape_model, specificity, windows

@@ -14,16 +14,16 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from batches import StandIn, save_film, stand_in, stand_in_bundle
-from films import save_image
+from support.batches import StandIn, save_film, stand_in, stand_in_bundle
+from support.films import save_image
 
-from DualFaceReconLib import batch_record
-from DualFaceReconLib.batch import Choices, batch
-from DualFaceReconLib.batch_films import folder_names
-from DualFaceReconLib.batch_record import MAP, PATH, SUMMARY
+from DualFaceReconLib.batch import record as batch_record
+from DualFaceReconLib.batch.films import folder_names
+from DualFaceReconLib.batch.record import MAP, PATH, SUMMARY
+from DualFaceReconLib.batch.run import Choices, batch
 from DualFaceReconLib.cli import EXIT_INCOMPLETE, EXIT_REFUSED, EXIT_STOPPED, main
+from DualFaceReconLib.disk.folders import locked
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.folders import locked
 from DualFaceReconLib.results import load_reconstruction
 
 SECRETS = ("Muster", "Erika", "4711")
@@ -233,8 +233,8 @@ def test_after_a_kill_it_goes_on(films, tmp_path, bundle):
         save_film(films / f"{seed}.dcm", seed)
     out = tmp_path / "out"
     here = Path(__file__).parent
-    command = [sys.executable, str(here / "batches.py"), films, out, bundle]
-    environment = {**os.environ, "PYTHONPATH": str(here.parent)}
+    command = [sys.executable, str(here / "support" / "batches.py"), films, out, bundle]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), str(here)])}
     words = [str(word) for word in command]
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8") as going:
         for line in going.stdout:

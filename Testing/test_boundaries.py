@@ -53,7 +53,7 @@ def test_nothing_loads_pickles(path):
 def test_inspecting_needs_neither_torch_nor_a_window():
     """What a batch of headers costs: seconds of importing torch are not among it."""
     program = (
-        "import sys; import DualFaceReconLib.cli, DualFaceReconLib.inspection, DualFaceReconLib.radiograph;"
+        "import sys; import DualFaceReconLib.cli, DualFaceReconLib.pictures.inspection;"
         "print([m for m in ('torch', 'slicer', 'matplotlib', 'vtkmodules.vtkRenderingOpenGL2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from bundles import made_bundle, manifest, shape_models, weights
+from support.bundles import made_bundle, manifest, shape_models, weights
 
-from DualFaceReconLib import bundle, bundle_store
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.bundle import read_shape_model, read_weights, verify, write_bundle
-from DualFaceReconLib.bundle_manifest import MAX_MANIFEST_BYTES, load_manifest
-from DualFaceReconLib.bundle_store import find, installed, models_folder, remove
+from DualFaceReconLib.bundle import files as bundle
+from DualFaceReconLib.bundle import store as bundle_store
+from DualFaceReconLib.bundle.files import read_shape_model, read_weights, verify, write_bundle
+from DualFaceReconLib.bundle.manifest import MAX_MANIFEST_BYTES, load_manifest
+from DualFaceReconLib.bundle.store import find, installed, models_folder, remove
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.errors import Refusal
 

@@ -15,12 +15,13 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from bundles import made_bundle, serving
+from support.bundles import made_bundle, serving
 
-from DualFaceReconLib import bundle_fetch, bundle_store
-from DualFaceReconLib.bundle import verify
-from DualFaceReconLib.bundle_fetch import fetch, pack, published, registry
-from DualFaceReconLib.bundle_store import find, installed, remove
+from DualFaceReconLib.bundle import fetch as bundle_fetch
+from DualFaceReconLib.bundle import store as bundle_store
+from DualFaceReconLib.bundle.fetch import fetch, pack, published, registry
+from DualFaceReconLib.bundle.files import verify
+from DualFaceReconLib.bundle.store import find, installed, remove
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.errors import Refusal
 

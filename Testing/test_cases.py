@@ -4,23 +4,24 @@ import json
 
 import numpy as np
 import pytest
-from bones import made_population
+from support.bones import made_population
 from test_visibility import ball
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
-from DualFaceReconLib.acquisition import TABLE_TO_BONES_MM
+from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
+from DualFaceReconLib.film.acquisition import TABLE_TO_BONES_MM
+from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
-from DualFaceReconLib.radiograph import read_radiograph
-from training import evaluate as evaluating
+from DualFaceReconLib.meshes import arrays, polydata
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import cases_in, read_case, write_case
-from training.evaluate import evaluate
+from training.judging import evaluate as evaluating
+from training.judging.evaluate import evaluate
+from training.judging.tables import as_markdown, interval
+from training.raycast import cast
 from training.simulate import Series, contact_sheet, simulate
-from training.tables import as_markdown, interval
 from training.xray.film import STORED
 from training.xray.marks import FONT, stamped
-from training.xray.raycast import cast
 
 GEOMETRY = ProjectionGeometry(1111.5, (0.9, 0.9), (300, 360), (140.25, 171.75), "AP", 187.5)
 SERIES = Series(seed=7, size_px=400)

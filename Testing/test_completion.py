@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bones import FILM, SHARED, apart, film_of, load_bone, made_model, on_film
+from support.bones import FILM, SHARED, apart, film_of, load_bone, made_model, on_film
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.completion import complete, complete_all, completed, observed_target, started
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.fitting import USUAL, Fit, Settings, Target, _Objective, fit
-from DualFaceReconLib.metrics import distances_to_surface
-from DualFaceReconLib.shapemodel import MIRROR, ShapeModel
-from DualFaceReconLib.soundness import crossing, turned_over
-from DualFaceReconLib.visibility import rays_to, unit_normals
+from DualFaceReconLib.meshes import MIRROR, distances_to_surface, unit_normals
+from DualFaceReconLib.shape.completion import complete, complete_all, completed, observed_target, started
+from DualFaceReconLib.shape.fitting import USUAL, Fit, Settings, Target, _Objective, fit
+from DualFaceReconLib.shape.repair import crossing, turned_over
+from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.visibility import rays_to
 from training.anatomy.people import corresponded_femora, corresponded_hips
 from training.anatomy.shapes import shape_model
 

@@ -7,20 +7,20 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from cts import LPS, SECRET, image_of, like, made_ct, write_series
 from scipy.spatial.transform import Rotation
+from support.cts import LPS, SECRET, image_of, like, made_ct, write_series
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.geometry import ProjectionGeometry
-from training import ct
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
 from training.cases import read_case
-from training.ct_files import LABELS, read_scan
-from training.ct_truth import cut_ends, surface, truth_maps
+from training.ct import prepare as ct
+from training.ct.files import LABELS, read_scan
+from training.ct.truth import cut_ends, surface, truth_maps
+from training.raycast import cast
 from training.xray.analytic import Ellipsoid, render
 from training.xray.film import filmed
-from training.xray.raycast import cast
 from training.xray.volume import Volume
 
 KNOTS, TISSUES = ct.mixtures()

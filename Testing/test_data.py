@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bones import made_population
+from support.bones import made_population
 from torch.utils.data import DataLoader
 
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, Frame
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Prediction, maps_of
-from DualFaceReconLib.radiograph import Radiograph
-from training.data import FilmStream, framed_sample, sample
+from training.learning.data import FilmStream, framed_sample, sample
 from training.simulate import Series, take
 
 SERIES = Series(3, 96)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from films import COLS, GEOMETRY, ROWS, dataset, film, save
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
@@ -10,11 +9,12 @@ from pydicom.uid import (
     EnhancedXAImageStorage,
     UltrasoundImageStorage,
 )
+from support.films import COLS, GEOMETRY, ROWS, dataset, film, save
 
-from DualFaceReconLib.acquisition import turn_for
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.acquisition import turn_for
+from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.radiograph import read_radiograph
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import zlib
 
 import numpy as np
 import pytest
-from films import COLS, ROWS, SYNTAXES, dataset, film, save
 from pydicom.dataset import Dataset
+from support.films import COLS, ROWS, SYNTAXES, dataset, film, save
 
-from DualFaceReconLib.codestreams import compressed_size
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.native_decoder import decode_dicom_with_itk
-from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.film.codestreams import compressed_size
+from DualFaceReconLib.film.native_decoder import decode_dicom_with_itk
+from DualFaceReconLib.film.radiograph import read_radiograph
 
 STORED = np.frombuffer(dataset().PixelData, np.uint16).reshape(ROWS, COLS).astype(np.float32)
 

@@ -5,16 +5,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from bones import made_population
+from support.bones import made_population
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.soundness import crossing
-from training.cartilage import with_cartilage
-from training.disease import UNLIKE_RANGE_MM, diseased
-from training.joints import joint_of
-from training.patients import sample_patient
-from training.wear import CAM_MM, GROWTH_MM, WEAR, cam, collapse, irregular
-from training.xray.raycast import penetration_mm
+from DualFaceReconLib.shape.repair import crossing
+from training.patients.arthritis import CAM_MM, GROWTH_MM, WEAR, cam, collapse, irregular
+from training.patients.cartilage import with_cartilage
+from training.patients.disease import UNLIKE_RANGE_MM, diseased
+from training.patients.joints import joint_of
+from training.patients.virtual import sample_patient
+from training.raycast import penetration_mm
 
 KINDS = {"narrowing", "ridge", "rim", "floor", "collapse", "cam", "longer leg"}
 

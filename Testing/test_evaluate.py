@@ -7,35 +7,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bones import MODELS
-from bundles import weights
+from support.bones import MODELS
+from support.bundles import weights
 from test_inference import EXACT, TOLD, radiograph_of
 from test_inference import GEOMETRIES as FILMS
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
-from DualFaceReconLib.bundle import write_bundle
+from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import compare_surfaces, emd_floor
-from DualFaceReconLib.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
-from training import evaluate as evaluating
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import Case, read_case, write_case
-from training.evaluate import (
-    ALL,
-    CUT_OFF,
-    DISEASED,
-    HEALTHY,
-    METAL,
-    ONE_HIP,
-    Evaluation,
-    Scored,
-    evaluate,
-    groups_of,
-    on_film,
-)
-from training.placing import placed_by_mask
-from training.rows import (
+from training.judging import evaluate as evaluating
+from training.judging.baselines import (
     BY_BONE,
     BY_PICTURE,
     COMPLETED,
@@ -49,11 +35,23 @@ from training.rows import (
     align,
     see,
 )
-from training.rows import (
-    EXACT as WITHOUT,
+from training.judging.baselines import EXACT as WITHOUT
+from training.judging.evaluate import (
+    ALL,
+    CUT_OFF,
+    DISEASED,
+    HEALTHY,
+    METAL,
+    ONE_HIP,
+    Evaluation,
+    Scored,
+    evaluate,
+    groups_of,
+    on_film,
 )
-from training.tables import MOSTLY_FLOOR, as_markdown, cases_to_see
-from training.xray.raycast import cast
+from training.judging.placing import placed_by_mask
+from training.judging.tables import MOSTLY_FLOOR, as_markdown, cases_to_see
+from training.raycast import cast
 
 GEOMETRY = ProjectionGeometry(1100, (1.2, 1.2), (300, 280), None, "AP", 180.0)
 OFF_MM = 12.0
@@ -105,10 +103,12 @@ def stand_ins(case, monkeypatch):
     missed = set()
     monkeypatch.setattr(evaluating, "SAMPLES", 4000)
     monkeypatch.setattr(evaluating, "loaded_networks", lambda bundle: EXACT)
-    monkeypatch.setattr("training.tables.loaded_networks", lambda bundle: EXACT)
+    monkeypatch.setattr("training.judging.tables.loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
-    monkeypatch.setattr("training.rows.predict", lambda networks, film: SimpleNamespace(bones=BONES))
-    monkeypatch.setattr("training.rows.maps_of", lambda said, film, mask=None: off(case, film.geometry, missed))
+    monkeypatch.setattr("training.judging.baselines.predict", lambda networks, film: SimpleNamespace(bones=BONES))
+    monkeypatch.setattr(
+        "training.judging.baselines.maps_of", lambda said, film, mask=None: off(case, film.geometry, missed)
+    )
     return missed
 
 
@@ -226,7 +226,7 @@ def test_nothing_in_common_is_nothing_found():
 
 def test_depths_of_the_same_network_are_known_beyond_its_masks(monkeypatch):
     film = radiograph_of(FILMS[1])
-    monkeypatch.setattr("training.rows.read_radiograph", lambda path: film)
+    monkeypatch.setattr("training.judging.baselines.read_radiograph", lambda path: film)
     seen = see(EXACT, Path("film.dcm"))
     assert seen.everywhere.mask.sum() > 3 * seen.maps.mask.sum()
     offset = (seen.everywhere.front - seen.maps.front)[seen.maps.mask]

@@ -13,10 +13,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from films import dataset, save
+from support.films import dataset, save
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.film.radiograph import read_radiograph
 
 ROOT = Path(__file__).parent.parent
 MODULE = ROOT / "DualFaceRecon"

@@ -23,9 +23,9 @@ from training.xray.exposure import (
     expose,
 )
 from training.xray.film import filmed
-from training.xray.looks import SEEN_LUTS, UNSEEN_LUTS, Look, draw_look, look_at
 from training.xray.marks import FONT, Aperture, draw_aperture, lead_letters, stamped
 from training.xray.materials import MATERIALS, attenuation
+from training.xray.postprocessing import SEEN_LUTS, UNSEEN_LUTS, Look, draw_look, look_at
 from training.xray.projection import Projection
 from training.xray.smoothing import blurred
 

@@ -6,17 +6,17 @@ from functools import partial
 
 import pytest
 import torch
-from bones import MODELS, made_population
 from safetensors.torch import load_file
+from support.bones import MODELS, made_population
 from test_train import DEPTH, SEGMENTATION, run
 
-from DualFaceReconLib.bundle import read_weights
-from DualFaceReconLib.bundle_manifest import load_manifest
+from DualFaceReconLib.bundle.files import read_weights
+from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
-from training.bundling import bundle
 from training.cases import cases_in
-from training.data import FilmStream
-from training.finetune import CaseFilms, case_sample, finetune
+from training.learning.bundling import bundle
+from training.learning.data import FilmStream
+from training.learning.finetune import CaseFilms, case_sample, finetune
 from training.simulate import Series, one_thread, simulate_one
 
 tune = partial(finetune, workers=0, device="cpu", say=lambda _: None)

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from bones import made_population
+from support.bones import made_population
 from test_visibility import ball
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from training.flesh import STEP_MM, Blob, Flesh, Fold, Sections, draw_flesh
-from training.matter import matter_of
-from training.patients import Part, sample_patient
+from training.patients.flesh import STEP_MM, Blob, Flesh, Fold, Sections, draw_flesh
+from training.patients.matter import matter_of
+from training.patients.virtual import Part, sample_patient
+from training.raycast import Matter, cast
 from training.simulate import Series, take
 from training.xray.analytic import Ellipsoid, Sphere, render
 from training.xray.fleshcast import cast_flesh
 from training.xray.projection import project
-from training.xray.raycast import Matter, cast
 from training.xray.rig import draw_rig
 
 GEOMETRY = ProjectionGeometry(1100, (2.0, 2.0), (150, 180), (70.2, 88.1), "AP", 150.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from DualFaceReconLib.disk.folders import called, locked, refuse_unwritable, write_whole
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.folders import called, locked, refuse_unwritable, write_whole
 
 
 @pytest.fixture(autouse=True)

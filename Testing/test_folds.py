@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bones import made_people
+from support.bones import made_people
 from test_train import DEPTH, SEGMENTATION
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.shapemodel import load
-from training import evaluate as evaluating
-from training import folds
+from DualFaceReconLib.shape.shapemodel import load
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import read_case
-from training.evaluate import ALL, Evaluation, Scored
-from training.folds import Machine, Measuring, dealt, films_of, judge_in_folds
-from training.patients import sample_patient
-from training.rows import EXACT
+from training.judging import evaluate as evaluating
+from training.judging import folds
+from training.judging.baselines import EXACT
+from training.judging.evaluate import ALL, Evaluation, Scored
+from training.judging.folds import Machine, Measuring, dealt, films_of, judge_in_folds
+from training.patients.virtual import sample_patient
 
 PEOPLE = [*(f"rhan40/s{i:02d}" for i in range(40)), *(f"llp26/s{i:02d}" for i in range(26))]
 MACHINE = Machine("cpu", 0, 1)
@@ -160,7 +160,7 @@ def test_networks_of_a_fold_learn_from_the_others_and_go_on_where_they_were_cut(
 
 
 def test_recipes_must_be_of_both_networks(tmp_path, capsys):
-    one = Path(folds.__file__).parent / "recipes" / "small_depth.toml"
+    one = Path(folds.__file__).parents[1] / "recipes" / "small_depth.toml"
     assert main(["folds", str(one), "--out", str(tmp_path / "out")]) == EXIT_REFUSED
     assert "depth and one for a segmentation" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bones import GOLDEN_CASES, load_bone, load_golden
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from support.bones import GOLDEN_CASES, load_bone, load_golden
 
 from training.anatomy import gbcpd
 from training.anatomy.gbcpd import Settings, register

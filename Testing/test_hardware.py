@@ -5,21 +5,20 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from bones import made_population
+from support.bones import made_population
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import volume_mm3
-from DualFaceReconLib.shapemodel import MIRROR
-from DualFaceReconLib.soundness import crossing
-from training.anatomy.meshes import open_edges
-from training.arthroplasty import BALLS_MM, LINER_MM, SHELL_MM
-from training.disease import diseased
-from training.hardware import FIXATIONS, PELVIC, RESECTED, dressed, implanted, operated
-from training.patients import load_patient, sample_patient
-from training.solids import ball, lofted, perpendicular, revolved, rod, sheet, strip, swept
-from training.thigh import thigh_of
-from training.worn import WORN, body_of
-from training.xray.raycast import cast, penetration_mm
+from DualFaceReconLib.meshes import MIRROR, volume_mm3
+from DualFaceReconLib.shape.repair import crossing
+from training.anatomy.remeshing import open_edges
+from training.patients.arthroplasty import BALLS_MM, LINER_MM, SHELL_MM
+from training.patients.clothing import WORN, body_of
+from training.patients.disease import diseased
+from training.patients.femur_frame import thigh_of
+from training.patients.implants import FIXATIONS, PELVIC, RESECTED, dressed, implanted, operated
+from training.patients.solids import ball, lofted, perpendicular, revolved, rod, sheet, strip, swept
+from training.patients.virtual import load_patient, sample_patient
+from training.raycast import cast, penetration_mm
 
 MATERIALS = {"titanium", "cobalt_chrome", "steel", "cement", "lead"}
 REPLACEMENTS = ("total hip", "hemiarthroplasty")

@@ -7,11 +7,11 @@ import zlib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from films import COLS, GEOMETRY, ROWS, film, save, save_image, save_tiff
-from films import dataset as dicom
+from support.films import COLS, GEOMETRY, ROWS, film, save, save_image, save_tiff
+from support.films import dataset as dicom
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.film.radiograph import read_radiograph
 
 SIXTEEN = np.uint16(film() * 65535)
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bones import MODELS, made_population
-from bundles import manifest
+from support.bones import MODELS, made_population
+from support.bundles import manifest
 from test_train import DEPTH, SEGMENTATION, SHIFT, run
 from torch import nn
 
-from DualFaceReconLib.bundle import verify
+from DualFaceReconLib.bundle.files import verify
 from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import Networks, bone_maps, estimated_object_distance, load_networks
-from DualFaceReconLib.radiograph import Radiograph
-from training import bundling
 from training.__main__ import EXIT_REFUSED, main
+from training.learning import bundling
 
 TOLD = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
 

@@ -9,14 +9,14 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from films import COLS, GEOMETRY, ROWS, dataset, film, save, save_image
 from scipy.signal import fftconvolve
+from support.films import COLS, GEOMETRY, ROWS, dataset, film, save, save_image
 
-from DualFaceReconLib import drawing, inspection
-from DualFaceReconLib.acquisition import Known
 from DualFaceReconLib.cli import main
+from DualFaceReconLib.film.acquisition import Known
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
-from DualFaceReconLib.radiograph import Radiograph
+from DualFaceReconLib.pictures import drawing, inspection
 
 
 @pytest.fixture

@@ -5,17 +5,17 @@ import tomllib
 
 import numpy as np
 import pytest
-from bones import MODELS, made_population
 from scipy.spatial.transform import Rotation
+from support.bones import MODELS, made_population
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.meshfiles import polydata
-from DualFaceReconLib.shapemodel import MIRROR, load
-from training import judging
-from training.judging import RealPerson, grey_of, make_judging_set, seal_of
-from training.patients import sample_patient
-from training.xray.raycast import penetration_mm
+from DualFaceReconLib.meshes import MIRROR, polydata
+from DualFaceReconLib.shape.shapemodel import load
+from training.judging import frozen as judging
+from training.judging.frozen import RealPerson, grey_of, make_judging_set, seal_of
+from training.patients.virtual import sample_patient
+from training.raycast import penetration_mm
 
 TURN = Rotation.from_euler("z", 18, degrees=True).as_matrix()  # lay askew in the scanner
 

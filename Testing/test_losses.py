@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from training import losses
-from training.losses import casi_dependent, casi_independent, si, si_dependent, si_independent
+from training.learning import losses
+from training.learning.losses import casi_dependent, casi_independent, si, si_dependent, si_independent
 
 OF_DEPTHS = [si_independent, si_dependent, casi_independent, casi_dependent]
 CASI = [casi_independent, casi_dependent]

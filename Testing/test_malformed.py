@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from films import dataset, save
+from support.films import dataset, save
 
 HERE = Path(__file__).parent
 
@@ -20,7 +20,7 @@ def run_bounded(script, *arguments):
 
 
 def judge(tmp_path, count):
-    done = run_bounded(HERE / "malformed.py", tmp_path, 0, count)
+    done = run_bounded(HERE / "support" / "malformed.py", tmp_path, 0, count)
     lines = [line for line in done.stdout.splitlines() if line.split(" ", 1)[0].isdigit()]
     assert done.returncode == 0, f"died after {lines[-1:]}: {done.stderr[-500:]}"
     assert len(lines) == count

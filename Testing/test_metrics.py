@@ -11,7 +11,8 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 from DualFaceReconLib import metrics
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import SurfaceDistances, area_mm2, clip_to_planes, compare_surfaces, distances_to_surface
+from DualFaceReconLib.meshes import area_mm2, clip_to_planes, distances_to_surface
+from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces
 
 SAMPLING = 0.01  # mm: three standard errors of a mean over 100,000 samples that spread by 1 mm
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_model, save_model
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import STOCK_512, SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
-from training.losses import casi_independent, segmentation
+from training.learning.losses import casi_independent, segmentation
 
 ROOT = Path(__file__).parent.parent
 MB = 1e6

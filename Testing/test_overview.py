@@ -6,16 +6,17 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from reconstructions import OBJECT_DISTANCE_MM, PELVIS, RIGHT_HIP, made_reconstruction
 from scipy.signal import fftconvolve
+from support.reconstructions import OBJECT_DISTANCE_MM, PELVIS, RIGHT_HIP, made_reconstruction
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from DualFaceReconLib import drawing, film_picture, overview, report
-from DualFaceReconLib.acquisition import Known, RadiographWarning
-from DualFaceReconLib.bone_views import BONE_COLOURS, STRIPES_PX, Surface, along_rays, from_afar, surface_of
+from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.meshfiles import arrays
+from DualFaceReconLib.meshes import arrays
+from DualFaceReconLib.pictures import drawing, overview, report
+from DualFaceReconLib.pictures import film as film_picture
+from DualFaceReconLib.pictures.bones import BONE_COLOURS, STRIPES_PX, Surface, along_rays, from_afar, surface_of
 from DualFaceReconLib.rasterising import nearest_values
 
 TEXT = "The distance of the source was not in the file and is assumed to be 1100 mm, so that every length is uncertain."

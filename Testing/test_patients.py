@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bones import SHARED, made_population
+from support.bones import SHARED, made_population
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.shapemodel import MIRROR, sphere_through
-from DualFaceReconLib.soundness import crossing
+from DualFaceReconLib.meshes import MIRROR, sphere_through
+from DualFaceReconLib.shape.repair import crossing
 from training.anatomy.lumbar import NAMES
-from training.anatomy.meshes import open_edges
 from training.anatomy.people import restored, stored
-from training.patients import LEAST_SPACE_MM, load_patient, sample_patient
-from training.plausibility import PUBLISHED, measures, table
-from training.population import load_population
-from training.xray.raycast import cast, penetration_mm
+from training.anatomy.remeshing import open_edges
+from training.patients.plausibility import PUBLISHED, measures, table
+from training.patients.population import load_population
+from training.patients.virtual import LEAST_SPACE_MM, load_patient, sample_patient
+from training.raycast import cast, penetration_mm
 from training.xray.rig import KINDS, UNUSUAL, USUAL, draw_rig
 
 
@@ -83,7 +83,7 @@ def test_sides_differ_a_little_and_postures_more(patients):
 
 def test_posture_turns_the_way_its_name_says(population):
     """Inward rotation brings the toes' side of the knee to the midline; abduction the knee away from it."""
-    from training.patients import _leg_turn
+    from training.patients.virtual import _leg_turn
 
     knee, toes = np.array([0.0, 0, -400]), np.array([0.0, 50, -400])
     assert (toes @ _leg_turn(20, 0, 0).T)[0] > 10  # of a left leg, in left form: towards R, the midline

@@ -4,22 +4,22 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 import torch
-from bones import made_population
 from safetensors.torch import load_file
+from support import films
+from support.bones import made_population
 from test_train import DEPTH, SEGMENTATION, SHIFT
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import weights_of
 from training.__main__ import main
-from training.masking import LEAST_SPREAD, covered, filled_in, filled_in_loss, hidden_patches
-from training.pretrain import OwnFilms, own_films, pretrain
-from training.recipe import Films, Learning, Masking, PretrainRecipe, read_recipe
+from training.learning.masking import LEAST_SPREAD, covered, filled_in, filled_in_loss, hidden_patches
+from training.learning.pretrain import OwnFilms, own_films, pretrain
+from training.learning.recipe import Films, Learning, Masking, PretrainRecipe, read_recipe
+from training.learning.train import built, take_encoder, train
 from training.simulate import one_thread
-from training.train import built, take_encoder, train
 
 RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "small_pretrain.toml"
 NETWORK = {"encoder": "nf_regnet_b0", "stages": 3, "width": 32, "bones": 1, "faces": 1}

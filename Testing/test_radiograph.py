@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from films import COLS, GEOMETRY, ROWS, dataset, film, save
+from support.films import COLS, GEOMETRY, ROWS, dataset, film, save
 
-from DualFaceReconLib.collimation import field_of_exposure
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.collimation import field_of_exposure
+from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.radiograph import Radiograph, read_radiograph
 from training.xray.analytic import Sphere, render
 from training.xray.dicom_film import write_dx
 

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from bones import load_bone, on_film
+from support.bones import load_bone, on_film
 from test_visibility import ball, both
 from vtkmodules.vtkCommonCore import vtkIdList, vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkFiltersGeneral import vtkOBBTree
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshfiles import polydata
-from DualFaceReconLib.visibility import entry_and_exit
+from DualFaceReconLib.meshes import polydata
+from DualFaceReconLib.shape.visibility import entry_and_exit
+from training.raycast import cast, penetration_mm, union_path_mm
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
-from training.xray.raycast import cast, penetration_mm, union_path_mm
 
 STEEPEST = np.cos(np.radians(75))  # of the angle between a normal and its ray that the promise holds for
 

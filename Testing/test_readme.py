@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from films import dataset, save
+from support.films import dataset, save
 
-from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.film.radiograph import read_radiograph
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "Resources").glob("*.md"))

@@ -14,8 +14,8 @@ import pytest
 import SimpleITK as sitk
 
 from DualFaceReconLib.cli import main
-from DualFaceReconLib.drawing import resized_grey
-from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.pictures.drawing import resized_grey
 from DualFaceReconLib.results import load_reconstruction
 
 ROOT = Path(__file__).parent.parent

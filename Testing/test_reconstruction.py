@@ -10,30 +10,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bones import MODELS
-from bundles import manifest
+from support.bones import MODELS
+from support.bundles import manifest
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkFiltersCore import vtkFeatureEdges
 from vtkmodules.vtkIOGeometry import vtkSTLReader
 
 from DualFaceReconLib import results
-from DualFaceReconLib.acquisition import ASSUMED_SDD, Known
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.disk.folders import locked, write_whole
+from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.errors import Cancelled, Refusal
-from DualFaceReconLib.folders import locked, write_whole
+from DualFaceReconLib.film.acquisition import ASSUMED_SDD, Known
+from DualFaceReconLib.film.markers import Marker, with_marker
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Networks, Prediction, seen_on
-from DualFaceReconLib.markers import Marker, with_marker
-from DualFaceReconLib.meshfiles import arrays, write_vtp
-from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces, volume_mm3
+from DualFaceReconLib.meshes import MIRROR, arrays, clip_to_planes, volume_mm3
+from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
-from DualFaceReconLib.radiograph import Radiograph
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import load_reconstruction, save
-from DualFaceReconLib.shapemodel import MIRROR, load
-from DualFaceReconLib.trimming import long_axis, without_unseen_shaft
-from DualFaceReconLib.visibility import entry_and_exit
+from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.trimming import long_axis, without_unseen_shaft
+from DualFaceReconLib.shape.visibility import entry_and_exit
 
 HEADER = Provenance("header", "made up")
 SPREAD = Provenance("assumed", "made up", 35.0)

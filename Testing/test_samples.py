@@ -5,10 +5,11 @@ import tomllib
 
 import numpy as np
 import pytest
-from bones import SHARED
+from support.bones import SHARED
 
-from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
-from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.meshes import arrays, polydata
 from training import samples
 from training.cases import read_case
 from training.samples import RECIPE, SHIPPED, make_samples, same_film
@@ -37,7 +38,7 @@ def test_a_sample_says_how_it_was_taken(film):
 
 def test_samples_are_written_once_and_compared(tmp_path, monkeypatch):
     """With made-up people in the place of real ones."""
-    from bones import made_population
+    from support.bones import made_population
 
     recipe = tmp_path / "samples.toml"
     told = "seed = 3\nsize_px = 400\ntruth_ships = ['one']\n[films]\none = 0\nother = 1\n"

@@ -11,23 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reconstructions import made_reconstruction
 from scipy.ndimage import binary_dilation, binary_erosion
+from support.reconstructions import made_reconstruction
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import reference
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 import DualFaceReconLib.reconstruction as reconstruction_module
-from DualFaceReconLib.bone_views import BONE_COLOURS, UNSURE_MM
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.cli import main
-from DualFaceReconLib.drawing import DEPTH_COLOURS
+from DualFaceReconLib.disk.meshfiles import write_stl
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.meshfiles import arrays, write_stl
+from DualFaceReconLib.meshes import arrays
 from DualFaceReconLib.outcome import Reconstruction
+from DualFaceReconLib.pictures.bones import BONE_COLOURS, UNSURE_MM
+from DualFaceReconLib.pictures.drawing import DEPTH_COLOURS
+from DualFaceReconLib.pictures.wording import measured
 from DualFaceReconLib.results import load_reconstruction, save
-from DualFaceReconLib.wording import measured
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 if not hasattr(slicer, "vtkMRMLScene"):
@@ -37,16 +38,15 @@ if not hasattr(slicer, "vtkMRMLScene"):
 from host import Host  # noqa: E402
 
 from DualFaceReconLib.scene import (  # noqa: E402
-    SLICE_COLOUR,
     add_to_scene,
     new_scene,
-    nodes_in,
     remove_from_scene,
     runs_in,
     save_scene,
     show,
 )
-from DualFaceReconLib.scene_run import below  # noqa: E402
+from DualFaceReconLib.scene.run import below, nodes_in  # noqa: E402
+from DualFaceReconLib.scene.scene import SLICE_COLOUR  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
@@ -512,7 +512,8 @@ class Ready:
 def test_without_slicer_core_it_is_refused_at_once(tmp_path, monkeypatch, capsys):
     """PyPI's `slicer` is another package."""
     monkeypatch.setitem(sys.modules, "slicer", types.ModuleType("slicer"))
-    monkeypatch.delitem(sys.modules, "DualFaceReconLib.scene")
+    for name in ("DualFaceReconLib.scene", "DualFaceReconLib.scene.scene"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(reconstruction_module, "Reconstructor", lambda *_: pytest.fail("networks were loaded"))
     assert main(["reconstruct", str(SAMPLE), "-o", str(tmp_path / "out"), "--scene"]) == 2
     assert "pip install slicer-core" in capsys.readouterr().err
@@ -531,7 +532,7 @@ def test_the_command_writes_a_scene_when_asked(tmp_path, monkeypatch, reconstruc
 def test_a_full_disk_leaves_nothing(tmp_path):
     """A limit on the size of files stands for it: first a mesh, then the archive cannot be written."""
     program = (
-        "import resource, sys; from pathlib import Path; from reconstructions import made_reconstruction;"
+        "import resource, sys; from pathlib import Path; from support.reconstructions import made_reconstruction;"
         "from DualFaceReconLib.scene import save_scene\n"
         "for limit in (100_000, 1_000_000):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from DualFaceReconLib.shapemodel import Landmark, ShapeModel, load, rigid_fit
+from DualFaceReconLib.meshes import rigid_fit
+from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load
 
 VERTICES, MODES = 60, 4
 

@@ -5,17 +5,26 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from bones import made_population
 from safetensors.torch import save_file
+from support.bones import made_population
 from test_train import DEPTH, SHIFT
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import weights_of
-from training import shift
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
-from training.shift import HEAD, OWN_MEAN, POPULATION_MEAN, TRAINING_MEAN, Judged, compared, gain, ships
-from training.train import built
+from training.judging import distance as shift
+from training.judging.distance import (
+    HEAD,
+    OWN_MEAN,
+    POPULATION_MEAN,
+    TRAINING_MEAN,
+    Judged,
+    compared,
+    gain,
+    ships,
+)
+from training.learning.train import built
 
 PEOPLE = tuple("abcdef" * 20)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_visibility import ball, both
 
-from DualFaceReconLib.soundness import crossing, mended, turned_over
+from DualFaceReconLib.shape.repair import crossing, mended, turned_over
 
 
 def test_a_sphere_is_sound():

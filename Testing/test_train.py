@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bones import made_population
 from safetensors.torch import load_file, save_file
+from support.bones import made_population
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import give_weights, weights_of
-from training import checkpoint
-from training.augment import augmented
-from training.data import FilmStream
-from training.recipe import Films, Learning, Recipe, read_recipe
+from training.learning import checkpoint
+from training.learning.augment import augmented
+from training.learning.data import FilmStream
+from training.learning.monitoring import distances
+from training.learning.recipe import Films, Learning, Recipe, read_recipe
+from training.learning.train import built, loss_of, rate_at, take_encoder, train
 from training.simulate import Series, one_thread
-from training.train import built, loss_of, rate_at, take_encoder, train
-from training.watching import distances
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
 DEPTH = Recipe(
@@ -217,8 +217,8 @@ def test_a_recipe_that_is_none_is_refused(tmp_path, change, says):
 
 
 def test_a_mirror_exchanges_the_sides(batch, monkeypatch):
-    monkeypatch.setattr("training.augment.MIRRORED_SHARE", 1.1)
-    monkeypatch.setattr("training.augment._move", lambda *_: None)
+    monkeypatch.setattr("training.learning.augment.MIRRORED_SHARE", 1.1)
+    monkeypatch.setattr("training.learning.augment._move", lambda *_: None)
     found = augmented(batch, BONES, 1e-9, 0, np.random.default_rng(0))
     assert torch.equal(found["mask"][:, 0], batch["mask"][:, 1].flip(-1))
     assert torch.equal(found["depth"][:, 3], batch["depth"][:, 2].flip(-1))

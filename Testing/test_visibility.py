@@ -5,8 +5,8 @@ import pytest
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshfiles import arrays
-from DualFaceReconLib.visibility import entry_and_exit, first_and_last, unit_normals
+from DualFaceReconLib.meshes import arrays, unit_normals
+from DualFaceReconLib.shape.visibility import entry_and_exit, first_and_last
 from training.xray.analytic import Sphere, render
 
 GEOMETRY = ProjectionGeometry(1000, (1.0, 1.0), (160, 200))

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib import drawing
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
-from DualFaceReconLib.completion import complete_all
+from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshfiles import write_vtp
-from DualFaceReconLib.metrics import clip_to_planes, compare_surfaces, distances_to_surface
-from DualFaceReconLib.shapemodel import MIRROR, load
+from DualFaceReconLib.meshes import MIRROR, clip_to_planes, distances_to_surface
+from DualFaceReconLib.metrics import compare_surfaces
+from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.shape.completion import complete_all
+from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.visibility import entry_and_exit
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
-from DualFaceReconLib.visibility import entry_and_exit
-from training.anatomy.meshes import dense_points
+from training.anatomy.remeshing import dense_points
 
 MODELS = Path(__file__).parent.parent / "Resources" / "Models"
 GEOMETRY = ProjectionGeometry(1100, (0.8, 0.8), (440, 520), object_distance_mm=185)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib import drawing
+from DualFaceReconLib.pictures import drawing
 
 SIDE_PX, OVERSAMPLED = 128, 8
 

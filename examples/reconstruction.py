@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib.bundle_manifest import load_manifest
-from DualFaceReconLib.bundle_store import SHIPPED
+from DualFaceReconLib.bundle.manifest import load_manifest
+from DualFaceReconLib.bundle.store import SHIPPED
+from DualFaceReconLib.disk.meshfiles import read_vtp
+from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.meshfiles import arrays, read_vtp
-from DualFaceReconLib.metrics import Mesh, clip_to_planes, compare_surfaces
+from DualFaceReconLib.meshes import Mesh, arrays, clip_to_planes
+from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
-from DualFaceReconLib.radiograph import read_radiograph
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import save
-from DualFaceReconLib.visibility import entry_and_exit
+from DualFaceReconLib.shape.visibility import entry_and_exit
 
 SAMPLES = Path(__file__).parent.parent / "Resources" / "Samples"
 SAMPLE = "pelvis_1"

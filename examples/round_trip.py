@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib import drawing, inspection, metrics
+from DualFaceReconLib import metrics
 from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.radiograph import Radiograph, read_radiograph
+from DualFaceReconLib.pictures import drawing, inspection
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
-from training.anatomy.meshes import dense_points
+from training.anatomy.remeshing import dense_points
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
 from training.xray.dicom_film import write_dx
 

@@ -15,9 +15,9 @@ import numpy as np
 sys.path.append(str(Path(__file__).parent.parent / "Testing"))
 from host import Host, View3D
 
-from DualFaceReconLib.drawing import save_png, write
+from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.outcome import Reconstruction
-from DualFaceReconLib.radiograph import read_radiograph
+from DualFaceReconLib.pictures.drawing import save_png, write
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import TOLD, load_reconstruction, save
 from DualFaceReconLib.scene import add_to_scene, show

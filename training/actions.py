@@ -40,9 +40,9 @@ def build_models(options: argparse.Namespace) -> int:
 
 def measure_patients(options: argparse.Namespace) -> int:
     """Measures many virtual patients beside published adults."""
-    from DualFaceReconLib.drawing import save_bytes
-    from training.plausibility import table
-    from training.population import load_population
+    from DualFaceReconLib.pictures.drawing import save_bytes
+    from training.patients.plausibility import table
+    from training.patients.population import load_population
 
     try:
         text = table(load_population(options.bones, options.cache), options.count)
@@ -56,8 +56,8 @@ def measure_patients(options: argparse.Namespace) -> int:
 
 def simulate_cases(options: argparse.Namespace) -> int:
     """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
-    from training.judging import make_judging_set
-    from training.population import load_population
+    from training.judging.frozen import make_judging_set
+    from training.patients.population import load_population
     from training.samples import make_samples
     from training.simulate import Series, contact_sheet, simulate
 
@@ -89,8 +89,8 @@ def simulate_cases(options: argparse.Namespace) -> int:
 
 def prepare_cts(options: argparse.Namespace) -> int:
     """Makes films of CTs with labelled bones, with their truth, as cases."""
-    from training.ct import prepare, prepare_all
-    from training.ct_files import LABELS
+    from training.ct.files import LABELS
+    from training.ct.prepare import prepare, prepare_all
     from training.simulate import contact_sheet
 
     numbers = {**LABELS, **dict(_label(text) for text in options.labels)}
@@ -117,8 +117,8 @@ def _label(text: str) -> tuple[str, int]:
 
 def train_network(options: argparse.Namespace) -> int:
     """Trains a network by a recipe, or goes on with a run that was cut."""
-    from training.recipe import read_recipe
-    from training.train import train
+    from training.learning.recipe import read_recipe
+    from training.learning.train import train
 
     recipe = read_recipe(options.recipe)
     if recipe.task == "pretrain":
@@ -129,8 +129,8 @@ def train_network(options: argparse.Namespace) -> int:
 def finetune_network(options: argparse.Namespace) -> int:
     """Goes on training a bundle's network on your own cases, or goes on with such a run that was cut."""
     from training.cases import cases_in
-    from training.finetune import finetune
-    from training.recipe import read_recipe
+    from training.learning.finetune import finetune
+    from training.learning.recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
     if recipe.task not in ("depth", "segmentation"):
@@ -147,8 +147,8 @@ def finetune_network(options: argparse.Namespace) -> int:
 
 def pretrain_encoder(options: argparse.Namespace) -> int:
     """Pretrains a depth network's encoder on films without labels, or goes on with a run that was cut."""
-    from training.pretrain import pretrain
-    from training.recipe import PretrainRecipe, read_recipe
+    from training.learning.pretrain import pretrain
+    from training.learning.recipe import PretrainRecipe, read_recipe
 
     recipe = read_recipe(options.recipe)
     if not isinstance(recipe, PretrainRecipe):
@@ -160,7 +160,7 @@ def _learnt(options: argparse.Namespace, course: Callable[..., Path | None]) -> 
     """Runs a training on the device that is asked for, or on what there is."""
     import torch
 
-    from training.train import joined_by_torchrun, left_torchrun
+    from training.learning.train import joined_by_torchrun, left_torchrun
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -176,7 +176,7 @@ def _learnt(options: argparse.Namespace, course: Callable[..., Path | None]) -> 
 
 def bundle_networks(options: argparse.Namespace) -> int:
     """Puts finished networks and the shape models into a bundle."""
-    from training.bundling import bundle
+    from training.learning.bundling import bundle
 
     runs = {"depth": options.depth, "segmentation": options.segmentation}
     if options.shift is not None:
@@ -192,7 +192,7 @@ def bundle_networks(options: argparse.Namespace) -> int:
 
 def judge_shift(options: argparse.Namespace) -> int:
     """Judges a shift head on kept-out people, at its training's distances and at others."""
-    from training.shift import judge
+    from training.judging.distance import judge
 
     try:
         text, better = judge(options.run_folder, options.bones, options.cache, options.count, options.out)
@@ -204,10 +204,10 @@ def judge_shift(options: argparse.Namespace) -> int:
 
 def evaluate_cases(options: argparse.Namespace) -> int:
     """Measures cases by the ruler: the rows that need no network, and a bundle's networks."""
-    from DualFaceReconLib.bundle_manifest import load_manifest
+    from DualFaceReconLib.bundle.manifest import load_manifest
     from training.cases import cases_in
-    from training.evaluate import evaluate
-    from training.tables import write_tables
+    from training.judging.evaluate import evaluate
+    from training.judging.tables import write_tables
 
     folders = cases_in(options.cases)[:: options.every]
     if not folders:
@@ -224,7 +224,7 @@ def evaluate_cases(options: argparse.Namespace) -> int:
 def measure_certainty(options: argparse.Namespace) -> int:
     """Holds what completed bones say of their own certainty against the truth of cases."""
     from training.cases import cases_in
-    from training.certainty import certainty
+    from training.judging.certainty import certainty
 
     folders = cases_in(options.cases)[:: options.every]
     if not folders:
@@ -239,9 +239,9 @@ def judge_in_folds(options: argparse.Namespace) -> int:
     """Trains by two recipes on all but a fold of the people, measures on the fold, and so for every fold."""
     import torch
 
-    from training.folds import Machine, Measuring, judge_in_folds
-    from training.population import load_everybody
-    from training.recipe import read_recipe
+    from training.judging.folds import Machine, Measuring, judge_in_folds
+    from training.learning.recipe import read_recipe
+    from training.patients.population import load_everybody
 
     recipes = [read_recipe(path) for path in options.recipes]
     if recipes and [recipe.task for recipe in recipes] != ["depth", "segmentation"]:

@@ -17,9 +17,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshfiles import arrays, polydata, read_vtp, write_vtp
-from DualFaceReconLib.metrics import Mesh
+from DualFaceReconLib.meshes import Mesh, arrays, polydata
 from training.xray.dicom_film import write_dx
 
 

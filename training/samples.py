@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib.meshfiles import arrays, read_vtp
-from DualFaceReconLib.radiograph import read_radiograph
-from training.judging import RECIPE as JUDGING
-from training.population import load_population
+from DualFaceReconLib.disk.meshfiles import read_vtp
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.meshes import arrays
+from training.judging.frozen import RECIPE as JUDGING
+from training.patients.population import load_population
 from training.simulate import Series, simulate_one
 from training.xray.dicom_film import write_lossless
 

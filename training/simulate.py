@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from DualFaceReconLib import drawing
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.metrics import Mesh
-from DualFaceReconLib.radiograph import read_radiograph
-from training.cartilage import with_cartilage
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.pictures import drawing
 from training.cases import read_case, write_case
-from training.disease import diseased
-from training.flesh import draw_flesh
-from training.hardware import dressed, operated
-from training.matter import matter_of
-from training.patients import VirtualPatient, sample_patient
-from training.population import Population
+from training.patients.cartilage import with_cartilage
+from training.patients.disease import diseased
+from training.patients.flesh import draw_flesh
+from training.patients.implants import dressed, operated
+from training.patients.matter import matter_of
+from training.patients.population import Population
+from training.patients.virtual import VirtualPatient, sample_patient
 from training.xray.film import Film, filmed
 from training.xray.projection import Projection, project
 from training.xray.rig import USUAL, Distances, Rig, draw_rig

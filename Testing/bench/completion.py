@@ -19,11 +19,12 @@ from scipy.spatial import cKDTree
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bones import FILM, apart, film_of, on_film
+from support.bones import FILM, apart, film_of, on_film
 
-from DualFaceReconLib.completion import complete_all, observed_target, started
-from DualFaceReconLib.fitting import USUAL, fit
-from DualFaceReconLib.shapemodel import MIRROR, load
+from DualFaceReconLib.meshes import MIRROR
+from DualFaceReconLib.shape.completion import complete_all, observed_target, started
+from DualFaceReconLib.shape.fitting import USUAL, fit
+from DualFaceReconLib.shape.shapemodel import load
 
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
 PLACES = {"hip": (-75, 180, 20), "femur": (-95, 180, -130)}

@@ -23,8 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from DualFaceReconLib import drawing
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.pictures import drawing
 from training.xray.volume import Planes, Volume, line_integrals
 
 OUT = Path("out/bench")

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bones import GOLDEN_CASES, SHARED, load_golden
+from support.bones import GOLDEN_CASES, SHARED, load_golden
 
 from training.anatomy.gbcpd import Settings, register
 

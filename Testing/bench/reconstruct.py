@@ -22,9 +22,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from DualFaceReconLib.bundle_store import SHIPPED
+from DualFaceReconLib.bundle.store import SHIPPED
+from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.inference import found_device, load_networks
-from DualFaceReconLib.radiograph import Radiograph, read_radiograph
 
 FILM = Path(__file__).parents[2] / "Resources" / "Samples" / "pelvis_1.dcm"
 FILM_SIDES_PX = (512, 1024, 2560)
@@ -128,7 +128,7 @@ def _best(run: Callable[[], object]) -> float:
 
 def _resized(radiograph: Radiograph, side: int) -> Radiograph:
     """The same film with another number of pixels along its longer side."""
-    from DualFaceReconLib.drawing import resized_grey
+    from DualFaceReconLib.pictures.drawing import resized_grey
 
     longer = max(radiograph.geometry.size_px)
     geometry = radiograph.geometry.resized([round(n * side / longer) for n in radiograph.geometry.size_px])

@@ -26,13 +26,13 @@ from vtkmodules.vtkFiltersGeneral import vtkOBBTree
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bones import made_population
+from support.bones import made_population
 
-from DualFaceReconLib.meshfiles import polydata
-from training.data import FilmStream
-from training.patients import sample_patient
+from DualFaceReconLib.meshes import polydata
+from training.learning.data import FilmStream
+from training.patients.virtual import sample_patient
+from training.raycast import cast
 from training.simulate import Series, take
-from training.xray.raycast import cast
 from training.xray.rig import draw_rig
 
 WARM, FILMS, POOL, AGAIN = 8, 96, 8, 240

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from DualFaceReconLib import surfaces
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import distances_to_surface, sample_surface
+from DualFaceReconLib.meshes import distances_to_surface, sample_surface
 from training.xray.analytic import Ellipsoid, Torus, render
 
 GEOMETRY = ProjectionGeometry(1000, (0.4, 0.4), (1024, 1024))

@@ -22,7 +22,7 @@ from vtkmodules.util.misc import calldata_type
 from vtkmodules.util.vtkConstants import VTK_OBJECT
 from vtkmodules.vtkCommonCore import vtkCollection
 
-from DualFaceReconLib.scene_folders import OWNERS
+from DualFaceReconLib.scene.folders import OWNERS
 from host.views import SliceView, View3D
 
 

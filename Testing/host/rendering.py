@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from reconstructions import PELVIS, RIGHT_HIP, made_reconstruction
+from support.reconstructions import PELVIS, RIGHT_HIP, made_reconstruction
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.scene import add_to_scene, show

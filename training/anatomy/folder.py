@@ -19,21 +19,13 @@ import numpy as np
 import torch
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
-from DualFaceReconLib import drawing
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshfiles import polydata
-from DualFaceReconLib.metrics import Mesh, SurfaceDistances, compare_surfaces, distances_to_surface, sample_surface
-from DualFaceReconLib.shapemodel import rigid_fit
-from DualFaceReconLib.visibility import unit_normals
+from DualFaceReconLib.meshes import Mesh, distances_to_surface, polydata, rigid_fit, sample_surface, unit_normals
+from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces
+from DualFaceReconLib.pictures import drawing
 from training.anatomy.gbcpd import register
-from training.anatomy.meshes import (
-    anchors,
-    carried,
-    dense_points,
-    read_ply,
-    triangle_normals,
-)
 from training.anatomy.people import ONTO_A_MEAN, TARGET_POINTS
+from training.anatomy.remeshing import anchors, carried, dense_points, read_ply, triangle_normals
 
 # A bone is flagged where the template does not follow it
 LARGEST_HD95_MM = 3.0

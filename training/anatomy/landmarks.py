@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from DualFaceReconLib.shapemodel import Landmark, sphere_through
-from DualFaceReconLib.visibility import unit_normals
+from DualFaceReconLib.meshes import sphere_through, unit_normals
+from DualFaceReconLib.shape.shapemodel import Landmark
 
 HEAD_TOLERANCE_MM = 1.0  # how closely the femoral head's vertices lie on its sphere
 

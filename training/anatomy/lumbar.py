@@ -8,9 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from DualFaceReconLib.meshfiles import arrays
-from DualFaceReconLib.metrics import Mesh
-from DualFaceReconLib.visibility import unit_normals
+from DualFaceReconLib.meshes import Mesh, arrays, unit_normals
 
 # Half width, half depth and height of a body, and the disc below it, mm: adult means rounded (Panjabi et al., Spine
 # 17(3):299, 1992: L3 to L5 endplates 41-52 mm wide, 34-36 mm deep, bodies 23-24 mm high in front of the pedicles).

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib.metrics import Mesh, sample_surface
-from DualFaceReconLib.shapemodel import MIRROR, rigid_fit
-from DualFaceReconLib.soundness import mended, neighbours
-from DualFaceReconLib.visibility import unit_normals
+from DualFaceReconLib.meshes import MIRROR, Mesh, rigid_fit, sample_surface, unit_normals
+from DualFaceReconLib.shape.repair import mended, neighbours
 from training.anatomy.gbcpd import Settings, register
-from training.anatomy.meshes import anchors, carried, closed, even_template, read_ply
+from training.anatomy.remeshing import anchors, carried, closed, even_template, read_ply
 
 # Stiffer than the method's own default of 20: where true correspondence is known, between two people of one set, that
 # takes 11 to 18 % off the error (two pairs of femora, two of hips).

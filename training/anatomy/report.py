@@ -12,12 +12,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from DualFaceReconLib import drawing
-from DualFaceReconLib.shapemodel import ShapeModel
-from training.anatomy import outsiders
+from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.shape.shapemodel import ShapeModel
+from training.anatomy import generalisation as outsiders
 from training.anatomy.landmarks import LANDMARKS
-from training.anatomy.meshes import dense_points
 from training.anatomy.people import Corresponded, corresponded_femora, corresponded_hips
+from training.anatomy.remeshing import dense_points
 from training.anatomy.shapes import LOCAL_SHARE, compactness, generalisation, shape_model, specificity
 
 matplotlib.use("agg")

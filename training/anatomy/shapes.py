@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from DualFaceReconLib.shapemodel import ShapeModel, rigid_fit
+from DualFaceReconLib.meshes import rigid_fit
+from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy.people import Corresponded, procrustes
 
 LOCAL_SHARE = 0.2

@@ -1,1 +1,1 @@
-"""Pictures from bones: depth truth, path lengths, radiographs."""
+"""How films are taken: rigs, rays through flesh and metal, physics, what makers do to a picture, what is burnt in."""

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
-from DualFaceReconLib.acquisition import TABLE_TO_BONES_MM
+from DualFaceReconLib.film.acquisition import TABLE_TO_BONES_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 
 BITS = 12

@@ -14,8 +14,8 @@ import torch
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from training.xray.exposure import draw_exposure, expose
-from training.xray.looks import draw_look, look_at
 from training.xray.marks import burn_labels, draw_aperture, lead_letters
+from training.xray.postprocessing import draw_look, look_at
 from training.xray.projection import Projection
 from training.xray.rig import Rig
 

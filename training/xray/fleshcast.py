@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import embedding
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from training.flesh import STEP_MM, Blob, Flesh, Fold, Sections
+from training.patients.flesh import STEP_MM, Blob, Flesh, Fold, Sections
 
 NOWHERE_MM = 1e4
 REACH_MM = 600.0  # no flesh lies farther from the detector

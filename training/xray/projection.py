@@ -10,11 +10,11 @@ import torch
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import Mesh
-from training.flesh import Flesh
-from training.patients import Part
+from DualFaceReconLib.meshes import Mesh
+from training.patients.flesh import Flesh
+from training.patients.virtual import Part
+from training.raycast import Matter, cast, union_path_mm
 from training.xray.fleshcast import cast_flesh
-from training.xray.raycast import Matter, cast, union_path_mm
 from training.xray.smoothing import blurred
 
 GRAIN_MM = (0.35, 0.7, 1.4)  # sizes of what trabecular bone's texture is made of: they stand about 0.6 to 1 mm apart

@@ -12,7 +12,7 @@ import numpy as np
 
 from DualFaceReconLib.framing import framed_pitch_mm
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.metrics import Mesh
+from DualFaceReconLib.meshes import Mesh
 
 LONG_SDD_MM, LONG_SHARE = (1500.0, 1800.0), 0.04  # source to detector on a long stand
 # Skin to the rearmost bone, which is a posterior iliac spine or the sacrum, where the buttocks are thinnest (Kim et

@@ -1,0 +1,1 @@
+"""Many films, each whatever happens to the others."""

@@ -1,0 +1,308 @@
+"""Bundles that do not ship: fetched over https on request, on from where the connection broke, checked, unpacked.
+
+    entry = published("hip-large")
+    fetch(entry)
+
+A registry is a JSON file, {"bundles": [{"id", "version", "url", "sha256", "bytes"}, ...]}, of zip archives as `pack`
+writes them. Nothing about the user is sent: a request names the file, how much of it is here, and this program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path
+from typing import IO, Any
+
+from DualFaceReconLib.bundle.files import verify
+from DualFaceReconLib.bundle.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    check_bytes,
+    check_id,
+    check_sha256,
+    check_version,
+    parse_manifest,
+)
+from DualFaceReconLib.bundle.store import (
+    ENVIRONMENT,
+    SHIPPED,
+    bundle_folders,
+    clear_leftovers,
+    discard,
+    installed,
+    models_folder,
+)
+from DualFaceReconLib.disk.folders import put_in_place
+from DualFaceReconLib.errors import Refusal
+
+REGISTRY = SHIPPED / "registry.json"
+CHUNK_BYTES = 1 << 18
+SILENCE_S = 30  # without a byte, then the connection counts as broken
+HERE = {"localhost", "127.0.0.1", "::1"}  # where a lab may serve its own without a certificate
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bundle that can be fetched."""
+
+    id: str
+    version: str
+    url: str  # of a zip archive
+    sha256: str  # of that archive
+    bytes: int
+
+
+def registry(path: Path | None = None) -> tuple[Entry, ...]:
+    """The bundles that can be fetched: those of a file, or of the one that ships, if any does."""
+    if path is None and not REGISTRY.exists():
+        return ()
+    path = path or REGISTRY
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["bundles"]
+        return tuple(_entry(told) for told in entries)
+    except OSError as error:
+        raise Refusal(f"The registry {path} cannot be read ({error.strerror or error}): name another file.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Refusal(f"{path} is no registry of bundles, or a damaged one: get it again.") from error
+
+
+def published(id: str, path: Path | None = None) -> Entry:
+    """A registry's entry."""
+    entries = {entry.id: entry for entry in registry(path)}
+    if id not in entries:
+        raise Refusal(f"No bundle {id!a} can be fetched; {', '.join(entries) or 'none'} can.")
+    return entries[id]
+
+
+def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, total: None) -> Manifest:
+    """Brings a bundle among the user's own, in place of other versions; nothing is loaded where it is here and sound.
+
+    `progress` is told how many bytes of how many are here. What came is kept when the connection breaks or `progress`
+    raises: the next call goes on from there.
+    """
+    models = models_folder()
+    name = f"{entry.id}-{entry.version}"
+    for bundle in installed():
+        if (bundle.id, bundle.version) == (entry.id, entry.version) and (manifest := _sound(bundle.folder)):
+            return manifest
+    part, new = models / f".{name}.part", models / f".{name}.new"
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        _download(entry, part, progress)
+        manifest = _unpack(entry, part, new)
+        put_in_place(new, models / name)
+    except OSError as error:
+        with suppress(OSError):  # nor must it fill the disk
+            part.unlink()
+        raise Refusal(
+            f"Bundle {entry.id} cannot be kept in {models} ({error.strerror or error}): "
+            f"make room there, or set {ENVIRONMENT} to a folder that you may write to."
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    with suppress(OSError):  # Windows keeps a folder that somebody uses; `installed` prefers the newest
+        for folder in bundle_folders(models, entry.id):
+            if folder.name != name:
+                discard(folder)
+        clear_leftovers(models, entry.id)
+    return manifest
+
+
+def pack(folder: Path, archive: Path, url: str) -> Entry:
+    """Writes a bundle as the zip archive that `fetch` unpacks, and gives its entry for a registry."""
+    manifest = verify(folder)
+    beside = archive.with_name(f".{archive.name}.part")
+    try:
+        with zipfile.ZipFile(beside, "w") as packed:
+            for name in (MANIFEST, *sorted(manifest.files)):
+                packed.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())  # dated 1980: same bytes each time
+        content = beside.read_bytes()
+        beside.replace(archive)
+    except OSError as error:
+        raise Refusal(f"{archive} cannot be written ({error.strerror or error}): make room there.") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return _entry(
+        {
+            "id": manifest.id,
+            "version": manifest.version,
+            "url": url,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+        }
+    )
+
+
+def _entry(told: dict[str, Any]) -> Entry:
+    entry = Entry(**told)
+    check_id(entry.id)
+    check_version(entry.version)
+    check_sha256(entry.sha256)
+    check_bytes(entry.bytes)
+    if not isinstance(entry.url, str) or not entry.url.isprintable():
+        raise ValueError("url must be a text")
+    return entry
+
+
+def _sound(folder: Path) -> Manifest | None:
+    try:
+        return verify(folder)
+    except Refusal:
+        return None
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, as pages of releases make them, but never from https to less."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        try:
+            _check_url(newurl, {"https"} if req.type == "https" else {"https", "http"})
+        except Refusal:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check_url(url: str, schemes: Collection[str] = ("https", "http")) -> None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        safe = parts.scheme in schemes and (parts.scheme == "https" or parts.hostname in HERE)
+        safe = safe and bool(parts.hostname) and parts.username is None and parts.password is None
+    except ValueError:
+        safe = False
+    if not safe:
+        raise Refusal("Bundles are fetched over https alone, without names and passwords: mend the registry's address.")
+
+
+def _download(entry: Entry, part: Path, progress: Callable[[int, int], None]) -> None:
+    """The archive, whole and with its sha256, as `part`; what is there already is not loaded again."""
+    begun = part.stat().st_size if part.exists() else 0
+    if begun > entry.bytes:
+        begun = 0
+    if shutil.disk_usage(part.parent).free < 2 * entry.bytes - begun:  # the archive and what comes out of it
+        raise Refusal(
+            f"Bundle {entry.id} needs {2 * entry.bytes - begun >> 20} MB free in {part.parent}: make room there, "
+            f"or set {ENVIRONMENT} to another folder."
+        )
+    if begun < entry.bytes:
+        begun = _receive(entry, part, begun, progress)
+    if begun < entry.bytes:
+        raise Refusal(
+            f"The connection broke after {begun} of {entry.bytes} bytes of bundle {entry.id}: "
+            "run the same command again, it goes on from there."
+        )
+    with part.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
+            return
+    part.unlink()
+    raise Refusal(
+        f"What came as bundle {entry.id} is not what was published, its sha256 differs, and was thrown away: "
+        "try again, and report it if that does not help."
+    )
+
+
+def _receive(entry: Entry, part: Path, begun: int, progress: Callable[[int, int], None]) -> int:
+    """Loads from byte `begun` on, or from the first where the server cannot; how many bytes are here then."""
+    with _open(entry, part, begun) as response:
+        if response.status != 206:
+            begun = 0  # the server sends the whole
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {begun}-"):
+            part.unlink()
+            raise Refusal(f"The server sent another piece of bundle {entry.id} than asked for: try again.")
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and begun + int(length) != entry.bytes:
+            part.unlink(missing_ok=True)
+            raise _wrong_length(entry)
+        with part.open("ab" if begun else "wb") as file:
+            for chunk in _chunks(response):
+                begun += len(chunk)
+                if begun > entry.bytes:
+                    break
+                file.write(chunk)
+                progress(begun, entry.bytes)
+    if begun > entry.bytes:
+        part.unlink()
+        raise _wrong_length(entry)
+    return begun
+
+
+def _open(entry: Entry, part: Path, begun: int) -> HTTPResponse:
+    _check_url(entry.url)
+    headers = {"User-Agent": "DualFaceRecon", "Accept-Encoding": "identity"}
+    if begun:
+        headers["Range"] = f"bytes={begun}-"
+    opener = urllib.request.build_opener(_SafeRedirects)
+    host = urllib.parse.urlsplit(entry.url).hostname
+    try:
+        return opener.open(urllib.request.Request(entry.url, headers=headers), timeout=SILENCE_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # asked for more than there is
+            part.unlink()
+            raise _wrong_length(entry) from error
+        raise Refusal(f"{host} does not give bundle {entry.id} (HTTP {error.code}): try again later.") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise Refusal(f"{host} cannot be reached for bundle {entry.id}: check the connection and try again.") from error
+
+
+def _chunks(response: HTTPResponse) -> Iterator[bytes]:
+    """What comes until the end, or until the connection breaks."""
+    try:
+        while chunk := response.read(CHUNK_BYTES):
+            yield chunk
+    except (OSError, HTTPException):
+        return
+
+
+def _wrong_length(entry: Entry) -> Refusal:
+    return Refusal(
+        f"The server's file is not bundle {entry.id}, which has {entry.bytes} bytes: try again later, "
+        "and report it if that does not help."
+    )
+
+
+def _unpack(entry: Entry, archive: Path, folder: Path) -> Manifest:
+    """Writes the bundle that an archive holds, and verifies it; an archive that holds anything else goes."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            _extract(entry, packed, folder)
+        return verify(folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        archive.unlink()
+        raise Refusal(f"The archive of bundle {entry.id} is damaged or holds other files: report it.") from error
+    except Refusal:
+        archive.unlink()
+        raise
+
+
+def _extract(entry: Entry, packed: zipfile.ZipFile, folder: Path) -> None:
+    """Writes the files that the manifest names; an archive's own paths and links are never followed."""
+    sizes = {member.filename: member.file_size for member in packed.infolist()}
+    if len(sizes) != len(packed.infolist()) or not 0 < sizes.pop(MANIFEST, 0) <= MAX_MANIFEST_BYTES:
+        raise zipfile.BadZipFile
+    content = packed.read(MANIFEST)
+    manifest = parse_manifest(content, entry.id)
+    if (manifest.id, manifest.version) != (entry.id, entry.version):
+        raise Refusal(f"The archive of bundle {entry.id} {entry.version} holds another: report it.")
+    if sizes != {name: seal.bytes for name, seal in manifest.files.items()}:  # no bomb, no stowaway
+        raise zipfile.BadZipFile
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / MANIFEST).write_bytes(content)
+    for name in sizes:
+        with packed.open(name) as source, (folder / name).open("wb") as file:
+            shutil.copyfileobj(source, file, CHUNK_BYTES)

@@ -1,0 +1,193 @@
+"""A model bundle: a folder with manifest.json, the networks' weights and the shape models.
+
+    manifest = load_manifest(folder)
+    weights = read_weights(folder, manifest, "depth")  # for load_state_dict
+    hip = read_shape_model(folder, manifest, "hip")
+
+Every file is compared with its sha256 in the manifest before it is used. torch is imported only where tensors are
+wanted: checking a bundle does without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from DualFaceReconLib.bundle.manifest import MANIFEST, FileSeal, Manifest, load_manifest, parse_manifest
+from DualFaceReconLib.bundle.store import SHIPPED
+from DualFaceReconLib.disk.folders import put_in_place
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Kinds of files that may pass for weights: one that the manifest does not name does not belong in a bundle
+WEIGHT_LIKE = {".safetensors", ".npz", ".npy", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".onnx", ".h5"}
+MAX_UNPACKED_BYTES = 1 << 28  # of a shape model; ours, some thirty times what the largest takes
+
+
+def verify(folder: Path) -> Manifest:
+    """Reads all of a bundle; a Refusal names what is missing, damaged, unsafe or does not belong there."""
+    manifest = load_manifest(folder)
+    for network in manifest.networks:
+        _weights(folder, manifest, network)
+    for bone in manifest.shape_models:
+        read_shape_model(folder, manifest, bone)
+    _refuse_unnamed_weights(folder, manifest.files)
+    return manifest
+
+
+def read_weights(folder: Path, manifest: Manifest, network: str) -> dict[str, Tensor]:
+    """A network's tensors by name, float32; the files hold float16."""
+    import torch
+
+    return {
+        name: torch.from_numpy(values.astype(np.float32))
+        for name, values in _weights(folder, manifest, network).items()
+    }
+
+
+def read_shape_model(folder: Path, manifest: Manifest, bone: str) -> ShapeModel:
+    """The shape model of "hip" or "femur", of the left side."""
+    name = manifest.shape_models[bone]
+    _sealed_bytes(folder, manifest, name)
+    path = folder / name
+    try:
+        with zipfile.ZipFile(path) as archive:  # a small file may unpack to more than the memory holds
+            fits = sum(member.file_size for member in archive.infolist()) <= MAX_UNPACKED_BYTES
+        model = load(path) if fits else None
+    except (ValueError, OSError, MemoryError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        model = None
+    if model is None or model.bone != bone:
+        raise Refusal(f"Bundle {manifest.id}: {name} holds no shape model of a {bone}: {_cure(folder, manifest)}.")
+    return model
+
+
+def write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    weights: Mapping[str, Mapping[str, Tensor]],
+    shape_models: Mapping[str, Path],
+) -> Manifest:
+    """Writes a bundle with weights in half precision and seals it; the folder is replaced whole or stays as it was.
+
+    `weights` holds a state dict for each of manifest.networks, `shape_models` a file for each of
+    manifest.shape_models. Plain files that lie in the folder and belong to no bundle stay there.
+    """
+    if set(weights) != set(manifest.networks) or set(shape_models) != set(manifest.shape_models):
+        raise ValueError("weights and shape models must be those that the manifest names")
+    contents = {manifest.networks[name]["file"]: _packed(name, tensors) for name, tensors in weights.items()}
+    contents |= {manifest.shape_models[bone]: path.read_bytes() for bone, path in shape_models.items()}
+    sealed = replace(manifest, files={name: _seal(contents[name]) for name in sorted(contents)})
+    parse_manifest(sealed.to_json(), manifest.id)
+    folder = folder.absolute()
+    beside = folder.with_name(f".{folder.name}.new")
+    try:
+        strangers = _strangers(folder, contents)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name, content in {**contents, MANIFEST: sealed.to_json()}.items():
+            (beside / name).write_bytes(content)
+        written = verify(beside)
+        for path in strangers:
+            shutil.copy2(path, beside)
+        put_in_place(beside, folder)
+    except OSError as error:
+        raise Refusal(
+            f"Bundle {manifest.id} cannot be written to {folder} ({error.strerror or error}): "
+            "make room there, or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return written
+
+
+def _sealed_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """A file's content, which is what the manifest sealed."""
+    path, seal = folder / name, manifest.files[name]
+    called, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
+    if not path.exists():
+        raise Refusal(f"{called} is missing: {cure}.")
+    if not path.is_file() or path.resolve().parent != folder.resolve():
+        raise Refusal(f"{called} is a link to elsewhere or no ordinary file: {cure}.")
+    try:
+        with path.open("rb") as file:
+            content = file.read(seal.bytes + 1)
+    except OSError as error:
+        raise Refusal(f"{called} cannot be read ({error.strerror or error}): {cure}.") from error
+    if len(content) != seal.bytes:
+        kind = "cut short" if len(content) < seal.bytes else "too long"
+        raise Refusal(f"{called} is {kind}, {seal.bytes} bytes were sealed: {cure}.")
+    if _seal(content) != seal:
+        raise Refusal(f"{called} is damaged, its sha256 is not the sealed one: {cure}.")
+    return content
+
+
+def _weights(folder: Path, manifest: Manifest, network: str) -> dict[str, np.ndarray]:
+    """A network's arrays, float16; parsed from the very bytes whose digest was compared."""
+    name = manifest.networks[network]["file"]
+    content = _sealed_bytes(folder, manifest, name)
+    called, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
+    try:
+        # refuses headers over 100 MB or the file, ranges that overlap, leave gaps, or do not fit type and shape
+        arrays = safetensors.numpy.load(content)
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that numpy does not have
+        raise Refusal(f"{called} holds no safetensors that can be read; pickles never are: {cure}.") from error
+    if not arrays or any(values.dtype != np.float16 for values in arrays.values()):
+        raise Refusal(f"{called} holds something else than float16: {cure}.")
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        raise Refusal(f"{called} holds weights that are not numbers: {cure}.")
+    return arrays
+
+
+def _packed(network: str, tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as safetensors in half precision; the same tensors give the same bytes."""
+    import torch
+
+    halves = {}
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{network}: {name} is {tensor.dtype}; bundles hold floats alone")
+        half = tensor.detach().to("cpu", torch.float16).contiguous()
+        if not torch.isfinite(half).all():
+            raise ValueError(f"{network}: {name} holds values that half precision cannot")
+        halves[name] = half.numpy()
+    return safetensors.numpy.save(halves)
+
+
+def _strangers(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Files in a folder that belong neither to its bundle nor to the one that comes there."""
+    if not folder.exists():
+        return []
+    paths = sorted(folder.iterdir())
+    if any(path.is_dir() for path in paths):
+        raise Refusal(f"{folder} holds folders and is no place for a bundle: choose a new one.")
+    old = set(load_manifest(folder).files) if (folder / MANIFEST).exists() else set()
+    _refuse_unnamed_weights(folder, {*old, *contents})
+    return [path for path in paths if path.name not in {*old, *contents, MANIFEST}]
+
+
+def _refuse_unnamed_weights(folder: Path, names: Collection[str]) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in WEIGHT_LIKE and path.name not in names:
+            raise Refusal(f"{path.name} in {folder} is no part of the bundle there: remove that file.")
+
+
+def _seal(content: bytes) -> FileSeal:
+    return FileSeal(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def _cure(folder: Path, manifest: Manifest) -> str:
+    if folder == SHIPPED:
+        return "install DualFaceRecon again"
+    return f"`dualface models fetch {manifest.id}` or get the bundle again"

@@ -1,0 +1,1 @@
+"""Folders and files that are there whole or not at all."""

@@ -1,0 +1,143 @@
+"""Folders that are there whole or not at all, and that one process at a time writes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from DualFaceReconLib.disk.interrupts import CtrlC
+from DualFaceReconLib.errors import Refusal
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
+
+
+def put_in_place(new: Path, place: Path) -> None:
+    """Renames a folder to a place that may be taken by an older one, which goes, or stays if this fails."""
+    old = place.with_name(f".{place.name}.old")
+    ctrl_c = CtrlC()
+    try:
+        ctrl_c.waits()
+        if old.exists() and not place.exists():  # somebody was killed between the two renames
+            old.rename(place)
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            place.rename(old)  # Windows renames over no folder
+        try:
+            new.rename(place)
+        except OSError:
+            if old.exists():
+                old.rename(place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        ctrl_c.comes()
+
+
+def called(folder: Path) -> str:
+    """What a folder is called in sentences, also where its path ends in a dot or has no name."""
+    whole = os.path.abspath(folder)  # noqa: PTH100  (a link keeps its own name, by which somebody knows it)
+    return Path(whole).name or whole
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Refusal where a folder could not be made, or renamed to its place: known before hours of computing."""
+    folder = Path(os.path.realpath(folder))
+    above = folder.parents or (folder,)  # a root has none
+    parent = next((one for one in above if os.path.exists(one)), None)  # noqa: PTH110  (Path's own may raise)
+    if parent is None:  # a drive that Windows does not have
+        raise Refusal(f"There is no {folder.anchor}: choose another folder for the result.")
+    if not parent.is_dir():
+        raise Refusal(f"{called(parent)} is a file, in which no folder can be: choose another folder for the result.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise Refusal(f"You may not write to {called(parent)}: choose another folder for the result.")
+
+
+def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a folder beside, then renames it to its place; whoever is cut off leaves no half of it there.
+
+    An older folder goes only when the new one is whole. What an earlier process left beside is removed. Where the
+    folder is a link, it stays one, and what it leads to is written.
+    """
+    folder = Path(os.path.realpath(folder))
+    beside = folder.with_name(f".{folder.name}.new")
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            write(beside)
+            put_in_place(beside, folder)
+        except OSError as error:
+            raise _unwritable(folder.name, error) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock file, which the system frees however this process ends; Refusal where another process holds it."""
+    ctrl_c = CtrlC()
+    try:
+        ctrl_c.waits()
+        file = _held(path)
+        try:
+            try:
+                ctrl_c.comes()
+                yield
+            finally:
+                ctrl_c.waits()
+        finally:
+            _removed(file, path)
+    finally:
+        ctrl_c.comes()
+
+
+def _held(path: Path) -> BinaryIO:
+    """The lock file, open and locked."""
+    place = path.name.removesuffix(".lock").removeprefix(".") or path.parent.name
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+b")
+        except OSError as error:
+            raise _unwritable(place, error) from error
+        try:
+            _lock(file)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+        except OSError as error:
+            file.close()
+            raise Refusal(f"Another process is writing {place}: wait for it, or choose another folder.") from error
+        file.close()  # whoever held it before has just removed it: that lock protects nothing
+
+
+def _unwritable(name: str, error: OSError) -> Refusal:
+    return Refusal(
+        f"The result cannot be written to {name} ({error.strerror or error}): "
+        "make room there, or choose another folder."
+    )
+
+
+def _lock(file: BinaryIO) -> None:
+    """OSError where another process has it."""
+    if os.name == "nt":
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _removed(file: BinaryIO, path: Path) -> None:
+    """Lets go of a lock file that is held."""
+    if os.name == "nt":  # Windows removes no file that is open
+        file.close()
+    with suppress(OSError):
+        path.unlink()
+    file.close()

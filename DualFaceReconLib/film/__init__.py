@@ -1,0 +1,1 @@
+"""A radiograph and what its file says of how it was taken."""

@@ -1,0 +1,173 @@
+"""What ITK's readers would let pass in an image file: looked at in the file's own bytes before they read it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from DualFaceReconLib.errors import NO_SPACE, NOT_NUMBERS, Refusal
+from DualFaceReconLib.film import nifti
+from DualFaceReconLib.film.acquisition import SIDE_LIMITS_PX, check_size
+from DualFaceReconLib.film.codestreams import ends_whole
+
+HEADER_BYTES = 1 << 16
+DAMAGED_IMAGE = "The {} file is damaged or incomplete: export it again."
+TIFF_PHOTOMETRIC, TIFF_ORIENTATION, TIFF_SHORT, TIFF_LONG = 262, 274, 3, 4
+# What a header may say; everything else is left out of the copy that ITK reads
+MHA_FIELDS = set(
+    b"NDims DimSize ElementType ElementSpacing TransformMatrix Offset BinaryData BinaryDataByteOrderMSB "
+    b"ElementByteOrderMSB CompressedData CompressedDataSize ElementNumberOfChannels".split()
+)
+NRRD_FIELDS = {
+    *(b"type", b"dimension", b"space", b"space dimension", b"sizes", b"spacings", b"space directions"),
+    *(b"space origin", b"kinds", b"endian", b"encoding"),
+}
+NRRD_ELSEWHERE = {b"data file", b"datafile"}
+NRRD_SKIPS = {b"byte skip", b"byteskip", b"line skip", b"lineskip"}
+
+
+def prepare(path: Path, kind: str, folder: Path) -> tuple[Path, bool]:
+    """The file that ITK may read, `path` or a copy in `folder`, and whether its zeros are white.
+
+    Refuses files that name other files, are cut short, hold NaN, or want to be turned, where ITK would not.
+    """
+    try:
+        if kind in ("NRRD", "MHA"):
+            with path.open("rb") as file:
+                header = clean_nrrd_header(file) if kind == "NRRD" else clean_mha_header(file)
+                return _copied(file, folder / f"film.{kind.lower()}", header), False
+        if kind == "TIFF":
+            return _prepare_tiff(path, folder)
+        if kind == "JPEG":
+            content = path.read_bytes()
+            if not ends_whole(content):
+                raise EOFError
+            exif = content[:HEADER_BYTES].partition(b"Exif\0\0")[2]
+            _refuse_turned(ifd_entries(io.BytesIO(exif)))
+        elif kind == "NIfTI":
+            check_nifti(path)
+    except (OSError, EOFError, struct.error, ValueError, OverflowError, KeyError, zlib.error) as error:
+        raise Refusal(DAMAGED_IMAGE.format(kind)) from error
+    return path, False
+
+
+def _copied(file: BinaryIO, copy: Path, header: bytes) -> Path:
+    """`header` and then what is left of `file`."""
+    try:
+        with copy.open("wb") as written:
+            written.write(header)
+            shutil.copyfileobj(file, written, 1 << 20)
+    except OSError as error:
+        raise Refusal(NO_SPACE) from error
+    return copy
+
+
+# Headers that could name other files of this machine, and make us read them
+
+
+def clean_mha_header(file: BinaryIO) -> bytes:
+    """A MetaImage header of known fields alone; `file` is left at the first pixel."""
+    lines = [b"ObjectType = Image"]
+    while file.tell() < HEADER_BYTES:
+        name, equals, value = (part.strip() for part in file.readline(HEADER_BYTES).partition(b"="))
+        if name == b"ElementDataFile":
+            if value.upper() != b"LOCAL":
+                _refuse_elsewhere("MHA")
+            return b"\n".join([*lines, b"ElementDataFile = LOCAL", b""])
+        if name in MHA_FIELDS and equals:
+            lines.append(name + b" = " + value)
+    raise EOFError
+
+
+def clean_nrrd_header(file: BinaryIO) -> bytes:
+    """A NRRD header of known fields alone; `file` is left at the first pixel."""
+    lines = [file.readline(16).strip()]
+    while file.tell() < HEADER_BYTES:
+        line = file.readline(HEADER_BYTES)
+        if not line:
+            break
+        if not line.strip():
+            return b"\n".join([*lines, b"", b""])
+        name, _, value = (part.strip() for part in line.partition(b":"))
+        name = name.lower()
+        if name in NRRD_ELSEWHERE:
+            _refuse_elsewhere("NRRD")
+        if name in NRRD_SKIPS and value != b"0":
+            raise ValueError("data that does not follow the header")
+        if name in NRRD_FIELDS:
+            lines.append(name + b": " + value)
+    raise EOFError
+
+
+def _refuse_elsewhere(kind: str) -> None:
+    raise Refusal(f"This {kind} file keeps its pixels in another file: save it as a single file (.nrrd, .mha, .nii).")
+
+
+# TIFF, and the part of it that JPEG carries
+
+
+def ifd_entries(file: BinaryIO) -> dict[int, tuple[int, int, int]]:
+    """Tags of a TIFF's first directory that hold one number: its value, where it stands, and its bytes."""
+    start = file.tell()
+    order = {b"II": "<", b"MM": ">"}.get(file.read(2))
+    if order is None:
+        return {}
+    file.seek(start + struct.unpack(f"{order}2xI", file.read(6))[0])
+    count = struct.unpack(f"{order}H", file.read(2))[0]
+    entries = {}
+    for _ in range(count):
+        tag, kind, values = struct.unpack(f"{order}HHI", file.read(8))
+        at, raw = file.tell(), file.read(4)
+        width = {TIFF_SHORT: 2, TIFF_LONG: 4}.get(kind)
+        if width and values == 1:
+            entries[tag] = (int.from_bytes(raw[:width], "little" if order == "<" else "big"), at, width)
+    return entries
+
+
+def _prepare_tiff(path: Path, folder: Path) -> tuple[Path, bool]:
+    """ITK before 2026 ignores that zeros are white and later inverts, so it gets a copy that says they are black."""
+    with path.open("rb") as file:
+        entries = ifd_entries(file)
+    _refuse_turned(entries)
+    photometric, at, width = entries.get(TIFF_PHOTOMETRIC, (1, 0, 0))
+    if photometric != 0:
+        return path, False
+    with path.open("rb") as file:
+        until = file.read(at)
+        file.seek(width, io.SEEK_CUR)
+        black_is_zero = (1).to_bytes(width, "little" if until[:2] == b"II" else "big")
+        return _copied(file, folder / "film.tif", until + black_is_zero), True
+
+
+def _refuse_turned(entries: dict[int, tuple[int, int, int]]) -> None:
+    """A tag that turns the picture for viewing changes left and right; some programs follow it and some do not."""
+    orientation = entries.get(TIFF_ORIENTATION, (1, 0, 0))[0]
+    if orientation != 1:
+        raise Refusal(
+            f"The file asks to be turned or mirrored for viewing (Orientation {orientation}), so its left and right "
+            "are not certain: open it, check the sides, and save it again upright."
+        )
+
+
+def check_nifti(path: Path) -> None:
+    """ITK's reader fills up with zeros what is missing, and puts zeros where numbers are not numbers."""
+    with nifti.opened(path) as file:
+        layout = nifti.read_layout(file)
+        if min(layout.sizes[:2]) < 1:
+            raise ValueError("sizes no picture has")
+        check_size((layout.sizes[1], layout.sizes[0]))
+        if not (0 < layout.expected_bytes <= 32 * SIDE_LIMITS_PX[1] ** 2 and 0 <= layout.first_byte < HEADER_BYTES):
+            raise ValueError("sizes no film has")
+        file.seek(layout.first_byte)
+        data = file.read(layout.expected_bytes)
+    if len(data) < layout.expected_bytes:
+        raise EOFError
+    width = nifti.FLOATS.get(layout.datatype)
+    if width and not np.isfinite(np.frombuffer(data, f"{layout.order}f{width}")).all():
+        raise Refusal(NOT_NUMBERS)

@@ -1,0 +1,54 @@
+"""A ball of known diameter in the picture, a calibration ball or an implant's head, tells how far the bones were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.radiograph import TOLD, Radiograph
+from DualFaceReconLib.geometry import Provenance
+
+# A head lies, and a ball is put, about as deep as the hip joint; the centre of all bones' surfaces is not just there.
+# Ours: half of a femoral head's diameter is less than a standard deviation.
+SPREAD_MM = 15.0
+DIAMETER_LIMITS_MM = (5.0, 80.0)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A round shadow in the displayed picture, and what threw it."""
+
+    row: float
+    col: float
+    diameter_px: float
+    diameter_mm: float
+
+
+def with_marker(radiograph: Radiograph, marker: Marker) -> Radiograph:
+    """The film with its bones as far from the detector as the marked ball."""
+    geometry = radiograph.geometry
+    rows, cols = geometry.size_px
+    low, high = DIAMETER_LIMITS_MM
+    if geometry.provenance.get("object_distance_mm") == TOLD:
+        raise Refusal("Both a distance and a ball are given: leave one of them out.")
+    if not (0 <= marker.row < rows and 0 <= marker.col < cols and 0 < marker.diameter_px < max(rows, cols)):
+        raise Refusal(
+            f"The marked ball is not in the picture of {rows} x {cols} pixels: give its row, column and size."
+        )
+    if not low <= marker.diameter_mm <= high:
+        raise Refusal(f"A ball of {marker.diameter_mm:g} mm cannot be right: give {low:g} to {high:g} mm.")
+    if geometry.lengths_are_calibrated:
+        raise Refusal(
+            "This film's pixels are already calibrated at the patient, so that a ball says nothing of its distance: "
+            "give the detector's own pitch with --pixel-pitch, too."
+        )
+    distance = geometry.sdd_mm - geometry.depth_of_ball(
+        (marker.row, marker.col), marker.diameter_px, marker.diameter_mm
+    )
+    formula = (
+        f"sdd - depth of a ball of {marker.diameter_mm:g} mm that is {marker.diameter_px:g} px wide in the picture"
+    )
+    try:
+        return radiograph.at_object_distance(distance, Provenance("derived", formula, SPREAD_MM))
+    except Refusal as refusal:
+        raise Refusal(f"The marked ball would be {distance:.0f} mm from the detector: check its size.") from refusal

@@ -1,0 +1,181 @@
+"""A radiograph: a picture in which bone is bright, how it was taken, and what its reader must know.
+
+radiograph = read_radiograph("film.dcm")
+radiograph = Radiograph(pixels, ProjectionGeometry(sdd_mm=1150, pixel_pitch_mm=(0.143, 0.143), size_px=pixels.shape))
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
+from DualFaceReconLib.film.acquisition import (
+    FACING_VIEWER,
+    Known,
+    Overrides,
+    RadiographWarning,
+    Settled,
+    check_object_distance,
+    settle,
+)
+from DualFaceReconLib.film.collimation import field_of_exposure
+from DualFaceReconLib.film.decoded import Decoded
+from DualFaceReconLib.film.dicom_header import read_acquisition
+from DualFaceReconLib.film.dicom_pixels import decode, read_dataset
+from DualFaceReconLib.film.image_files import image_format, read_image
+from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance
+
+LARGEST_FILE_BYTES = 1 << 30
+HEAD_BYTES = 4096  # of a file, which tell its kind
+POLARITY_CODES = ("polarity-assumed", "polarity-conflict")  # settled where the user says it
+TOLD = Provenance("user", "given by the user")
+AS_SHOWN = Known(FACING_VIEWER, GIVEN_IN_CODE)
+BRIGHT_BONE = Known("as stored", GIVEN_IN_CODE)
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One film as it is displayed: columns grow towards the patient's left, rows towards the feet."""
+
+    pixels: np.ndarray = field(repr=False)  # (rows, cols) float32, bone bright
+    geometry: ProjectionGeometry
+    orientation: Known = AS_SHOWN  # as the file stored it
+    polarity: Known = BRIGHT_BONE  # whether grey values were inverted to make bone bright
+    collimation_px: Known | None = None  # first row, last row, first col, last col of the exposed field
+    display_window: tuple[float, float] | None = None  # black and white, in grey values
+    warnings: tuple[RadiographWarning, ...] = ()
+    file_format: str = "array"
+
+    def __post_init__(self) -> None:
+        pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)
+        if pixels.shape != self.geometry.size_px:
+            raise Refusal(
+                f"The picture is {pixels.shape} and its geometry says {self.geometry.size_px}: make them agree."
+            )
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise Refusal(NOT_NUMBERS)
+        if low == high:
+            raise Refusal("The picture is one grey all over, with nothing to see: choose another film.")
+        object.__setattr__(self, "pixels", pixels)
+        if self.display_window is None:
+            object.__setattr__(self, "display_window", _percentile_window(pixels))
+
+    @cached_property
+    def pixel_hash(self) -> str:
+        """What identifies the film without naming the patient: 12 hexadecimal digits of its grey values' sha256."""
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()[:12]
+
+    def at_object_distance(self, object_distance_mm: float, provenance: Provenance = TOLD) -> Radiograph:
+        """The same film with its bones' centre so far from the detector, and no more said against that."""
+        check_object_distance(object_distance_mm, self.geometry.sdd_mm)
+        return replace(
+            self,
+            geometry=self.geometry.at_object_distance(object_distance_mm, provenance),
+            warnings=tuple(w for w in self.warnings if not w.code.startswith("object_distance_mm-")),
+        )
+
+    def provenance(self) -> Mapping[str, Provenance]:
+        """Where each value came from, the picture's own beside the geometry's."""
+        own = {"orientation": self.orientation.provenance, "polarity": self.polarity.provenance}
+        return {**self.geometry.provenance, **own}
+
+
+def read_radiograph(
+    path: str | Path,
+    *,
+    pixel_pitch_mm: float | tuple[float, float] | None = None,
+    sdd_mm: float | None = None,
+    object_distance_mm: float | None = None,
+    view: str | None = None,
+    swap_sides: bool = False,
+    invert: bool = False,
+) -> Radiograph:
+    """Reads a film from DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF; what is given here wins over the file.
+
+    `pixel_pitch_mm` is at the detector, [row, col] or one for both; `object_distance_mm` from the detector to the
+    bones' centre; `swap_sides` mirrors the picture; `invert` is for a film whose bones are dark.
+    Raises Refusal, with one sentence that says what to do.
+    """
+    overrides = Overrides(pixel_pitch_mm, sdd_mm, object_distance_mm, view, swap_sides, invert)
+    try:
+        file_format, settled, decoded = _read(Path(path), overrides)
+        pixels = settled.turn.pixels(decoded.pixels)
+        polarity, window = decoded.polarity, decoded.display_window
+        if invert:
+            total = float(pixels.max()) + float(pixels.min())
+            pixels = total - pixels
+            window = None if window is None else (total - window[1], total - window[0])
+            polarity = Known("inverted", Provenance("user", f"inverted by the user; the file gave {polarity.value}"))
+        collimation = settled.collimation_px
+        if collimation is None and (found := field_of_exposure(pixels)):
+            collimation = Known(found, Provenance("derived", "flat borders of the picture"))
+        return Radiograph(
+            pixels,
+            settled.geometry,
+            orientation=settled.orientation,
+            polarity=polarity,
+            collimation_px=collimation,
+            display_window=window,
+            warnings=(*settled.warnings, *(w for w in decoded.warnings if not (invert and w.code in POLARITY_CODES))),
+            file_format=file_format,
+        )
+    except MemoryError as error:
+        raise Refusal(
+            "The picture needs more memory than there is: scale it down and give its --pixel-pitch."
+        ) from error
+    except RecursionError as error:
+        raise Refusal("The file is nested too deeply to be a radiograph: export it again from the archive.") from error
+
+
+def file_kind(path: Path) -> str:
+    """DICOM or the name of an image format; refuses everything else."""
+    try:
+        if path.is_dir():
+            raise Refusal("This is a folder: name one film.")
+        if path.exists() and not path.is_file():
+            raise Refusal("This is no ordinary file: name one film.")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise Refusal("There is no such file: check the path.") from error
+    except (OSError, ValueError) as error:
+        raise Refusal(f"The file cannot be opened ({getattr(error, 'strerror', None) or 'bad path'}).") from error
+    if size > LARGEST_FILE_BYTES:
+        raise Refusal("The file is larger than 1 GB, far beyond a radiograph: export a single film.")
+    kind = kind_by_head(head)
+    if kind is None:
+        raise Refusal("This is not an image that is read here: choose DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF.")
+    return kind
+
+
+def kind_by_head(head: bytes) -> str | None:
+    """DICOM, the name of an image format, or None, by a file's first HEAD_BYTES."""
+    if head[128:132] == b"DICM" or head[:4] in (b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\0\0", b"\x02\0\0\0"):
+        return "DICOM"  # the last four: old files without a preamble
+    return image_format(head)
+
+
+def _read(path: Path, overrides: Overrides) -> tuple[str, Settled, Decoded]:
+    kind = file_kind(path)
+    if kind == "DICOM":
+        # The header is judged before a single pixel is read
+        settled = settle(read_acquisition(read_dataset(path, with_pixels=False)), overrides)
+        decoded = decode(read_dataset(path, with_pixels=True), path)
+    else:
+        acquisition, decoded = read_image(path, kind)
+        settled = settle(acquisition, overrides)
+    return kind, settled, decoded
+
+
+def _percentile_window(pixels: np.ndarray) -> tuple[float, float]:
+    step = max(1, max(pixels.shape) // 1024)
+    low, high = np.percentile(pixels[::step, ::step], (1, 99))
+    return (float(low), float(high)) if high > low else (float(pixels.min()), float(pixels.max()))

@@ -1,0 +1,139 @@
+"""Bones seen from somewhere: along the X-rays or without perspective, in their own colours and by how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from vtkmodules.util.numpy_support import vtk_to_numpy
+
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import arrays, unit_normals
+from DualFaceReconLib.outcome import Bone
+from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.pictures.drawing import Colour
+from DualFaceReconLib.rasterising import nearest_values
+from DualFaceReconLib.shape.visibility import rays_to
+from DualFaceReconLib.surfaces import observed_triangles
+
+BONE_COLOURS: Mapping[str, Colour] = {
+    "hip_right": (90, 165, 255),
+    "hip_left": (70, 210, 140),
+    "femur_right": (245, 120, 195),
+    "femur_left": (225, 228, 85),
+}
+NOT_COMPLETED: Colour = (150, 150, 150)
+UNSURE_MM = 15.0  # the upper end of the colours of certainty: bundles learnt in hours are unsure by several mm
+FINER = 2  # pixels a side that are averaged into one, for smooth edges
+STRIPES_PX, STRIPE_PX = 8, 2  # where a bone is inferred: from one stripe to the next, and how wide
+# Pixels (N, 2), nearness (N,), and the unit direction to the eye (N or 1, 3), of points (N, 3)
+Project = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What is drawn of a bone."""
+
+    vertices: np.ndarray  # (V, 3) RAS mm
+    triangles: np.ndarray  # (T, 3), outward
+    closed: bool
+    colour: Colour
+    certainty: np.ndarray  # (V, 3) 0 to 255, the colour of its standard deviation
+    inferred: np.ndarray  # (V,) 1 where nothing was seen, 0 elsewhere
+
+
+@dataclass(frozen=True)
+class BoneView:
+    """Bones on a picture's pixels; colours are 0 to 255, black where no bone is."""
+
+    coloured: np.ndarray  # (rows, cols, 3) float32, each bone in its own colour
+    by_certainty: np.ndarray  # (rows, cols, 3) float32, striped where inferred
+    share: np.ndarray  # (rows, cols, 1) float32, of a pixel that bones cover
+
+
+def surface_of(bone: str, one: Bone) -> Surface:
+    """The completed bone, or what was seen of it."""
+    if one.completed is None:
+        vertices, triangles = observed_triangles(one.observed)
+        certainty, inferred = np.tile(NOT_COMPLETED, (len(vertices), 1)), np.zeros(len(vertices))
+    else:
+        vertices, triangles = arrays(one.completed)
+        std_mm, seen = (vtk_to_numpy(one.completed.GetPointData().GetArray(name)) for name in ("std_mm", "seen"))
+        certainty, inferred = certainty_colours(std_mm), 1.0 - seen
+    return Surface(vertices, triangles, one.completed is not None, BONE_COLOURS[bone], certainty, inferred)
+
+
+def certainty_colours(std_mm: np.ndarray) -> np.ndarray:
+    """Standard deviations (...) -> colours (..., 3) uint8."""
+    return drawing.blended(np.clip(std_mm / UNSURE_MM, 0, 1), drawing.ERROR_COLOURS)
+
+
+def along_rays(surfaces: Sequence[Surface], drawn: ProjectionGeometry) -> BoneView:
+    """Bones where the film shows them. The eye is in front of the patient: at the source, or in PA opposite to it."""
+    facing = 1.0 if drawn.view == "AP" else -1.0
+
+    def project(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        pixels, depth = drawn.project(points)
+        return pixels, facing / depth, -facing * rays_to(points, drawn)  # 1 / depth is linear across the picture
+
+    return _viewed(surfaces, project, drawn.size_px)
+
+
+def from_afar(
+    surfaces: Sequence[Surface],
+    eye: tuple[tuple[float, float, float], tuple[float, float, float]],
+    middle: np.ndarray,
+    px_per_mm: float,
+    size_px: tuple[int, int],
+) -> BoneView:
+    """Without perspective; `eye` is one of `drawing.AROUND`, `middle` (3,) RAS mm lies in the middle of the picture."""
+    across, towards = (np.array(direction, float) for direction in eye)
+    centre = (np.array(size_px) - 1) / 2
+
+    def project(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        offset = points - middle
+        return centre + px_per_mm * np.stack([-offset[:, 2], offset @ across], 1), offset @ towards, towards[None]
+
+    return _viewed(surfaces, project, size_px)
+
+
+def striped(picture: np.ndarray, where: np.ndarray | bool = True, finer: int = 1) -> None:
+    """Darkens slanting stripes of a picture (rows, cols, 3), where (rows, cols) says so: nothing was seen there."""
+    row, col = np.ogrid[: picture.shape[0], : picture.shape[1]]
+    stripes = (row + col) % (STRIPES_PX * finer) < STRIPE_PX * finer
+    picture[stripes & where] = picture[stripes & where] * 0.55
+
+
+def _viewed(surfaces: Sequence[Surface], project: Project, size_px: tuple[int, int]) -> BoneView:
+    pixels, nearness, triangles, values, before = [], [], [], [], 0
+    for surface in surfaces:
+        place, near, to_eye = project(surface.vertices)
+        place = (place + 0.5) * FINER - 0.5
+        normals = unit_normals(surface.vertices, surface.triangles)
+        light = 0.3 + 0.7 * np.abs((normals * to_eye).sum(axis=1, keepdims=True))
+        pixels.append(place)
+        nearness.append(near)
+        triangles.append((_facing_eye(place, surface.triangles) if surface.closed else surface.triangles) + before)
+        values.append(
+            np.hstack([np.array(surface.colour) * light, surface.certainty * light, surface.inferred[:, None]])
+        )
+        before += len(place)
+    finer_size = (size_px[0] * FINER, size_px[1] * FINER)
+    shown, covered = nearest_values(
+        *(np.concatenate(part) for part in (pixels, nearness, triangles, values)), finer_size
+    )
+    striped(shown[..., 3:6], shown[..., 6] > 0.5, FINER)
+    averaged = _averaged(np.concatenate([shown[..., :6], covered[..., None].astype(np.float32)], axis=-1))
+    return BoneView(averaged[..., :3], averaged[..., 3:6], averaged[..., 6:])
+
+
+def _facing_eye(pixels: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Those whose outer side shows; the others lie behind them, as long as the surface is closed."""
+    a, b, c = (pixels[triangles[:, i]] for i in range(3))
+    ab, ac = b - a, c - a
+    return triangles[ab[:, 0] * ac[:, 1] > ab[:, 1] * ac[:, 0]]
+
+
+def _averaged(fine: np.ndarray) -> np.ndarray:
+    return sum(fine[row::FINER, col::FINER] for row in range(FINER) for col in range(FINER)) / FINER**2

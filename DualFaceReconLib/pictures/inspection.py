@@ -1,0 +1,156 @@
+"""What `dualface inspect` shows of a film: a table of values with their provenance, the warnings, and a picture."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from DualFaceReconLib import __version__
+from DualFaceReconLib.film.acquisition import FACING_VIEWER, SIDES_SWAPPED
+from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.geometry import Provenance
+from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.pictures import film as film_picture
+
+TERMINAL_COLUMNS = 116
+PICTURE_SIDE_PX = 1000  # the drawn film's longer side
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table."""
+
+    name: str
+    value: Any  # for programs
+    shown: str  # for people
+    provenance: Provenance
+    affects: str
+
+
+def findings(radiograph: Radiograph) -> list[Finding]:
+    """Everything that is known of how the film was taken."""
+    geometry = radiograph.geometry
+    came_from = radiograph.provenance()
+    pitch, centre = geometry.pixel_pitch_mm, geometry.principal_point_px
+    orientation = radiograph.orientation.value
+    rows = [
+        ("size_px", geometry.size_px, f"{geometry.size_px[0]} x {geometry.size_px[1]} px", "detail"),
+        ("pixel_pitch_mm", pitch, f"{pitch[0]:.4g} x {pitch[1]:.4g} mm", "every length, in proportion"),
+        ("sdd_mm", geometry.sdd_mm, f"{geometry.sdd_mm:.5g} mm", "magnification, so every length"),
+        (
+            "object_distance_mm",
+            geometry.object_distance_mm,
+            _with_spread(geometry.object_distance_mm, came_from["object_distance_mm"]),
+            length_uncertainty(radiograph),
+        ),
+        ("principal_point_px", centre, f"row {centre[0]:.1f}, col {centre[1]:.1f}", "the direction of the rays"),
+        ("view", geometry.view, geometry.view, "front and back"),
+        (
+            "orientation",
+            orientation,
+            orientation
+            if orientation in (FACING_VIEWER, SIDES_SWAPPED)
+            else f"{orientation}, turned to {FACING_VIEWER}",
+            "left and right",
+        ),
+        ("polarity", radiograph.polarity.value, radiograph.polarity.value, "what counts as bone"),
+    ]
+    table = [Finding(name, value, shown, came_from[name], affects) for name, value, shown, affects in rows]
+    if radiograph.collimation_px is not None:
+        first_row, last_row, first_col, last_col = radiograph.collimation_px.value
+        shown = f"rows {first_row} to {last_row}, cols {first_col} to {last_col}"
+        table.append(
+            Finding(
+                "collimation_px",
+                radiograph.collimation_px.value,
+                shown,
+                radiograph.collimation_px.provenance,
+                "where bones are cut off",
+            )
+        )
+    return table
+
+
+def as_dict(radiograph: Radiograph) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "version": __version__,
+        "pixel_hash": radiograph.pixel_hash,
+        "file_format": radiograph.file_format,
+        "values": {
+            f.name: {"value": f.value, **asdict(f.provenance), "affects": f.affects} for f in findings(radiograph)
+        },
+        "warnings": [asdict(warning) for warning in radiograph.warnings],
+    }
+
+
+def as_text(radiograph: Radiograph) -> str:
+    """The table and the warnings, for a terminal."""
+    table = [(f.name, f.shown, f"{f.provenance}  [{f.affects}]") for f in findings(radiograph)]
+    table.insert(0, ("value", "is", "came from  [affects]"))
+    widths = [max(len(row[i]) for row in table) + 2 for i in range(2)]
+    lines = [f"{radiograph.file_format} film {radiograph.pixel_hash}", ""]
+    for name, shown, source in table:
+        wrapped = textwrap.wrap(source, TERMINAL_COLUMNS - sum(widths))
+        lines.append(f"{name:<{widths[0]}}{shown:<{widths[1]}}{wrapped[0]}")
+        lines += [" " * sum(widths) + rest for rest in wrapped[1:]]
+    if radiograph.warnings:
+        lines.append("")
+    for warning in radiograph.warnings:
+        lines += textwrap.wrap(
+            warning.text, TERMINAL_COLUMNS, initial_indent="WARNING  ", subsequent_indent="         "
+        )
+    lines += ["", "Research use only."]
+    return "\n".join(lines)
+
+
+def picture(radiograph: Radiograph) -> np.ndarray:
+    """(rows, cols, 3) uint8: the film with scale bars, R and L, the central ray, the collimation and the warnings."""
+    film, drawn = film_picture.shown(radiograph, (PICTURE_SIDE_PX, PICTURE_SIDE_PX))
+    ratio = np.array(drawn.size_px) / radiograph.geometry.size_px
+    if radiograph.collimation_px is not None:
+        first_row, last_row, first_col, last_col = radiograph.collimation_px.value
+        first, last = ratio * (first_row, first_col), ratio * (last_row + 1, last_col + 1) - 1
+        drawing.box(film, tuple(first), tuple(last), drawing.CYAN, 2)
+        drawing.write(film, "exposed field", (first[0] + 8, (first[1] + last[1]) / 2), 16, drawing.CYAN, (0, 0.5))
+    _central_ray(film, drawn.principal_point_px)
+    film_picture.mark_sides(film, radiograph)
+    film_picture.mark_scales(film, drawn)
+    return np.concatenate([film, film_picture.caption(_caption(radiograph), film.shape[1])])
+
+
+def length_uncertainty(radiograph: Radiograph) -> str:
+    """What the bones' distance does to lengths."""
+    geometry, spread = radiograph.geometry, radiograph.geometry.provenance["object_distance_mm"].spread
+    if spread is None or geometry.object_distance_mm is None:
+        return "every length"
+    if geometry.lengths_are_calibrated:
+        return "the bones' place in depth; their lengths follow the calibration"
+    return f"every length, {100 * spread / (geometry.sdd_mm - geometry.object_distance_mm):.1f} % uncertain"
+
+
+def _with_spread(value: float | None, provenance: Provenance) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.4g} mm" if provenance.spread is None else f"{value:.4g} +- {provenance.spread:g} mm"
+
+
+def _central_ray(film: np.ndarray, centre: tuple[float, float]) -> None:
+    for row, col in ((26, 0), (0, 26)):
+        for sign in (-1, 1):
+            inner = (centre[0] + sign * min(row, 6), centre[1] + sign * min(col, 6))
+            drawing.line(film, inner, (centre[0] + sign * row, centre[1] + sign * col), drawing.YELLOW, 2)
+    drawing.write(film, "central ray", (centre[0] + 10, centre[1] + 12), 15, drawing.YELLOW)
+
+
+def _caption(radiograph: Radiograph) -> list[tuple[str, drawing.Colour]]:
+    geometry = radiograph.geometry
+    told = (
+        f"{geometry.view}   source to detector {geometry.sdd_mm:.0f} mm   pixels "
+        f"{geometry.pixel_pitch_mm[0]:.3f} x {geometry.pixel_pitch_mm[1]:.3f} mm   film {radiograph.pixel_hash}"
+    )
+    warnings = [(warning.text, drawing.AMBER) for warning in radiograph.warnings]
+    return [(told, drawing.WHITE), *warnings, ("Research use only", drawing.WHITE)]

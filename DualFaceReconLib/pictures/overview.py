@@ -1,0 +1,225 @@
+"""A reconstruction as a clinician looks at it, in one picture.
+
+Above, the film with every bone's outline, and the bones as the X-rays meet them, on the same film. Below, the bones
+from the front and from the side, in millimetres, in their own colours and by how sure they are. Then what was measured
+and every warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import binary_erosion, gaussian_filter
+
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.outcome import Bone, Reconstruction
+from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.pictures import film as film_picture
+from DualFaceReconLib.pictures.bones import (
+    BONE_COLOURS,
+    NOT_COMPLETED,
+    UNSURE_MM,
+    Surface,
+    along_rays,
+    certainty_colours,
+    from_afar,
+    striped,
+    surface_of,
+)
+from DualFaceReconLib.pictures.drawing import Colour
+from DualFaceReconLib.pictures.inspection import length_uncertainty
+from DualFaceReconLib.pictures.wording import bone_words, measured, words
+
+WIDTH_PX = 1440
+FILM_MOST_PX = (820, 716)  # [rows, cols] of each of the two films
+BONES_MOST_PX = 504  # rows that bones cover from the front and the side
+HEAD_PX, FOOT_PX, MARGIN_PX = 58, 58, 24  # around them, for letters and scale bars
+GAP_PX, TITLE_PX, LEGEND_PX = 8, 34, 40
+BACKGROUND: Colour = (24, 24, 24)
+OUTLINE_PX = 2
+DIM = 0.45  # of the film's brightness behind the bones
+FRONT, LEFT, _, RIGHT = drawing.AROUND
+MEASURED_OF_BONE = ("share_seen", "femoral_head_diameter", "acetabular_diameter", "volume")
+
+
+def picture(reconstruction: Reconstruction) -> np.ndarray:
+    """(rows, 1440, 3) uint8: films, views, certainty, measurements and warnings, as high as all that is."""
+    surfaces = [surface_of(bone, one) for bone, one in reconstruction.bones.items()]
+    strips = [
+        _films(reconstruction, surfaces),
+        _legend_of_bones(reconstruction),
+        _views(reconstruction, surfaces),
+        _legend_of_certainty(reconstruction),
+        text(reconstruction),
+    ]
+    return np.concatenate(strips)
+
+
+def _films(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:
+    radiograph = reconstruction.radiograph
+    film, drawn = film_picture.shown(radiograph, FILM_MOST_PX)
+    view = along_rays(surfaces, drawn)
+    on_film = _over(film * DIM, view.coloured, view.share)
+    _outline(film, reconstruction.maps)
+    film_picture.mark_scales(film, drawn)
+    for panel in (film, on_film):
+        film_picture.mark_sides(panel, radiograph)
+    along = "From the X-ray source" if drawn.view == "AP" else "Along the X-rays, from the front"
+    width = (WIDTH_PX - GAP_PX) // 2
+    return _beside(
+        [
+            _titled(film, "Radiograph with the outlines of the bones", width),
+            _titled(on_film, f"{along}: the bones on their film", width),
+        ]
+    )
+
+
+def _outline(film: np.ndarray, maps: BoneMaps) -> None:
+    """The inner border of every bone's mask in the bone's colour."""
+    rows, cols = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in zip(film.shape[:2], maps.mask.shape[1:], strict=True)
+    )
+    for bone, mask in zip(maps.bones, maps.mask, strict=True):
+        smooth = gaussian_filter(mask[np.ix_(rows, cols)].astype(np.float32), 1.0) >= 0.5
+        film[smooth & ~binary_erosion(smooth, iterations=OUTLINE_PX)] = BONE_COLOURS[bone]
+
+
+def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:
+    """Front and side, in the bones' colours and by certainty, all in one scale."""
+    only_right = all(bone.endswith("right") for bone in reconstruction.bones)
+    side, side_words = (RIGHT, "patient's right") if only_right else (LEFT, "patient's left")
+    unsure = reconstruction.radiograph.geometry.provenance["view"].kind == "assumed"
+    depth_marks = [letter + "?" * unsure for letter in ("AP" if side is LEFT else "PA")]
+    points = np.concatenate([surface.vertices for surface in surfaces])
+    low, high = points.min(axis=0), points.max(axis=0)
+    across_mm, depth_mm, height_mm = high - low
+
+    free = WIDTH_PX - 3 * GAP_PX - 8 * MARGIN_PX
+    px_per_mm = min(free / (2 * (across_mm + depth_mm)), BONES_MOST_PX / height_mm)
+    rows = round(height_mm * px_per_mm)
+    front_width = round(across_mm * px_per_mm + (free / 2 - (across_mm + depth_mm) * px_per_mm) / 2) + 2 * MARGIN_PX
+    widths = (front_width, (WIDTH_PX - 3 * GAP_PX) // 2 - front_width)
+    views = [
+        from_afar(surfaces, eye, (low + high) / 2, px_per_mm, (rows, width))
+        for eye, width in zip((FRONT, side), widths, strict=True)
+    ]
+    panels = []
+    for titles, certainty in (
+        (("From the front", f"From the {side_words}"), False),
+        (("Certainty, front", f"Certainty, {side_words}"), True),
+    ):
+        for view, title in zip(views, titles, strict=True):
+            panel = _over(np.array(BACKGROUND), view.by_certainty if certainty else view.coloured, view.share)
+            panel = np.pad(panel, ((HEAD_PX, FOOT_PX), (0, 0), (0, 0)), constant_values=BACKGROUND[0])
+            if view is views[0]:
+                film_picture.mark_sides(panel, reconstruction.radiograph, 32)
+            else:
+                film_picture.mark_corners(panel, *depth_marks, 32, drawing.AMBER if unsure else drawing.WHITE)
+            film_picture.scale_bar(panel, 1 / px_per_mm, "", panel.shape[0] - 16, 15)
+            panels.append(_titled(panel, title, panel.shape[1]))
+    return _beside(panels)
+
+
+# Legends
+
+
+def _legend_of_bones(reconstruction: Reconstruction) -> np.ndarray:
+    legend, col = _strip(LEGEND_PX), 12
+    for bone in reconstruction.maps.bones:
+        found = "" if bone in reconstruction.bones else ": not found"
+        col = _explained(legend, col, np.full((16, 16, 3), BONE_COLOURS[bone], np.uint8), bone_words(bone) + found)
+    return legend
+
+
+def _legend_of_certainty(reconstruction: Reconstruction) -> np.ndarray:
+    """Under the views by certainty, which begin in the middle."""
+    legend, col = _strip(LEGEND_PX), (WIDTH_PX + GAP_PX) // 2 + 12
+    scale = np.broadcast_to(certainty_colours(np.linspace(0, UNSURE_MM, 120)), (16, 120, 3))
+    col = _explained(legend, col, scale, f"std. deviation, 0 to {UNSURE_MM:g} mm")
+    inferred = np.full((16, 30, 3), certainty_colours(np.array(UNSURE_MM / 3)), np.uint8)
+    striped(inferred)
+    col = _explained(legend, col, inferred, "inferred, not seen")
+    if any(one.completed is None for one in reconstruction.bones.values()):
+        _explained(legend, col, np.full((16, 16, 3), NOT_COMPLETED, np.uint8), "not completed")
+    return legend
+
+
+def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, says: str) -> int:
+    """A swatch and what it means; the column where the next one may begin."""
+    top = (LEGEND_PX - swatch.shape[0]) // 2
+    legend[top : top + swatch.shape[0], col : col + swatch.shape[1]] = swatch
+    col += swatch.shape[1] + 8
+    drawing.write(legend, says, (LEGEND_PX / 2, col), film_picture.LETTERS_PX, anchor=(0.5, 0), in_line=True)
+    return col + drawing.text_mask(says, film_picture.LETTERS_PX).shape[1] + 24
+
+
+# Words
+
+
+def text(reconstruction: Reconstruction) -> np.ndarray:
+    """(rows, 1440, 3) uint8: what was measured at the left, all warnings at the right."""
+    facts = [(line, drawing.WHITE) for line in _facts(reconstruction)]
+    warnings = [(f"Warning: {warning.text}", drawing.AMBER) for warning in reconstruction.warnings]
+    width = (WIDTH_PX - GAP_PX) // 2
+    columns = [film_picture.caption(lines, width) for lines in (facts, warnings or [("No warnings.", drawing.WHITE)])]
+    height = max(column.shape[0] for column in columns)
+    return _beside([np.pad(column, ((0, height - column.shape[0]), (0, 0), (0, 0))) for column in columns])
+
+
+def _facts(reconstruction: Reconstruction) -> list[str]:
+    radiograph, bundle = reconstruction.radiograph, reconstruction.bundle
+    geometry = radiograph.geometry
+    view, sdd, distance = (geometry.provenance[name] for name in ("view", "sdd_mm", "object_distance_mm"))
+    bones = "The bones' distance from the detector is unknown"
+    if geometry.object_distance_mm is not None:
+        spread = "" if distance.spread is None else f" ± {distance.spread:.0f}"
+        bones = f"Bones {geometry.object_distance_mm:.0f}{spread} mm from the detector ({distance})"
+    return [
+        "Research use only.",
+        f"{geometry.view} ({view.kind}), source to detector {geometry.sdd_mm:.0f} mm ({sdd.kind})",
+        f"{bones}: {length_uncertainty(radiograph)}",
+        *(_sentence(f"{words(name)} {measured(one)}") for name, one in reconstruction.measurements.items()),
+        *(_about(bone, one) for bone, one in reconstruction.bones.items()),
+        f"Film {radiograph.pixel_hash}, made into bones by {bundle.id} {bundle.version} on {reconstruction.device}",
+    ]
+
+
+def _about(bone: str, one: Bone) -> str:
+    known = {name: measured(one.measurements[name]) for name in MEASURED_OF_BONE if name in one.measurements}
+    parts = [f"{words(name)} {value}" for name, value in known.items()]
+    if one.completed is None:
+        parts = ["what was seen of it; not completed"]
+    return _sentence(f"{bone_words(bone)}: {', '.join(parts)}")
+
+
+def _sentence(said: str) -> str:
+    return said[0].upper() + said[1:]
+
+
+# Putting together
+
+
+def _over(background: np.ndarray, bones: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Bones (rows, cols, 3), already weighted with their share of every pixel, before a background."""
+    return (background * (1 - share) + bones).round().astype(np.uint8)
+
+
+def _titled(panel: np.ndarray, title: str, width_px: int) -> np.ndarray:
+    """The panel in the middle of a width, its title above."""
+    spare = width_px - panel.shape[1]
+    head = np.zeros((TITLE_PX, width_px, 3), np.uint8)
+    drawing.write(head, title, (TITLE_PX / 2, 12), 17, anchor=(0.5, 0), in_line=True)
+    return np.concatenate([head, np.pad(panel, ((0, 0), (spare // 2, spare - spare // 2), (0, 0)))])
+
+
+def _beside(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Panels of one height in a row, with gaps, as wide as the picture."""
+    gap = np.zeros((panels[0].shape[0], GAP_PX, 3), np.uint8)
+    row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+    return np.pad(row, ((0, 0), (0, WIDTH_PX - row.shape[1]), (0, 0)))
+
+
+def _strip(height_px: int) -> np.ndarray:
+    return np.zeros((height_px, WIDTH_PX, 3), np.uint8)

@@ -1,0 +1,99 @@
+"""A reconstruction as a page to read and to print: warnings, the picture, how the film was taken, what was measured.
+
+The page needs no network and runs nothing; `picture.png` lies beside it. It names no patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from DualFaceReconLib import __version__
+from DualFaceReconLib.pictures.inspection import findings
+from DualFaceReconLib.pictures.wording import bone_words, measured, words
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.measurements import Measurement
+    from DualFaceReconLib.outcome import Reconstruction
+
+STYLE = """
+@page { size: A4; margin: 15mm }
+body { font: 10pt/1.4 system-ui, sans-serif; color: #111; background: #fff; max-width: 180mm; margin: 8mm auto }
+h1 { font-size: 17pt; margin: 0 } h2 { font-size: 12pt; margin: 6mm 0 2mm; break-after: avoid }
+img { width: 100%; max-height: 245mm; object-fit: contain; break-inside: avoid }
+table { border-collapse: collapse; width: 100% } tr { break-inside: avoid }
+th, td { text-align: left; vertical-align: top; padding: 1mm 2mm; border-bottom: 0.2mm solid #bbb }
+td { overflow-wrap: anywhere }
+.warnings { border-left: 1.5mm solid #d98200; background: #fff4de; padding: 2mm 4mm; margin: 4mm 0 }
+.warnings ul { margin: 0; padding-left: 5mm }
+.research { font-weight: bold }
+"""
+
+
+def html(reconstruction: Reconstruction) -> str:
+    """The whole page."""
+    radiograph, bundle = reconstruction.radiograph, reconstruction.bundle
+    taken = [(words(found.name), found.shown, str(found.provenance), found.affects) for found in findings(radiograph)]
+    made = [
+        ("film", f"{radiograph.pixel_hash} ({radiograph.file_format})"),
+        ("bundle", f"{bundle.id} {bundle.version}"),
+        ("sha256 of the bundle", bundle.sha256),
+        ("DualFaceRecon", __version__),
+        ("device", reconstruction.device),
+        *((words(stage), f"{seconds:.1f} s") for stage, seconds in reconstruction.timings_s.items()),
+    ]
+    parts = [
+        "<h1>Bones from a hip radiograph</h1>",
+        '<p class="research">Research use only. Not for diagnosis or treatment.</p>',
+        _warnings([warning.text for warning in reconstruction.warnings]),
+        '<img src="picture.png" alt="The radiograph with the bones\' outlines, the bones in 3D, and their certainty">',
+        "<h2>Bones</h2>",
+        _table(("bone", "", "measured"), _bones(reconstruction)),
+    ]
+    if reconstruction.measurements:
+        parts += ["<h2>Between bones</h2>", _table(("", "measured"), _measurements(reconstruction.measurements))]
+    parts += [
+        "<p>± is one standard deviation; of areas and volumes it tells of the bones' distance alone. Certainty is how "
+        "far a bone's surface may lie from where it is shown; that all bones together may lie nearer or farther is not "
+        "in it.</p>",
+        "<h2>How the film was taken</h2>",
+        _table(("value", "is", "came from", "affects"), taken),
+        "<h2>How this was made</h2>",
+        _table(("", ""), made),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>Bones from film {escape(radiograph.pixel_hash)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _warnings(texts: list[str]) -> str:
+    if not texts:
+        return "<p>No warnings.</p>"
+    rows = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<div class="warnings"><h2>Warnings</h2><ul>{rows}</ul></div>'
+
+
+def _bones(reconstruction: Reconstruction) -> Iterable[tuple[str, str, str]]:
+    """A row for every measurement of every bone; the bone's name stands in its first one."""
+    for bone in reconstruction.maps.bones:
+        one = reconstruction.bones.get(bone)
+        if one is None:
+            yield bone_words(bone), "not found in this picture", ""
+            continue
+        yield bone_words(bone), "completed" if one.completed is not None else "only what was seen; not completed", ""
+        for name, value in _measurements(one.measurements):
+            yield "", name, value
+
+
+def _measurements(known: Mapping[str, Measurement]) -> list[tuple[str, str]]:
+    return [(words(name), measured(one)) for name, one in known.items()]
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
+    return f"<table>\n<tr>{head}</tr>\n{body}</table>"

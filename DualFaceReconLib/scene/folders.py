@@ -1,0 +1,108 @@
+"""Where a Slicer scene's subject hierarchy shows its runs: a folder each, with folders for what few people look for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+
+from DualFaceReconLib.scene.run import ROLE, RUN, Node, SceneRun, below
+
+FOLDERS = {  # below the run's own; roles that are not here stand in that one
+    "observed": "observed",
+    "landmarks": "landmarks and measurements",
+    "measurement": "landmarks and measurements",
+    "source": "X-ray geometry",
+    "central_ray": "X-ray geometry",
+    "frustum": "X-ray geometry",
+    "camera": "X-ray geometry",
+}
+OWNERS = {  # the plugins of desktop Slicer's Data module; it asks them for an item where it makes the item itself
+    "vtkMRMLVolumeNode": "Volumes",
+    "vtkMRMLSegmentationNode": "Segmentations",
+    "vtkMRMLModelNode": "Models",
+    "vtkMRMLMarkupsNode": "Markups",
+    "vtkMRMLTableNode": "Tables",
+}
+
+
+def runs(hierarchy: Node) -> list[SceneRun]:
+    """The hierarchy's runs from top to bottom; those of a scene file that was added twice get ids of their own."""
+    found: dict[str, SceneRun] = {}
+    for item in below(hierarchy, hierarchy.GetSceneItemID()):
+        if id := hierarchy.GetItemAttribute(item, RUN):
+            run = SceneRun(hierarchy.GetScene(), id)
+            if id in found:
+                run = _told_apart(hierarchy, item, run)
+            found[run.id] = run
+    return list(found.values())
+
+
+def new_folder(run: SceneRun, hierarchy: Node, name: str) -> int:
+    """The run's folder, under a name that no other item has."""
+    folder = _folder(hierarchy, hierarchy.GetSceneItemID(), hierarchy.GenerateUniqueItemName(name))
+    hierarchy.SetItemAttribute(folder, RUN, run.id)
+    return folder
+
+
+def file_in(hierarchy: Node, folder: int, run: SceneRun, before: Collection[Node]) -> None:
+    """Puts the run's new nodes into its folder; those of `before` stay where somebody may have put them.
+
+    In desktop Slicer they have items by then, on slicer-core they have not.
+    """
+    for (role, _), node in run.nodes.items():
+        item = hierarchy.GetItemByDataNode(node)
+        if node.IsA("vtkMRMLColorNode") or (item and node in before):
+            continue
+        parent = _folder_below(hierarchy, folder, FOLDERS[role]) if role in FOLDERS else folder
+        if item:
+            hierarchy.SetItemParent(item, parent)
+            continue
+        item = hierarchy.CreateItem(parent, node)
+        for kind, owner in OWNERS.items():
+            if node.IsA(kind) and not hierarchy.GetItemOwnerPluginName(item):
+                hierarchy.SetItemOwnerPluginName(item, owner)
+
+
+def tidy(hierarchy: Node, folder: int) -> None:
+    """Takes away those of a run's inner folders that are empty."""
+    for item in below(hierarchy, folder):
+        if hierarchy.GetItemAttribute(item, ROLE) and not hierarchy.GetNumberOfItemChildren(item):
+            hierarchy.RemoveItem(item, False, False)
+
+
+def dissolve(hierarchy: Node, folder: int) -> None:
+    """Takes away a run's folder; what somebody else put into it moves up."""
+    tidy(hierarchy, folder)
+    for item in below(hierarchy, folder, deep=False):
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(folder))
+    hierarchy.RemoveItem(folder, False, False)
+
+
+def _told_apart(hierarchy: Node, folder: int, run: SceneRun) -> SceneRun:
+    """A run of its own from a folder whose id another folder has, too."""
+    other = SceneRun(run.scene, uuid.uuid4().hex)
+    hierarchy.SetItemAttribute(folder, RUN, other.id)
+    inside = [hierarchy.GetItemDataNode(item) for item in below(hierarchy, folder)]
+    shown = [node.GetDisplayNode() for node in inside if node is not None and node.IsA("vtkMRMLDisplayableNode")]
+    colours = [one.GetColorNode() for one in shown if one is not None]
+    kept = {node.GetID() for node in run.nodes.values()} - {node.GetID() for node in inside if node is not None}
+    for node in (*inside, *colours):
+        if node is not None and node.GetAttribute(RUN) == run.id and node.GetID() not in kept:
+            node.SetAttribute(RUN, other.id)
+    return other
+
+
+def _folder_below(hierarchy: Node, folder: int, name: str) -> int:
+    """A run's inner folder, which somebody may have renamed."""
+    for item in below(hierarchy, folder):
+        if hierarchy.GetItemAttribute(item, ROLE) == name:
+            return item
+    made = _folder(hierarchy, folder, name)
+    hierarchy.SetItemAttribute(made, ROLE, name)
+    return made
+
+
+def _folder(hierarchy: Node, parent: int, name: str) -> int:
+    folder = hierarchy.CreateFolderItem(parent, name)
+    hierarchy.SetItemOwnerPluginName(folder, "Folder")
+    return folder

@@ -1,0 +1,1 @@
+"""Shape models, and bones completed by them."""

@@ -1,0 +1,292 @@
+"""Completes what was seen of a bone: fits the bone's shape model, and says for every vertex what it rests on.
+
+    completed = complete(observed, model, geometry)
+    completed.vertices, completed.seen, completed.std_mm
+
+`fitting.py` has the objective and its search; here are the start, which needs no alignment by hand, and what is said
+of the result. No triangle of a completed bone is turned over, and no two cross.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import csc_array, diags_array
+from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+
+from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import area_mm2, polydata, sample_surface, unit_normals
+from DualFaceReconLib.shape.fitting import (
+    USUAL,
+    Fit,
+    Settings,
+    Target,
+    beside,
+    data_precision,
+    fit,
+    pairing_features,
+)
+from DualFaceReconLib.shape.repair import mended, neighbours
+from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.visibility import rays_to
+from DualFaceReconLib.surfaces import BACK, FRONT, observed_triangles
+
+TARGET_POINTS = 4000
+FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does not place a bone
+
+START_POINTS = 700
+# Few modes, strongly held, and both ways even for one face: a long bone slides along a target that shows half of it.
+STARTING = Settings(modes=3, rounds=1, evaluations=4, every=6, regularisation=1.0)
+JOINT = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # the landmarks that lie where both meet
+EDGE_SHARE = 0.015  # of the picture; a bone that comes so close to its edge goes on beyond it
+
+# How sure a vertex is: chosen on people of llp26 and rhan40 who were not in the model, so that 60 to 76 % of vertices
+# lie within one standard deviation and 90 to 98 % within two, seen and unseen apart.
+INDEPENDENT_POINTS = 15.0  # what the many points of a target count for: the errors of neighbours go together
+LEAST_ERROR_MM = 0.25
+SEEN_SHARES = (0.3, 1.0)  # of the posterior and of the typical distance, where a vertex was seen
+UNSEEN_SHARES = (1.0, 1.0)
+UNSEEN_ERROR_MM = 0.5  # what the modes cannot explain where nothing was seen
+
+REFINED_AT_MOST_MM = 3.0
+REFINED_OVER_MM = 8.0  # how far a lone displacement reaches along the surface
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole bone, and what every vertex of it rests on."""
+
+    bone: str  # of the model: "hip" or "femur"
+    side: str
+    vertices: np.ndarray  # (V, 3) RAS mm
+    triangles: np.ndarray  # (T, 3), outward
+    seen: np.ndarray  # (V,) bool; the others are inferred
+    distance_mm: np.ndarray  # (V,) to the observed surface
+    std_mm: np.ndarray  # (V,) standard deviation of the surface's place, along its normal
+    landmarks: Mapping[str, np.ndarray]  # name -> (3,) RAS mm
+    radii_mm: Mapping[str, float]  # of the spheres that some landmarks are the centres of
+    fit: Fit  # pose and coefficients; where spots were mended or refined, the vertices differ from it
+    mended: int  # vertices that were moved so that no triangles cross
+    refined_mm: float | None  # the farthest that refinement moved a vertex; None where it was off
+
+    def polydata(self) -> vtkPolyData:
+        """The mesh with point data `seen` (uint8), `distance_mm` and `std_mm` (float32)."""
+        mesh = polydata(self.vertices.astype(np.float32), self.triangles)
+        for name, values in (
+            ("seen", self.seen.astype(np.uint8)),
+            ("distance_mm", self.distance_mm.astype(np.float32)),
+            ("std_mm", self.std_mm.astype(np.float32)),
+        ):
+            array = numpy_to_vtk(values, deep=True)
+            array.SetName(name)
+            mesh.GetPointData().AddArray(array)
+        return mesh
+
+
+def complete_all(
+    observed: Mapping[str, vtkPolyData],
+    models: Mapping[str, ShapeModel],
+    geometry: ProjectionGeometry,
+    settings: Settings = USUAL,
+    *,
+    refine: bool = False,
+    refused: Callable[[str, Refusal], None] | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, Completion]:
+    """The completed bones of a picture; `models` are the left "hip" and "femur", bones are called `hip_right` ...
+
+    Both sides at a time, and of each the hip first, as it tells where its femur's head is. `refused` is told the bones
+    of which too little was seen; without it their Refusal is raised. Callbacks are called in the caller's own thread.
+    """
+    found: dict[str, Completion] = {}
+    jobs: dict[Future[Completion], str] = {}
+    with ThreadPoolExecutor() as pool:
+
+        def begin(bone: str, joint: np.ndarray | None = None) -> None:
+            kind, side = bone.split("_")
+            model = models[kind] if side == models[kind].side else models[kind].mirrored()
+            job = pool.submit(complete, observed[bone], model, geometry, settings, joint=joint, refine=refine)
+            jobs[job] = bone
+
+        for bone in observed:
+            hip = bone.replace("femur", "hip")
+            if hip == bone or hip not in observed:
+                begin(bone)
+        done = 0
+        while jobs:
+            for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+                if cancelled():
+                    raise Cancelled
+                bone, joint = jobs.pop(job), None
+                try:
+                    found[bone] = job.result()
+                    joint = found[bone].landmarks.get(JOINT[found[bone].bone])
+                except Refusal as refusal:
+                    if refused is None:
+                        raise
+                    refused(bone, refusal)
+                done += 1
+                progress(done / len(observed))
+                femur = bone.replace("hip", "femur")
+                if femur != bone and femur in observed:
+                    begin(femur, joint)
+    return {bone: found[bone] for bone in observed if bone in found}
+
+
+def complete(
+    observed: vtkPolyData,
+    model: ShapeModel,
+    geometry: ProjectionGeometry,
+    settings: Settings = USUAL,
+    *,
+    joint: np.ndarray | None = None,
+    refine: bool = False,
+) -> Completion:
+    """The whole bone behind an observed surface (`surfaces.observed_surface`), from a model of the same side.
+
+    `geometry` is of the pixels on which bones could be seen. `joint` (3,) RAS mm: where the hip joint is about, if that
+    is known. `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at most.
+    """
+    target = observed_target(observed, geometry)
+    return completed(
+        target, model, fit(model, target, started(model, target, joint), settings), settings, refine=refine
+    )
+
+
+def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: int = TARGET_POINTS) -> Target:
+    """Points of an observed surface, evenly by area, walls left out."""
+    vertices, triangles = observed_triangles(observed)
+    face = vtk_to_numpy(observed.GetPointData().GetArray("face"))
+    by_face = {one: triangles[face[triangles[:, 0]] == one] for one in (FRONT, BACK)}
+    area = {one: area_mm2(vertices, part) for one, part in by_face.items()}
+    whole = sum(area.values())
+    fewest = FEWEST_MM2 * max(np.count_nonzero(list(area.values())), 1)
+    if whole < fewest:
+        raise Refusal(
+            f"too little of the bone was seen to complete it: {whole / 100:.1f} cm2 of surface where "
+            f"{fewest / 100:.0f} are needed; leave the bone out, or check its mask and depths"
+        )
+    points, outward = [], []
+    for one, part in by_face.items():
+        if area[one] > 0:
+            share = sample_surface(vertices, part, max(round(count * area[one] / whole), 1), seed=one)
+            points.append(share)
+            outward.append(rays_to(share, geometry) * (1 if one == BACK else -1))
+    dual = area[BACK] > 0
+    return Target(np.concatenate(points), np.concatenate(outward), geometry, dual=dual, both_ways=dual)
+
+
+def started(model: ShapeModel, target: Target, joint: np.ndarray | None = None) -> Fit:
+    """A pose and a size near the target: from the joint, or else from the target's own frame, middle and ends."""
+    few = replace(target.thinned(START_POINTS), both_ways=True)
+    if joint is not None and (own := model.landmarks.get(JOINT[model.bone])) is not None:
+        places = [joint - own.place(model.mean)]
+    else:
+        places = _places_by_its_ends(model, target)
+    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING) for place in places]
+    best = min(tried, key=lambda one: one.objective)
+    return fit(model, few, best, replace(STARTING, rounds=4))
+
+
+def _places_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:
+    """Moves that put the model's middle or one of its ends upon the target's."""
+    low, high = np.percentile(target.points, (2, 98), axis=0)
+    own_low, own_high = model.mean.min(axis=0), model.mean.max(axis=0)
+    places = [(low + high - own_low - own_high) / 2]
+    for axis, cut_low, cut_high in _cut_by_the_picture(target):  # there the other end is the one to go by
+        ends = [high - own_high] * cut_low + [low - own_low] * cut_high
+        places += [np.where(np.arange(3) == axis, end, place) for place in places for end in ends]
+    return places
+
+
+def _cut_by_the_picture(target: Target) -> list[tuple[int, bool, bool]]:
+    """For R and S (0 and 2): may the bone go on beyond the picture where they are low, and where they are high?"""
+    if target.geometry is None:
+        return []
+    pixels = target.geometry.project(target.points)[0]
+    size = np.array(target.geometry.size_px)
+    first = pixels.min(axis=0) < EDGE_SHARE * size
+    last = pixels.max(axis=0) > (1 - EDGE_SHARE) * size - 1
+    if not (first | last).any():
+        return []
+    # Pixels run against R and S. What a film cuts at its side goes on up or down beyond it, unseen.
+    at_side = bool(first[1] | last[1])
+    return [(0, bool(last[1]), bool(first[1])), (2, bool(last[0]) or at_side, bool(first[0]) or at_side)]
+
+
+def completed(
+    target: Target,
+    model: ShapeModel,
+    found: Fit,
+    settings: Settings = USUAL,
+    *,
+    refine: bool = False,
+) -> Completion:
+    """What a fit says of the bone, vertex by vertex."""
+    placed = found.vertices(model)
+    sound = mended(placed, model.triangles, model.mean @ found.rotation.T + found.translation)
+    vertices = mended(_refined(sound, model, target), model.triangles, sound) if refine else sound
+    seen = target.shown(vertices, model.triangles)
+    normals = unit_normals(vertices, model.triangles)
+    distance = _to_target(vertices, normals, target)
+    return Completion(
+        bone=model.bone,
+        side=model.side,
+        vertices=vertices,
+        triangles=model.triangles,
+        seen=seen,
+        distance_mm=np.linalg.norm(distance, axis=1),
+        std_mm=_standard_deviations(model, target, found, settings, seen, (distance * normals).sum(axis=1)),
+        landmarks=model.landmark_points(vertices),
+        radii_mm=model.landmark_radii(vertices),
+        fit=found,
+        mended=int(np.count_nonzero((sound != placed).any(axis=1))),
+        refined_mm=float(np.linalg.norm(vertices - sound, axis=1).max()) if refine else None,
+    )
+
+
+def _to_target(vertices: np.ndarray, normals: np.ndarray, target: Target) -> np.ndarray:
+    """Vectors (V, 3) to the observed surface, whose points stand apart: along it, only what is further than that."""
+    tree = cKDTree(pairing_features(target.points, target.outward))
+    nearest = tree.query(pairing_features(vertices, target.outward_of(vertices, normals)))[1]
+    return beside(target.points[nearest] - vertices, normals, target.reach_mm)
+
+
+def _standard_deviations(
+    model: ShapeModel, target: Target, found: Fit, settings: Settings, seen: np.ndarray, height: np.ndarray
+) -> np.ndarray:
+    """(V,) mm along the normals: the model's posterior given the points, and what no shape of the model explains."""
+    links = neighbours(model.triangles, len(height))
+    shared = (links @ height + height) / (links.sum(axis=1) + 1)  # the points' own noise is not the bone's error
+    typical = max(1.4826 * float(np.median(np.abs(shared[seen]))) if seen.any() else 0, LEAST_ERROR_MM)
+    precision, rows = data_precision(model, target, found, settings)
+    precision *= INDEPENDENT_POINTS / typical**2
+    precision[np.diag_indices_from(precision)] += np.r_[np.full(6, 1e-6), np.ones(len(precision) - 6)]
+    posterior = np.linalg.norm(rows @ np.linalg.inv(np.linalg.cholesky(precision)).T.astype(np.float32), axis=1)
+    parts = [
+        np.where(seen, *shares) * size
+        for shares, size in zip(zip(SEEN_SHARES, UNSEEN_SHARES, strict=True), (posterior, typical), strict=True)
+    ]
+    return np.sqrt(parts[0] ** 2 + parts[1] ** 2 + np.where(seen, 0, UNSEEN_ERROR_MM) ** 2)
+
+
+def _refined(vertices: np.ndarray, model: ShapeModel, target: Target) -> np.ndarray:
+    """Seen vertices drawn along their normals towards what was seen; smooth, and bounded."""
+    normals = unit_normals(vertices, model.triangles)
+    height = (_to_target(vertices, normals, target) * normals).sum(axis=1)
+    say = target.shown(vertices, model.triangles) & (np.abs(height) < 2 * REFINED_AT_MOST_MM)
+    links = neighbours(model.triangles, len(vertices))
+    edge = np.linalg.norm(np.diff(vertices[model.triangles[:, :2]], axis=1), axis=2).mean()
+    laplacian = diags_array(links.sum(axis=1)) - links
+    stiff = (REFINED_OVER_MM / edge) ** 4 / 36 * (laplacian @ laplacian)  # an even vertex has six neighbours
+    smooth = splu(csc_array(diags_array(say.astype(float)) + stiff + 1e-3 * diags_array(np.ones(len(vertices)))))
+    moved = np.clip(smooth.solve(np.where(say, height, 0.0)), -REFINED_AT_MOST_MM, REFINED_AT_MOST_MM)
+    return vertices + moved[:, None] * normals

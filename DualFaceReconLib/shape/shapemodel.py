@@ -1,0 +1,179 @@
+"""A statistical shape model of one bone, in left form: a mean, and modes of how people differ from it.
+
+    model = load(folder / "hip.ssm.npz")
+    vertices = model.shape([1.0, -0.5])  # a standard deviation along the first mode, half of one back along the second
+
+Size stays in the model: shapes are aligned by rotation and translation alone, in millimetres. The right bone is the
+mirror image.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from DualFaceReconLib.meshes import MIRROR, rigid_fit, sphere_through
+
+MODE_STEP_MM = 0.01  # how finely files hold the modes
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A named point that the modes carry along: a weighted mean of vertices, or the centre of a sphere through them."""
+
+    vertices: np.ndarray  # (n,) int
+    weights: np.ndarray | None  # (n,) float, their sum is 1; None: the centre of the sphere through the vertices
+
+    def place(self, shape: np.ndarray) -> np.ndarray:
+        """(3,) mm on a bone with vertices (V, 3)."""
+        points = shape[self.vertices]
+        return sphere_through(points)[0] if self.weights is None else self.weights @ points
+
+
+@dataclass(frozen=True)
+class ShapeModel:
+    """Shapes of one bone: mean + modes @ (coefficients * standard deviations), RAS mm around the mean's centre."""
+
+    bone: str  # "hip" or "femur"
+    mean: np.ndarray  # (V, 3) mm
+    modes: np.ndarray  # (V, 3, K), each of length 1 over all coordinates
+    variances: np.ndarray  # (K,) mm^2 summed over all coordinates, falling
+    triangles: np.ndarray  # (T, 3) int, outward
+    landmarks: Mapping[str, Landmark]
+    people: tuple[str, ...]  # "set/person" of everybody in it
+    sources: tuple[str, ...]  # where the bones come from, to be cited
+    licences: tuple[str, ...]
+    side: str = "left"
+
+    def __post_init__(self) -> None:
+        vertices, modes = len(self.mean), len(self.variances)
+        if self.mean.shape != (vertices, 3) or self.modes.shape != (vertices, 3, modes):
+            raise ValueError(f"mean {self.mean.shape}, modes {self.modes.shape} and variances do not fit together")
+        if self.triangles.min() < 0 or self.triangles.max() >= vertices:
+            raise ValueError("a triangle names a vertex that is not there")
+
+    def __repr__(self) -> str:
+        return (
+            f"ShapeModel({self.side} {self.bone}: {len(self.mean)} vertices, {len(self.variances)} modes, "
+            f"{len(self.people)} people)"
+        )
+
+    def shape(self, coefficients: ArrayLike) -> np.ndarray:
+        """Vertices (V, 3) mm of a shape given in standard deviations (k,), k at most the number of modes."""
+        coefficients = np.asarray(coefficients, dtype=np.float64)
+        k = len(coefficients)
+        scaled = coefficients * np.sqrt(self.variances[:k])
+        return self.mean + np.einsum("vxk,k->vx", self.modes[:, :, :k], scaled)
+
+    def coefficients(self, vertices: np.ndarray) -> np.ndarray:
+        """Standard deviations (K,) of the shape in the model that is nearest to vertices (V, 3) in its frame."""
+        offset = np.tensordot(vertices - self.mean, self.modes, axes=([0, 1], [0, 1]))
+        return offset / np.sqrt(self.variances)
+
+    def project(self, vertices: np.ndarray, modes: int | None = None) -> np.ndarray:
+        """The model's own shape (V, 3) nearest to corresponding vertices anywhere in space, put where they are."""
+        placed = np.asarray(vertices, dtype=np.float64)
+        shape = self.mean
+        for _ in range(10):  # pose and shape in turn; each step shortens the distance
+            rotation, translation = rigid_fit(placed, shape)
+            shape = self.shape(self.coefficients(placed @ rotation.T + translation)[:modes])
+        rotation, translation = rigid_fit(shape, placed)
+        return shape @ rotation.T + translation
+
+    def sample(self, rng: np.random.Generator, limit: float = 3.0) -> np.ndarray:
+        """Coefficients (K,) of a random person, each within `limit` standard deviations."""
+        drawn = rng.normal(size=len(self.variances))
+        while (outside := np.abs(drawn) > limit).any():
+            drawn[outside] = rng.normal(size=np.count_nonzero(outside))
+        return drawn
+
+    def landmark_points(self, vertices: np.ndarray) -> dict[str, np.ndarray]:
+        """Where the landmarks (3,) lie on a shape of this model."""
+        return {name: mark.place(vertices) for name, mark in self.landmarks.items()}
+
+    def landmark_radii(self, vertices: np.ndarray) -> dict[str, float]:
+        """The radii in mm of the spheres that some landmarks are the centres of."""
+        spheres = {name: mark for name, mark in self.landmarks.items() if mark.weights is None}
+        return {name: sphere_through(vertices[mark.vertices])[1] for name, mark in spheres.items()}
+
+    def with_landmarks(self, landmarks: Mapping[str, Landmark]) -> ShapeModel:
+        """The same model with these landmarks."""
+        return replace(self, landmarks=landmarks)
+
+    def mirrored(self) -> ShapeModel:
+        """The other side's model."""
+        return replace(
+            self,
+            mean=self.mean * MIRROR,
+            modes=self.modes * MIRROR[:, None],
+            triangles=self.triangles[:, ::-1],
+            side="right" if self.side == "left" else "left",
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes `<bone>.ssm.npz`: modes in hundredths of a millimetre, other numbers single, no pickle."""
+        told = {
+            "bone": self.bone,
+            "side": self.side,
+            "people": self.people,
+            "sources": self.sources,
+            "licences": self.licences,
+            "landmarks": {
+                name: {
+                    "vertices": mark.vertices.tolist(),
+                    "weights": None if mark.weights is None else mark.weights.tolist(),
+                }
+                for name, mark in self.landmarks.items()
+            },
+        }
+        deviations = np.sqrt(self.variances)
+        steps = np.rint(self.modes * deviations / MODE_STEP_MM)  # for one standard deviation
+        if np.abs(steps).max() > np.iinfo(np.int16).max:
+            raise ValueError(f"a mode moves a vertex by more than {np.iinfo(np.int16).max * MODE_STEP_MM:.0f} mm")
+        halves = steps.astype("<i2").view(np.uint8).reshape(*steps.shape, 2)  # most high bytes are 0 and 255: they pack
+        np.savez_compressed(
+            path,
+            mean=self.mean.astype(np.float32),
+            modes_low=halves[..., 0],
+            modes_high=halves[..., 1],
+            variances=self.variances.astype(np.float32),
+            triangles=self.triangles.astype(np.uint16 if len(self.mean) < 1 << 16 else np.uint32),
+            told=np.frombuffer(json.dumps(told).encode(), np.uint8),
+        )
+
+
+def load(path: Path) -> ShapeModel:
+    """Reads `<bone>.ssm.npz`; raises ValueError where it is no shape model."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            told: dict[str, Any] = json.loads(file["told"].tobytes())
+            variances = file["variances"].astype(np.float64)
+            steps = np.stack([file["modes_low"], file["modes_high"]], axis=-1).view("<i2")[..., 0]
+            return ShapeModel(
+                bone=told["bone"],
+                mean=file["mean"].astype(np.float64),
+                modes=steps * MODE_STEP_MM / np.sqrt(variances),
+                variances=variances,
+                triangles=file["triangles"].astype(np.int64),
+                landmarks={
+                    name: Landmark(
+                        np.array(mark["vertices"], dtype=np.int64),
+                        None if mark["weights"] is None else np.array(mark["weights"], dtype=float),
+                    )
+                    for name, mark in told["landmarks"].items()
+                },
+                people=tuple(told["people"]),
+                sources=tuple(told["sources"]),
+                licences=tuple(told["licences"]),
+                side=told["side"],
+            )
+    except (KeyError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} is no shape model") from error

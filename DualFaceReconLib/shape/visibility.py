@@ -1,0 +1,66 @@
+"""What of a bone's mesh an X-ray sees as a surface: where its rays first enter it and where they leave it last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import unit_normals
+from DualFaceReconLib.rasterising import covered_pixels
+
+STEEPEST = 6.0  # mm of depth for a mm across; a surface steeper than that is seen from its side
+SLACK_MM = 1.0
+
+
+def rays_to(points: np.ndarray, geometry: ProjectionGeometry) -> np.ndarray:
+    """Unit directions (N, 3) in which the X-rays pass through points (N, 3)."""
+    rays = points - geometry.source
+    return rays / np.sqrt(np.einsum("nx,nx->n", rays, rays))[:, None]
+
+
+def entry_and_exit(
+    vertices: np.ndarray, triangles: np.ndarray, geometry: ProjectionGeometry
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depths (rows, cols) in mm of a mesh's first entry and last exit along every pixel's ray; 0 beside the mesh.
+
+    A z-buffer: exact at the pixels' centres, and swift where triangles cover few pixels.
+    """
+    pixels, depth = geometry.project(vertices)
+    nearness = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), np.nan)  # linear across the picture, depth is not
+    nearest, farthest = np.zeros(geometry.size_px), np.full(geometry.size_px, np.inf)
+
+    near = nearness[triangles]
+    for member, place, v, w in covered_pixels(pixels[triangles], geometry.size_px):
+        at = near[member, 0] * (1 - v - w) + near[member, 1] * v + near[member, 2] * w
+        np.maximum.at(nearest, tuple(place.T), at)
+        np.minimum.at(farthest, tuple(place.T), at)
+    hit = nearest > 0
+    return np.where(hit, 1 / np.where(hit, nearest, 1), 0), np.where(hit, 1 / farthest, 0)
+
+
+def first_and_last(
+    vertices: np.ndarray, triangles: np.ndarray, geometry: ProjectionGeometry
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which vertices (V,) are first entries, and which last exits, of their rays, inside the viewing frustum.
+
+    A z-buffer as fine as the mesh tells the outermost layers' depths; a vertex belongs to one where it agrees with its
+    pixel as far as the slope of the surface allows, and where it looks the right way.
+    """
+    inside = geometry.sees(vertices)
+    if not inside.any():
+        return inside, inside
+    edge = np.linalg.norm(vertices[triangles[:, 0]] - vertices[triangles[:, 1]], axis=1).mean()
+    finer = geometry.pixel_size_at(float(np.median(geometry.project(vertices[inside])[1])))
+    coarse = geometry.resized([max(round(n * size / edge), 1) for n, size in zip(geometry.size_px, finer, strict=True)])
+    front, back = entry_and_exit(vertices, triangles, coarse)
+
+    pixels, depth = coarse.project(vertices)
+    spot = np.clip(np.rint(np.nan_to_num(pixels, nan=-1)).astype(np.int64), 0, np.array(coarse.size_px) - 1)
+    spot = tuple(spot.T)
+    empty = front[spot] == 0  # at the silhouette: no other layer there
+    cosine = (unit_normals(vertices, triangles) * rays_to(vertices, geometry)).sum(axis=1)
+    slope = np.sqrt(1 - np.minimum(cosine**2, 1)) / np.maximum(np.abs(cosine), 1e-9)
+    slack = SLACK_MM + 0.71 * edge * np.minimum(slope, STEEPEST)  # a vertex lies up to half a diagonal from its pixel
+    first = inside & (cosine < 0) & (empty | (depth <= front[spot] + slack))
+    last = inside & (cosine > 0) & (empty | (depth >= back[spot] - slack))
+    return first, last

@@ -1,0 +1,72 @@
+"""A folder of small films, a bundle whose networks are stand-ins, and batches run with it.
+
+`python batches.py FILMS OUT BUNDLE` runs one in a process of its own, which a test can kill.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from DualFaceReconLib import reconstruction, results
+from DualFaceReconLib.batch import run as batch
+from DualFaceReconLib.bundle.manifest import load_manifest
+from DualFaceReconLib.framing import NORMALISATION
+from DualFaceReconLib.inference import Networks
+from support.bundles import made_bundle
+from support.films import dataset, film, save
+
+
+class Square(nn.Module):
+    """Sees the left hip alone, always at the same place."""
+
+    def forward(self, film):
+        logits = torch.full((len(film), 4, *film.shape[-2:]), -20.0)
+        logits[:, 0, 28:34, 40:46] = 20
+        return logits
+
+
+class Ramp(nn.Module):
+    """Front depths grow down the square; backs lie 30 mm behind."""
+
+    def forward(self, film):
+        rows = torch.arange(film.shape[-2], dtype=torch.float32)[:, None].expand(film.shape[-2:])
+        return torch.stack([0.1 * rows, 0.1 * rows + 30]).expand(len(film), 4, 2, *film.shape[-2:])
+
+
+class StandIn(reconstruction.Reconstructor):
+    """Stands in for a bundle's networks; everything else is real."""
+
+    def __init__(self, bundle=None, device=None):
+        self.networks = Networks(load_manifest(Path(bundle)), Ramp(), Square(), "cpu")
+        self.models = {}
+
+
+def stand_in_bundle(folder, seed=0):
+    return made_bundle(folder, seed, input_px=(64, 64), mm_per_pixel=5.0, normalisation=NORMALISATION)
+
+
+def save_film(path, seed, **tags):
+    """A DX film of its own noise, by a patient whose name must not be seen anywhere."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds = dataset(**{"PatientName": "Muster^Erika", "PatientID": "MRN-4711", **tags})
+    ds.PixelData = (film(seed=seed) * 4095).astype(np.uint16).tobytes()
+    return save(ds, path)
+
+
+def stand_in(patch):
+    """Batches run with `StandIn` and draw nothing; `patch(object, name, value)`."""
+    patch(batch, "Reconstructor", StandIn)
+    patch(results.overview, "picture", lambda reconstruction: np.zeros((8, 8, 3), np.uint8))
+
+
+def main():
+    stand_in(setattr)
+    films, out, bundle = map(Path, sys.argv[1:])
+    batch.batch(films, out, choices=batch.Choices(bundle, completion=False), say=lambda words: print(words, flush=True))
+
+
+if __name__ == "__main__":
+    main()

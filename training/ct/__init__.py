@@ -1,0 +1,1 @@
+"""CTs with labelled bones become cases."""

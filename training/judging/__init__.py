@@ -1,0 +1,1 @@
+"""How good it is: frozen films, tables, baselines."""

@@ -1,0 +1,79 @@
+"""`python -m training certainty`: whether completed bones are as sure as they say, on cases.
+
+    rows, missing = certainty(cases_in(folder), Path("Resources/Models"))
+
+A completed vertex tells a standard deviation of its place. Here it is held against its distance from the true surface,
+on films that are told the true distance of their bones. What is missing in it, the error that networks make smoothly
+over a bone so that a shape fits it well, goes into a bundle's manifest as `surface_error_mm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.geometry import Provenance
+from DualFaceReconLib.meshes import distances_to_surface
+from DualFaceReconLib.reconstruction import Reconstructor
+from training.cases import read_case
+
+KINDS = ("hip", "femur")
+TRUE = Provenance("user", "the truth of this case")
+Found = dict[tuple[str, bool], list[tuple[np.ndarray, np.ndarray]]]  # bone and whether seen -> distances, deviations
+
+
+def certainty(
+    folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = print
+) -> tuple[list[str], dict[str, float]]:
+    """Lines of a table, and by kind of bone the error in mm that the bundle's `surface_error_mm` lacks."""
+    reconstructor = Reconstructor(bundle)
+    found: Found = {(kind, seen): [] for kind in KINDS for seen in (True, False)}
+    for number, folder in enumerate(folders, 1):
+        case = read_case(folder)
+        unscored = case.told.get("unscored", ())
+        radiograph = read_radiograph(case.radiograph)
+        distance = case.geometry.object_distance_mm
+        assert distance is not None  # a case's geometry.json tells it
+        radiograph = radiograph.at_object_distance(distance, TRUE)
+        prediction = reconstructor.predict(radiograph)
+        observed = reconstructor.surfaces(radiograph, reconstructor.bone_maps(radiograph, prediction))
+        for bone, completion in reconstructor.complete(radiograph, observed).items():
+            if bone in case.meshes and bone not in unscored:
+                away = distances_to_surface(completion.vertices, *case.meshes[bone])
+                for seen in (True, False):
+                    which = completion.seen == seen
+                    found[completion.bone, seen].append((away[which], completion.std_mm[which]))
+        say(f"{number} of {len(folders)} cases")
+    return _table(found), {kind: _missing(found[kind, True]) for kind in KINDS}
+
+
+def _table(found: Found) -> list[str]:
+    lines = [
+        "| bones | vertices | n | distance, rms mm | told, rms mm | within 1 std, % | within 2 std, % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (kind, seen), pairs in found.items():
+        if not pairs:
+            continue
+        away, std = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
+        shares = [100 * np.mean(away <= times * std) for times in (1, 2)]
+        lines.append(
+            f"| {kind} | {'seen' if seen else 'inferred'} | {len(pairs)} | {_rms(away):.2f} | {_rms(std):.2f} | "
+            f"{shares[0]:.0f} | {shares[1]:.0f} |"
+        )
+    return lines
+
+
+def _missing(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """mm, of the vertices that were seen; 0 where they are surer than they say."""
+    if not pairs:
+        return 0.0
+    away, std = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
+    return float(np.sqrt(max(_rms(away) ** 2 - _rms(std) ** 2, 0)))
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

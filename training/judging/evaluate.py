@@ -1,0 +1,255 @@
+"""`python -m training evaluate`: the ruler on cases, for what needs no network and for a bundle's networks.
+
+evaluation = evaluate(cases_in(folder), (256,), bundle=Path("Resources/Models"))
+evaluation.surfaces, evaluation.maps
+
+`rows.py` has the rows, `tables.py` makes tables and figures of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bundle.files import read_shape_model
+from DualFaceReconLib.bundle.manifest import load_manifest
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.inference import Networks, load_networks
+from DualFaceReconLib.meshes import Mesh, area_mm2, clip_to_planes
+from DualFaceReconLib.metrics import (
+    compare_surfaces,
+    depth_mae,
+    depth_rmse,
+    dice,
+    emd_floor,
+    emd_of_surfaces,
+)
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load
+from training.cases import Case, read_case
+from training.judging.baselines import (
+    EXACT,
+    MEAN_AT_POSE,
+    MEAN_BY_MASK,
+    Aligned,
+    Surfaces,
+    align,
+    completed_bones,
+    exact_surfaces,
+    mean_at_true_pose,
+    see,
+)
+from training.judging.placing import placed_by_mask
+from training.patients.implants import ARTHROPLASTIES
+from training.raycast import cast
+from training.simulate import one_thread
+
+SAMPLES = 8_000  # a side; the mean over cases hardly moves with more, and most of the time goes here
+EMD_POINTS = 1024  # a side; twice as many cost more time than all other figures together
+RESOLUTIONS = (256, 512, 1024)  # pixels along the film's longer side
+LEAST_SEEN_MM2 = 2000.0  # of a bone's surface on the film; less is not scored
+MODELS = Path(__file__).parents[2] / "Resources" / "Models"
+ALL, HEALTHY, DISEASED, METAL, CUT_OFF, ONE_HIP = GROUPS = (
+    "all",
+    "healthy, without metal",
+    "diseased",
+    "metal",
+    "bones partly outside the film",
+    "one-hip films",
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One bone of one case by one row; no numbers where the row missed the bone."""
+
+    case: str
+    person: str  # over whom intervals are taken
+    bone: str
+    groups: tuple[str, ...]
+    row: str
+    alignment: str
+    pixels: int
+    assd_mm: float | None = None
+    hd95_mm: float | None = None
+    hd95_max_mm: float | None = None
+    cd_l2_mm2: float | None = None
+    emd_mm: float | None = None
+    emd_floor_mm: float | None = None  # of the truth to a second sample of the truth
+
+
+@dataclass(frozen=True)
+class MapsScored:
+    """Predicted maps of one bone of one case; depths after one shift a picture, over pixels valid in both."""
+
+    case: str
+    person: str
+    bone: str
+    groups: tuple[str, ...]
+    pixels: int
+    found: bool  # whether prediction and truth share a pixel
+    dice: float
+    front_mae_mm: float | None = None
+    front_rmse_mm: float | None = None
+    back_mae_mm: float | None = None
+    back_rmse_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured."""
+
+    surfaces: list[Scored]
+    maps: list[MapsScored]
+
+
+def evaluate(
+    folders: Sequence[Path],
+    resolutions: Sequence[int] = RESOLUTIONS,
+    jobs: int = 1,
+    bundle: Path | None = None,
+    say: Callable[[str], None] = print,
+    shape_models: Path = MODELS,
+) -> Evaluation:
+    """Every row for every bone of every case at every resolution; of networks where there is a bundle.
+
+    `shape_models`: a folder of them, for rows without a bundle, which has its own.
+    """
+    work = [(folder, tuple(resolutions), bundle, shape_models) for folder in folders]
+    if jobs == 1:
+        return _gathered(map(_of_case, work), len(work), say)
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return _gathered(pool.map(_of_case, work), len(work), say)
+
+
+def _gathered(results: Iterable[Evaluation], count: int, say: Callable[[str], None]) -> Evaluation:
+    gathered = Evaluation([], [])
+    for done, one in enumerate(results, 1):
+        gathered.surfaces.extend(one.surfaces)
+        gathered.maps.extend(one.maps)
+        say(f"{done} of {count} cases")
+    return gathered
+
+
+@cache
+def loaded_networks(bundle: Path) -> Networks:
+    """A bundle's networks, once a process."""
+    networks = load_networks(bundle)
+    if missing := set(BONES) - set(networks.manifest.bones):
+        raise Refusal(f"Bundle {networks.manifest.id} knows no {', '.join(sorted(missing))}: take one of all bones.")
+    return networks
+
+
+@cache
+def _models(bundle: Path | None, folder: Path) -> dict[str, ShapeModel]:
+    """The left "hip" and "femur": the bundle's own, or those in a folder."""
+    if bundle is None:
+        return {kind: load(folder / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    manifest = load_manifest(bundle)
+    return {kind: read_shape_model(bundle, manifest, kind) for kind in ("hip", "femur")}
+
+
+def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluation:
+    folder, resolutions, bundle, shape_models = work
+    try:
+        case = read_case(folder)
+    except ValueError as error:
+        raise Refusal(f"{error}: take it out, or make it again.") from error
+    judged = tuple(bone for bone in case.meshes if bone not in case.told.get("unscored", ()))
+    truths = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
+    truths = {bone: truth for bone, truth in truths.items() if area_mm2(*truth) >= LEAST_SEEN_MM2}
+    floors = {bone: emd_floor(truth, EMD_POINTS) for bone, truth in truths.items()}
+    models = _models(bundle, shape_models)
+    seen = None
+    if bundle is not None:
+        with one_thread():
+            seen = see(loaded_networks(bundle), case.radiograph)
+        if seen.geometry.size_px != case.geometry.size_px:
+            raise Refusal(f"The film and the truth of {folder.name} differ in their pixels: make the case again.")
+    measured = Evaluation([], [])
+    for pixels in resolutions:
+        longer = max(case.geometry.size_px)
+        geometry = case.geometry.resized([max(round(n * pixels / longer), 1) for n in case.geometry.size_px])
+        true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
+        aligned = None if seen is None else align(seen.at(geometry.size_px, judged), true)
+        completed = completed_bones(true, geometry, geometry, models)
+        if aligned is not None:
+            by_picture, unaligned = (
+                completed_bones(maps, geometry, seen.shown, models) for maps in (aligned.maps, aligned.seen.maps)
+            )
+        for bone, truth in truths.items():
+            kind, side = bone.split("_")
+            model = models[kind] if side == "left" else models[kind].mirrored()
+            surfaces: Surfaces = exact_surfaces(true, geometry, bone, completed)
+            if pixels == min(resolutions) and _whole(case, bone):  # they hardly depend on pixels
+                mask = true.mask[true.bones.index(bone)]
+                surfaces[MEAN_AT_POSE, EXACT] = mean_at_true_pose(model, case.meshes[bone])
+                surfaces[MEAN_BY_MASK, EXACT] = placed_by_mask(model, mask, geometry, true.mean_depth_mm())
+            if aligned is not None:
+                surfaces |= aligned.surfaces(bone, by_picture, unaligned)
+                measured.maps.append(_maps_scored(case, bone, pixels, aligned))
+            for row, surface in surfaces.items():
+                measured.surfaces.append(_scored(case, bone, row, pixels, surface, truth, floors[bone]))
+    return measured
+
+
+def _whole(case: Case, bone: str) -> bool:
+    """Whether a mean shape can be put upon the true bone: it is not cut by a CT's end nor sawn for an implant."""
+    operations = case.told.get("patient", {}).get("hardware", ())
+    sawn = {f"femur_{one.get('side')}" for one in operations if one["what"] in ARTHROPLASTIES}
+    return bone not in case.told.get("ct", {}).get("cut", {}) and bone not in sawn
+
+
+def groups_of(case: Case, bone: str) -> tuple[str, ...]:
+    """The tables in which a case's bone stands. Of a case that does not tell its patient, nobody knows the health."""
+    patient = case.told.get("patient")
+    ill, metal = (bool(patient and patient.get(name)) for name in ("disease", "hardware"))
+    kept = {
+        ALL: True,
+        HEALTHY: patient is not None and not ill and not metal,
+        DISEASED: ill,
+        METAL: metal,
+        CUT_OFF: not case.geometry.sees(case.meshes[bone][0]).all(),
+        ONE_HIP: case.told.get("rig", {}).get("kind") == "one hip",
+    }
+    return tuple(group for group in GROUPS if kept[group])
+
+
+def on_film(mesh: Mesh, geometry: ProjectionGeometry) -> Mesh:
+    """The part of a mesh inside the viewing frustum."""
+    return clip_to_planes(*mesh, *geometry.frustum_planes())
+
+
+def _scored(
+    case: Case, bone: str, row: tuple[str, str], pixels: int, predicted: Mesh | None, truth: Mesh, floor_mm: float
+) -> Scored:
+    place = case.folder.name, _person(case), bone, groups_of(case, bone), *row, pixels
+    shown = None if predicted is None else on_film(predicted, case.geometry)
+    if shown is None or len(shown[1]) == 0:
+        return Scored(*place)
+    found = compare_surfaces(shown, truth, SAMPLES)
+    figures = found.assd_mm, found.hd95_mm, found.hd95_max_mm, found.cd_l2_mm2
+    return Scored(*place, *figures, emd_of_surfaces(shown, truth, EMD_POINTS), floor_mm)
+
+
+def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:
+    number = aligned.true.bones.index(bone)
+    overlap = dice(aligned.seen.maps.mask[number], aligned.true.mask[number])
+    place = case.folder.name, _person(case), bone, groups_of(case, bone), pixels, aligned.found(bone), overlap
+    if not aligned.found(bone):
+        return MapsScored(*place)
+    errors = [
+        measure(predicted[number], true[number], aligned.valid[number])
+        for predicted, true in zip(aligned.maps.depths(), aligned.true.depths(), strict=True)
+        for measure in (depth_mae, depth_rmse)
+    ]
+    return MapsScored(*place, *errors)
+
+
+def _person(case: Case) -> str:
+    return str(case.told.get("person", case.folder.name))

@@ -1,0 +1,224 @@
+"""The films by which everything is judged: real people of `vsd_dev`, and kept-out ones for choosing, plain and varied.
+
+`recipes/judging.toml` says who and how many, and all are frozen. The truth of a film does not depend on how its grey
+values are simulated, and its seal is kept; the grey values are kept by their mean and spread, film by film. A set made
+again is the same set, or says that it is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.meshes import MIRROR, Mesh
+from DualFaceReconLib.shape.fitting import Settings, fit
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load
+from training.anatomy.generalisation import centred, whole_target
+from training.anatomy.lumbar import lumbar_bodies
+from training.anatomy.remeshing import read_ply
+from training.cases import read_case
+from training.patients.population import load_population
+from training.patients.virtual import VirtualPatient
+from training.raycast import penetration_mm
+from training.simulate import Series, one_thread, simulate, take_patient, write
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "judging.toml"
+# Person -> bone -> landmark, RAS mm in the CT's frame, by fits of the shape models: they decide how a person is laid on
+# the film, and a fit's last hundredths of a millimetre depend on how many cores share its sums.
+LANDMARKS = Path(__file__).parents[1] / "recipes" / "judging_landmarks.json"
+GREY = Path(__file__).parents[1] / "recipes" / "judging_grey.json"  # set -> film -> mean and spread, of the grey range
+GREY_TOLERANCE = 0.003
+MODELS = Path(__file__).parents[2] / "Resources" / "Models"
+
+# A film's posture is the one in the scanner, squared as for a film, and a little more, in degrees.
+BODY_SPREAD = (5.0, 2.0, 2.0)  # tilt, obliquity, rotation
+LEG_SPREAD = (3.0, 3.0, 9.0)  # flexion, abduction, rotation
+TRIES = 12
+GIVES_WAY_MM = 0.3  # bones that touch in the CT may come so much closer
+
+
+def make_judging_set(
+    which: str,
+    bones: Path,
+    cache: Path,
+    out: Path,
+    jobs: int = 1,
+    world: str = "seen",
+    say: Callable[[str], None] = print,
+) -> tuple[list[Path], list[str]]:
+    """Writes the cases of "reported", "choosing" or "varied" that are not there; gives their folders, and in which way
+    they are not the frozen ones. Another `world` changes grey values alone.
+    """
+    recipes = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    recipe = recipes[which]
+    if "set" in recipe:
+        folders = _films_of_real_people(recipe, bones, out, world, say)
+    else:
+        kept = load_population(bones, cache, recipes[recipe.get("people_of", which)]["people"], say=say)
+        series = Series(recipe["seed"], recipe["size_px"], world, recipe["plain"])
+        folders = simulate(kept, recipe["films"], series, out, jobs, say)
+    wrong = []
+    if (seal := seal_of(folders)) != recipe["seal"]:
+        wrong.append(f"the truth is not the frozen one: its seal is {seal}, the recipe's is {recipe['seal']}")
+    if world == "seen":
+        frozen = json.loads(GREY.read_text(encoding="utf-8")).get(which, {})
+        others = [name for name, grey in grey_of(folders).items() if not _alike(grey, frozen.get(name))]
+        if others:
+            wrong.append(f"the grey values of {len(others)} films are not the frozen ones, of {others[0]} for one")
+    return folders, wrong
+
+
+def _films_of_real_people(
+    recipe: Mapping, bones: Path, out: Path, world: str, say: Callable[[str], None]
+) -> list[Path]:
+    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    series = Series(recipe["seed"], recipe["size_px"], world, plain=True)
+    folders = []
+    for number, person in enumerate(recipe["people"]):
+        mine = [out / f"{person}_{film:02d}" for film in range(recipe["films_a_person"])]
+        folders += mine
+        missing = [film for film, folder in enumerate(mine) if not (folder / "geometry.json").exists()]
+        if not missing:
+            continue
+        standing = RealPerson(bones / recipe["set"] / person, models)
+        unscored = recipe["unscored"].get(person, [])
+        for film in missing:
+            seed = [recipe["seed"], number, film]
+            patient = standing.posed(np.random.default_rng([*seed, 0]))
+            told = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
+            with one_thread():
+                taken = take_patient(patient, seed, series, told)
+                write(taken, taken.film(series), mine[film])
+        say(f"{person}: {len(missing)} films")
+    return folders
+
+
+class RealPerson:
+    """A person of a set with whole bones in their true pose: hips, sacrum, femora."""
+
+    def __init__(self, folder: Path, models: Mapping[str, ShapeModel]) -> None:
+        files = {bone: folder / f"{bone}.ply" for bone in (*BONES, "sacrum")}
+        self.name = folder.name
+        self.bones = {bone: read_ply(path) for bone, path in files.items() if path.exists()}
+        frozen = json.loads(LANDMARKS.read_text(encoding="utf-8")).get(self.name, {})
+        self.landmarks = {
+            bone: {name: np.array(place) for name, place in frozen[bone].items()}
+            if bone in frozen
+            else _landmarks(bone, self.bones[bone], models)
+            for bone in BONES
+            if bone in self.bones
+        }
+        for missing, other in (("femur_left", "femur_right"), ("femur_right", "femur_left")):
+            if missing not in self.bones:
+                self._stand_in(missing, other)
+        middle = np.mean([self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right")], axis=0)
+        squared = self._squared()
+        self.bones = {bone: ((v - middle) @ squared.T, triangles) for bone, (v, triangles) in self.bones.items()}
+        self.landmarks = {
+            bone: {name: squared @ (place - middle) for name, place in marks.items()}
+            for bone, marks in self.landmarks.items()
+        }
+        self.gap = {
+            side: penetration_mm(_upper(self.bones[f"femur_{side}"][0]), self.bones[f"hip_{side}"]).min()
+            for side in ("left", "right")
+        }
+
+    def _squared(self) -> np.ndarray:
+        """The turn that lays both hip centres level, as one does for a film; the tilt in the scanner stays."""
+        left, right = (self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right"))
+        across = right - left
+        turn = -np.arctan2(across[1], across[0])
+        level = np.arctan2(across[2], np.hypot(across[0], across[1]))
+        return Rotation.from_euler("zy", [turn, level]).as_matrix()
+
+    def posed(self, rng: np.random.Generator) -> VirtualPatient:
+        """The person in a posture near the one in the scanner."""
+        tilt, obliquity, turn = (float(rng.normal(0, spread)) for spread in BODY_SPREAD)
+        body = Rotation.from_euler("xyz", [tilt, obliquity, turn], degrees=True).as_matrix()
+        told: dict = {"person": self.name, "body_degrees": [tilt, obliquity, turn]}
+        bones, landmarks = {}, {}
+        for bone in ("hip_left", "hip_right", "sacrum"):
+            vertices, triangles = self.bones[bone]
+            bones[bone] = vertices @ body.T, triangles
+        for side in ("left", "right"):
+            leg, degrees = self._leg(side, rng)
+            told[f"leg_{side}_degrees"] = degrees
+            centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
+            vertices, triangles = self.bones[f"femur_{side}"]
+            bones[f"femur_{side}"] = ((vertices - centre) @ leg.T + centre) @ body.T, triangles
+            marks = self.landmarks[f"femur_{side}"].items()
+            landmarks[f"femur_{side}"] = {name: ((place - centre) @ leg.T + centre) @ body.T for name, place in marks}
+            marks = self.landmarks[f"hip_{side}"].items()
+            landmarks[f"hip_{side}"] = {name: place @ body.T for name, place in marks}
+        spine = lumbar_bodies(bones["sacrum"][0], bones["sacrum"][1], 1.0, rng)
+        ordered = {bone: bones[bone] for bone in (*BONES, "sacrum")}
+        return VirtualPatient({**ordered, **spine}, landmarks, told)
+
+    def _leg(self, side: str, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
+        """A turn about the head that brings the femur no closer to the hip; none if there is none."""
+        centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
+        upper = _upper(self.bones[f"femur_{side}"][0]) - centre
+        for _ in range(TRIES):
+            degrees = [float(rng.normal(0, spread)) for spread in LEG_SPREAD]
+            turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+            gap = penetration_mm(upper @ turn.T + centre, self.bones[f"hip_{side}"]).min()
+            if gap >= min(self.gap[side], 0) - GIVES_WAY_MM:
+                return turn, degrees
+        return np.eye(3), [0.0, 0.0, 0.0]
+
+    def _stand_in(self, missing: str, other: str) -> None:
+        """The other femur's mirror, its head where the missing one's socket is."""
+        sides = missing.split("_")[1], other.split("_")[1]
+        sockets = [self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in sides]
+        vertices, triangles = self.bones[other]
+        shift = sockets[0] - sockets[1] * MIRROR
+        self.bones[missing] = vertices * MIRROR + shift, triangles[:, ::-1]
+        self.landmarks[missing] = {name: place * MIRROR + shift for name, place in self.landmarks[other].items()}
+
+
+def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[str, np.ndarray]:
+    kind, side = bone.split("_")
+    model = models[kind] if side == "left" else models[kind].mirrored()
+    found = fit(model, whole_target(mesh), centred(model, mesh), Settings(settled=0.01))
+    return model.landmark_points(found.vertices(model))
+
+
+def _upper(femur: np.ndarray) -> np.ndarray:
+    """The vertices of a femur that may meet the pelvis."""
+    return femur[femur[:, 2] > femur[:, 2].max() - 110]
+
+
+def grey_of(folders: list[Path]) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of every film, as shares of its own grey range: what is frozen of its look."""
+    found = {}
+    for folder in folders:
+        pixels = read_radiograph(folder / "radiograph.dcm").pixels
+        shown = (pixels - pixels.min()) / np.ptp(pixels)
+        found[folder.name] = round(float(shown.mean()), 4), round(float(shown.std()), 4)
+    return found
+
+
+def _alike(grey: tuple[float, float], frozen: list[float] | None) -> bool:
+    return frozen is not None and bool(np.allclose(grey, frozen, rtol=0, atol=GREY_TOLERANCE))
+
+
+def seal_of(folders: list[Path]) -> str:
+    """A digest of the films' geometry and of where the true bones lie, to 0.1 mm: what freezing means."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        case = read_case(folder)
+        numbers = {n: v for n, v in case.geometry.to_dict().items() if n not in ("provenance", "view")}
+        rounded = {name: np.round(value, 3).tolist() for name, value in numbers.items()}
+        digest.update(json.dumps([folder.name, case.geometry.view, rounded], sort_keys=True).encode())
+        for bone, (vertices, _) in case.meshes.items():
+            spread = np.concatenate([vertices.mean(axis=0), vertices.std(axis=0)])
+            digest.update(bone.encode() + np.rint(spread * 10).astype(np.int64).tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,280 @@
+"""What was measured, for people: Markdown by groups of cases, JSON lines, a figure, and the cases to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.metrics import EarthMovers
+from DualFaceReconLib.pictures.drawing import save_bytes
+from training.cases import read_case
+from training.judging.baselines import BY_PICTURE, EXACT, MEAN_AT_POSE, MEAN_BY_MASK, OBSERVED, ROWS, see
+from training.judging.evaluate import (
+    ALL,
+    EMD_POINTS,
+    GROUPS,
+    SAMPLES,
+    Evaluation,
+    MapsScored,
+    Scored,
+    loaded_networks,
+)
+
+matplotlib.use("Agg")  # no display
+
+from matplotlib import pyplot as plt
+
+KINDS = ("hip", "femur")
+RESAMPLED = 2000
+COLOURS = {EXACT: "0.55", BY_PICTURE: "tab:blue", "one shift a bone": "tab:cyan", "unaligned": "tab:orange"}
+WITHOUT_PIXELS = (MEAN_AT_POSE, MEAN_BY_MASK)
+OF_ROWS = (
+    "`mean shape placed by the segmentation`: the model's mean, turned, moved and sized to fill the true mask, its "
+    "middle at the true mean depth of the picture's maps. It and `mean shape at the true pose` leave out bones that a "
+    "CT's end cuts or that are sawn."
+)
+MOSTLY_FLOOR = "†"  # behind such an EMD
+OF_EMD = (
+    f"EMD is between {EMD_POINTS:,} points a side, its floor that of the truth to a second sample of the truth. "
+    f"{MOSTLY_FLOOR} stands where the floor is not under a third of the EMD: it then says more of the points than of "
+    "the surface, and must not be set beside a published value."
+)
+OF_NETWORKS = (
+    "`one shift a picture`: the mean of truth minus prediction over pixels valid in both, of all maps, added to the "
+    "depth maps before back-projection. `one shift a bone`: the same mean of one bone, which is moved by it after "
+    "back-projection. `unaligned`: as the product places the film from its header. `predicted masks, true depths` has "
+    "pixels in both masks. A bone is missed where no pixel of it was found, or too little to complete it; missed bones "
+    "are in no mean."
+)
+
+
+def write_tables(evaluation: Evaluation, title: str, folders: Sequence[Path], bundle: Path | None, out: Path) -> str:
+    """Writes *.jsonl, *.png and, last, table.md into a folder; gives the table. `folders`: of the measured cases."""
+    text = as_markdown(evaluation, title)
+    out.mkdir(parents=True, exist_ok=True)
+    save_bytes(as_json(evaluation.surfaces).encode(), out / "rows.jsonl")
+    figure(evaluation.surfaces, title, out / "assd.png")
+    if evaluation.maps:
+        save_bytes(as_json(evaluation.maps).encode(), out / "maps.jsonl")
+    if bundle is not None:
+        told = cases_to_see(evaluation.surfaces)
+        by_name = {folder.name: folder for folder in folders}
+        if told:
+            outlines([by_name[name] for name in told], list(told.values()), bundle, out / "outlines.png")
+    save_bytes(text.encode(), out / "table.md")
+    return text
+
+
+def as_json(scored: Sequence[Scored] | Sequence[MapsScored]) -> str:
+    """One object a line."""
+    return "".join(json.dumps(asdict(one)) + "\n" for one in scored)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What `write_tables` wrote into a folder."""
+    rows = [
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        for path in (folder / "rows.jsonl", folder / "maps.jsonl")
+    ]
+    surfaces, maps = ([{**row, "groups": tuple(row["groups"])} for row in some] for some in rows)
+    return Evaluation([Scored(**row) for row in surfaces], [MapsScored(**row) for row in maps])
+
+
+def as_markdown(evaluation: Evaluation, title: str) -> str:
+    """Tables of all cases and of every group: means, with a bootstrap interval of the ASSD over people."""
+    surfaces = evaluation.surfaces
+    cases, people = {one.case for one in surfaces}, {one.person for one in surfaces}
+    lines = [
+        f"# {title}",
+        "",
+        f"{len(cases)} films of {len(people)} people, made by the simulator; whole bone surfaces inside the viewing "
+        f"frustum, {SAMPLES:,} samples a side, point to triangle. In brackets: 95 % of means over resampled people.",
+        "",
+        OF_ROWS,
+        "",
+        OF_EMD,
+    ]
+    if evaluation.maps:
+        lines += ["", OF_NETWORKS]
+    for group in GROUPS:
+        of_group = [one for one in surfaces if group in one.groups]
+        if not of_group:
+            continue
+        films, people = {one.case for one in of_group}, {one.person for one in of_group}
+        lines += ["", f"## {group.capitalize()}: {len(films)} films of {len(people)} people", ""]
+        lines += _surface_lines(of_group)
+        if maps := [one for one in evaluation.maps if group in one.groups]:
+            lines += ["", *_map_lines(maps)]
+    lines += _missed_lines([one for one in surfaces if one.assd_mm is None])
+    return "\n".join(lines) + "\n"
+
+
+def _surface_lines(scored: Sequence[Scored]) -> Iterator[str]:
+    figures = "ASSD, mm | HD95, mm | HD95 max, mm | CD l2, mm2 | EMD, mm | EMD floor, mm"
+    yield f"| bones | row | aligned by | pixels | n | missed | {figures} |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    for kind in KINDS:
+        for row, alignment in ROWS:
+            of_row = [s for s in scored if s.bone.startswith(kind) and (s.row, s.alignment) == (row, alignment)]
+            for pixels in sorted({one.pixels for one in of_row}):
+                some = [one for one in of_row if one.pixels == pixels]
+                known = [one for one in some if one.assd_mm is not None]
+                said = "any" if row in WITHOUT_PIXELS else pixels
+                head = f"| {kind} | {row} | {alignment} | {said} | {len(known)} | {len(some) - len(known)} |"
+                if not known:
+                    yield f"{head} | | | | | |"
+                    continue
+                low, high = interval([s.assd_mm for s in known], [s.person for s in known])
+                means = [_mean(known, name) for name in ("assd_mm", "hd95_mm", "hd95_max_mm", "cd_l2_mm2")]
+                rest = " | ".join(f"{mean:.2f}" for mean in means[1:])
+                yield f"{head} {means[0]:.2f} [{low:.2f}, {high:.2f}] | {rest} | {_emd_cells(known)} |"
+
+
+def _emd_cells(known: Sequence[Scored]) -> str:
+    """Mean EMD, marked where it is mostly floor, and mean floor."""
+    found = EarthMovers(_mean(known, "emd_mm"), EMD_POINTS, _mean(known, "emd_floor_mm"))
+    return f"{found.emd_mm:.2f}{'' if found.comparable else ' ' + MOSTLY_FLOOR} | {found.floor_mm:.2f}"
+
+
+def _map_lines(scored: Sequence[MapsScored]) -> Iterator[str]:
+    """Predicted masks and depths; means over bones."""
+    yield "| bones | pixels | n | found | Dice | front MAE, mm | front RMSE, mm | back MAE, mm | back RMSE, mm |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    names = ("front_mae_mm", "front_rmse_mm", "back_mae_mm", "back_rmse_mm")
+    for kind in KINDS:
+        of_kind = [one for one in scored if one.bone.startswith(kind)]
+        for pixels in sorted({one.pixels for one in of_kind}):
+            some = [one for one in of_kind if one.pixels == pixels]
+            found = [one for one in some if one.found]
+            cells = [
+                f"{_mean(known, name):.2f}"
+                if (known := [one for one in found if getattr(one, name) is not None])
+                else ""
+                for name in names
+            ]
+            yield (
+                f"| {kind} | {pixels} | {len(some)} | {len(found)} | {_mean(some, 'dice'):.3f} | "
+                + " | ".join(cells)
+                + " |"
+            )
+
+
+def _missed_lines(missed: Sequence[Scored]) -> list[str]:
+    """Who was missed, by row."""
+    if not missed:
+        return []
+    lines = ["", "## Missed bones", ""]
+    for row, alignment in ROWS:
+        of_row = [one for one in missed if (one.row, one.alignment) == (row, alignment)]
+        if of_row:
+            names = ", ".join(f"{one.case} {one.bone} ({one.pixels})" for one in of_row)
+            lines.append(f"- {row}{alignment and f', {alignment}'}: {names}")
+    return lines
+
+
+def _mean(scored: Sequence[Scored] | Sequence[MapsScored], name: str) -> float:
+    return float(np.mean([getattr(one, name) for one in scored]))
+
+
+def interval(values: Sequence[float], people: Sequence[str], seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean, whole people drawn with replacement."""
+    names = sorted(set(people))
+    sums = np.array([sum(v for v, p in zip(values, people, strict=True) if p == name) for name in names])
+    counts = np.array([sum(p == name for p in people) for name in names])
+    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLED, len(names)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
+
+
+# Pictures
+
+
+def figure(scored: Sequence[Scored], title: str, path: Path) -> None:
+    """The ASSD of every bone by row: boxes from quartile to quartile, whiskers from 5 to 95 %, a dot a bone."""
+    rng = np.random.default_rng(0)
+    known = [one for one in scored if one.assd_mm is not None and ALL in one.groups]
+    rows = [row for row in ROWS if any((one.row, one.alignment) == row for one in known)][::-1]
+    drawn, axes = plt.subplots(
+        1, len(KINDS), figsize=(12, 1.6 + 0.42 * len(rows)), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, kind in zip(axes[0], KINDS, strict=True):
+        for place, (row, alignment) in enumerate(rows):
+            of_row = [o for o in known if o.bone.startswith(kind) and (o.row, o.alignment) == (row, alignment)]
+            finest = max((one.pixels for one in of_row), default=0)
+            values = [one.assd_mm for one in of_row if one.pixels == finest]
+            if not values:
+                continue
+            look = {"color": COLOURS[alignment], "linewidth": 1.2}
+            axis.boxplot(
+                values, positions=[place], orientation="horizontal", widths=0.6, whis=(5, 95), showfliers=False,
+                boxprops=look, whiskerprops=look, capprops=look, medianprops={"color": "black", "linewidth": 1.5},
+            )  # fmt: skip
+            axis.plot(
+                values,
+                place + rng.uniform(-0.2, 0.2, len(values)),
+                ".",
+                color=COLOURS[alignment],
+                markersize=3,
+                alpha=0.6,
+            )
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
+        values = [one.assd_mm for one in known if one.bone.startswith(kind)] or [1.0]
+        axis.set_xlim(0.8 * min(values), 1.25 * max(values))
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_title(kind, fontsize=10)
+        axis.set_xlabel("ASSD, mm", fontsize=9)
+    names = [f"{row}, {alignment}" if alignment else row for row, alignment in rows]
+    axes[0][0].set_yticks(range(len(rows)), names, fontsize=8)
+    axes[0][0].set_ylim(-0.6, len(rows) - 0.4)
+    drawn.suptitle(title, fontsize=11)
+    drawn.savefig(path, dpi=110)
+    plt.close(drawn)
+
+
+def cases_to_see(scored: Sequence[Scored]) -> dict[str, str]:
+    """Names of the median and the worst case of the headline's row, with what to say of them."""
+    of_case: dict[str, list[float]] = {}
+    for one in scored:
+        if (one.row, one.alignment) == (OBSERVED, BY_PICTURE):
+            of_case.setdefault(one.case, []).append(np.inf if one.assd_mm is None else one.assd_mm)
+    means = {case: float(np.mean(values)) for case, values in of_case.items()}
+    order = sorted(means, key=lambda case: (means[case], case))
+    if not order:
+        return {}
+    chosen = {"median": order[(len(order) - 1) // 2], "worst": order[-1]}
+    told = {
+        way: "a bone was missed" if means[case] == np.inf else f"ASSD {means[case]:.1f} mm"
+        for way, case in chosen.items()
+    }
+    return {case: ", ".join(f"{way}: {told[way]}" for way in chosen if chosen[way] == case) for case in chosen.values()}
+
+
+def outlines(folders: Sequence[Path], told: Sequence[str], bundle: Path, path: Path) -> None:
+    """Films with the outlines of true and of predicted masks."""
+    films = [read_radiograph(folder / "radiograph.dcm") for folder in folders]
+    height = 6 * max(film.pixels.shape[0] / film.pixels.shape[1] for film in films) + 0.9
+    drawn, axes = plt.subplots(1, len(folders), figsize=(6 * len(folders), height), squeeze=False, layout="constrained")
+    for axis, folder, film, words in zip(axes[0], folders, films, told, strict=True):
+        case = read_case(folder)
+        low, high = film.display_window
+        axis.imshow(film.pixels, cmap="gray", vmin=low, vmax=high)
+        for masks, colour in (
+            (case.maps.mask, "lime"),
+            (see(loaded_networks(bundle), case.radiograph).maps.mask, "red"),
+        ):
+            for mask in masks:
+                if mask.any():
+                    axis.contour(mask, [0.5], colors=colour, linewidths=0.8)
+        axis.set_title(f"{folder.name}, {words}\ntrue green, predicted red", fontsize=9)
+        axis.axis("off")
+    drawn.savefig(path, dpi=110)
+    plt.close(drawn)

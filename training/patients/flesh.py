@@ -1,0 +1,260 @@
+"""Flesh around a posed patient: skin, muscle, fat, bladder, bowel gas, folds; from slim to obese.
+
+    flesh = draw_flesh(bones, table_mm, facing, rng)
+    cast_flesh(flesh, geometry)  # training.xray.fleshcast: how far rays go through it
+
+Skin and the muscle under it are each a trunk and two thighs, described by sections at every height; a ray goes through
+the union of the three. Muscle is laid around the bones, fat around muscle. The table presses flat what lies on it.
+Fat's thickness over muscle is 5 to 60 mm at the hips between a slim and an obese adult; shares and shapes are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+
+from DualFaceReconLib.meshes import Mesh
+
+STEP_MM = 2.0  # between sections
+ENDS_MM = 30.0  # over which a trunk or a thigh runs out, its faces changing places
+ROUNDED_MM = 12.0  # standard deviation of what smooths an outline along the body
+WAVES = 12  # that marble muscle with fat
+ADIPOSITY_SPREAD = 0.55  # of fat's thickness between people, in logarithms
+GAS_SHARE, BLADDER_SHARE, SCROTUM_SHARE = 0.85, 0.9, 0.4
+APRON_ABOVE = 1.6  # adiposity from which the belly may hang over the groin
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Horizontal sections of a trunk or a thigh, half an ellipse in front of the middle and half one behind it."""
+
+    lowest_mm: float  # S of the first one
+    table: np.ndarray  # (Z, 5): R of the middle, half width, A of the middle, half depth in front and behind
+    square: float  # 0 an ellipse, 1 rather a rectangle
+
+    def half_width_at(self, up: float) -> float:
+        """Half the width at a height."""
+        return float(np.interp(up, self.lowest_mm + STEP_MM * np.arange(len(self.table)), self.table[:, 1]))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Where skin hangs over: it is thicker above a line, which has a sharp lower edge."""
+
+    middle: tuple[float, float]  # R, S mm
+    half_width_mm: float
+    sag: float  # mm that the line's ends lie above its middle
+    thickness_mm: float
+    reach_mm: float  # upwards
+
+
+@dataclass(frozen=True)
+class Blob:
+    """An ellipsoid whose axes are R, A, S but for a turn about A."""
+
+    centre: tuple[float, float, float]
+    half: tuple[float, float, float]
+    turn: float = 0.0  # radians
+
+
+@dataclass(frozen=True)
+class Flesh:
+    """A patient's soft tissue, in the film's frame."""
+
+    skin: tuple[Sections, ...]
+    lean: tuple[Sections, ...]
+    folds: tuple[Fold, ...]
+    bladder: tuple[Blob, ...]
+    gas: tuple[tuple[Blob, ...], ...]  # loops of bowel, each a chain
+    pendent: tuple[Blob, ...]  # what hangs between the thighs
+    table_mm: float  # A of the table's plane
+    facing: float  # 1: the patient lies on the back, -1: on the belly
+    marbling: np.ndarray  # (K, 4) waves over R and S that turn some muscle into fat: two frequencies, phase, share
+    told: dict
+
+
+def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: np.random.Generator) -> Flesh:
+    """The flesh of a patient who lies on a table at A = `table_mm`, on the back (`facing` 1) or on the belly (-1)."""
+    adiposity = float(np.clip(np.exp(rng.normal(0, ADIPOSITY_SPREAD)), 0.3, 3.6))
+    sturdy = float(np.clip(rng.normal(1, 0.08), 0.8, 1.2))
+    body = _Body(bones)
+    fat = {
+        "side": 14 * adiposity * rng.uniform(0.8, 1.3),
+        "belly": 17 * adiposity * rng.uniform(0.6, 1.5),
+        "back": 18 * adiposity * rng.uniform(0.7, 1.3),
+        "thigh": 8 * adiposity * rng.uniform(0.7, 1.3),
+    }
+    trunk = _trunk(body, sturdy, fat, rng)
+    thighs = [_thigh(body, side, trunk, sturdy, fat, rng) for side in ("left", "right")]
+    folds = []
+    if adiposity > APRON_ABOVE and rng.random() < 0.6:
+        low = body.crotch + rng.uniform(20, 75)
+        thick = rng.uniform(8, 22) * adiposity
+        folds.append(Fold((body.middle, low), body.half_width, rng.uniform(20, 70), thick, rng.uniform(60, 150)))
+    told = {
+        "adiposity": round(adiposity, 3),
+        "fat_mm": {place: round(float(thickness), 1) for place, thickness in fat.items()},
+        "apron": bool(folds),
+        "fat_in_muscle": round(float(rng.uniform(0.05, 0.2)), 3),
+    }
+    angles, phases = rng.uniform(0, np.pi, WAVES), rng.uniform(0, 2 * np.pi, WAVES)
+    frequencies = 2 * np.pi / rng.uniform(15, 80, WAVES)
+    strengths = rng.uniform(0, 0.02, WAVES)
+    marbling = np.stack([frequencies * np.cos(angles), frequencies * np.sin(angles), phases, strengths], axis=1)
+    bladder = _bladder(body, rng) if rng.random() < BLADDER_SHARE else ()
+    gas = _gas(body, rng) if rng.random() < GAS_SHARE else ()
+    pendent: tuple[Blob, ...] = ()
+    if rng.random() < SCROTUM_SHARE:
+        half = rng.uniform((22, 6, 28), (36, 14, 42))
+        place = body.middle + rng.normal(0, 8), body.pubis_front, body.crotch + 35 - half[2]
+        pendent = (Blob(tuple(map(float, place)), tuple(map(float, half))),)
+    told |= {"bladder": bool(bladder), "gas": len(gas)}
+    lean, skin = zip(trunk, *thighs, strict=True)
+    return Flesh(skin, lean, tuple(folds), bladder, gas, pendent, table_mm, facing, marbling, told)
+
+
+class _Body:
+    """Places of the skeleton that flesh is laid around, mm."""
+
+    def __init__(self, bones: Mapping[str, Mesh]) -> None:
+        hips = np.concatenate([bones["hip_left"][0], bones["hip_right"][0]])
+        femora = {side: bones[f"femur_{side}"][0] for side in ("left", "right")}
+        self.middle = float((hips[:, 0].min() + hips[:, 0].max()) / 2)
+        self.crest = float(hips[:, 2].max())
+        self.crest_half = float(np.ptp(hips[:, 0]) / 2)
+        self.ischium = float(hips[:, 2].min())
+        self.crotch = self.ischium - 15.0
+        self.front, self.back = float(hips[:, 1].max()), float(hips[:, 1].min())
+        self.spine_back = float(bones["sacrum"][0][:, 1].min())
+        low = hips[hips[:, 2] < self.ischium + 0.35 * np.ptp(hips[:, 2])]
+        self.pubis_front = float(low[:, 1].max())
+        upper = {side: v[v[:, 2] > v[:, 2].max() - 90] for side, v in femora.items()}
+        self.lateral = {"left": float(upper["left"][:, 0].min()), "right": float(upper["right"][:, 0].max())}
+        self.trochanter = float(np.mean([v[np.abs(v[:, 0] - self.middle).argmax(), 2] for v in upper.values()]))
+        self.half_width = float((self.lateral["right"] - self.lateral["left"]) / 2)
+        self.shaft = {}  # a point of the upper shaft, and the way down it
+        for side, v in femora.items():
+            near, far = (v[np.abs(v[:, 2] - (v[:, 2].max() - down)) < 12].mean(axis=0) for down in (110, 240))
+            self.shaft[side] = near, (far - near) / (near[2] - far[2])
+
+
+def _smooth(levels: list[tuple[float, ...]], square: float) -> Sections:
+    """Sections through a few: each a height and the five numbers of `Sections.table`."""
+    levels = sorted(levels)
+    heights = np.array([level[0] for level in levels])
+    up = np.arange(heights[0], heights[-1] + STEP_MM, STEP_MM)
+    table = PchipInterpolator(heights, np.array([level[1:] for level in levels]))(np.minimum(up, heights[-1]))
+    table = gaussian_filter1d(table, ROUNDED_MM / STEP_MM, axis=0, mode="nearest")
+    return Sections(float(heights[0]), table.astype(np.float32), square)
+
+
+def _trunk(body: _Body, sturdy: float, fat: Mapping[str, float], rng: np.random.Generator) -> tuple[Sections, Sections]:
+    """Muscle and skin of the trunk; below the hips it narrows to the perineum, and thighs take over."""
+    beside = rng.uniform(10, 22) * sturdy
+    waist = body.crest_half * rng.uniform(0.88, 1.02)
+    depth = (body.front + body.spine_back) / 2
+    belly = rng.uniform(-8, 22) * sturdy
+    behind = rng.uniform(20, 40) * sturdy
+    hips = body.half_width + beside
+    perineum = rng.uniform(30, 45)
+    below = body.trochanter - body.crotch
+    rows = [  # height, half width, front and back of the muscle, share of the belly's fat in front
+        (body.crotch, perineum, body.pubis_front - 4, body.back + 5, 0.3),
+        (body.crotch + 0.35 * below, (perineum + hips) / 2, body.pubis_front + 8, body.back - behind * 0.5, 0.4),
+        (body.trochanter, hips, body.pubis_front + rng.uniform(12, 22), body.back - behind, 0.55),
+        (body.trochanter + 60, (hips + body.crest_half + 8) / 2, body.front + 4, body.back - behind, 0.8),
+        (body.crest - 40, body.crest_half + rng.uniform(4, 12), body.front + belly, body.back - behind * 0.5, 1.0),
+        (body.crest + 20, waist, body.front + belly, body.spine_back - 8, 1.2),
+        (body.crest + 260, waist * 0.98, body.front + belly, body.spine_back - 10, 1.2),
+    ]
+    lean, skin = [], []
+    for up, half, front, back, share in rows:
+        beside = fat["side"] * np.interp(up, [body.crotch, body.trochanter, body.crest], [0.2, 1.0, 0.8])
+        ahead, after = front - depth, depth - back
+        lean.append((up, body.middle, half, depth, ahead, after))
+        skin.append((up, body.middle, half + beside, depth, ahead + fat["belly"] * share, after + fat["back"]))
+    bottom = body.crotch - rng.uniform(8, 18)
+    for sections, lower in ((lean, bottom), (skin, bottom - 3)):
+        sections.append((lower, body.middle, perineum * 0.6, depth, 0.0, 0.0))
+        sections.append((lower - ENDS_MM, body.middle, perineum * 0.6, depth, -60.0, -60.0))
+    square = rng.uniform(0.2, 0.7)
+    return _smooth(lean, square), _smooth(skin, square)
+
+
+def _thigh(
+    body: _Body,
+    side: str,
+    trunk: tuple[Sections, Sections],
+    sturdy: float,
+    fat: Mapping[str, float],
+    rng: np.random.Generator,
+) -> tuple[Sections, Sections]:
+    """Muscle and skin of a thigh around its shaft; at the trochanter it is as wide as the trunk."""
+    out = -1.0 if side == "left" else 1.0
+    shaft, way = body.shaft[side]
+    outside, inside = rng.uniform(30, 44) * sturdy, rng.uniform(74, 94) * sturdy  # muscle beside the shaft
+    front, behind = rng.uniform(56, 74) * sturdy, rng.uniform(74, 96) * sturdy
+    taper = rng.uniform(0.62, 0.76)
+    apart = rng.uniform(2, 9)  # between the midline and the muscle at the crotch
+    lowest, top = body.crotch - 360, body.trochanter + 55
+    lean, skin = [], []
+    for up in (lowest, body.crotch - 120, body.crotch, body.trochanter, top, top + ENDS_MM):
+        place = shaft + way * (shaft[2] - up)
+        size = np.interp(up, [lowest, body.crotch - 120], [taper, 1.0])
+        outer, inner = place[0] + out * outside * size, place[0] - out * inside * size
+        if up >= body.crotch:
+            inner = body.middle + out * apart
+        if up >= body.trochanter:
+            inner = body.middle + out * 45
+            outer = body.middle + out * (trunk[0].half_width_at(up) + (1 if up == body.trochanter else -20))
+        if (inner - body.middle) * out < apart:  # flesh gives way to the other thigh's
+            inner = body.middle + out * apart
+        beside = fat["side"] * np.interp(up, [body.crotch - 120, body.trochanter], [0.5, 1.0])
+        thicker = fat["thigh"] * np.interp(up, [lowest, body.crotch], [0.6, 1.0])
+        ahead, back = front * size, behind * size
+        if up >= top:
+            ahead = back = thicker = 0.0 if up == top else -60.0
+        lean.append((up, (inner + outer) / 2, abs(outer - inner) / 2, place[1], ahead, back))
+        outer, inner = outer + out * beside, inner - out * thicker
+        if up >= body.trochanter:
+            outer = body.middle + out * (trunk[1].half_width_at(up) + (1 if up == body.trochanter else -20))
+        skin.append((up, (inner + outer) / 2, abs(outer - inner) / 2, place[1], ahead + thicker, back + thicker))
+    square = rng.uniform(0.0, 0.3)
+    return _smooth(lean, square), _smooth(skin, square)
+
+
+def _bladder(body: _Body, rng: np.random.Generator) -> tuple[Blob, ...]:
+    half = rng.uniform((22, 22, 16), (58, 50, 52))
+    place = body.middle + rng.normal(0, 6), body.pubis_front - 15 - half[1], body.trochanter + 8 + half[2]
+    return (Blob(tuple(map(float, place)), tuple(map(float, half))),)
+
+
+def _gas(body: _Body, rng: np.random.Generator) -> tuple[tuple[Blob, ...], ...]:
+    """Loops: the rectum before the sacrum, and some bowel above it."""
+    loops = []
+    for _ in range(rng.integers(1, 6)):
+        width = rng.uniform(6, 15)
+        if rng.random() < 0.35:  # rectum
+            place = np.array([rng.normal(0, 12), body.spine_back + 45, body.trochanter + rng.uniform(20, 70)])
+        else:
+            place = np.array(
+                [
+                    rng.uniform(-0.75, 0.75) * body.crest_half,
+                    rng.uniform(body.spine_back + 60, body.front),
+                    rng.uniform(body.trochanter + 70, body.crest + 90),
+                ]
+            )
+        place[0] += body.middle
+        heading = rng.uniform(0, 2 * np.pi)
+        loop = []
+        for _ in range(rng.integers(2, 9)):  # haustra along a bend
+            half = width * rng.uniform(0.6, 1.4, 3) * (1.2, rng.uniform(0.3, 1.0), 0.9)
+            loop.append(Blob(tuple(map(float, place)), tuple(map(float, half)), float(rng.uniform(0, np.pi))))
+            heading += rng.normal(0, 0.6)
+            place = place + width * 1.1 * np.array([np.cos(heading), 0, np.sin(heading)])
+        loops.append(tuple(loop))
+    return tuple(loops)

@@ -1,0 +1,206 @@
+"""The real people that virtual patients are made of: pelves and femora in correspondence, each in its own frame.
+
+population = load_population(Path("../shared/bones"), cache=Path("out/people"))
+rest = load_population(Path("../shared/bones"), cache=Path("out/people"), without=["rhan40/s02"])
+everybody = load_everybody(Path("../shared/bones"), cache=Path("out/people"))  # as they stand in the sets
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from DualFaceReconLib.meshes import MIRROR
+from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel
+from training.anatomy.landmarks import femur_landmarks, hip_landmarks, knee_axes
+from training.anatomy.people import (
+    LLP26,
+    RHAN40,
+    Corresponded,
+    corresponded_femora,
+    corresponded_hips,
+    procrustes,
+    restored,
+    stored,
+)
+from training.anatomy.remeshing import read_ply
+from training.anatomy.shapes import shape_model
+
+MODES = {"hip": 60, "femur": 40}
+
+
+@dataclass(frozen=True)
+class Population:
+    """Pelves in the pelvic frame and left femora in the femoral one, mm.
+
+    Pelvic frame: origin between the hip centres, R from the left hip centre to the right one, the anterior pelvic plane
+    (both ASIS, both pubic tubercles) upright. Femoral frame: origin in the head, S up the mechanical axis, both
+    condyles facing back.
+    """
+
+    pelves: np.ndarray  # (P, 2, V, 3) left and right hemipelvis where they are
+    pelvis_people: tuple[str, ...]
+    hip_triangles: np.ndarray  # of the left one, outward
+    hip_landmarks: dict[str, Landmark]
+    hip_model: ShapeModel  # of left hemipelves around their own middle, for what differs between people locally
+    femora: np.ndarray  # (F, W, 3)
+    femur_people: tuple[str, ...]
+    femur_triangles: np.ndarray
+    femur_landmarks: dict[str, Landmark]
+    femur_model: ShapeModel
+    sacra: np.ndarray  # (S, X, 3) in the pelvic frame of their people
+    sacrum_hips: np.ndarray  # (S, 2, V, 3) the hips that they stand between
+    sacrum_people: tuple[str, ...]
+    sacrum_triangles: np.ndarray
+
+    def alone(self, person: str) -> Population:
+        """One person's pelvis, and what else of the person there is; femora and sacra are the others' otherwise."""
+        pelvis = self.pelvis_people.index(person)
+        of_one = replace(self, pelves=self.pelves[[pelvis]], pelvis_people=(person,))
+        if person in self.femur_people:
+            femur = self.femur_people.index(person)
+            of_one = replace(of_one, femora=self.femora[[femur]], femur_people=(person,))
+        if person in self.sacrum_people:
+            sacrum = [self.sacrum_people.index(person)]
+            of_one = replace(
+                of_one, sacra=self.sacra[sacrum], sacrum_hips=self.sacrum_hips[sacrum], sacrum_people=(person,)
+            )
+        return of_one
+
+
+@dataclass(frozen=True)
+class Everybody:
+    """The bones of all people on one template for each kind, as they stand in their sets, mm."""
+
+    hips: Corresponded
+    femora: Corresponded
+    sacra: np.ndarray  # (S, X, 3) where the hips of the last S people stand
+    sacrum_triangles: np.ndarray
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys((*self.hips.people, *self.femora.people)))
+
+    def without(self, people: Collection[str]) -> Population:
+        """The population of all others."""
+        return population_of(self.hips, self.femora, self.sacra, self.sacrum_triangles, frozenset(people))
+
+
+def load_population(
+    bones: Path,
+    cache: Path,
+    people: Collection[str] = (),
+    without: Collection[str] = (),
+    say: Callable[[str], None] = print,
+) -> Population:
+    """Everybody in `rhan40` and `llp26`, or some `people` alone, `without` others, all by "set/person".
+
+    Correspondences are kept in `cache`; they take a minute to find.
+    """
+    everybody = load_everybody(bones, cache, say)
+    return everybody.without(set(without) | (set(everybody.people) - set(people) if people else set()))
+
+
+def load_everybody(bones: Path, cache: Path, say: Callable[[str], None] = print) -> Everybody:
+    """The bones of all people in `rhan40` and `llp26`."""
+    hips = _cached(bones, cache, "hip", corresponded_hips, say)
+    femora = _cached(bones, cache, "femur", corresponded_femora, say)
+    return Everybody(hips, femora, *_sacra(bones, hips))
+
+
+def population_of(
+    hips: Corresponded,
+    femora: Corresponded,
+    sacra: np.ndarray,
+    sacrum_triangles: np.ndarray,
+    without: frozenset[str] = frozenset(),
+) -> Population:
+    """A population of corresponded bones; `sacra` (S, X, 3) stand where the hips of the last S people of them stand."""
+    unknown = without - set(hips.people) - set(femora.people)
+    if unknown:
+        raise ValueError(f"nobody is called {', '.join(sorted(unknown))}")
+    hip_marks = hip_landmarks(procrustes(hips.shapes)[1], hips.triangles)
+    femur_mean = procrustes(femora.shapes)[1]
+    femur_marks = femur_landmarks(femur_mean, femora.triangles)
+
+    names = tuple(dict.fromkeys(hips.people))
+    sides = [np.flatnonzero([person == name for person in hips.people]) for name in names]
+    pelves = np.stack([np.stack([hips.shapes[left], hips.shapes[right] * MIRROR]) for left, right in sides])
+    frames = [_pelvic_frame(pelvis, hip_marks) for pelvis in pelves]
+    pelves = np.stack([(pelvis - origin) @ axes.T for pelvis, (origin, axes) in zip(pelves, frames, strict=True)])
+    with_sacrum = names[len(names) - len(sacra) :]
+    sacra = np.stack([(s - o) @ axes.T for s, (o, axes) in zip(sacra, frames[len(names) - len(sacra) :], strict=True)])
+    upright = np.stack([_in_femoral_frame(femur, femur_marks) for femur in femora.shapes])
+
+    def kept(people: tuple[str, ...]) -> list[int]:
+        return [i for i, person in enumerate(people) if person not in without]
+
+    def named(people: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(people[i] for i in kept(people))
+
+    return Population(
+        pelves[kept(names)],
+        named(names),
+        hips.triangles,
+        hip_marks,
+        shape_model(hips.without(without & set(hips.people)), modes=MODES["hip"]),
+        upright[kept(femora.people)],
+        named(femora.people),
+        femora.triangles,
+        femur_marks,
+        shape_model(femora.without(without & set(femora.people)), modes=MODES["femur"]),
+        sacra[kept(with_sacrum)],
+        pelves[len(names) - len(sacra) :][kept(with_sacrum)],
+        named(with_sacrum),
+        sacrum_triangles,
+    )
+
+
+def _cached(
+    bones: Path, cache: Path, bone: str, make: Callable[..., Corresponded], say: Callable[[str], None]
+) -> Corresponded:
+    """Correspondences from `cache`, or made and kept there; other bones than before are made anew."""
+    seal = hashlib.sha256()
+    for people_set in (RHAN40, LLP26):
+        for path in sorted((bones / people_set.name).glob(f"*/{bone}_*.ply")):
+            seal.update(path.relative_to(bones).as_posix().encode() + path.read_bytes())
+    path = cache / f"{bone}_{seal.hexdigest()[:16]}.npz"
+    if path.exists():
+        return restored(path)
+    made = make(bones, report=say)
+    cache.mkdir(parents=True, exist_ok=True)
+    stored(made, path)
+    return made
+
+
+def _sacra(bones: Path, hips: Corresponded) -> tuple[np.ndarray, np.ndarray]:
+    """Whole sacra of `llp26` (S, X, 3), the last people of the hips', and triangles; rhan40's end at S3."""
+    people = [person for person in dict.fromkeys(hips.people) if person.startswith(LLP26.name)]
+    meshes = [read_ply(bones / person / "sacrum.ply") for person in people]
+    triangles = meshes[0][1]
+    if any(not np.array_equal(mesh[1], triangles) for mesh in meshes):
+        raise ValueError(f"the people of {LLP26.name} do not share a mesh of the sacrum")
+    return np.stack([mesh[0] for mesh in meshes]), triangles
+
+
+def _pelvic_frame(pelvis: np.ndarray, marks: dict[str, Landmark]) -> tuple[np.ndarray, np.ndarray]:
+    """Origin (3,) and rows R, A, S (3, 3) of a pelvis (2, V, 3); the right side's landmarks are the left's mirrored."""
+    places = {name: np.stack([marks[name].place(side) for side in pelvis]) for name in marks}
+    centres = places["acetabular_centre"]
+    right = centres[1] - centres[0]
+    right /= np.linalg.norm(right)
+    up = places["asis"].mean(axis=0) - places["pubic_tubercle"].mean(axis=0)
+    up -= (up @ right) * right
+    up /= np.linalg.norm(up)
+    return centres.mean(axis=0), np.stack([right, np.cross(up, right), up])
+
+
+def _in_femoral_frame(femur: np.ndarray, marks: dict[str, Landmark]) -> np.ndarray:
+    centre = marks["femoral_head_centre"].place(femur)
+    up, back = knee_axes(femur, centre)
+    return (femur - centre) @ np.stack([np.cross(-back, up), -back, up]).T

@@ -1,0 +1,225 @@
+"""Meshes -> exact depth maps and path lengths, by casting a ray through every pixel's centre; on CPU or CUDA.
+
+projected = cast({"hip_left": (vertices, triangles)}, geometry)
+projected.maps.front, projected.path_mm
+cast(meshes, geometry, matter={"hip_left": Matter(cortex_mm, density)}).cortical_mm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import Mesh, unit_normals
+from DualFaceReconLib.shape.visibility import rays_to
+
+STEP_MM = 1e-3  # past a surface before the next is sought; an edge's second triangle is no second surface
+MOST_SURFACES = 64  # along one ray
+LEAST_COSINE = 0.02  # of a ray with the wall that it passes through
+
+wp.config.log_level = wp.LOG_ERROR  # no greeting, and no warning where there is no CUDA
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What a bone consists of at each of its vertices: a dense cortex, and a share of dense bone within it."""
+
+    cortex_mm: np.ndarray  # (V,) thickness
+    density: np.ndarray  # (V,) 0 to 1, of what lies under the cortex
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What rays meet of every mesh."""
+
+    maps: BoneMaps  # first entry and last exit
+    path_mm: np.ndarray  # (bones, rows, cols) float32, length inside
+    cortical_mm: np.ndarray  # (bones, rows, cols) float32, of it in the cortex; 0 of a mesh without matter
+    trabecular_mm: np.ndarray  # (bones, rows, cols) float32, dense bone under the cortex, likewise
+
+
+def cast(
+    meshes: Mapping[str, Mesh],
+    geometry: ProjectionGeometry,
+    device: str | None = None,
+    matter: Mapping[str, Matter] | None = None,
+    nested: bool = False,
+) -> Projected:
+    """First entry, last exit and path length of every mesh along every pixel's ray. `device`: "cpu" or "cuda".
+
+    Under each wall the cortex is followed as in the ball on which the same chord makes the same angle with the wall:
+    exact of round bones also where rays graze them, and of walls that a ray meets at right angles. `nested`: what is
+    entered twice must be left twice, as where solids overlap; else the first way out counts, as befits bones.
+    """
+    device = device or ("cuda" if wp.is_cuda_available() else "cpu")
+    rows, cols = geometry.size_px
+    found = np.zeros((5, len(meshes), rows, cols), dtype=np.float32)
+    for number, (name, (vertices, triangles)) in enumerate(meshes.items()):
+        window = _window(vertices, geometry)
+        if window is None:
+            continue
+        rays, start, forward = _rays(vertices, geometry, window)
+        mesh = wp.Mesh(
+            points=wp.array(vertices - geometry.source, dtype=wp.vec3, device=device),
+            indices=wp.array(triangles.ravel(), dtype=wp.int32, device=device),
+        )
+        made_of = (matter or {}).get(name)
+        layers = np.zeros((0, 2)) if made_of is None else np.stack([made_of.cortex_mm, made_of.density], axis=1)
+        normals = np.zeros((0, 3)) if made_of is None else unit_normals(vertices, triangles)
+        count = len(rays)
+        out = wp.zeros((count, 5), dtype=wp.float32, device=device)
+        wp.launch(
+            _cross,
+            dim=count,
+            inputs=[
+                mesh.id,
+                wp.array(rays, dtype=wp.vec3, device=device),
+                start,
+                wp.array(normals, dtype=wp.vec3, device=device),
+                wp.array(layers, dtype=wp.vec2, device=device),
+                MOST_SURFACES if nested else 1,
+            ],
+            outputs=[out],
+            device=device,
+        )
+        along = out.numpy().astype(np.float64)
+        along[:, :2] *= (rays @ forward)[:, None]  # lengths to depths
+        top, left, height, width = window
+        found[:, number, top : top + height, left : left + width] = along.T.reshape(5, height, width)
+    front, back, path, cortical, trabecular = found
+    return Projected(BoneMaps(tuple(meshes), front > 0, front, back), path, cortical, trabecular)
+
+
+def union_path_mm(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str | None = None) -> np.ndarray:
+    """(rows, cols) float32 length of the rays in the union of closed meshes, which may overlap."""
+    count, vertices, triangles = 0, [], []
+    for points, corners in meshes.values():
+        vertices.append(points)
+        triangles.append(corners + count)
+        count += len(points)
+    return cast(
+        {"union": (np.concatenate(vertices), np.concatenate(triangles))}, geometry, device, nested=True
+    ).path_mm[0]
+
+
+def penetration_mm(points: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """(N,) signed distance of points (N, 3) to a closed mesh: negative inside."""
+    vertices, triangles = mesh
+    middle = vertices.mean(axis=0)  # single precision likes small numbers
+    body = wp.Mesh(
+        points=wp.array(vertices - middle, dtype=wp.vec3, device="cpu"),
+        indices=wp.array(triangles.ravel(), dtype=wp.int32, device="cpu"),
+    )
+    out = wp.zeros(len(points), dtype=wp.float32, device="cpu")
+    places = wp.array(points - middle, dtype=wp.vec3, device="cpu")
+    wp.launch(_signed, dim=len(points), inputs=[body.id, places], outputs=[out], device="cpu")
+    return out.numpy().astype(np.float64)
+
+
+def _window(vertices: np.ndarray, geometry: ProjectionGeometry) -> tuple[int, int, int, int] | None:
+    """First row and column, and rows and columns, of the pixels that can see a mesh; None if there are none."""
+    pixels, depth = geometry.project(vertices)
+    if (depth <= 0).any():
+        raise ValueError("a mesh reaches behind the X-ray source")
+    first = np.maximum(np.floor(pixels.min(axis=0)), 0).astype(int)
+    last = np.minimum(np.ceil(pixels.max(axis=0)), np.array(geometry.size_px) - 1).astype(int)
+    if (last < first).any():
+        return None
+    return first[0], first[1], *(last - first + 1)
+
+
+def _rays(
+    vertices: np.ndarray, geometry: ProjectionGeometry, window: tuple[int, int, int, int]
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Unit rays (n, 3) of a window's pixels, how far along them the mesh begins, and the detector's normal."""
+    top, left, height, width = window
+    grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
+    rays = rays_to(geometry.back_project(grid + np.array([top, left]), np.full(len(grid), geometry.sdd_mm)), geometry)
+    forward = -geometry.source / geometry.sdd_mm
+    start = float(np.linalg.norm(vertices - geometry.source, axis=1).min()) - 1.0
+    return rays, start, forward
+
+
+@wp.func
+def _through_cortex(thickness: float, cosine: float, chord: float) -> float:
+    """Length along a chord's first half until it lies as deep in the ball as the cortex is thick."""
+    half, radius = 0.5 * chord, 0.5 * chord / cosine
+    core_squared = half * half + thickness * (thickness - 2.0 * radius)
+    if thickness >= radius or core_squared <= 0.0:
+        return half
+    return half - wp.sqrt(core_squared)
+
+
+@wp.kernel
+def _cross(
+    mesh: wp.uint64,
+    rays: wp.array(dtype=wp.vec3),
+    start: float,
+    normals: wp.array(dtype=wp.vec3),
+    layers: wp.array(dtype=wp.vec2),
+    most_within: int,
+    out: wp.array2d(dtype=float),
+) -> None:
+    ray = wp.tid()
+    direction = rays[ray]
+    at, first, last = wp.float32(start), wp.float32(0.0), wp.float32(0.0)
+    inside, entered = wp.float32(0.0), wp.float32(0.0)
+    cortical, trabecular = wp.float32(0.0), wp.float32(0.0)
+    near_layer, near_cosine = wp.vec2(), wp.float32(1.0)
+    surfaces, within = wp.int32(0), wp.int32(0)
+    while surfaces < MOST_SURFACES:
+        hit = wp.mesh_query_ray(mesh, direction * at, direction, 1.0e6)
+        if not hit.result:
+            break
+        at += hit.t
+        entering = wp.dot(hit.normal, direction) < 0.0
+        layer, cosine = wp.vec2(), wp.float32(1.0)
+        if layers.shape[0] > 0:
+            a = wp.mesh_get_index(mesh, 3 * hit.face)
+            b = wp.mesh_get_index(mesh, 3 * hit.face + 1)
+            c = wp.mesh_get_index(mesh, 3 * hit.face + 2)
+            rest = 1.0 - hit.u - hit.v
+            layer += layers[a] * hit.u + layers[b] * hit.v + layers[c] * rest
+            normal = wp.normalize(normals[a] * hit.u + normals[b] * hit.v + normals[c] * rest)
+            cosine += wp.max(wp.abs(wp.dot(normal, direction)), LEAST_COSINE) - cosine
+        if surfaces == 0:
+            first += at
+        last += at - last
+        if entering and within == 0:
+            entered += at - entered
+            near_layer += layer - near_layer
+            near_cosine += cosine - near_cosine
+            within += 1
+        elif entering and within < most_within:
+            within += 1
+        elif within > 1 and not entering:
+            within -= 1
+        elif within == 1 and not entering:
+            chord = at - entered
+            if chord > 0.0:
+                walls = _through_cortex(near_layer[0], near_cosine, chord) + _through_cortex(layer[0], cosine, chord)
+                cortical += walls
+                trabecular += (chord - walls) * 0.5 * (near_layer[1] + layer[1])
+            inside += chord
+            within -= 1
+        surfaces += 1
+        at += STEP_MM
+    if last - first > 0.0:  # a ray that only touches goes through nothing
+        out[ray, 0] = first
+        out[ray, 1] = last
+        out[ray, 2] = inside
+        out[ray, 3] = cortical
+        out[ray, 4] = trabecular
+
+
+@wp.kernel
+def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), out: wp.array(dtype=float)) -> None:
+    point = wp.tid()
+    found = wp.mesh_query_point_sign_normal(mesh, points[point], 1.0e6)
+    nearest = wp.mesh_eval_position(mesh, found.face, found.u, found.v)
+    out[point] = found.sign * wp.length(points[point] - nearest)

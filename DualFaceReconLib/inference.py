@@ -247,7 +247,7 @@ def maps_of(prediction: Prediction, radiograph: Radiograph, mask: np.ndarray | N
     count = sum(own.sum() * len(depth) for _, _, own, depth in parts)
     centre = sum(depth[:, own].sum(dtype=np.float64) for _, _, own, depth in parts) / max(count, 1)
     distance = geometry.object_distance_mm
-    assert distance is not None  # a reader always gives one, assumed where nothing says so
+    assert distance is not None  # every Radiograph has one
     plane = geometry.sdd_mm - distance
     for number, window, own, depth in parts:
         first, last = (face + np.float32(plane - centre) for face in (depth[0], depth[-1]))

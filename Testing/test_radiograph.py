@@ -1,10 +1,13 @@
 """A radiograph as the console user meets it, its sides through every way of storing it, and its collimation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.films import COLS, GEOMETRY, ROWS, dataset, film, save
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.acquisition import POPULATION_OBJECT_DISTANCE
 from DualFaceReconLib.film.collimation import field_of_exposure
 from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
@@ -19,6 +22,21 @@ def test_an_array_and_a_geometry_make_a_radiograph():
     assert radiograph.provenance()["polarity"].kind == "user"
     assert "sdd_mm=1150" in repr(radiograph)
     assert len(repr(radiograph)) < 1000
+
+
+def test_an_array_without_a_distance_gets_the_populations_and_its_warning():
+    unknown = replace(GEOMETRY, object_distance_mm=None)
+    radiograph = Radiograph(film(), unknown)
+    assert radiograph.geometry.object_distance_mm == 180
+    assert radiograph.provenance()["object_distance_mm"] == POPULATION_OBJECT_DISTANCE
+    (warning,) = radiograph.warnings
+    assert warning.code == "object_distance_mm-assumed"
+    assert "3.6 %" in warning.text  # 35 of 1150 - 180 mm
+    assert replace(radiograph, geometry=unknown).warnings == radiograph.warnings
+    given = radiograph.at_object_distance(150)
+    assert (given.geometry.object_distance_mm, given.warnings) == (150, ())
+    with pytest.raises(Refusal, match="source-detector distance of 200 mm"):
+        Radiograph(film(), replace(unknown, sdd_mm=200))
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,24 @@ def test_bones_come_out_where_they_are(reconstructor, skeleton):
     assert not found.warnings
 
 
+def test_an_array_and_a_geometry_without_a_distance_go_all_the_way(reconstructor, tmp_path):
+    """As a user at a console has them: the distance is assumed, warned of, and carried into every length."""
+    pixels = film_of(GEOMETRY).pixels.astype(np.float64)
+    geometry = ProjectionGeometry(sdd_mm=1100, pixel_pitch_mm=(0.8, 0.8), size_px=pixels.shape)
+    radiograph = Radiograph(pixels, geometry, display_window=(pixels.min(), pixels.max().astype(np.float32)))
+    reconstruction = reconstructor.run(radiograph, completion=False)
+    assert reconstruction.maps.mean_depth_mm() == pytest.approx(1100 - 180, abs=0.1)
+    area = reconstruction.bones["hip_left"].measurements["observed_area"]
+    assert area.std == pytest.approx(area.value * 2 * 35 / (1100 - 180))
+    save(reconstruction, tmp_path / "out")
+    loaded = load_reconstruction(tmp_path / "out")
+    assert loaded.radiograph.geometry.provenance["object_distance_mm"].kind == "assumed"
+    for some in (reconstruction, loaded):
+        assert [warning.code for warning in some.warnings] == ["object_distance_mm-assumed"]
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Nothing says how far the bones were from the detector" in report
+
+
 def test_a_pa_film_has_the_front_of_its_bones_in_front():
     skeleton, geometry = skeleton_of(away=-185), replace(GEOMETRY, view="PA", provenance={})
     faces = np.array([entry_and_exit(*skeleton[bone], geometry) for bone in BONES])

@@ -143,7 +143,7 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
 
     check_size(acquisition.size_px)
     sdd = _first(_given(overrides.sdd_mm), acquisition.sdd_mm) or Known(ASSUMED_SDD_MM, ASSUMED_SDD)
-    _check_distance(sdd)
+    check_source_distance(sdd)
     if sdd.provenance.kind == "assumed":
         warn(
             "sdd_mm-assumed",
@@ -213,7 +213,8 @@ def _first(*candidates: Known | None) -> Known | None:
     return next((known for known in candidates if known is not None), None)
 
 
-def _check_distance(sdd: Known) -> None:
+def check_source_distance(sdd: Known) -> None:
+    """Refuses distances from source to detector at which no hip film is taken."""
     low, high = DISTANCE_LIMITS_MM
     if not (math.isfinite(sdd.value) and low <= sdd.value <= high):
         raise Refusal(
@@ -252,18 +253,24 @@ def _object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known,
             f"The header puts the bones {known.value:.0f} mm from the detector ({known.provenance}), "
             f"outside of {nearest:g} to {farthest:.0f} mm: it is not used.",
         )
+    assumed, warning = assumed_object_distance(sdd.value, _lengths_are_calibrated(acquisition, overrides))
+    warn(warning.code, warning.text)
+    return assumed
+
+
+def assumed_object_distance(sdd_mm: float, lengths_are_calibrated: bool) -> tuple[Known, RadiographWarning]:
+    """The population's distance for a film of which nobody knows it, and the warning that goes with it."""
     spread = POPULATION_OBJECT_DISTANCE.spread
-    if _lengths_are_calibrated(acquisition, overrides):
+    if lengths_are_calibrated:
         effect = "the bones' lengths follow the calibration, their place in depth is uncertain"
     else:
-        percent = 100 * spread / (sdd.value - POPULATION_OBJECT_DISTANCE_MM)
-        effect = f"every length is uncertain by {percent:.1f} %"
-    warn(
+        effect = f"every length is uncertain by {100 * spread / (sdd_mm - POPULATION_OBJECT_DISTANCE_MM):.1f} %"
+    warning = RadiographWarning(
         "object_distance_mm-assumed",
         f"Nothing says how far the bones were from the detector: {POPULATION_OBJECT_DISTANCE_MM:g} +- {spread:g} mm is "
         f"assumed; {effect}. Give it with --object-distance.",
     )
-    return Known(POPULATION_OBJECT_DISTANCE_MM, POPULATION_OBJECT_DISTANCE)
+    return Known(POPULATION_OBJECT_DISTANCE_MM, POPULATION_OBJECT_DISTANCE), warning
 
 
 def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | None:

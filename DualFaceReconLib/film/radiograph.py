@@ -21,7 +21,9 @@ from DualFaceReconLib.film.acquisition import (
     Overrides,
     RadiographWarning,
     Settled,
+    assumed_object_distance,
     check_object_distance,
+    check_source_distance,
     settle,
 )
 from DualFaceReconLib.film.collimation import field_of_exposure
@@ -34,6 +36,7 @@ from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provena
 LARGEST_FILE_BYTES = 1 << 30
 HEAD_BYTES = 4096  # of a file, which tell its kind
 POLARITY_CODES = ("polarity-assumed", "polarity-conflict")  # settled where the user says it
+OBJECT_DISTANCE_CODES = "object_distance_mm-"  # how the codes of warnings of the bones' distance begin
 TOLD = Provenance("user", "given by the user")
 AS_SHOWN = Known(FACING_VIEWER, GIVEN_IN_CODE)
 BRIGHT_BONE = Known("as stored", GIVEN_IN_CODE)
@@ -41,7 +44,11 @@ BRIGHT_BONE = Known("as stored", GIVEN_IN_CODE)
 
 @dataclass(frozen=True)
 class Radiograph:
-    """One film as it is displayed: columns grow towards the patient's left, rows towards the feet."""
+    """One film as it is displayed: columns grow towards the patient's left, rows towards the feet.
+
+    Where the geometry does not say how far the bones were from the detector, the population's distance is assumed and
+    warned of, as for a file that does not say it.
+    """
 
     pixels: np.ndarray = field(repr=False)  # (rows, cols) float32, bone bright
     geometry: ProjectionGeometry
@@ -64,8 +71,18 @@ class Radiograph:
         if low == high:
             raise Refusal("The picture is one grey all over, with nothing to see: choose another film.")
         object.__setattr__(self, "pixels", pixels)
-        if self.display_window is None:
-            object.__setattr__(self, "display_window", _percentile_window(pixels))
+        window = _percentile_window(pixels) if self.display_window is None else self.display_window
+        object.__setattr__(self, "display_window", (float(window[0]), float(window[1])))
+        if self.geometry.object_distance_mm is None:
+            self._assume_object_distance()
+
+    def _assume_object_distance(self) -> None:
+        geometry = self.geometry
+        check_source_distance(Known(geometry.sdd_mm, geometry.provenance["sdd_mm"]))
+        assumed, warning = assumed_object_distance(geometry.sdd_mm, geometry.lengths_are_calibrated)
+        others = (w for w in self.warnings if not w.code.startswith(OBJECT_DISTANCE_CODES))
+        object.__setattr__(self, "geometry", geometry.at_object_distance(assumed.value, assumed.provenance))
+        object.__setattr__(self, "warnings", (*others, warning))
 
     @cached_property
     def pixel_hash(self) -> str:
@@ -78,7 +95,7 @@ class Radiograph:
         return replace(
             self,
             geometry=self.geometry.at_object_distance(object_distance_mm, provenance),
-            warnings=tuple(w for w in self.warnings if not w.code.startswith("object_distance_mm-")),
+            warnings=tuple(w for w in self.warnings if not w.code.startswith(OBJECT_DISTANCE_CODES)),
         )
 
     def provenance(self) -> Mapping[str, Provenance]:

@@ -4,7 +4,8 @@
     picture = frame.picture(radiograph.pixels)      # (256, 256) tensor, -1 to 1
     depth = frame.undone(depth_maps)                 # at the radiograph's own resolution
 
-Millimetres are those at the nominal bone plane, so that one patient looks alike at any pitch and distance.
+Millimetres are those at the nominal bone plane, a fixed distance from the detector, so that one patient looks alike
+at any pitch and source distance. Where a film's bones really were is another matter: `object_distance_mm`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import torch
 from torch.nn.functional import grid_sample, interpolate, pad
 
 from DualFaceReconLib.bonemaps import Window
+from DualFaceReconLib.film.acquisition import POPULATION_OBJECT_DISTANCE_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 
-NOMINAL_OBJECT_DISTANCE_MM = 180.0  # of the plane whose millimetres count; as `acquisition` assumes where nobody knows
+# Detector to the nominal bone plane, for networks that are trained; a bundle's manifest has that of its own networks
+NOMINAL_OBJECT_DISTANCE_MM = POPULATION_OBJECT_DISTANCE_MM
 DARKEST, BRIGHTEST = 0.01, 0.99  # quantiles of a film that become -1 and 1
 REACH = 1.5  # beyond them values are cut
 NORMALISATION = {"darkest": DARKEST, "brightest": BRIGHTEST, "reach": REACH}  # as a bundle's manifest tells it
@@ -90,9 +93,14 @@ class Frame:
         return ends[0], ends[1]
 
 
-def frame_of(geometry: ProjectionGeometry, size_px: int, mm_per_pixel: float) -> Frame:
+def frame_of(
+    geometry: ProjectionGeometry,
+    size_px: int,
+    mm_per_pixel: float,
+    nominal_object_distance_mm: float = NOMINAL_OBJECT_DISTANCE_MM,
+) -> Frame:
     """The frame in which a network sees a radiograph of a geometry, centred on it."""
-    pitch = framed_pitch_mm(geometry.sdd_mm, mm_per_pixel)
+    pitch = framed_pitch_mm(geometry.sdd_mm, mm_per_pixel, nominal_object_distance_mm)
     scale = tuple(1.0 if abs(p / pitch - 1) < 1e-6 else p / pitch for p in geometry.pixel_pitch_mm)
     whole = Frame(geometry, size_px, scale, (0, 0))
     if min(whole.resampled_px) < 1:
@@ -100,9 +108,11 @@ def frame_of(geometry: ProjectionGeometry, size_px: int, mm_per_pixel: float) ->
     return replace(whole, first_px=tuple((n - size_px) // 2 for n in whole.resampled_px))
 
 
-def framed_pitch_mm(sdd_mm: float, mm_per_pixel: float) -> float:
+def framed_pitch_mm(
+    sdd_mm: float, mm_per_pixel: float, nominal_object_distance_mm: float = NOMINAL_OBJECT_DISTANCE_MM
+) -> float:
     """Pitch at the detector of pixels that are `mm_per_pixel` wide at the nominal bone plane."""
-    return mm_per_pixel * sdd_mm / (sdd_mm - NOMINAL_OBJECT_DISTANCE_MM)
+    return mm_per_pixel * sdd_mm / (sdd_mm - nominal_object_distance_mm)
 
 
 def normalised(film: torch.Tensor) -> torch.Tensor:

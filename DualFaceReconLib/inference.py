@@ -19,7 +19,7 @@ from DualFaceReconLib.bonemaps import BoneMaps, Window, bounding_window
 from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
-from DualFaceReconLib.film.acquisition import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
+from DualFaceReconLib.film.acquisition import DISTANCE_LIMITS_MM, FARTHEST_BONES_SHARE, NEAREST_BONES_MM
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
@@ -32,6 +32,7 @@ LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
 SURE = 0.1, 0.9  # probabilities between these are unsure
 MOST_UNSURE = 1.0  # unsure pixels to one of a bone: a few pixels here and there are no bone
 ISLAND_SHARE = 0.05  # of a bone's largest part; what is smaller is no part of it
+FARTHEST_NOMINAL_MM = FARTHEST_BONES_SHARE * DISTANCE_LIMITS_MM[0]  # of the nominal bone plane, at any source distance
 
 Progress = Callable[[str, float], None]  # stage, share done of all
 
@@ -78,6 +79,11 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
     rows, cols = manifest.input_px
     if manifest.normalisation != NORMALISATION or rows != cols:
         raise Refusal(f"Bundle {manifest.id} wants films prepared in a way that this version does not know: update it.")
+    if manifest.nominal_object_distance_mm > FARTHEST_NOMINAL_MM:
+        raise Refusal(
+            f"Bundle {manifest.id} is made for bones {manifest.nominal_object_distance_mm:g} mm from the detector, "
+            f"and no more than {FARTHEST_NOMINAL_MM:g} can be right: get the bundle again."
+        )
     settings = {name: dict(network["settings"]) for name, network in manifest.networks.items()}
     settings["segmentation"]["features"] = tuple(settings["segmentation"]["features"])
     try:
@@ -153,7 +159,7 @@ def predict(
     and shares done; where `cancelled` says so, Cancelled is raised before the next stage.
     """
     manifest, geometry = networks.manifest, radiograph.geometry
-    frame = frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel)
+    frame = _frame(manifest, geometry)
     film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
     films = [film, film.flip(-1)] if flipped_too else [film]
     order = _mirror_order(manifest.bones)
@@ -185,7 +191,7 @@ def estimated_object_distance(networks: Networks, radiograph: Radiograph) -> tup
     if networks.shift is None:
         return None
     manifest, geometry = networks.manifest, radiograph.geometry
-    frame = frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel)
+    frame = _frame(manifest, geometry)
     film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
     sdd = torch.tensor([geometry.sdd_mm], dtype=torch.float32, device=networks.device)
     with torch.inference_mode():
@@ -197,11 +203,15 @@ def estimated_object_distance(networks: Networks, radiograph: Radiograph) -> tup
 
 def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:
     """The part of a film on which bones are looked for: inside the exposed field and what networks see."""
-    manifest = networks.manifest
-    frame = frame_of(radiograph.geometry, manifest.input_px[0], manifest.mm_per_pixel)
+    frame = _frame(networks.manifest, radiograph.geometry)
     square = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
     rows, cols = (_both(*parts) for parts in zip(square, exposed_field(radiograph), strict=True))
     return radiograph.geometry.cropped((rows.start, cols.start), (rows.stop - rows.start, cols.stop - cols.start))
+
+
+def _frame(manifest: Manifest, geometry: ProjectionGeometry) -> Frame:
+    """The square of a film that a bundle's networks see, at the plane that they were trained for."""
+    return frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel, manifest.nominal_object_distance_mm)
 
 
 def exposed_field(radiograph: Radiograph) -> Window:

@@ -17,7 +17,14 @@ from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Networks, bone_maps, estimated_object_distance, load_networks
+from DualFaceReconLib.inference import (
+    Networks,
+    bone_maps,
+    estimated_object_distance,
+    load_networks,
+    predict,
+    seen_on,
+)
 from training.__main__ import EXIT_REFUSED, main
 from training.learning import bundling
 
@@ -43,9 +50,9 @@ class Ramp(nn.Module):
 EXACT = Networks(TOLD, Ramp(), Brightness(), "cpu")
 
 
-def radiograph_of(geometry, left=-20.0):
+def radiograph_of(geometry, left=-20.0, nominal=NOMINAL_OBJECT_DISTANCE_MM):
     """A bright rectangle, 60 mm wide and 100 mm high at the nominal plane, at R = `left` to `left` + 60."""
-    depth = geometry.sdd_mm - NOMINAL_OBJECT_DISTANCE_MM
+    depth = geometry.sdd_mm - nominal
     places = geometry.back_project(geometry.pixel_centres(), np.full(geometry.size_px, depth))
     inside = (places[..., 0] > left) & (places[..., 0] < left + 60) & (np.abs(places[..., 2]) < 50)
     return Radiograph(inside.astype(np.float32), geometry)
@@ -79,6 +86,19 @@ def test_one_patient_at_two_pitches_and_distances_gives_the_same_bones():
         found.append(maps.front[0, rows[1], column] - maps.front[0, rows[0], column])
     assert found[0] == pytest.approx(found[1], abs=0.2)  # a ramp over the same 100 mm
     assert found[0] == pytest.approx(100 / 1.5 * 0.1, abs=0.2)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=range(2))
+def test_films_are_framed_at_the_plane_that_the_bundle_was_made_for(geometry):
+    """A rectangle of 100 mm at 120 mm from the detector is as many network pixels as one at 180 for other bundles."""
+    elsewhere = replace(EXACT, manifest=replace(TOLD, nominal_object_distance_mm=120.0))
+    prediction = predict(elsewhere, radiograph_of(geometry, nominal=120.0))
+    usual = predict(EXACT, radiograph_of(geometry))
+    assert prediction.frame.framed.pixel_size_at(geometry.sdd_mm - 120) == pytest.approx((1.5, 1.5))
+    rows = [int((seen.probability[0] > 0.5).any(dim=1).sum()) for seen in (prediction, usual)]
+    assert rows == pytest.approx([100 / 1.5] * 2, abs=1.5)
+    part = seen_on(elsewhere, radiograph_of(geometry.padded(400, 400, 400, 400)))
+    assert part.pixel_size_at(geometry.sdd_mm - 120)[0] * part.size_px[0] == pytest.approx(256 * 1.5, abs=4)
 
 
 def test_depths_never_cross_and_nothing_found_is_nothing():
@@ -228,7 +248,12 @@ def test_a_bundle_that_does_not_fit_is_refused(bundle, tmp_path):
     wider = {**networks, "depth": {**networks["depth"], "settings": {**networks["depth"]["settings"], "width": 64}}}
     strange = {**networks, "depth": {**networks["depth"], "settings": {"encoder": "nobody"}}}
     try:
-        for values in ({"networks": wider}, {"networks": strange}, {"normalisation": {"low": 0}}):
+        for values in (
+            {"networks": wider},
+            {"networks": strange},
+            {"normalisation": {"low": 0}},
+            {"nominal_object_distance_mm": 900.0},
+        ):
             changed(**values)
             with pytest.raises(Refusal, match="made-up"):
                 load_networks(bundle, "cpu")

@@ -55,8 +55,8 @@ class Manifest:
     faces: tuple[str, ...]  # ("front", "back"), or ("front",) of a single-face network
     input_px: tuple[int, int]  # [rows, cols] of the networks' input
     mm_per_pixel: float  # of that input, at the nominal bone plane
-    nominal_object_distance_mm: float  # detector to the bones' centre, the population's mean
-    object_distance_spread_mm: float  # one standard deviation
+    nominal_object_distance_mm: float  # detector to the nominal bone plane, the population's mean
+    object_distance_spread_mm: float  # one standard deviation of where bones are
     object_distance_source: str  # where both are from
     surface_error_mm: dict[str, float]  # by shape model: of completed bones, beyond what a fit shows
     normalisation: dict[str, Any]  # how grey values are brought to the networks' input

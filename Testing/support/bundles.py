@@ -12,6 +12,7 @@ import torch
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.bundle.manifest import Manifest
+from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 
 
@@ -28,7 +29,7 @@ def manifest(**changed):
         "faces": ("front", "back"),
         "input_px": (256, 320),
         "mm_per_pixel": 1.25,
-        "nominal_object_distance_mm": 180.0,
+        "nominal_object_distance_mm": NOMINAL_OBJECT_DISTANCE_MM,
         "object_distance_spread_mm": 35.0,
         "object_distance_source": "made up",
         "surface_error_mm": {"hip": 0.0, "femur": 0.0},

@@ -13,8 +13,8 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.bundle.manifest import Manifest
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.acquisition import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
-from DualFaceReconLib.framing import NORMALISATION
+from DualFaceReconLib.film.acquisition import POPULATION_OBJECT_DISTANCE
+from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 
 UNMEASURED = MappingProxyType({"hip": 0.0, "femur": 0.0})
 LICENCE = "CC BY 4.0 and MPL-2.0, as the bones that it learnt from"
@@ -79,7 +79,7 @@ def bundle(
         faces=("front", "back")[: told["depth"]["settings"]["faces"]],
         input_px=(films[0]["size_px"],) * 2,
         mm_per_pixel=films[0]["mm_per_pixel"],
-        nominal_object_distance_mm=POPULATION_OBJECT_DISTANCE_MM,
+        nominal_object_distance_mm=NOMINAL_OBJECT_DISTANCE_MM,
         object_distance_spread_mm=POPULATION_OBJECT_DISTANCE.spread,
         object_distance_source=POPULATION_OBJECT_DISTANCE.source,
         surface_error_mm=dict(surface_error_mm),

@@ -16,7 +16,7 @@ import numpy as np
 from DualFaceReconLib.disk.meshfiles import read_vtp
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import arrays
-from training.judging.frozen import RECIPE as JUDGING
+from training.kept_out import kept_out_people
 from training.patients.population import load_population
 from training.simulate import Series, simulate_one
 from training.xray.dicom_film import write_lossless
@@ -35,8 +35,7 @@ def make_samples(
     What is not in `shipped` is put there.
     """
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
-    people = tomllib.loads(JUDGING.read_text(encoding="utf-8"))["choosing"]["people"]
-    population = load_population(bones, cache, people, say=say)
+    population = load_population(bones, cache, kept_out_people("choosing"), say=say)
     shipped.mkdir(parents=True, exist_ok=True)
     folders, differ = [], []
     for name, number in recipe["films"].items():

@@ -22,10 +22,11 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.weights import give_weights
 from training.judging.tables import interval
+from training.kept_out import kept_out_people
 from training.learning.data import sample
 from training.learning.monitoring import distances, scatter
 from training.learning.recipe import Films, Learning, Recipe
-from training.learning.train import built, kept_out_people
+from training.learning.train import built
 from training.patients.population import Population, load_population
 from training.simulate import Series, one_thread, take
 from training.xray.rig import UNUSUAL, USUAL
@@ -54,7 +55,7 @@ def judge(run: Path, bones: Path, cache: Path, count: int, out: Path) -> tuple[s
     Writes `shift.md`, `shift.json` and `shift.png` to `out`.
     """
     recipe, network = finished(run)
-    population = load_population(bones, cache, people=kept_out_people(recipe))
+    population = load_population(bones, cache, people=kept_out_people(recipe.films.without))
     judged = {name: judged_on(network, recipe, population, name, count) for name in SETS}
     rows = {name: compared(one, judged["as in training"]) for name, one in judged.items()}
     better = ships(judged["other distances"])

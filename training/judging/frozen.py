@@ -25,12 +25,13 @@ from training.anatomy.generalisation import centred, whole_target
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.remeshing import read_ply
 from training.cases import read_case
+from training.kept_out import JUDGING
 from training.patients.population import load_population
 from training.patients.virtual import VirtualPatient
 from training.raycast import penetration_mm
 from training.simulate import Series, one_thread, simulate, take_patient, write
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "judging.toml"
+RECIPE = JUDGING
 # Person -> bone -> landmark, RAS mm in the CT's frame, by fits of the shape models: they decide how a person is laid on
 # the film, and a fit's last hundredths of a millimetre depend on how many cores share its sums.
 LANDMARKS = Path(__file__).parents[1] / "recipes" / "judging_landmarks.json"

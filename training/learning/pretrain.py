@@ -24,6 +24,7 @@ from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.framing import frame_of
 from DualFaceReconLib.networks.depth import OUTPUT_MM
 from DualFaceReconLib.networks.weights import weights_of
+from training.kept_out import kept_out_people
 from training.learning.data import FilmStream, Sample
 from training.learning.masking import covered, filled_in, filled_in_loss, hidden_patches, masked_picture
 from training.learning.recipe import PretrainRecipe
@@ -31,7 +32,6 @@ from training.learning.train import (
     Course,
     built,
     keep,
-    kept_out_people,
     kept_out_population,
     learn,
     simulated_films,
@@ -65,7 +65,7 @@ def pretrain(
     torch.manual_seed(recipe.seed)
     network = built(recipe).to(device)
     if folder is None:
-        population = population or load_population(bones, cache, without=kept_out_people(recipe), say=say)
+        population = population or load_population(bones, cache, without=kept_out_people(recipe.films.without), say=say)
         besides = {"films": "simulated"}
         films = partial(_unlabelled_films, recipe, population)
         watched = partial(_watched, recipe, bones, cache, population, say)

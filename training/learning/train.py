@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -40,7 +39,7 @@ from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights, weights_of
-from training.judging.frozen import RECIPE as JUDGING
+from training.kept_out import kept_out_people
 from training.learning import checkpoint, losses
 from training.learning.augment import augmented
 from training.learning.data import FilmStream, Sample
@@ -98,7 +97,7 @@ def train(
     network, for a shift head. `last`: an epoch before the recipe's own end, by which the rate falls to 0 from where the
     run stands. `bundle`: whose network of the same settings it begins with.
     """
-    population = population or load_population(bones, cache, without=kept_out_people(recipe), say=say)
+    population = population or load_population(bones, cache, without=kept_out_people(recipe.films.without), say=say)
     kept_out = partial(kept_out_population, recipe, bones, cache, population, say)
     return train_on(recipe, population, kept_out, out, workers, device, minutes, say, encoder, last, bundle)
 
@@ -370,11 +369,6 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def kept_out_people(recipe: Recipe) -> list[str]:
-    """Those whom a recipe leaves out of its films, as set/person."""
-    return tomllib.loads(JUDGING.read_text(encoding="utf-8"))[recipe.films.without]["people"]
-
-
 def simulated_films(recipe: Recipe, population: Population, epoch: int) -> FilmStream:
     """An epoch's films, this process's share of them."""
     films = recipe.films
@@ -394,7 +388,7 @@ def kept_out_population(
     recipe: Recipe, bones: Path, cache: Path, population: Population, say: Callable[[str], None]
 ) -> Population:
     """Those whom a recipe keeps out; the population that is learnt from where they are not there."""
-    kept_out = kept_out_people(recipe)
+    kept_out = kept_out_people(recipe.films.without)
     people = set(population.pelvis_people) | set(population.femur_people)
     if people.isdisjoint(kept_out) and (bones / kept_out[0]).exists():
         return load_population(bones, cache, kept_out, say=say)

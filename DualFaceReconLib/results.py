@@ -23,7 +23,8 @@ from vtkmodules.vtkCommonCore import vtkVersion
 
 from DualFaceReconLib import __version__
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
-from DualFaceReconLib.disk.folders import called, refuse_unwritable, write_whole
+from DualFaceReconLib.disk.files import write_text
+from DualFaceReconLib.disk.folders import called, refuse_unwritable, write_folder
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Known, RadiographWarning
@@ -52,7 +53,7 @@ def save(reconstruction: Reconstruction, folder: str | Path, *, overwrite: bool 
     """
     folder = Path(folder)
     refuse_to_lose(folder, overwrite)
-    write_whole(folder, lambda beside: _write(reconstruction, beside, scene))
+    write_folder(folder, lambda beside: _write(reconstruction, beside, scene))
 
 
 def refuse_to_lose(folder: Path, overwrite: bool) -> None:
@@ -120,12 +121,12 @@ def _write(reconstruction: Reconstruction, folder: Path, scene: bool) -> None:
     if maps.back is not None:
         _write_image(maps.back, matrix, folder / "depth_back.nrrd")
     drawing.save_png(overview.picture(reconstruction), folder / "picture.png")
-    (folder / "report.html").write_text(report.html(reconstruction), encoding="utf-8")
+    write_text(folder / "report.html", report.html(reconstruction))
     if scene:
         from DualFaceReconLib.scene import save_scene
 
         save_scene(reconstruction, folder / "scene.mrb")
-    (folder / TOLD).write_text(json.dumps(as_dict(reconstruction), indent=1), encoding="utf-8")
+    write_text(folder / TOLD, json.dumps(as_dict(reconstruction), indent=1))
 
 
 def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import SimpleITK as sitk
 from support.batches import StandIn, save_film, stand_in, stand_in_bundle
 from support.films import save_image
 
-from DualFaceReconLib.batch import record as batch_record
 from DualFaceReconLib.batch.films import folder_names
 from DualFaceReconLib.batch.record import MAP, PATH, SUMMARY
 from DualFaceReconLib.batch.run import Choices, batch
@@ -305,18 +304,20 @@ def test_a_result_that_cannot_be_written_is_no_fault_of_the_film(films, tmp_path
 
 
 def test_a_spreadsheet_that_holds_the_summary_open_stops_nothing(films, tmp_path, bundle, monkeypatch):
-    real, asked = batch_record._write, []
+    real, asked = Path.replace, []
 
-    def held_open(path, columns, lines):
-        asked.append(path.name)
-        if 4 <= len(asked) <= 6:
-            raise PermissionError(13, "Permission denied")
-        real(path, columns, lines)
+    def held_open(path, place):
+        if place.name in (MAP, SUMMARY):
+            asked.append(place.name)
+            if 4 <= len(asked) <= 6:
+                raise PermissionError(13, "Permission denied")
+        return real(path, place)
 
-    monkeypatch.setattr(batch_record, "_write", held_open)
+    monkeypatch.setattr(Path, "replace", held_open)
     code, printed = run(films, tmp_path / "out", bundle)
     assert code == 0
     assert printed.count("WARNING") == 1
+    assert "summary.csv (Permission denied): make room, close what holds it open" in printed
     assert statuses(tmp_path / "out") == ["done"] * 3
 
 

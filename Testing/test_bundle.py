@@ -120,8 +120,8 @@ def test_the_bundle_that_ships_is_sound_and_tells_what_it_is():
 
 def test_listing_and_verifying_do_without_torch(folder):
     program = (
-        "import sys; from pathlib import Path; from DualFaceReconLib import bundle, bundle_fetch;"
-        "bundle.verify(Path(sys.argv[1])); print('torch' in sys.modules)"
+        "import sys; from pathlib import Path; from DualFaceReconLib.bundle import fetch, files;"
+        "files.verify(Path(sys.argv[1])); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"

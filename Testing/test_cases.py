@@ -9,6 +9,7 @@ from test_visibility import ball
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import TABLE_TO_BONES_MM
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
@@ -98,7 +99,7 @@ def test_a_case_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("training.cases.sitk.WriteImage", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Refusal, match=r"No space left.*make room"):
         written(tmp_path / "case")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()

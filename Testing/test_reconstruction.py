@@ -18,7 +18,7 @@ from vtkmodules.vtkIOGeometry import vtkSTLReader
 
 from DualFaceReconLib import results
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.disk.folders import locked, write_whole
+from DualFaceReconLib.disk.folders import locked, write_folder
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import ASSUMED_SDD, Known
@@ -572,7 +572,7 @@ def test_a_mesh_that_has_no_room_is_told_once(made, tmp_path, monkeypatch, capfd
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Refusal, match="No space left"):
         write_vtp(made.bones["hip_left"].completed, tmp_path / "hip.vtp")
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
@@ -580,8 +580,8 @@ def test_a_mesh_that_has_no_room_is_told_once(made, tmp_path, monkeypatch, capfd
 
 def test_two_processes_do_not_write_one_folder(tmp_path):
     with locked(tmp_path / ".result.lock"), pytest.raises(Refusal, match="Another process is writing result"):
-        write_whole(tmp_path / "result", lambda beside: None)
-    write_whole(tmp_path / "result", lambda beside: (beside / "one").write_text("1"))
+        write_folder(tmp_path / "result", lambda beside: None)
+    write_folder(tmp_path / "result", lambda beside: (beside / "one").write_text("1"))
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 

@@ -532,12 +532,13 @@ def test_the_command_writes_a_scene_when_asked(tmp_path, monkeypatch, reconstruc
 def test_a_full_disk_leaves_nothing(tmp_path):
     """A limit on the size of files stands for it: first a mesh, then the archive cannot be written."""
     program = (
-        "import resource, sys; from pathlib import Path; from support.reconstructions import made_reconstruction;"
+        "import resource, sys; from pathlib import Path; from DualFaceReconLib.errors import Refusal;"
+        "from support.reconstructions import made_reconstruction;"
         "from DualFaceReconLib.scene import save_scene\n"
         "for limit in (100_000, 1_000_000):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
         "    try: save_scene(made_reconstruction(), Path(sys.argv[1]) / 'scene.mrb')\n"
-        "    except OSError as error: assert 'is there room' in str(error)\n"
+        "    except Refusal as refusal: assert 'is there room' in str(refusal)\n"
         "    else: sys.exit('written')"
     )
     done = subprocess.run(

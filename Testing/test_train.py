@@ -278,7 +278,7 @@ def test_a_checkpoint_survives_being_cut_short(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Refusal, match=r"No space left.*make room"):
         checkpoint.save(folder, {"network": weights_of(network)}, optimizer, {"epoch": 2})
     monkeypatch.undo()
     folder.replace(folder.with_name(f".{folder.name}.old"))  # cut between the two renames

@@ -40,7 +40,7 @@ def build_models(options: argparse.Namespace) -> int:
 
 def measure_patients(options: argparse.Namespace) -> int:
     """Measures many virtual patients beside published adults."""
-    from DualFaceReconLib.pictures.drawing import save_bytes
+    from DualFaceReconLib.disk.files import write_text
     from training.patients.plausibility import table
     from training.patients.population import load_population
 
@@ -49,7 +49,7 @@ def measure_patients(options: argparse.Namespace) -> int:
     except FileNotFoundError as error:
         raise Refusal(str(error)) from error
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    save_bytes(text.encode(), options.out)
+    write_text(options.out, text)
     print(text)
     return 0
 

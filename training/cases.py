@@ -7,7 +7,6 @@ case = read_case(folder)  # case.maps, case.meshes; read_radiograph(case.radiogr
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.disk.files import write_text
+from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh, arrays, polydata
@@ -60,10 +61,9 @@ def write_case(
     """Writes a case; the folder appears whole or not at all. `stored` goes to `dicom_film.dx_dataset`."""
     if tuple(meshes) != maps.bones:
         raise ValueError(f"the maps are of {maps.bones}, the meshes of {tuple(meshes)}")
-    beside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    (beside / "truth").mkdir(parents=True)
-    try:
+
+    def write(beside: Path) -> None:
+        (beside / "truth").mkdir()
         write_dx(beside / "radiograph.dcm", film, geometry, **stored)
         values = {
             "sdd_mm": geometry.sdd_mm,
@@ -74,8 +74,8 @@ def write_case(
             "object_distance_mm": geometry.object_distance_mm,
             "bones": maps.bones,
         }
-        (beside / "geometry.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
-        (beside / "case.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+        write_text(beside / "geometry.json", json.dumps(values, indent=1))
+        write_text(beside / "case.json", json.dumps(told, indent=1))
         for bone, mesh in meshes.items():
             write_vtp(polydata(*mesh), beside / "truth" / f"{bone}.vtp")
         for name, values in (
@@ -84,11 +84,8 @@ def write_case(
             ("depth_back", maps.back),
         ):
             sitk.WriteImage(sitk.GetImageFromArray(values), str(beside / "truth" / f"{name}.nrrd"), useCompression=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.replace(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+    write_folder(folder, write)
 
 
 def read_case(folder: Path) -> Case:

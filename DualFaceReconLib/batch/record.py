@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.outcome import Reconstruction
@@ -73,14 +74,8 @@ class Record:
 
     def write(self) -> None:
         """Replaces both files; Refusal where that cannot be."""
-        try:
-            _write(self.out / MAP, MAP_COLUMNS, self.map.values())
-            _write(self.out / SUMMARY, SUMMARY_COLUMNS, [self.summary[number] for number in sorted(self.summary)])
-        except OSError as error:
-            raise Refusal(
-                f"{SUMMARY} or {MAP} cannot be written ({error.strerror or error}): close what holds them open, "
-                "or make room."
-            ) from error
+        _write(self.out / MAP, MAP_COLUMNS, self.map.values())
+        _write(self.out / SUMMARY, SUMMARY_COLUMNS, [self.summary[number] for number in sorted(self.summary)])
 
 
 def read_record(out: Path) -> Record:
@@ -108,15 +103,17 @@ def _read(path: Path, columns: Sequence[str]) -> dict[int, Row]:
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
     """Replaces a file at once, so that a reader finds the old one or the new one."""
-    beside = path.with_name(f".{path.name}.new")
-    # names that are no text are kept as they are; the mark tells spreadsheets that it is UTF-8
-    with beside.open("w", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+
+    def write(beside: Path) -> None:
+        # names that are no text are kept as they are; the mark tells spreadsheets that it is UTF-8
+        with beside.open("w", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
+
+    write_file(path, write)
 
 
 def found_row(reconstruction: Reconstruction) -> Row:

@@ -44,6 +44,7 @@ from DualFaceReconLib.bundle.store import (
     installed,
     models_folder,
 )
+from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.disk.folders import put_in_place
 from DualFaceReconLib.errors import Refusal
 
@@ -123,17 +124,14 @@ def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, tota
 def pack(folder: Path, archive: Path, url: str) -> Entry:
     """Writes a bundle as the zip archive that `fetch` unpacks, and gives its entry for a registry."""
     manifest = verify(folder)
-    beside = archive.with_name(f".{archive.name}.part")
-    try:
+
+    def write(beside: Path) -> None:
         with zipfile.ZipFile(beside, "w") as packed:
             for name in (MANIFEST, *sorted(manifest.files)):
                 packed.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())  # dated 1980: same bytes each time
-        content = beside.read_bytes()
-        beside.replace(archive)
-    except OSError as error:
-        raise Refusal(f"{archive} cannot be written ({error.strerror or error}): make room there.") from error
-    finally:
-        beside.unlink(missing_ok=True)
+
+    write_file(archive, write)
+    content = archive.read_bytes()
     return _entry(
         {
             "id": manifest.id,

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 
 from DualFaceReconLib.bundle.manifest import MANIFEST, FileSeal, Manifest, load_manifest, parse_manifest
 from DualFaceReconLib.bundle.store import SHIPPED
-from DualFaceReconLib.disk.folders import put_in_place
+from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load
 
@@ -90,26 +90,17 @@ def write_bundle(
     contents |= {manifest.shape_models[bone]: path.read_bytes() for bone, path in shape_models.items()}
     sealed = replace(manifest, files={name: _seal(contents[name]) for name in sorted(contents)})
     parse_manifest(sealed.to_json(), manifest.id)
-    folder = folder.absolute()
-    beside = folder.with_name(f".{folder.name}.new")
-    try:
+
+    def write(beside: Path) -> None:
         strangers = _strangers(folder, contents)
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
         for name, content in {**contents, MANIFEST: sealed.to_json()}.items():
             (beside / name).write_bytes(content)
-        written = verify(beside)
+        verify(beside)
         for path in strangers:
             shutil.copy2(path, beside)
-        put_in_place(beside, folder)
-    except OSError as error:
-        raise Refusal(
-            f"Bundle {manifest.id} cannot be written to {folder} ({error.strerror or error}): "
-            "make room there, or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return written
+
+    write_folder(folder, write, f"Bundle {manifest.id}")
+    return load_manifest(folder)
 
 
 def _sealed_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ if os.name == "nt":
     import msvcrt
 else:
     import fcntl
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of drives in a network, where nobody can hold one
 
 
 def put_in_place(new: Path, place: Path) -> None:
@@ -59,11 +62,11 @@ def refuse_unwritable(folder: Path) -> None:
         raise Refusal(f"You may not write to {called(parent)}: choose another folder for the result.")
 
 
-def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+def write_folder(folder: Path, write: Callable[[Path], None], content: str = "The result") -> None:
     """Lets `write` fill a folder beside, then renames it to its place; whoever is cut off leaves no half of it there.
 
     An older folder goes only when the new one is whole. What an earlier process left beside is removed. Where the
-    folder is a link, it stays one, and what it leads to is written.
+    folder is a link, it stays one, and what it leads to is written. `content` is what a Refusal calls it.
     """
     folder = Path(os.path.realpath(folder))
     beside = folder.with_name(f".{folder.name}.new")
@@ -74,7 +77,7 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
             write(beside)
             put_in_place(beside, folder)
         except OSError as error:
-            raise _unwritable(folder.name, error) from error
+            raise _unwritable(folder.name, error, content) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -113,15 +116,16 @@ def _held(path: Path) -> BinaryIO:
                 if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                     return file
         except OSError as error:
+            if error.errno in NO_LOCKS:
+                return file
             file.close()
             raise Refusal(f"Another process is writing {place}: wait for it, or choose another folder.") from error
         file.close()  # whoever held it before has just removed it: that lock protects nothing
 
 
-def _unwritable(name: str, error: OSError) -> Refusal:
+def _unwritable(name: str, error: OSError, content: str = "The result") -> Refusal:
     return Refusal(
-        f"The result cannot be written to {name} ({error.strerror or error}): "
-        "make room there, or choose another folder."
+        f"{content} cannot be written to {name} ({error.strerror or error}): make room there, or choose another folder."
     )
 
 

@@ -10,6 +10,7 @@ from vtkmodules.vtkCommonCore import vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
 
+from DualFaceReconLib.disk.files import write_bytes
 from DualFaceReconLib.meshes import arrays
 
 SPACE = "SPACE"  # the field by which Slicer knows the axes of a mesh file
@@ -31,13 +32,7 @@ def write_vtp(mesh: vtkPolyData, path: Path) -> None:
     if not writer.Write():
         raise MemoryError(f"{path.name} could not be made")
     written = writer.GetOutputString()
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_bytes(written.encode() if isinstance(written, str) else written)  # VTK takes some bytes for text
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    write_bytes(path, written.encode() if isinstance(written, str) else written)  # VTK takes some bytes for text
 
 
 def write_stl(mesh: vtkPolyData, path: Path, told: str) -> None:
@@ -51,7 +46,7 @@ def write_stl(mesh: vtkPolyData, path: Path, told: str) -> None:
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     rows = np.zeros(len(corners), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
     rows["normal"], rows["corners"] = normals, corners
-    path.write_bytes(header.encode("ascii").ljust(80) + struct.pack("<I", len(rows)) + rows.tobytes())
+    write_bytes(path, header.encode("ascii").ljust(80) + struct.pack("<I", len(rows)) + rows.tobytes())
 
 
 def read_vtp(path: Path) -> vtkPolyData:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkIOImage import vtkPNGWriter
 from vtkmodules.vtkRenderingCore import vtkTextProperty, vtkTextRenderer
 
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.disk.files import write_bytes
 
 Colour = tuple[int, int, int]
 DEPTH_COLOURS = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)]
@@ -193,17 +192,4 @@ def save_png(picture: np.ndarray, path: Path) -> None:
     writer.WriteToMemoryOn()
     writer.SetInputData(image)
     writer.Write()
-    save_bytes(vtk_to_numpy(writer.GetResult()).tobytes(), path)
-
-
-def save_bytes(content: bytes, path: Path) -> None:
-    """Writes beside the target and renames."""
-    if not path.name or path.is_dir():
-        raise Refusal("A folder was given where a file has to be written: name the file.")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise Refusal(f"Cannot write {path.name} ({error.strerror}): choose another place.") from error
+    write_bytes(path, vtk_to_numpy(writer.GetResult()).tobytes())

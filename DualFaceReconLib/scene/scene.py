@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib.bonemaps import bounding_window
+from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures.bones import BONE_COLOURS
@@ -139,14 +140,18 @@ def save_scene(reconstruction: Reconstruction, path: str | Path) -> None:
     try:
         _add_views(scene)
         show(add_to_scene(reconstruction, scene))
-        # Slicer works beside the file that it writes, and leaves what it began where the disk is full
-        with tempfile.TemporaryDirectory(prefix=".scene-", dir=path.absolute().parent) as beside:
-            written = Path(beside) / "scene.mrb"  # the name is within, too, and some names could not be read again
-            if not scene.WriteToMRB(str(written), None):
-                raise OSError(0, f"{path.name} could not be written: is there room?")
-            written.replace(path)
+        write_file(path, lambda beside: _write_mrb(scene, beside))
     finally:
         scene.Clear(True)
+
+
+def _write_mrb(scene: Any, path: Path) -> None:
+    # Slicer works beside the file that it writes, and leaves what it began where the disk is full
+    with tempfile.TemporaryDirectory(prefix=".scene-", dir=path.absolute().parent) as folder:
+        written = Path(folder) / "scene.mrb"  # the name is within, too, and some names could not be read again
+        if not scene.WriteToMRB(str(written), None):
+            raise OSError(0, "is there room?")
+        written.replace(path)
 
 
 def new_scene() -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
+from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh, distances_to_surface, polydata, rigid_fit, sample_surface, unit_normals
 from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces
@@ -81,7 +82,7 @@ def register_folder(folder: Path, template: Path, out: Path, jobs: int, seed: in
     for row in _with_progress(_in_parallel(waiting, jobs), len(waiting), len(rows)):
         rows[row.name] = row
     ordered = [rows[job.name] for job in todo]
-    drawing.save_bytes(as_markdown(ordered).encode(), out / "table.md")
+    write_text(out / "table.md", as_markdown(ordered))
     return ordered
 
 
@@ -120,7 +121,7 @@ def register_one(job: Job) -> Row:
     job.path(".ply").parent.mkdir(parents=True, exist_ok=True)
     _write_ply(result, job.path(".ply"))
     drawing.save_png(_picture(bone, result, row), job.path(".png"))
-    drawing.save_bytes(json.dumps(asdict(row), indent=2).encode(), job.path(".json"))
+    write_text(job.path(".json"), json.dumps(asdict(row), indent=2))
     return row
 
 
@@ -173,14 +174,14 @@ def _turned_share(template: Mesh, result: Mesh) -> float:
 
 
 def _write_ply(mesh: Mesh, path: Path) -> None:
-    beside = path.with_name(f".{path.stem}.part.ply")
-    writer = vtkPLYWriter()
-    writer.SetInputData(polydata(*mesh))
-    writer.SetFileName(str(beside))
-    if not (writer.Write() and beside.exists()):
-        beside.unlink(missing_ok=True)
-        raise Refusal(f"Cannot write {path.name}: is the disk full?")
-    beside.replace(path)
+    def write(beside: Path) -> None:
+        writer = vtkPLYWriter()
+        writer.SetInputData(polydata(*mesh))
+        writer.SetFileName(str(beside))
+        if not (writer.Write() and beside.exists()):
+            raise OSError(0, "is there room?")
+
+    write_file(path, write)
 
 
 def _picture(bone: Mesh, result: Mesh, row: Row) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.meshes import MIRROR, Mesh, rigid_fit, sample_surface, unit_normals
 from DualFaceReconLib.shape.repair import mended, neighbours
 from training.anatomy.gbcpd import Settings, register
@@ -74,16 +75,14 @@ class Corresponded:
 
 def stored(bones: Corresponded, path: Path) -> None:
     """Keeps corresponded bones in an .npz file."""
-    beside = path.with_name(f".{path.name}.part.npz")
-    np.savez_compressed(
-        beside,
-        bone=bones.bone,
-        triangles=bones.triangles.astype(np.int32),
-        shapes=bones.shapes.astype(np.float32),
-        people=np.array(bones.people),
-        sets=np.array([one.name for one in bones.sets]),
-    )
-    beside.replace(path)
+    arrays = {
+        "bone": bones.bone,
+        "triangles": bones.triangles.astype(np.int32),
+        "shapes": bones.shapes.astype(np.float32),
+        "people": np.array(bones.people),
+        "sets": np.array([one.name for one in bones.sets]),
+    }
+    write_file(path, lambda beside: np.savez_compressed(beside, **arrays))
 
 
 def restored(path: Path) -> Corresponded:

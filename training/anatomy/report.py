@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy import generalisation as outsiders
@@ -52,8 +53,8 @@ def build_models(bones: Path, out: Path, report: Path, say: Callable[[str], None
         for bone, model in models.items():
             worst = outsiders.worst(judged, bone)
             drawing.save_png(outsiders.error_picture(worst, model.triangles), report / f"{bone}_worst.png")
-    drawing.save_bytes(json.dumps(figures, indent=2).encode(), report / "models.json")
-    drawing.save_bytes(text.encode(), out / "MODELS.md")
+    write_text(report / "models.json", json.dumps(figures, indent=2))
+    write_text(out / "MODELS.md", text)
     return text
 
 
@@ -61,9 +62,7 @@ def save_model(people: Corresponded, out: Path) -> ShapeModel:
     """The shape model of people, with landmarks, and its file <bone>.ssm.npz in a folder."""
     model = shape_model(people, modes=MODES[people.bone])
     model = model.with_landmarks(LANDMARKS[people.bone](model.mean, people.triangles))
-    beside = out / f".{people.bone}.part.npz"
-    model.save(beside)
-    beside.replace(out / f"{people.bone}.ssm.npz")
+    write_file(out / f"{people.bone}.ssm.npz", model.save)
     return model
 
 

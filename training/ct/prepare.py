@@ -20,11 +20,11 @@ import torch
 from scipy import ndimage
 
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import SIDE_LIMITS_PX
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh
-from DualFaceReconLib.pictures.drawing import save_bytes
 from training.cases import write_case
 from training.ct.checks import body, check_bones, check_field, check_sides, check_values
 from training.ct.files import FILES, LABELS, Scan, read_scan
@@ -92,7 +92,7 @@ def prepare_all(
             rejected.append({"number": number, "reason": str(refusal)})
             say(f"{number} of {len(people)} REJECTED {refusal}")
     out.mkdir(parents=True, exist_ok=True)
-    save_bytes(json.dumps(rejected, indent=1).encode(), out / "rejected.json")
+    write_text(out / "rejected.json", json.dumps(rejected, indent=1))
     return cases, rejected
 
 

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.pictures.drawing import save_bytes
 from training.anatomy.report import save_model
 from training.judging.evaluate import Evaluation, evaluate
 from training.judging.tables import read_evaluation, write_tables
@@ -112,7 +112,7 @@ def _same_as_before(folds: list[tuple[str, ...]], recipes: Sequence[Recipe], mea
     if kept.exists() and kept.read_text(encoding="utf-8") != text:
         raise Refusal(f"{out.name} holds folds of other people, recipes or films: give another folder.")
     out.mkdir(parents=True, exist_ok=True)
-    save_bytes(text.encode(), kept)
+    write_text(kept, text)
 
 
 def _fold(

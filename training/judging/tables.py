@@ -10,9 +10,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.metrics import EarthMovers
-from DualFaceReconLib.pictures.drawing import save_bytes
 from training.cases import read_case
 from training.judging.baselines import BY_PICTURE, EXACT, MEAN_AT_POSE, MEAN_BY_MASK, OBSERVED, ROWS, see
 from training.judging.evaluate import (
@@ -58,16 +58,16 @@ def write_tables(evaluation: Evaluation, title: str, folders: Sequence[Path], bu
     """Writes *.jsonl, *.png and, last, table.md into a folder; gives the table. `folders`: of the measured cases."""
     text = as_markdown(evaluation, title)
     out.mkdir(parents=True, exist_ok=True)
-    save_bytes(as_json(evaluation.surfaces).encode(), out / "rows.jsonl")
+    write_text(out / "rows.jsonl", as_json(evaluation.surfaces))
     figure(evaluation.surfaces, title, out / "assd.png")
     if evaluation.maps:
-        save_bytes(as_json(evaluation.maps).encode(), out / "maps.jsonl")
+        write_text(out / "maps.jsonl", as_json(evaluation.maps))
     if bundle is not None:
         told = cases_to_see(evaluation.surfaces)
         by_name = {folder.name: folder for folder in folders}
         if told:
             outlines([by_name[name] for name in told], list(told.values()), bundle, out / "outlines.png")
-    save_bytes(text.encode(), out / "table.md")
+    write_text(out / "table.md", text)
     return text
 
 

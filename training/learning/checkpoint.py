@@ -7,13 +7,15 @@ tensors, state = load(folder, optimizer)
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+
+from DualFaceReconLib.disk.files import write_text
+from DualFaceReconLib.disk.folders import write_folder
 
 STATE = "state.json"
 
@@ -25,27 +27,21 @@ def save(
     state: Mapping[str, Any],
 ) -> None:
     """Writes a checkpoint; the folder holds the one before until this one is whole."""
-    beside, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
-    for path in (beside, old):
-        shutil.rmtree(path, ignore_errors=True)
-    beside.mkdir(parents=True)
-    for name, group in tensors.items():
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in group.items()}, beside / f"{name}.safetensors"
-        )
     told = optimizer.state_dict()
     moments = {
         f"{number}.{name}": torch.as_tensor(value).cpu().contiguous()
         for number, values in told["state"].items()
         for name, value in values.items()
     }
-    save_file(moments, beside / "optimizer.safetensors")
-    text = json.dumps({**state, "param_groups": told["param_groups"]}, indent=1)
-    (beside / STATE).write_text(text, encoding="utf-8")
-    if folder.exists():
-        folder.replace(old)
-    beside.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def write(beside: Path) -> None:
+        for name, group in tensors.items():
+            kept = {key: value.detach().cpu().contiguous() for key, value in group.items()}
+            save_file(kept, beside / f"{name}.safetensors")
+        save_file(moments, beside / "optimizer.safetensors")
+        write_text(beside / STATE, json.dumps({**state, "param_groups": told["param_groups"]}, indent=1))
+
+    write_folder(folder, write)
 
 
 def exists(folder: Path) -> bool:

@@ -12,7 +12,6 @@ import copy
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import load_manifest
+from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
@@ -424,9 +424,8 @@ def left_torchrun() -> None:
 
 def keep(weights: dict[str, torch.Tensor], name: str, course: Course, learnt: Learnt, out: Path) -> Path:
     """Writes finished weights to `name`.safetensors, and what they are to `name`.json."""
-    beside = out / f".{name}.part"
-    save_file({key: value.cpu().contiguous() for key, value in weights.items()}, beside)
-    shutil.move(beside, out / f"{name}.safetensors")
+    finished = {key: value.cpu().contiguous() for key, value in weights.items()}
+    write_file(out / f"{name}.safetensors", lambda beside: save_file(finished, beside))
     recipe = course.recipe
     told = {
         "recipe": _plain(recipe),
@@ -438,7 +437,7 @@ def keep(weights: dict[str, torch.Tensor], name: str, course: Course, learnt: Le
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }
-    (out / f"{name}.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    write_text(out / f"{name}.json", json.dumps(told, indent=1))
     return out / f"{name}.safetensors"
 
 

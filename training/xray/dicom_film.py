@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
+from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.film.acquisition import TABLE_TO_BONES_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 
@@ -83,17 +84,16 @@ def write_lossless(source: Path, path: Path) -> None:
     change.SetInput(reader.GetImage())
     if not change.Change():
         raise ValueError(f"{source.name} cannot be compressed")
-    beside = path.with_name(f".{path.name}.part")
-    try:
+
+    def write(beside: Path) -> None:
         writer = gdcm.ImageWriter()
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         writer.SetFileName(str(beside))
         if not writer.Write():
-            raise OSError(f"{path.name} cannot be written")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+            raise OSError(0, "is there room?")
+
+    write_file(path, write)
 
 
 def _place(ds: Dataset, geometry: ProjectionGeometry, bones_above_table_mm: float | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.bones import MODELS, made_population
-from test_train import DEPTH, SEGMENTATION, run
+from support.recipes import DEPTH, SEGMENTATION, run
 
 from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import load_manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.bones import made_people
-from test_train import DEPTH, SEGMENTATION
+from support.recipes import DEPTH, SEGMENTATION
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.shape.shapemodel import load

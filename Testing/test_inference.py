@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.bones import MODELS, made_population
 from support.bundles import manifest
-from test_train import DEPTH, SEGMENTATION, SHIFT, run
+from support.recipes import DEPTH, SEGMENTATION, SHIFT, run
 from torch import nn
 
 from DualFaceReconLib.bundle.files import verify

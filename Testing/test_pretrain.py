@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from support import films
 from support.bones import made_population
-from test_train import DEPTH, SEGMENTATION, SHIFT
+from support.recipes import DEPTH, SEGMENTATION, SHIFT
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import weights_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 from support.bones import made_population
-from test_train import DEPTH, SHIFT
+from support.recipes import DEPTH, SHIFT
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import weights_of

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.bones import made_population
+from support.recipes import DEPTH, SEGMENTATION, SHIFT, run
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
@@ -17,30 +18,11 @@ from training.learning import checkpoint
 from training.learning.augment import augmented
 from training.learning.data import FilmStream
 from training.learning.monitoring import distances
-from training.learning.recipe import Films, Learning, Recipe, read_recipe
-from training.learning.train import built, loss_of, rate_at, take_encoder, train
-from training.simulate import Series, one_thread
+from training.learning.recipe import read_recipe
+from training.learning.train import built, loss_of, rate_at, take_encoder
+from training.simulate import Series
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
-DEPTH = Recipe(
-    "depth",
-    3,
-    {"encoder": "nf_regnet_b0", "stages": 3, "width": 32},
-    Films(64, 6.0, projections=4, reuse=2, pool=2, without="choosing", watched=2),
-    Learning("casi_independent", 4, 4, 1e-3, 1e-2, 10, 2, 1.0, 0.9, 0.3, 1, False),
-)
-SEGMENTATION = replace(
-    DEPTH,
-    task="segmentation",
-    network={"features": [8, 16, 32]},
-    learning=replace(DEPTH.learning, loss="segmentation"),
-)
-SHIFT = replace(
-    DEPTH,
-    task="shift",
-    network={"stages": 2, "width": 32},
-    learning=replace(DEPTH.learning, loss="absolute_depth"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +34,6 @@ def population():
 def batch(population):
     films = list(FilmStream(population, Series(5, None, mm_per_pixel=6.0), projections=4, size_px=64))
     return {name: torch.stack([film[name] for film in films]) for name in films[0]}
-
-
-def run(recipe, population, out, **how):
-    with one_thread():
-        return train(
-            recipe, Path("nowhere"), Path("nowhere"), out, 0, "cpu", say=lambda _: None, population=population, **how
-        )
 
 
 BFLOAT16 = replace(DEPTH, learning=replace(DEPTH.learning, bfloat16=True))

@@ -1,0 +1,39 @@
+"""Recipes of networks so small that they learn within a test, and runs of them on made-up people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from training.learning.recipe import Films, Learning, Recipe
+from training.learning.train import train
+from training.patients.population import Population
+from training.simulate import one_thread
+
+DEPTH = Recipe(
+    "depth",
+    3,
+    {"encoder": "nf_regnet_b0", "stages": 3, "width": 32},
+    Films(64, 6.0, projections=4, reuse=2, pool=2, without="choosing", watched=2),
+    Learning("casi_independent", 4, 4, 1e-3, 1e-2, 10, 2, 1.0, 0.9, 0.3, 1, False),
+)
+SEGMENTATION = replace(
+    DEPTH,
+    task="segmentation",
+    network={"features": [8, 16, 32]},
+    learning=replace(DEPTH.learning, loss="segmentation"),
+)
+SHIFT = replace(
+    DEPTH,
+    task="shift",
+    network={"stages": 2, "width": 32},
+    learning=replace(DEPTH.learning, loss="absolute_depth"),
+)
+
+
+def run(recipe: Recipe, population: Population, out: Path, **how) -> Path | None:
+    """A run of `train` in this process, silently; `how` are its other arguments."""
+    with one_thread():
+        return train(
+            recipe, Path("nowhere"), Path("nowhere"), out, 0, "cpu", say=lambda _: None, population=population, **how
+        )

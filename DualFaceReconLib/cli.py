@@ -68,22 +68,24 @@ def inspect(options: argparse.Namespace) -> int:
     from DualFaceReconLib.pictures import drawing, inspection
 
     radiograph = _radiograph(options.file, options)
-    shown = (
+    patient = (
         identity(read_dataset(options.file, False))
         if options.show_identity and radiograph.file_format == "DICOM"
         else {}
     )
-    target = options.picture or Path(f"inspect-{radiograph.pixel_hash}.png")
-    if target.exists() and target.samefile(options.file):
-        raise Refusal("The picture would replace the film itself: choose another place with --picture.")
-    drawing.save_png(inspection.picture(radiograph), target)
+    if picture := options.picture:
+        if picture.exists() and picture.samefile(options.file):
+            raise Refusal("The picture would replace the film itself: choose another place with --picture.")
+        drawing.save_png(inspection.picture(radiograph), picture)
     if options.json:
-        print(json.dumps({**inspection.as_dict(radiograph), "identity": shown, "picture": str(target)}, indent=2))
+        where = {"picture": str(picture)} if picture else {}
+        print(json.dumps({**inspection.as_dict(radiograph), "identity": patient, **where}, indent=2))
         return 0
-    for key, value in shown.items():
+    for key, value in patient.items():
         print(f"{key}: {value}")
     print(inspection.as_text(radiograph))
-    print(f"Picture: {target}")
+    if picture:
+        print(f"Picture: {picture}")
     return 0
 
 
@@ -327,9 +329,7 @@ def _parser() -> argparse.ArgumentParser:
     inspecting = commands.add_parser("inspect", help=inspect.__doc__, description=inspect.__doc__)
     inspecting.add_argument("file", type=Path, metavar="FILE", help="DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF")
     _add_overrides(inspecting)
-    inspecting.add_argument(
-        "--picture", type=Path, metavar="PNG", help="where to write it (default inspect-<hash>.png)"
-    )
+    inspecting.add_argument("--picture", type=Path, metavar="PNG", help="also draw the film with scale bars, to a file")
     inspecting.add_argument("--json", action="store_true", help="print JSON for programs")
     inspecting.add_argument(
         "--show-identity", action="store_true", help="also print the patient's name, id, birth date"

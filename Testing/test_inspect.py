@@ -64,11 +64,20 @@ def test_the_patient_stays_unnamed_unless_asked_for(film_file, tmp_path):
         assert all(secret in asked.stdout for secret in ("Muster^Erika", "4711", "1950"))
 
 
-def test_the_picture_lands_beside_the_user_under_the_film_s_hash(film_file, tmp_path):
+def test_a_picture_is_written_only_where_one_is_asked_for(film_file, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "with space ü"
     folder.mkdir()
-    done = run(film_file, cwd=folder)
-    assert [p.name for p in folder.iterdir()] == [f"inspect-{done.stdout.split()[2]}.png"]
+    monkeypatch.chdir(folder)
+    for mode in ([], ["--json"]):
+        assert main(["inspect", str(film_file), *mode]) == 0
+        printed = capsys.readouterr().out
+        assert not any(word in printed for word in ("Picture:", '"picture":'))
+        assert list(folder.iterdir()) == []
+    assert main(["inspect", str(film_file), "--picture", "film ü.png"]) == 0
+    assert "Picture: film ü.png" in capsys.readouterr().out
+    assert main(["inspect", str(film_file), "--picture", "film ü.png", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["picture"] == "film ü.png"
+    assert [path.name for path in folder.iterdir()] == ["film ü.png"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".nrrd", ".mha", ".nii.gz"])
@@ -119,7 +128,7 @@ def test_a_full_disk_leaves_nothing_behind(film_file, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000));"
         "from DualFaceReconLib.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", program, "inspect", str(film_file)]
+    command = [sys.executable, "-c", program, "inspect", str(film_file), "--picture", "film.png"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Cannot write" in done.stderr

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh, checked_points, distances_to_surface, sample_surface
+from DualFaceReconLib.meshes import Mesh, checked_points, sample_surface
+from DualFaceReconLib.proximity import distances_to_surface
 
 SURFACE_SAMPLES = 100_000  # the sampling error of a mean distance is below 0.01 mm
 EMD_SAMPLES = 2048  # an exact plan needs time with the cube of it and memory with its square

@@ -15,6 +15,7 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import unit_normals
 
 FRONT, BACK = 0, 1  # point data `face`
 NO_WALL, DISCONTINUITY, SILHOUETTE, PICTURE_EDGE = 0, 1, 2, 3  # cell data `wall`
@@ -54,7 +55,7 @@ def observed_surface(maps: BoneMaps, geometry: ProjectionGeometry, bone: str) ->
     points = [geometry.back_project(pixels + first_px, depth[tuple(pixels.T)]) for depth in depths]
     count = len(pixels)
     cells, walls = [triangles], [np.where(steep[:, FRONT], DISCONTINUITY, NO_WALL)]
-    normals = [_normals(points[0], triangles[~steep[:, FRONT]], geometry.source - points[0])]
+    normals = [unit_normals(points[0], triangles[~steep[:, FRONT]], geometry.source - points[0])]
     if len(points) == 2:
         reverse = triangles[:, ::-1]
         tail, head = rim.T
@@ -65,7 +66,7 @@ def observed_surface(maps: BoneMaps, geometry: ProjectionGeometry, bone: str) ->
         ]
         rim_wall = np.where(_on_picture_edge(pixels[rim] + first_px, geometry.size_px), PICTURE_EDGE, SILHOUETTE)
         walls += [np.where(steep[:, BACK], DISCONTINUITY, NO_WALL), rim_wall, rim_wall]
-        normals += [_normals(points[1], reverse[~steep[:, BACK]], points[1] - geometry.source)]
+        normals += [unit_normals(points[1], reverse[~steep[:, BACK]], points[1] - geometry.source)]
     return _polydata(points, normals, np.concatenate(cells), np.concatenate(walls))
 
 
@@ -203,16 +204,6 @@ def _first_pixels_face_source(geometry: ProjectionGeometry) -> bool:
 def _on_picture_edge(ends: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     """Whether both ends (E, 2, 2) [row, col] of an edge lie on the same border of the picture."""
     return ((ends == 0) | (ends == np.array(size_px) - 1)).all(axis=1).any(axis=1)
-
-
-def _normals(points: np.ndarray, triangles: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    """Unit normals (V, 3): the triangles' own, weighted by area; `fallback`'s direction where a vertex has none."""
-    first, second, third = (points[triangles[:, k]] for k in range(3))
-    area = np.cross(second - first, third - first)
-    corners = triangles.T.ravel()
-    total = np.stack([np.bincount(corners, np.tile(part, 3), minlength=len(points)) for part in area.T], axis=1)
-    total = np.where(np.any(total != 0, axis=1, keepdims=True), total, fallback)
-    return total / np.linalg.norm(total, axis=1, keepdims=True)
 
 
 def _polydata(points: list[np.ndarray], normals: list[np.ndarray], cells: np.ndarray, wall: np.ndarray) -> vtkPolyData:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from support.bones import made_population
-from test_visibility import ball
+from support.solids import ball
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp

@@ -9,7 +9,8 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshes import MIRROR, distances_to_surface, unit_normals
+from DualFaceReconLib.meshes import MIRROR, mirrored, unit_normals
+from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.completion import complete, complete_all, completed, observed_target, started
 from DualFaceReconLib.shape.fitting import USUAL, Fit, Settings, Target, _Objective, fit
 from DualFaceReconLib.shape.repair import crossing, turned_over
@@ -129,7 +130,7 @@ def test_no_alignment_by_hand_is_needed(model, turn):
 
 def test_the_right_bone_is_the_mirror_of_the_left(model):
     mesh, _ = person(model, 8)
-    right = mesh[0] * MIRROR, mesh[1][:, ::-1]
+    right = mirrored(mesh)
     surfaces = {"hip_left": film_of(mesh), "hip_right": film_of(right)}
     found = complete_all(surfaces, {"hip": model}, FILM)
     assert found["hip_right"].side == "right"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support.bones import made_population
-from test_visibility import ball
+from support.solids import ball
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.patients.flesh import STEP_MM, Blob, Flesh, Fold, Sections, draw_flesh

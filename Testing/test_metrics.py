@@ -8,11 +8,12 @@ from hypothesis.extra.numpy import arrays
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from DualFaceReconLib import metrics
+from DualFaceReconLib import metrics, proximity
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import area_mm2, clip_to_planes, distances_to_surface
+from DualFaceReconLib.meshes import area_mm2, clip_to_planes, sample_surface
 from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces
+from DualFaceReconLib.proximity import distances_to_surface
 
 SAMPLING = 0.01  # mm: three standard errors of a mean over 100,000 samples that spread by 1 mm
 
@@ -176,7 +177,7 @@ def test_triangles_without_area_are_segments_and_points():
 
 def test_many_points_against_many_triangles_match_the_closed_form(monkeypatch):
     """Every level of boxes and every split of the work, against a surface whose distances are known."""
-    monkeypatch.setattr(metrics, "PAIRS_AT_ONCE", 500)
+    monkeypatch.setattr(proximity, "PAIRS_AT_ONCE", 500)
     vertices, triangles = square(0, side=60, cells=60)
     rng = np.random.default_rng(5)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
@@ -186,14 +187,9 @@ def test_many_points_against_many_triangles_match_the_closed_form(monkeypatch):
     np.testing.assert_allclose(distances_to_surface(points @ turn, vertices @ turn, triangles), expected, atol=1e-9)
 
 
-def test_distances_to_a_cloud():
-    found = metrics.distances_to_points(np.array([[0, 0, 0], [9, 0, 0]]), np.array([[0, 3, 4], [10, 0, 0]]))
-    np.testing.assert_allclose(found, [5, 1])
-
-
 def test_samples_are_uniform_by_area_and_seeded():
     mesh = joined(square(0, cells=30), square(5, side=200.0, offset=500))
-    points = metrics.sample_surface(*mesh, 50_000, seed=3)
+    points = sample_surface(*mesh, 50_000, seed=3)
     small = points[points[:, 2] < 1]
     assert np.abs(points[:, 2] - np.where(points[:, 2] < 1, 0, 5)).max() < 1e-12
     deviation = np.sqrt(0.2 * 0.8 / 50_000)
@@ -202,8 +198,8 @@ def test_samples_are_uniform_by_area_and_seeded():
         spread = side / np.sqrt(12)
         np.testing.assert_allclose(part[:, :2].mean(axis=0), middle, atol=4 * spread / np.sqrt(len(part)))
         np.testing.assert_allclose(part[:, :2].std(axis=0), spread, rtol=0.02)
-    np.testing.assert_array_equal(points, metrics.sample_surface(*mesh, 50_000, seed=3))
-    assert not np.array_equal(points, metrics.sample_surface(*mesh, 50_000, seed=4))
+    np.testing.assert_array_equal(points, sample_surface(*mesh, 50_000, seed=3))
+    assert not np.array_equal(points, sample_surface(*mesh, 50_000, seed=4))
 
 
 # Clipping
@@ -334,13 +330,12 @@ POINT, TRIANGLE, NAN_POINT = np.zeros((1, 3)), (np.eye(3), np.array([[0, 1, 2]])
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.sample_surface(POINT, NO_TRIANGLES, 10), "triangles must be"),
-        (lambda: metrics.sample_surface(np.zeros((3, 3)), TRIANGLE[1], 10), "without area"),
-        (lambda: metrics.sample_surface(*TRIANGLE, 0), "count"),
+        (lambda: sample_surface(POINT, NO_TRIANGLES, 10), "triangles must be"),
+        (lambda: sample_surface(np.zeros((3, 3)), TRIANGLE[1], 10), "without area"),
+        (lambda: sample_surface(*TRIANGLE, 0), "count"),
         (lambda: distances_to_surface(NOTHING, *TRIANGLE), "points must be"),
         (lambda: distances_to_surface(NAN_POINT, *TRIANGLE), "NaN"),
         (lambda: distances_to_surface(POINT, np.full((3, 3), np.inf), TRIANGLE[1]), "infinite"),
-        (lambda: metrics.distances_to_points(POINT, NOTHING), "points must be"),
         (lambda: SurfaceDistances(np.zeros(0), np.zeros(3)), "predicted_to_truth"),
         (lambda: SurfaceDistances(np.zeros(3), np.array([np.nan])), "truth_to_predicted"),
         (lambda: metrics.emd(POINT, NAN_POINT), "NaN"),

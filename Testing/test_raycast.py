@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from support.bones import load_bone, on_film
-from test_visibility import ball, both
+from support.solids import ball
 from vtkmodules.vtkCommonCore import vtkIdList, vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkFiltersGeneral import vtkOBBTree
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import polydata
+from DualFaceReconLib.meshes import joined, polydata
 from DualFaceReconLib.shape.visibility import entry_and_exit
 from training.raycast import cast, penetration_mm, union_path_mm
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
@@ -67,7 +67,7 @@ def test_ellipsoids_are_exact_to_a_hundredth_of_a_millimetre(view, semi_axes):
 def test_paths_leave_out_the_gap_and_the_hole():
     geometry = ProjectionGeometry(1000, (1.0, 1.0), (200, 200))
     near, far = ball((0, 300, 0), 20, 80), ball((0, 150, 0), 25, 80)
-    found = cast({"two": both(near, far)}, geometry)
+    found = cast({"two": joined([near, far])}, geometry)
     middle = (100, 100)
     assert found.maps.front[0][middle] == pytest.approx(680, abs=0.1)
     assert found.maps.back[0][middle] == pytest.approx(875, abs=0.1)
@@ -114,7 +114,7 @@ def test_beside_the_film_and_behind_the_source():
 
 def test_the_z_buffer_of_the_engine_and_the_rays_agree():
     geometry = ProjectionGeometry(1100, (1.0, 1.0), (160, 160))
-    mesh = both(ball((10, 180, 5), 40, 50), ball((-20, 240, -10), 15, 30))
+    mesh = joined([ball((10, 180, 5), 40, 50), ball((-20, 240, -10), 15, 30)])
     front, back = entry_and_exit(*mesh, geometry)
     found = cast({"it": mesh}, geometry).maps
     hit = (front > 0) & found.mask[0]

@@ -27,7 +27,7 @@ from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Networks, Prediction, seen_on
-from DualFaceReconLib.meshes import MIRROR, arrays, clip_to_planes, volume_mm3
+from DualFaceReconLib.meshes import arrays, clip_to_planes, mirrored, volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.reconstruction import Reconstructor
@@ -81,7 +81,7 @@ def skeleton_of(coefficient=0.8, away=185):
     )
     left = {"hip": (hip, models["hip"].triangles), "femur": (femur, models["femur"].triangles)}
     return {
-        bone: left[kind] if side == "left" else (left[kind][0] * MIRROR, left[kind][1][:, ::-1])
+        bone: left[kind] if side == "left" else mirrored(left[kind])
         for bone in BONES
         for kind, side in [bone.split("_")]
     }

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from test_visibility import ball, both
+from support.solids import ball
 
+from DualFaceReconLib.meshes import joined
 from DualFaceReconLib.shape.repair import crossing, mended, turned_over
 
 
@@ -15,14 +16,14 @@ def test_a_sphere_is_sound():
 
 def test_spheres_that_overlap_cross_along_a_circle():
     first, second = ball((0, 0, 0), 30, 40), ball((0, 0, 35), 30, 40)
-    vertices, triangles = both(first, second)
+    vertices, triangles = joined([first, second])
     pairs = crossing(vertices, triangles)
     of_first = pairs < len(first[1])
     assert (of_first.sum(axis=1) == 1).all()  # always one of each
     middle = vertices[triangles[pairs.ravel()]].mean(axis=1)
     assert middle[:, 2] == pytest.approx(17.5, abs=5)
     assert len(np.unique(pairs)) > 60  # all the way round
-    apart = both(first, ball((0, 0, 61), 30, 40))
+    apart = joined([first, ball((0, 0, 61), 30, 40)])
     assert len(crossing(*apart)) == 0
 
 

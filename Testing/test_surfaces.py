@@ -11,7 +11,8 @@ from vtkmodules.vtkFiltersCore import vtkFeatureEdges, vtkMassProperties
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import distances_to_surface, sample_surface
+from DualFaceReconLib.meshes import sample_surface
+from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.surfaces import (
     BACK,
     DISCONTINUITY,

@@ -2,30 +2,14 @@
 
 import numpy as np
 import pytest
-from vtkmodules.vtkFiltersSources import vtkSphereSource
+from support.solids import ball
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import arrays, unit_normals
+from DualFaceReconLib.meshes import joined, unit_normals
 from DualFaceReconLib.shape.visibility import entry_and_exit, first_and_last
 from training.xray.analytic import Sphere, render
 
 GEOMETRY = ProjectionGeometry(1000, (1.0, 1.0), (160, 200))
-
-
-def ball(centre, radius, resolution=60):
-    source = vtkSphereSource()
-    source.SetThetaResolution(resolution)
-    source.SetPhiResolution(resolution)
-    source.SetRadius(radius)
-    source.Update()
-    vertices, triangles = arrays(source.GetOutput())
-    return vertices + centre, triangles
-
-
-def both(*meshes):
-    vertices = np.concatenate([mesh[0] for mesh in meshes])
-    start = np.cumsum([0, *(len(mesh[0]) for mesh in meshes[:-1])])
-    return vertices, np.concatenate([mesh[1] + first for mesh, first in zip(meshes, start, strict=True)])
 
 
 @pytest.mark.parametrize("view", ["AP", "PA"])
@@ -65,7 +49,7 @@ def test_a_sphere_shows_its_near_half_first_and_its_far_half_last():
 
 def test_what_lies_between_two_layers_is_hidden():
     near, far = ball((0, 300, 0), 30), ball((0, 150, 0), 25)
-    vertices, triangles = both(near, far)
+    vertices, triangles = joined([near, far])
     first, last = first_and_last(vertices, triangles, GEOMETRY)
     of_far = np.arange(len(vertices)) >= len(near[0])
     assert first[~of_far].mean() == pytest.approx(0.5, abs=0.05)

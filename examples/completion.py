@@ -16,9 +16,10 @@ import numpy as np
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import MIRROR, clip_to_planes, distances_to_surface
+from DualFaceReconLib.meshes import clip_to_planes, mirrored
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.completion import complete_all
 from DualFaceReconLib.shape.shapemodel import load
 from DualFaceReconLib.shape.visibility import entry_and_exit
@@ -68,7 +69,7 @@ def skeleton(models: dict, rng: np.random.Generator) -> dict:
     for bone in BONES:
         kind, side = bone.split("_")
         vertices, triangles = left[kind]
-        bones[bone] = (vertices, triangles) if side == "left" else (vertices * MIRROR, triangles[:, ::-1])
+        bones[bone] = (vertices, triangles) if side == "left" else mirrored((vertices, triangles))
     return bones
 
 

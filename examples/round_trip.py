@@ -17,7 +17,9 @@ from DualFaceReconLib import metrics
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.pictures import drawing, inspection
+from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
 from training.anatomy.remeshing import dense_points
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
@@ -70,7 +72,7 @@ def film(length: np.ndarray) -> np.ndarray:
     return tissue + 0.02 * length.sum(axis=0) + np.random.default_rng(0).normal(0, 0.03, (rows, cols))
 
 
-def tessellated(solid: Sphere | Ellipsoid | Torus) -> metrics.Mesh:
+def tessellated(solid: Sphere | Ellipsoid | Torus) -> Mesh:
     """A fine mesh of a solid's true surface."""
     u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 241), np.linspace(0, 1, 241), indexing="ij")
     if isinstance(solid, Torus):
@@ -94,8 +96,8 @@ def tessellated(solid: Sphere | Ellipsoid | Torus) -> metrics.Mesh:
 def panels(
     radiograph: Radiograph,
     maps: BoneMaps,
-    surfaces: dict[str, metrics.Mesh],
-    truth: dict[str, metrics.Mesh],
+    surfaces: dict[str, Mesh],
+    truth: dict[str, Mesh],
     rows: list[str],
 ) -> np.ndarray:
     """Film, front depth and back depth above; the surface from the front and from the side below, with its error."""
@@ -143,12 +145,10 @@ def depth_panel(mask: np.ndarray, depth: np.ndarray, name: str) -> np.ndarray:
     return panel
 
 
-def samples(
-    surfaces: dict[str, metrics.Mesh], truth: dict[str, metrics.Mesh]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def samples(surfaces: dict[str, Mesh], truth: dict[str, Mesh]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points on all surfaces (N, 3), their unit normals, and their distances to the truth in mm."""
     parts = [
-        dense_points(surface, metrics.distances_to_surface(surface[0], *truth[bone]), count=400_000)
+        dense_points(surface, distances_to_surface(surface[0], *truth[bone]), count=400_000)
         for bone, surface in surfaces.items()
     ]
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -15,7 +15,7 @@ import warp as wp
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import Mesh, unit_normals
+from DualFaceReconLib.meshes import Mesh, joined, unit_normals
 from DualFaceReconLib.shape.visibility import rays_to
 
 STEP_MM = 1e-3  # past a surface before the next is sought; an edge's second triangle is no second surface
@@ -97,14 +97,7 @@ def cast(
 
 def union_path_mm(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str | None = None) -> np.ndarray:
     """(rows, cols) float32 length of the rays in the union of closed meshes, which may overlap."""
-    count, vertices, triangles = 0, [], []
-    for points, corners in meshes.values():
-        vertices.append(points)
-        triangles.append(corners + count)
-        count += len(points)
-    return cast(
-        {"union": (np.concatenate(vertices), np.concatenate(triangles))}, geometry, device, nested=True
-    ).path_mm[0]
+    return cast({"union": joined(list(meshes.values()))}, geometry, device, nested=True).path_mm[0]
 
 
 def penetration_mm(points: np.ndarray, mesh: Mesh) -> np.ndarray:

@@ -34,7 +34,7 @@ from DualFaceReconLib.shape.fitting import (
     pairing_features,
 )
 from DualFaceReconLib.shape.repair import mended, neighbours
-from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 from DualFaceReconLib.shape.visibility import rays_to
 from DualFaceReconLib.surfaces import BACK, FRONT, observed_triangles
 
@@ -111,8 +111,7 @@ def complete_all(
     with ThreadPoolExecutor() as pool:
 
         def begin(bone: str, joint: np.ndarray | None = None) -> None:
-            kind, side = bone.split("_")
-            model = models[kind] if side == models[kind].side else models[kind].mirrored()
+            model = model_of(bone, models)
             job = pool.submit(complete, observed[bone], model, geometry, settings, joint=joint, refine=refine)
             jobs[job] = bone
 

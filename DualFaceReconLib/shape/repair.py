@@ -7,12 +7,15 @@ from scipy.sparse import coo_array, csc_array, csr_array, diags_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
+from DualFaceReconLib.meshes import triangle_normals
+
 TOUCHING_MM = 1e-9  # triangles in one plane are as far from it as numbers are rounded, on either side
 
 
 def turned_over(vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Numbers of the triangles that look the other way than with the vertices of `reference` (V, 3), same frame."""
-    return np.flatnonzero((_areas(vertices, triangles) * _areas(reference, triangles)).sum(axis=1) < 0)
+    normals, expected = triangle_normals(vertices, triangles), triangle_normals(reference, triangles)
+    return np.flatnonzero((normals * expected).sum(axis=1) < 0)
 
 
 def crossing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -27,7 +30,7 @@ def crossing(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     ones, others = (np.ascontiguousarray(triangles.T)[:, of] for of in (first, second))
     apart = ~np.logical_or.reduce([one == other for one in ones for other in others])
     pairs = np.column_stack([first[apart], second[apart]])
-    area = _areas(vertices, triangles)
+    area = triangle_normals(vertices, triangles)
     touching = TOUCHING_MM * np.sqrt(np.einsum("tx,tx->t", area, area))
     for plane, moved in ((0, 1), (1, 0)):  # a triangle on one side of the other's plane crosses nothing
         of, to = pairs[:, plane], pairs[:, moved]
@@ -106,12 +109,6 @@ def _near(middle: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarra
     ]
     first, second = (np.concatenate([small[close[k]], *(pair[k] for pair in with_large)]) for k in (0, 1))
     return first, second
-
-
-def _areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Normals (T, 3), twice the triangles' areas long."""
-    first, second, third = (vertices[triangles[:, k]] for k in range(3))
-    return np.cross(second - first, third - first)
 
 
 def _edges_pass(edged: np.ndarray, pierced: np.ndarray) -> np.ndarray:

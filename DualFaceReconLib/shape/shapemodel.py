@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from DualFaceReconLib.meshes import MIRROR, rigid_fit, sphere_through
+from DualFaceReconLib.meshes import MIRROR, mirrored, rigid_fit, sphere_through
 
 MODE_STEP_MM = 0.01  # how finely files hold the modes
 
@@ -110,11 +110,12 @@ class ShapeModel:
 
     def mirrored(self) -> ShapeModel:
         """The other side's model."""
+        mean, triangles = mirrored((self.mean, self.triangles))
         return replace(
             self,
-            mean=self.mean * MIRROR,
+            mean=mean,
             modes=self.modes * MIRROR[:, None],
-            triangles=self.triangles[:, ::-1],
+            triangles=triangles,
             side="right" if self.side == "left" else "left",
         )
 
@@ -148,6 +149,12 @@ class ShapeModel:
             triangles=self.triangles.astype(np.uint16 if len(self.mean) < 1 << 16 else np.uint32),
             told=np.frombuffer(json.dumps(told).encode(), np.uint8),
         )
+
+
+def model_of(bone: str, models: Mapping[str, ShapeModel]) -> ShapeModel:
+    """The model of a bone such as "hip_right", from those of "hip" and "femur"; of the other side it is the mirror."""
+    kind, side = bone.split("_")
+    return models[kind] if models[kind].side == side else models[kind].mirrored()
 
 
 def load(path: Path) -> ShapeModel:

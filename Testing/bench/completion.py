@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.bones import FILM, apart, film_of, on_film
 
-from DualFaceReconLib.meshes import MIRROR
+from DualFaceReconLib.meshes import mirrored
 from DualFaceReconLib.shape.completion import complete_all, observed_target, started
 from DualFaceReconLib.shape.fitting import USUAL, fit
 from DualFaceReconLib.shape.shapemodel import load
@@ -36,12 +36,8 @@ def truths(models, rng):
     meshes = {}
     for kind, model in models.items():
         for side in ("left", "right"):
-            vertices = on_film(model.shape(model.sample(rng, limit=2)), PLACES[kind])
-            mirrored = side == "right"
-            meshes[f"{kind}_{side}"] = (
-                vertices * MIRROR if mirrored else vertices,
-                model.triangles[:, ::-1] if mirrored else model.triangles,
-            )
+            left = on_film(model.shape(model.sample(rng, limit=2)), PLACES[kind]), model.triangles
+            meshes[f"{kind}_{side}"] = left if side == "left" else mirrored(left)
     return meshes
 
 

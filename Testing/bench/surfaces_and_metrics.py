@@ -18,10 +18,11 @@ import trimesh
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from DualFaceReconLib import surfaces
+from DualFaceReconLib import meshes, surfaces
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import distances_to_surface, sample_surface
+from DualFaceReconLib.meshes import sample_surface
+from DualFaceReconLib.proximity import distances_to_surface
 from training.xray.analytic import Ellipsoid, Torus, render
 
 GEOMETRY = ProjectionGeometry(1000, (0.4, 0.4), (1024, 1024))
@@ -31,7 +32,7 @@ SOLIDS = {
     "femur_left": Ellipsoid((-90, 200, -80), (25, 30, 95)),
     "femur_right": Ellipsoid((90, 200, -80), (25, 30, 95)),
 }
-STAGES = ("_crop", "_triangulate", "_split_pinches", "_normals", "_polydata")
+STAGES = ("_crop", "_triangulate", "_split_pinches", "unit_normals", "_polydata")
 POINTS = 100_000  # as compare_surfaces takes them
 PEER_POINTS = 10_000  # trimesh takes long enough
 
@@ -52,7 +53,7 @@ def stage_times(maps: BoneMaps) -> dict[str, float]:
     profile.runcall(surfaces.observed_surfaces, maps, GEOMETRY)
     spent = dict.fromkeys(STAGES, 0.0)
     for (file, _, name), (*_, cumulative, _) in pstats.Stats(profile).stats.items():
-        if name in spent and file == surfaces.__file__:
+        if name in spent and file in (surfaces.__file__, meshes.__file__):
             spent[name] += cumulative
     return spent
 

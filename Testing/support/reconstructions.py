@@ -13,7 +13,7 @@ from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.meshes import MIRROR, Mesh, polydata
+from DualFaceReconLib.meshes import Mesh, mirrored, polydata
 from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
 from DualFaceReconLib.shape.shapemodel import load
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
@@ -47,7 +47,7 @@ def skeleton(view: str = "AP") -> dict[str, Mesh]:
     for bone in BONES:
         kind, side = bone.split("_")
         vertices, triangles = left[kind]
-        bones[bone] = (vertices, triangles) if side == "left" else (vertices * MIRROR, triangles[:, ::-1])
+        bones[bone] = (vertices, triangles) if side == "left" else mirrored((vertices, triangles))
     return bones
 
 

@@ -21,12 +21,13 @@ from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshes import Mesh, distances_to_surface, polydata, rigid_fit, sample_surface, unit_normals
+from DualFaceReconLib.meshes import Mesh, polydata, rigid_fit, sample_surface, triangle_normals, unit_normals
 from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces
 from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.proximity import distances_to_surface
 from training.anatomy.gbcpd import register
 from training.anatomy.people import ONTO_A_MEAN, TARGET_POINTS
-from training.anatomy.remeshing import anchors, carried, dense_points, read_ply, triangle_normals
+from training.anatomy.remeshing import anchors, carried, dense_points, read_ply
 
 # A bone is flagged where the template does not follow it
 LARGEST_HD95_MM = 3.0
@@ -169,8 +170,8 @@ def _flags(found: SurfaceDistances, turned: float) -> Iterator[str]:
 def _turned_share(template: Mesh, result: Mesh) -> float:
     """Share of triangles that look backward against the template turned as the result is."""
     rotation, _ = rigid_fit(template[0], result[0])
-    before = triangle_normals((template[0] @ rotation.T, template[1]))
-    return float(np.mean((before * triangle_normals(result)).sum(axis=1) < 0))
+    before = triangle_normals(template[0] @ rotation.T, template[1])
+    return float(np.mean((before * triangle_normals(*result)).sum(axis=1) < 0))
 
 
 def _write_ply(mesh: Mesh, path: Path) -> None:

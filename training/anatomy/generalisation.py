@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from DualFaceReconLib.meshes import Mesh, distances_to_surface, rigid_fit, sample_surface
+from DualFaceReconLib.meshes import Mesh, rigid_fit, sample_surface
 from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces
 from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.completion import completed
 from DualFaceReconLib.shape.fitting import Fit, Settings, Target, fit
-from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 from training.anatomy.remeshing import dense_points, read_ply
 
 SET = "vsd_dev"
@@ -69,8 +70,7 @@ def judge(
         for bone in ("hip_left", "hip_right", "femur_left", "femur_right"):
             if not (person / f"{bone}.ply").exists():
                 continue
-            kind, side = bone.split("_")
-            one = _judged(person, bone, *(m[kind] if side == "left" else m[kind].mirrored() for m in (models, plain)))
+            one = _judged(person, bone, model_of(bone, models), model_of(bone, plain))
             told = ", ".join(f"{way} {d.assd_mm:.2f}" for way, d in one.distances.items())
             say(f"{person.name} {bone}: {told} mm")
             judged.append(one)

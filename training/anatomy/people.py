@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from DualFaceReconLib.disk.files import write_file
-from DualFaceReconLib.meshes import MIRROR, Mesh, rigid_fit, sample_surface, unit_normals
+from DualFaceReconLib.meshes import Mesh, mirrored, rigid_fit, sample_surface, unit_normals
 from DualFaceReconLib.shape.repair import mended, neighbours
 from training.anatomy.gbcpd import Settings, register
 from training.anatomy.remeshing import anchors, carried, closed, even_template, read_ply
@@ -173,7 +173,7 @@ def _read_set(folder: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarra
         raise ValueError(f"the people of {folder.name} do not share a mesh of {file}")
     stack = np.array([mesh[0] for _, mesh in found])
     if file.endswith("right"):
-        stack, triangles = stack * MIRROR, triangles[:, ::-1]
+        stack, triangles = mirrored((stack, triangles))
     return [name for name, _ in found], stack, triangles
 
 

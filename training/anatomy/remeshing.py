@@ -10,7 +10,7 @@ from vtkmodules.vtkFiltersCore import vtkCleanPolyData, vtkPolyDataNormals
 from vtkmodules.vtkFiltersModeling import vtkFillHolesFilter, vtkLinearSubdivisionFilter
 from vtkmodules.vtkIOPLY import vtkPLYReader
 
-from DualFaceReconLib.meshes import Mesh, arrays, polydata
+from DualFaceReconLib.meshes import Mesh, arrays, polydata, triangle_normals
 
 
 def read_ply(path: Path) -> Mesh:
@@ -59,18 +59,12 @@ def even_template(mesh: Mesh, vertices: int) -> Mesh:
     return closed((np.asarray(even.points, dtype=np.float64), even.faces.reshape(-1, 4)[:, 1:].astype(np.int64)))
 
 
-def triangle_normals(mesh: Mesh) -> np.ndarray:
-    """Normals (T, 3) as long as twice the triangles' areas."""
-    corners = mesh[0][mesh[1]]
-    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-
-
 def dense_points(
     mesh: Mesh, values: np.ndarray, count: int = 500_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points on a mesh (N, 3), the normals of their triangles, and values of the vertices (V,) between them."""
     vertices, triangles = mesh
-    normals = triangle_normals(mesh)
+    normals = triangle_normals(vertices, triangles)
     area = np.linalg.norm(normals, axis=1)
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(triangles), count, p=area / area.sum())
@@ -86,7 +80,7 @@ def anchors(points: np.ndarray, normals: np.ndarray, mesh: Mesh, candidates: int
     """
     vertices, triangles = mesh
     corners = vertices[triangles]
-    facing = triangle_normals(mesh)
+    facing = triangle_normals(vertices, triangles)
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-12)
     near = cKDTree(corners.mean(axis=1)).query(points, k=min(candidates, len(triangles)))[1]
     weights, distance = _nearest_on_triangles(points[:, None], corners[near])

@@ -16,7 +16,7 @@ import numpy as np
 
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import Provenance
-from DualFaceReconLib.meshes import distances_to_surface
+from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.reconstruction import Reconstructor
 from training.cases import read_case
 

@@ -30,7 +30,7 @@ from DualFaceReconLib.metrics import (
     emd_floor,
     emd_of_surfaces,
 )
-from DualFaceReconLib.shape.shapemodel import ShapeModel, load
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load, model_of
 from training.cases import Case, read_case
 from training.judging.baselines import (
     EXACT,
@@ -183,8 +183,7 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
                 completed_bones(maps, geometry, seen.shown, models) for maps in (aligned.maps, aligned.seen.maps)
             )
         for bone, truth in truths.items():
-            kind, side = bone.split("_")
-            model = models[kind] if side == "left" else models[kind].mirrored()
+            model = model_of(bone, models)
             surfaces: Surfaces = exact_surfaces(true, geometry, bone, completed)
             if pixels == min(resolutions) and _whole(case, bone):  # they hardly depend on pixels
                 mask = true.mask[true.bones.index(bone)]

@@ -18,9 +18,9 @@ from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.film.radiograph import read_radiograph
-from DualFaceReconLib.meshes import MIRROR, Mesh
+from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
 from DualFaceReconLib.shape.fitting import Settings, fit
-from DualFaceReconLib.shape.shapemodel import ShapeModel, load
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load, model_of
 from training.anatomy.generalisation import centred, whole_target
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.remeshing import read_ply
@@ -179,15 +179,14 @@ class RealPerson:
         """The other femur's mirror, its head where the missing one's socket is."""
         sides = missing.split("_")[1], other.split("_")[1]
         sockets = [self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in sides]
-        vertices, triangles = self.bones[other]
+        vertices, triangles = mirrored(self.bones[other])
         shift = sockets[0] - sockets[1] * MIRROR
-        self.bones[missing] = vertices * MIRROR + shift, triangles[:, ::-1]
+        self.bones[missing] = vertices + shift, triangles
         self.landmarks[missing] = {name: place * MIRROR + shift for name, place in self.landmarks[other].items()}
 
 
 def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[str, np.ndarray]:
-    kind, side = bone.split("_")
-    model = models[kind] if side == "left" else models[kind].mirrored()
+    model = model_of(bone, models)
     found = fit(model, whole_target(mesh), centred(model, mesh), Settings(settled=0.01))
     return model.landmark_points(found.vertices(model))
 

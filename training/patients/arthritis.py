@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from DualFaceReconLib.meshes import unit_normals
+from DualFaceReconLib.meshes import unit, unit_normals
 from training.patients.joints import (
     CONTACT_MM,
     Joint,
@@ -19,7 +19,7 @@ from training.patients.joints import (
     hip_around,
     space_mm,
 )
-from training.patients.solids import perpendicular, unit
+from training.patients.solids import perpendicular
 
 KINDS = {"superolateral": 0.6, "axial": 0.25, "medial": 0.15}  # of narrowing; shares are ours
 TRAVEL_MM = (0.5, 4.0)  # of the head, by severity; ours

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.meshes import Mesh, unit
 from DualFaceReconLib.shape.repair import crossing, turned_over
 from training.patients.femur_frame import Thigh, thigh_of
 from training.patients.sawing import sawn
-from training.patients.solids import ball, revolved, unit
+from training.patients.solids import ball, revolved
 from training.patients.stems import stem_for
 from training.patients.virtual import Part, VirtualPatient
 from training.raycast import penetration_mm

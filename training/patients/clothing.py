@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh
-from training.patients.solids import joined, lofted, revolved, sheet
+from DualFaceReconLib.meshes import Mesh, joined
+from training.patients.solids import lofted, revolved, sheet
 from training.patients.virtual import Part, VirtualPatient
 
 SKIN_MM = (20.0, 60.0)  # in front of the frontmost bone

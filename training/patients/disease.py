@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from DualFaceReconLib.meshes import unit
 from training.patients.arthritis import WEAR, cam, collapse
 from training.patients.joints import Joint, joint_of, sound, touching
-from training.patients.solids import unit
 from training.patients.virtual import VirtualPatient
 
 # Radiographic osteoarthritis: 19.6 % of people over 50 (Kim et al., Arthritis Rheumatol 66:3013, 2014), in both hips of

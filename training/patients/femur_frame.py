@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.meshes import Mesh, unit
 from training.patients.joints import joint_of
-from training.patients.solids import unit
 from training.patients.virtual import VirtualPatient
 from training.raycast import penetration_mm
 

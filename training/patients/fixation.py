@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.meshes import Mesh, joined, unit, unit_rows
 from training.patients.femur_frame import Thigh, across, inside_span, thigh_of
-from training.patients.solids import joined, revolved, rod, strip, swept, unit, unit_rows
+from training.patients.solids import revolved, rod, strip, swept
 from training.patients.virtual import Part, VirtualPatient
 from training.raycast import penetration_mm
 

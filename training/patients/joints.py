@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.meshes import Mesh, unit
 from DualFaceReconLib.shape.repair import mended
-from training.patients.solids import unit
 from training.patients.virtual import VirtualPatient
 from training.raycast import penetration_mm
 

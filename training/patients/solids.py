@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh, volume_mm3
+from DualFaceReconLib.meshes import Mesh, unit, unit_rows, volume_mm3
 
 SIDES = 24  # of a circle; a screw of 7 mm is then round to 0.03 mm
 
@@ -91,26 +91,9 @@ def sheet(outline: np.ndarray, middle: np.ndarray, across: np.ndarray, up: np.nd
     return solid
 
 
-def joined(meshes: Sequence[Mesh]) -> Mesh:
-    """Several solids that do not overlap, as one mesh."""
-    starts = np.cumsum([0, *(len(vertices) for vertices, _ in meshes[:-1])])
-    faces = [triangles + start for (_, triangles), start in zip(meshes, starts, strict=True)]
-    return np.concatenate([vertices for vertices, _ in meshes]), np.concatenate(faces)
-
-
 def rounded(wave: np.ndarray) -> np.ndarray:
     """A cosine or sine turned from a circle's into a rounded rectangle's."""
     return np.sign(wave) * np.abs(wave) ** 0.5
-
-
-def unit(vector: np.ndarray) -> np.ndarray:
-    """The vector (3,) at length 1."""
-    return vector / np.linalg.norm(vector)
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (N, 3) at length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def perpendicular(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

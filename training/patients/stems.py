@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.meshes import Mesh, unit
 from training.patients.femur_frame import Thigh
-from training.patients.solids import SIDES, lofted, rounded, unit
+from training.patients.solids import SIDES, lofted, rounded
 
 # Ours, as stems look on films, unless a source is named.
 TIP_MM = (95.0, 125.0)  # from the lesser trochanter down to the tip

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.meshes import MIRROR, Mesh, rigid_fit, sphere_through
+from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored, rigid_fit, sphere_through
 from DualFaceReconLib.shape.repair import mended
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy.lumbar import lumbar_bodies
@@ -75,12 +75,9 @@ class VirtualPatient:
             kind, _, side = bone.rpartition("_")
             return f"{kind}_{other[side]}" if side in other else bone
 
-        def seen(mesh: Mesh) -> Mesh:
-            return mesh[0] * MIRROR, mesh[1][:, ::-1]
-
-        bones = {name(bone): seen(mesh) for bone, mesh in self.bones.items()}
+        bones = {name(bone): mirrored(mesh) for bone, mesh in self.bones.items()}
         marks = {name(bone): {k: p * MIRROR for k, p in places.items()} for bone, places in self.landmarks.items()}
-        parts = {name(part): Part(solid.material, seen(solid.mesh)) for part, solid in self.parts.items()}
+        parts = {name(part): Part(solid.material, mirrored(solid.mesh)) for part, solid in self.parts.items()}
         told = {**self.told, "mirrored": True}
         return VirtualPatient({bone: bones[bone] for bone in self.bones}, marks, told, parts)
 

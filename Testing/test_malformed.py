@@ -54,7 +54,7 @@ def test_the_largest_picture_fits_into_3_gb(tmp_path, kind):
         sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
     program = tmp_path / "read.py"
     program.write_text(
-        "import sys; from malformed import bound_memory; bound_memory();"
+        "import sys; from support.malformed import bound_memory; bound_memory();"
         "from DualFaceReconLib.cli import main;"
         "sys.exit(main(['inspect', sys.argv[1], '--pixel-pitch', '0.05', '--picture', sys.argv[2]]))"
     )

@@ -63,7 +63,7 @@ def test_a_case_is_read_back_as_it_was_made(tmp_path, stored):
     assert np.array_equal(case.maps.mask, projected.maps.mask)
     assert np.array_equal(case.maps.front, projected.maps.front)
     assert np.array_equal(case.maps.back, projected.maps.back)
-    assert case.told == {"person": "nobody"}
+    assert case.metadata == {"person": "nobody"}
 
     radiograph = read_radiograph(case.radiograph)
     found = radiograph.geometry
@@ -136,7 +136,7 @@ def test_the_same_case_comes_again_whatever_is_beside_it(population, cases, tmp_
     for one, other in zip(cases[:2], alone, strict=True):
         assert (one / "geometry.json").read_bytes() == (other / "geometry.json").read_bytes()
         assert (one / "radiograph.dcm").read_bytes() == (other / "radiograph.dcm").read_bytes()
-        assert read_case(one).told == read_case(other).told
+        assert read_case(one).metadata == read_case(other).metadata
     assert cases_in(tmp_path / "again") == alone
 
 
@@ -156,7 +156,7 @@ def test_headers_tell_the_table_or_nothing(population, tmp_path):
         case, radiograph = read_case(folder), read_radiograph(folder / "radiograph.dcm")
         found = radiograph.geometry.object_distance_mm
         if radiograph.geometry.provenance["object_distance_mm"].kind == "derived":
-            assert found == pytest.approx(case.told["rig"]["table_gap_mm"] + TABLE_TO_BONES_MM, abs=1e-3)
+            assert found == pytest.approx(case.metadata["rig"]["table_gap_mm"] + TABLE_TO_BONES_MM, abs=1e-3)
             errors.append(found - case.geometry.object_distance_mm)
         else:
             assert "object_distance_mm-assumed" in {warning.code for warning in radiograph.warnings}

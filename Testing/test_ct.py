@@ -187,8 +187,8 @@ def test_a_patient_s_bones_come_out_where_they_are(made, files, tmp_path, projec
         assert both.sum() > 0.97 * true.mask[number].sum()
         for mine, exact in ((whole.front, true.front), (whole.back, true.back)):
             assert np.abs(mine[number] - exact[number])[both].mean() < 0.75  # mm, of voxels of 2.5
-    assert case.told["ct"]["cut"] == {"femur_left": ["inferior"], "femur_right": ["inferior"]}
-    assert case.told["person"].startswith("ct/")
+    assert case.metadata["ct"]["cut"] == {"femur_left": ["inferior"], "femur_right": ["inferior"]}
+    assert case.metadata["person"].startswith("ct/")
     lengths = projections[0].lengths_mm
     assert set(lengths) == set(TISSUES)
     assert lengths["titanium"].max() == 0

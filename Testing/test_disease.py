@@ -35,7 +35,7 @@ def ill(patients):
 
 
 def named(patient, what):
-    return [entry for entry in patient.told["disease"] if entry["what"] == what]
+    return [entry for entry in patient.metadata["disease"] if entry["what"] == what]
 
 
 def moved(before, after, bone):
@@ -45,23 +45,23 @@ def moved(before, after, bone):
 def test_the_patient_that_was_given_stays_as_it_was_and_the_same_seed_repeats(patients):
     kept = {bone: vertices.copy() for bone, (vertices, _) in patients[0].bones.items()}
     once, again = (diseased(patients[0], np.random.default_rng(11)) for _ in range(2))
-    assert once.told == again.told
+    assert once.metadata == again.metadata
     for bone, vertices in kept.items():
         assert np.array_equal(patients[0].bones[bone][0], vertices)
         assert np.array_equal(once.bones[bone][0], again.bones[bone][0])
-    assert "disease" not in patients[0].told
+    assert "disease" not in patients[0].metadata
 
 
 def test_bones_stay_sound_in_correspondence_and_apart(ill):
     changed = 0
     for before, after in ill:
-        if not [e for e in after.told["disease"] if e["what"] != "longer leg"]:
+        if not [e for e in after.metadata["disease"] if e["what"] != "longer leg"]:
             continue
         for bone in BONES:
             assert after.bones[bone][1] is before.bones[bone][1]
             if np.ptp(moved(before, after, bone)) > 0.1:
                 changed += 1
-                assert len(crossing(*after.bones[bone])) == 0, (bone, after.told["disease"])
+                assert len(crossing(*after.bones[bone])) == 0, (bone, after.metadata["disease"])
         for side in ("left", "right"):
             centre = after.landmarks[f"femur_{side}"]["femoral_head_centre"]
             upper = after.bones[f"femur_{side}"][0]
@@ -73,7 +73,7 @@ def test_bones_stay_sound_in_correspondence_and_apart(ill):
 def test_the_share_of_the_ill_is_what_is_said(patients):
     found = Counter()
     for seed in range(400):
-        told = diseased(patients[seed % 6], np.random.default_rng(1000 + seed)).told["disease"]
+        told = diseased(patients[seed % 6], np.random.default_rng(1000 + seed)).metadata["disease"]
         assert {entry["what"] for entry in told} <= KINDS
         found["worn"] += any(entry["what"] in WEAR for entry in told)
         found["unlike"] += any(entry["what"] == "longer leg" for entry in told)
@@ -155,7 +155,7 @@ def test_a_longer_leg_is_as_much_longer_and_its_hip_is_higher(ill):
     seen = 0
     for before, after in ill:
         for entry in named(after, "longer leg"):
-            if len(after.told["disease"]) > 1:
+            if len(after.metadata["disease"]) > 1:
                 continue
             seen += 1
             assert UNLIKE_RANGE_MM[0] <= entry["longer_mm"] <= UNLIKE_RANGE_MM[1]
@@ -207,7 +207,7 @@ def test_sockets_get_the_room_of_healthy_joints(patients):
     for seed, patient in enumerate(patients):
         roomy = with_cartilage(patient, np.random.default_rng(seed))
         for side in ("left", "right"):
-            room = roomy.told["cartilage_mm"][side]
+            room = roomy.metadata["cartilage_mm"][side]
             made.append(room)
             before, after = (p.bones[f"hip_{side}"][0] for p in (patient, roomy))
             joint = joint_of(patient, side)

@@ -278,7 +278,7 @@ def test_a_mean_shape_is_found_by_its_mask():
 
 def test_groups_hold_whom_they_say(case):
     def told(**values):
-        return groups_of(replace(case, told=values), "hip_left")
+        return groups_of(replace(case, metadata=values), "hip_left")
 
     assert told() == (ALL,)
     assert told(patient={}) == (ALL, HEALTHY)

@@ -304,10 +304,10 @@ def test_a_film_comes_again_and_the_worlds_differ():
     projection = slab(muscle=body, bone=bone)
     one, same, other = (filmed(projection, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(one.pixels, same.pixels)
-    assert one.told == same.told
+    assert one.metadata == same.metadata
     assert not np.array_equal(one.pixels, other.pixels)
     unseen = filmed(projection, np.random.default_rng(1), "unseen")
-    assert unseen.told["exposure"]["beam"]["detector"] == "selenium"
+    assert unseen.metadata["exposure"]["beam"]["detector"] == "selenium"
     for seed in range(20):
         film = filmed(projection, np.random.default_rng(seed))
         assert film.pixels.dtype == np.float32
@@ -325,7 +325,7 @@ def test_truth_is_of_the_exposed_field():
         film = filmed(projection, np.random.default_rng(seed))
         share = film.maps.mask.mean()
         shares.append(share)
-        assert (share == 1) == (film.told["aperture"] is None or share > 0.999)
+        assert (share == 1) == (film.metadata["aperture"] is None or share > 0.999)
         assert np.array_equal(film.maps.front > 0, film.maps.mask)
         assert filmed(projection, np.random.default_rng(seed), collimated=False).maps.mask.all()
     assert min(shares) < 0.97

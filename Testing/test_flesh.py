@@ -166,7 +166,7 @@ def test_people_are_slim_and_obese_and_as_thick_as_people(population):
         assert all(bool(torch.isfinite(length).all()) and float(length.min()) >= 0 for length in lengths.values())
         whole = (lengths["muscle"] + lengths["fat"]).numpy()
         thickness.append(np.percentile(whole, 95))
-        adiposity.append(flesh.told["adiposity"])
+        adiposity.append(flesh.metadata["adiposity"])
     assert 150 < min(thickness) < 200
     assert 240 < max(thickness) < 420
     assert 0.7 < np.median(adiposity) < 1.4

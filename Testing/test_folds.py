@@ -70,10 +70,10 @@ def test_a_person_alone_is_no_mixture(without_some_femora):
     population = without_some_femora.without(["made/s03"])
     alone = population.alone("made/s01")
     patient = sample_patient(alone, 0)
-    assert patient.told["pelvis"] == patient.told["femora"] == {"made/s01": 1.0}
+    assert patient.metadata["pelvis"] == patient.metadata["femora"] == {"made/s01": 1.0}
     other = sample_patient(population.alone("made/s00"), 0)
-    assert other.told["pelvis"] == {"made/s00": 1.0}
-    assert set(other.told["femora"]) == {"made/s01", "made/s02"}
+    assert other.metadata["pelvis"] == {"made/s00": 1.0}
+    assert set(other.metadata["femora"]) == {"made/s01", "made/s02"}
     own = population.pelves[population.pelvis_people.index("made/s01")]
     assert np.array_equal(alone.pelves[0], own)
     assert np.array_equal(alone.sacrum_hips[0], own)
@@ -83,7 +83,7 @@ def test_a_person_s_films_show_that_person(without_some_femora, tmp_path):
     fold = ("made/s00", "made/s02", "made/s03")
     found = films_of(without_some_femora, fold, MEASURING, tmp_path, say=lambda _: None)
     assert [folder.name for folder in found] == ["made_s00_00", "made_s02_00", "made_s03_00"]
-    told = [read_case(folder).told for folder in found]
+    told = [read_case(folder).metadata for folder in found]
     assert [one["person"] for one in told] == list(fold)
     assert [one["unscored"] for one in told] == [["femur_left", "femur_right"], [], []]
     assert [set(one["patient"]["pelvis"]) for one in told] == [{person} for person in fold]
@@ -99,7 +99,7 @@ def seen(monkeypatch):
     calls = []
 
     def evaluate(folders, resolutions, jobs, bundle, say, shape_models):
-        told = [read_case(folder).told for folder in folders]
+        told = [read_case(folder).metadata for folder in folders]
         models = people_of(shape_models if bundle is None else bundle)
         calls.append({"measured": {one["person"] for one in told}, "bundle": bundle, "models": models})
         rows = [

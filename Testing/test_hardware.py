@@ -286,7 +286,7 @@ def test_plates_lie_on_the_lateral_cortex_and_screws_hold_both(treated):
 def test_the_share_of_operated_hips_is_what_is_said(patients):
     kinds, hips, both = Counter(), 0, 0
     for seed in range(400):
-        told = operated(patients[seed % 6], np.random.default_rng(seed)).told["hardware"]
+        told = operated(patients[seed % 6], np.random.default_rng(seed)).metadata["hardware"]
         on_hips = [e for e in told if e["what"] not in PELVIC]
         hips += len(on_hips)
         both += len(on_hips) == 2
@@ -301,10 +301,10 @@ def test_the_argument_is_left_alone_and_the_same_seed_repeats(patients):
     for seed in range(40):
         rngs = [np.random.default_rng(seed) for _ in range(2)]
         once, again = (dressed(operated(patients[1], rng), rng) for rng in rngs)
-        assert once.told == again.told
+        assert once.metadata == again.metadata
         assert once.parts.keys() == again.parts.keys()
     assert patients[1].parts == {}
-    assert "hardware" not in patients[1].told
+    assert "hardware" not in patients[1].metadata
 
 
 def test_worn_things_lie_before_the_skin_and_most_wear_nothing(patients):
@@ -320,7 +320,7 @@ def test_worn_things_lie_before_the_skin_and_most_wear_nothing(patients):
                 assert open_edges(part.mesh[1]) == 0, name
                 assert volume_mm3(*part.mesh) > 5, name
                 assert part.mesh[0][:, 1].min() > front - 5, name
-    worn = [dressed(patients[0], np.random.default_rng(seed)).told["worn"] for seed in range(500)]
+    worn = [dressed(patients[0], np.random.default_rng(seed)).metadata["worn"] for seed in range(500)]
     assert 0.02 < np.mean([bool(entries) for entries in worn]) < 0.12
 
 
@@ -359,6 +359,6 @@ def test_the_ill_are_operated_too(patients):
     for seed in range(60):
         rng = np.random.default_rng([seed, 5])
         patient = operated(diseased(patients[seed % 6], rng), rng)
-        assert {"disease", "hardware"} <= patient.told.keys()
+        assert {"disease", "hardware"} <= patient.metadata.keys()
         for mesh in patient.bones.values():
             assert np.isfinite(mesh[0]).all()

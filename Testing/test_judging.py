@@ -98,7 +98,7 @@ def test_the_varied_films_are_of_the_choosing_people_and_not_plain(folder, tmp_p
     for which in ("choosing", "varied"):
         made, wrong = make_judging_set(which, folder, tmp_path, tmp_path / which, say=lambda _: None)
         assert "1 films" in wrong[1]  # a set whose grey values were never frozen says so
-        told[which] = [judging.read_case(path).told["patient"] for path in made]
+        told[which] = [judging.read_case(path).metadata["patient"] for path in made]
     assert asked == [["made/s01"], ["made/s01"]]
     assert all("roll_degrees" in one and "disease" in one and "hardware" in one for one in told["varied"])
     assert not any("roll_degrees" in one or "disease" in one for one in told["choosing"])
@@ -135,7 +135,7 @@ def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
     grey.write_text(json.dumps({"reported": grey_of(folders)}), encoding="utf-8")
     recipe.write_text(recipe.read_text(encoding="utf-8").replace('"abc"', f'"{seal}"'), encoding="utf-8")
     assert [path.name for path in folders] == ["m001_00", "m057_00"]
-    told = [judging.read_case(path).told for path in folders]
+    told = [judging.read_case(path).metadata for path in folders]
     assert [one["unscored"] for one in told] == [[], ["femur_left"]]
     assert told[0]["person"] == "vsd_dev/m001"
     before = (folders[0] / "geometry.json").stat().st_mtime_ns

@@ -75,10 +75,10 @@ def test_sides_differ_a_little_and_postures_more(patients):
         left, right = patient.bones["hip_left"][0], patient.bones["hip_right"][0] * MIRROR
         shape = np.linalg.norm(left - left.mean(0), axis=1) - np.linalg.norm(right - right.mean(0), axis=1)
         assert 0.05 < np.abs(shape).mean() < 4
-    turns = np.array([p.told["leg_left"]["inward"] for p in patients])
+    turns = np.array([p.metadata["leg_left"]["inward"] for p in patients])
     assert np.ptp(turns) > 5
-    assert all(0 <= p.told["leg_left"]["flexion"] <= 25 for p in patients)
-    assert np.ptp([p.told["pelvis_degrees"]["tilt"] for p in patients]) > 3
+    assert all(0 <= p.metadata["leg_left"]["flexion"] <= 25 for p in patients)
+    assert np.ptp([p.metadata["pelvis_degrees"]["tilt"] for p in patients]) > 3
 
 
 def test_posture_turns_the_way_its_name_says(population):
@@ -103,7 +103,7 @@ def test_a_mirrored_patient_has_its_left_on_the_right(patients):
 def test_a_patient_is_read_back(patients, tmp_path):
     patients[1].save(tmp_path / "person ü")
     again = load_patient(tmp_path / "person ü")
-    assert again.told == patients[1].told
+    assert again.metadata == patients[1].metadata
     for bone, (vertices, triangles) in patients[1].bones.items():
         assert again.bones[bone][0] == pytest.approx(vertices, abs=1e-3)
         assert np.array_equal(again.bones[bone][1], triangles)

@@ -1,6 +1,6 @@
 """A case: a radiograph with its truth, a folder that anybody's simulator may write (CONTRIBUTING.md has the layout).
 
-write_case(folder, film, geometry, maps, meshes, told)
+write_case(folder, film, geometry, maps, meshes, metadata)
 case = read_case(folder)  # case.maps, case.meshes; read_radiograph(case.radiograph) reads the film
 """
 
@@ -31,7 +31,7 @@ class Case:
     folder: Path
     geometry: ProjectionGeometry
     meshes: dict[str, Mesh]  # true bones in the film's frame, whole
-    told: dict  # how it was made, and "unscored": bones that only stand in
+    metadata: dict  # how it was made, and "unscored": bones that only stand in
 
     @property
     def radiograph(self) -> Path:
@@ -55,7 +55,7 @@ def write_case(
     geometry: ProjectionGeometry,
     maps: BoneMaps,
     meshes: Mapping[str, Mesh],
-    told: Mapping[str, object],
+    metadata: Mapping[str, object],
     **stored: Any,
 ) -> None:
     """Writes a case; the folder appears whole or not at all. `stored` goes to `dicom_film.dx_dataset`."""
@@ -75,7 +75,7 @@ def write_case(
             "bones": maps.bones,
         }
         write_text(beside / "geometry.json", json.dumps(values, indent=1))
-        write_text(beside / "case.json", json.dumps(told, indent=1))
+        write_text(beside / "case.json", json.dumps(metadata, indent=1))
         for bone, mesh in meshes.items():
             write_vtp(polydata(*mesh), beside / "truth" / f"{bone}.vtp")
         for name, values in (
@@ -96,8 +96,9 @@ def read_case(folder: Path) -> Case:
         meshes = {bone: arrays(read_vtp(folder / "truth" / f"{bone}.vtp")) for bone in values["bones"]}
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder.name} is no case: {error}") from error
-    told = folder / "case.json"
-    return Case(folder, geometry, meshes, json.loads(told.read_text(encoding="utf-8")) if told.exists() else {})
+    file = folder / "case.json"
+    metadata = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return Case(folder, geometry, meshes, metadata)
 
 
 def cases_in(folder: Path) -> list[Path]:

@@ -63,7 +63,7 @@ class Taken:
     rig: Rig
     projection: Projection
     seed: tuple[int, ...]
-    told: dict
+    metadata: dict
 
     def film(self, series: Series, again: int = 0, device: str = "cpu") -> Film:
         """The film; `again` 1, 2, ... are other films of the same projection."""
@@ -119,12 +119,12 @@ def take(population: Population, series: Series, number: int, device: str = "cpu
         patient = dressed(operated(diseased(patient, rng), rng), rng)
         roll = float(np.clip(rng.normal(0, ROLL_DEGREES[0]), -ROLL_DEGREES[1], ROLL_DEGREES[1]))
         patient = patient.turned(Rotation.from_euler("y", roll, degrees=True).as_matrix())
-        patient = replace(patient, told={**patient.told, "roll_degrees": roll})
+        patient = replace(patient, metadata={**patient.metadata, "roll_degrees": roll})
     return take_patient(patient, seed, series, {"seed": list(seed)}, device)
 
 
 def take_patient(
-    patient: VirtualPatient, seed: Sequence[int], series: Series, told: dict, device: str = "cpu"
+    patient: VirtualPatient, seed: Sequence[int], series: Series, metadata: dict, device: str = "cpu"
 ) -> Taken:
     """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
     rng = np.random.default_rng([*seed, 1])
@@ -142,15 +142,15 @@ def take_patient(
         rig,
         projection,
         tuple(seed),
-        {**told, "patient": patient.told, "rig": rigged, "flesh": flesh.told},
+        {**metadata, "patient": patient.metadata, "rig": rigged, "flesh": flesh.metadata},
     )
 
 
 def write(taken: Taken, film: Film, folder: Path) -> None:
     """A film with its truth, as a case."""
     scored = {bone: taken.bones[bone] for bone in BONES}
-    told = {**taken.told, "film": film.told}
-    write_case(folder, film.pixels, taken.rig.geometry, film.maps, scored, told, **film.stored_from(taken.rig))
+    metadata = {**taken.metadata, "film": film.metadata}
+    write_case(folder, film.pixels, taken.rig.geometry, film.maps, scored, metadata, **film.stored_from(taken.rig))
 
 
 @contextmanager
@@ -195,7 +195,7 @@ def contact_sheet(
             edge = share.copy()
             edge[1:-1, 1:-1] &= ~inner
             cell[:rows, :cols][edge] = colour
-        drawing.write(cell, f"{case.told['rig']['kind']} {case.geometry.view}", (cell_px - 20, 8), 13)
+        drawing.write(cell, f"{case.metadata['rig']['kind']} {case.geometry.view}", (cell_px - 20, 8), 13)
         cells.append(cell)
     cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
     drawing.save_png(np.vstack([np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]), path)

@@ -51,7 +51,7 @@ class Subject:
     volume: Volume  # HU of the patient alone
     meshes: dict[str, Mesh]  # the scored bones, RAS mm where the CT has them
     skin_mm: tuple[float, float]  # the rearmost and the foremost of the body, A
-    told: dict  # for the case: what the CT is, and where it cuts bones
+    metadata: dict  # for the case: what the CT is, and where it cuts bones
 
 
 def prepare(
@@ -123,16 +123,18 @@ def checked(scan: Scan) -> Subject:
     shape = scan.volume.values.shape
     places = np.argwhere(patient) * steps
     skin = scan.volume.to_ras(places[:, ::-1].astype(float))[:, 1]
-    told = {
+    metadata = {
         "spacing_mm": [round(float(mm), 4) for mm in scan.volume.spacing_mm],
         "voxels": list(shape[::-1]),
         "position": scan.position,
         "cut": {bone: ends for bone, (mask, box) in masks.items() if (ends := cut_ends(mask, box, shape))},
     }
-    return Subject(_alone(scan, patient, steps), meshes, (float(skin.min()), float(skin.max())), told)
+    return Subject(_alone(scan, patient, steps), meshes, (float(skin.min()), float(skin.max())), metadata)
 
 
-def film_ct(subject: Subject, seed: list[int], folder: Path, size_px: int | None, told: Mapping[str, object]) -> None:
+def film_ct(
+    subject: Subject, seed: list[int], folder: Path, size_px: int | None, metadata: Mapping[str, object]
+) -> None:
     """A film of a CT with its truth, as a case."""
     rig, shift, left_out = lying(subject, np.random.default_rng([*seed, 1]), size_px)
     meshes = {bone: (vertices + shift, triangles) for bone, (vertices, triangles) in subject.meshes.items()}
@@ -143,7 +145,13 @@ def film_ct(subject: Subject, seed: list[int], folder: Path, size_px: int | None
     lengths = {name: torch.from_numpy(length) for name, length in lengths_mm(volume, rig.geometry).items()}
     film = filmed(Projection(rig.geometry, maps, lengths), np.random.default_rng([*seed, 2]))
     taken = {name: value for name, value in asdict(rig).items() if name != "geometry"}
-    whole = {**told, "seed": seed, "ct": subject.told, "rig": {**taken, "rows_left_out": left_out}, "film": film.told}
+    whole = {
+        **metadata,
+        "seed": seed,
+        "ct": subject.metadata,
+        "rig": {**taken, "rows_left_out": left_out},
+        "film": film.metadata,
+    }
     write_case(folder, film.pixels, rig.geometry, film.maps, meshes, whole, **film.stored_from(rig))
 
 

@@ -33,7 +33,7 @@ def certainty(
     found: Found = {(kind, seen): [] for kind in KINDS for seen in (True, False)}
     for number, folder in enumerate(folders, 1):
         case = read_case(folder)
-        unscored = case.told.get("unscored", ())
+        unscored = case.metadata.get("unscored", ())
         radiograph = read_radiograph(case.radiograph)
         distance = case.geometry.object_distance_mm
         assert distance is not None  # a case's geometry.json tells it

@@ -96,7 +96,7 @@ def judged_on(network: nn.Module, recipe: Recipe, population: Population, which:
             seen = sample(film.pixels, film.maps, taken.rig.geometry, recipe.films.size_px)
             if seen["mask"].any():
                 found.append(distances(network, [seen], "cpu")[0])
-                shares = taken.told["patient"]["pelvis"]
+                shares = taken.metadata["patient"]["pelvis"]
                 people.append(max(shares, key=shares.get))
     return Judged(np.array(found), tuple(people))
 

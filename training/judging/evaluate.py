@@ -160,7 +160,7 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
         case = read_case(folder)
     except ValueError as error:
         raise Refusal(f"{error}: take it out, or make it again.") from error
-    judged = tuple(bone for bone in case.meshes if bone not in case.told.get("unscored", ()))
+    judged = tuple(bone for bone in case.meshes if bone not in case.metadata.get("unscored", ()))
     truths = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
     truths = {bone: truth for bone, truth in truths.items() if area_mm2(*truth) >= LEAST_SEEN_MM2}
     floors = {bone: emd_floor(truth, EMD_POINTS) for bone, truth in truths.items()}
@@ -199,14 +199,14 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
 
 def _whole(case: Case, bone: str) -> bool:
     """Whether a mean shape can be put upon the true bone: it is not cut by a CT's end nor sawn for an implant."""
-    operations = case.told.get("patient", {}).get("hardware", ())
+    operations = case.metadata.get("patient", {}).get("hardware", ())
     sawn = {f"femur_{one.get('side')}" for one in operations if one["what"] in ARTHROPLASTIES}
-    return bone not in case.told.get("ct", {}).get("cut", {}) and bone not in sawn
+    return bone not in case.metadata.get("ct", {}).get("cut", {}) and bone not in sawn
 
 
 def groups_of(case: Case, bone: str) -> tuple[str, ...]:
     """The tables in which a case's bone stands. Of a case that does not tell its patient, nobody knows the health."""
-    patient = case.told.get("patient")
+    patient = case.metadata.get("patient")
     ill, metal = (bool(patient and patient.get(name)) for name in ("disease", "hardware"))
     kept = {
         ALL: True,
@@ -214,7 +214,7 @@ def groups_of(case: Case, bone: str) -> tuple[str, ...]:
         DISEASED: ill,
         METAL: metal,
         CUT_OFF: not case.geometry.sees(case.meshes[bone][0]).all(),
-        ONE_HIP: case.told.get("rig", {}).get("kind") == "one hip",
+        ONE_HIP: case.metadata.get("rig", {}).get("kind") == "one hip",
     }
     return tuple(group for group in GROUPS if kept[group])
 
@@ -251,4 +251,4 @@ def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsSc
 
 
 def _person(case: Case) -> str:
-    return str(case.told.get("person", case.folder.name))
+    return str(case.metadata.get("person", case.folder.name))

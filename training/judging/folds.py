@@ -185,7 +185,7 @@ def films_of(
                 continue
             with one_thread():
                 taken = _taken(alone, series, (first + film) * TRIES)
-                taken = replace(taken, told={**taken.told, "person": person, "unscored": unscored})
+                taken = replace(taken, metadata={**taken.metadata, "person": person, "unscored": unscored})
                 write(taken, taken.film(series), folders[-1])
         say(f"{person}: {measuring.films} films")
     return folders

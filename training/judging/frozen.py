@@ -94,9 +94,9 @@ def _films_of_real_people(
         for film in missing:
             seed = [recipe["seed"], number, film]
             patient = standing.posed(np.random.default_rng([*seed, 0]))
-            told = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
+            metadata = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
             with one_thread():
-                taken = take_patient(patient, seed, series, told)
+                taken = take_patient(patient, seed, series, metadata)
                 write(taken, taken.film(series), mine[film])
         say(f"{person}: {len(missing)} films")
     return folders
@@ -144,14 +144,14 @@ class RealPerson:
         """The person in a posture near the one in the scanner."""
         tilt, obliquity, turn = (float(rng.normal(0, spread)) for spread in BODY_SPREAD)
         body = Rotation.from_euler("xyz", [tilt, obliquity, turn], degrees=True).as_matrix()
-        told: dict = {"person": self.name, "body_degrees": [tilt, obliquity, turn]}
+        metadata: dict = {"person": self.name, "body_degrees": [tilt, obliquity, turn]}
         bones, landmarks = {}, {}
         for bone in ("hip_left", "hip_right", "sacrum"):
             vertices, triangles = self.bones[bone]
             bones[bone] = vertices @ body.T, triangles
         for side in ("left", "right"):
             leg, degrees = self._leg(side, rng)
-            told[f"leg_{side}_degrees"] = degrees
+            metadata[f"leg_{side}_degrees"] = degrees
             centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
             vertices, triangles = self.bones[f"femur_{side}"]
             bones[f"femur_{side}"] = ((vertices - centre) @ leg.T + centre) @ body.T, triangles
@@ -161,7 +161,7 @@ class RealPerson:
             landmarks[f"hip_{side}"] = {name: place @ body.T for name, place in marks}
         spine = lumbar_bodies(bones["sacrum"][0], bones["sacrum"][1], 1.0, rng)
         ordered = {bone: bones[bone] for bone in (*BONES, "sacrum")}
-        return VirtualPatient({**ordered, **spine}, landmarks, told)
+        return VirtualPatient({**ordered, **spine}, landmarks, metadata)
 
     def _leg(self, side: str, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
         """A turn about the head that brings the femur no closer to the hip; none if there is none."""

@@ -63,10 +63,10 @@ def write_tables(evaluation: Evaluation, title: str, folders: Sequence[Path], bu
     if evaluation.maps:
         write_text(out / "maps.jsonl", as_json(evaluation.maps))
     if bundle is not None:
-        told = cases_to_see(evaluation.surfaces)
+        captions = cases_to_see(evaluation.surfaces)
         by_name = {folder.name: folder for folder in folders}
-        if told:
-            outlines([by_name[name] for name in told], list(told.values()), bundle, out / "outlines.png")
+        if captions:
+            outlines([by_name[name] for name in captions], list(captions.values()), bundle, out / "outlines.png")
     write_text(out / "table.md", text)
     return text
 
@@ -251,19 +251,21 @@ def cases_to_see(scored: Sequence[Scored]) -> dict[str, str]:
     if not order:
         return {}
     chosen = {"median": order[(len(order) - 1) // 2], "worst": order[-1]}
-    told = {
+    figures = {
         way: "a bone was missed" if means[case] == np.inf else f"ASSD {means[case]:.1f} mm"
         for way, case in chosen.items()
     }
-    return {case: ", ".join(f"{way}: {told[way]}" for way in chosen if chosen[way] == case) for case in chosen.values()}
+    return {
+        case: ", ".join(f"{way}: {figures[way]}" for way in chosen if chosen[way] == case) for case in chosen.values()
+    }
 
 
-def outlines(folders: Sequence[Path], told: Sequence[str], bundle: Path, path: Path) -> None:
+def outlines(folders: Sequence[Path], captions: Sequence[str], bundle: Path, path: Path) -> None:
     """Films with the outlines of true and of predicted masks."""
     films = [read_radiograph(folder / "radiograph.dcm") for folder in folders]
     height = 6 * max(film.pixels.shape[0] / film.pixels.shape[1] for film in films) + 0.9
     drawn, axes = plt.subplots(1, len(folders), figsize=(6 * len(folders), height), squeeze=False, layout="constrained")
-    for axis, folder, film, words in zip(axes[0], folders, films, told, strict=True):
+    for axis, folder, film, caption in zip(axes[0], folders, films, captions, strict=True):
         case = read_case(folder)
         low, high = film.display_window
         axis.imshow(film.pixels, cmap="gray", vmin=low, vmax=high)
@@ -274,7 +276,7 @@ def outlines(folders: Sequence[Path], told: Sequence[str], bundle: Path, path: P
             for mask in masks:
                 if mask.any():
                     axis.contour(mask, [0.5], colors=colour, linewidths=0.8)
-        axis.set_title(f"{folder.name}, {words}\ntrue green, predicted red", fontsize=9)
+        axis.set_title(f"{folder.name}, {caption}\ntrue green, predicted red", fontsize=9)
         axis.axis("off")
     drawn.savefig(path, dpi=110)
     plt.close(drawn)

@@ -40,7 +40,7 @@ def finetune(
     """Trains on cases, from a bundle's network or from nothing; as `train` gives the network's file, or None."""
     torch.manual_seed(recipe.seed)
     network = built(recipe)
-    told = {case: read_case(case).told for case in folders}
+    told = {case: read_case(case).metadata for case in folders}
     learnt_from, watched = _parted({case: str(one.get("person", case.name)) for case, one in told.items()}, recipe)
     say(f"{len(learnt_from)} cases are learnt from, {len(watched)} of other people are watched")
     truths = b"".join((case / "geometry.json").read_bytes() for case in folders)

@@ -35,30 +35,30 @@ class Replaced:
 
     bones: dict[str, Mesh]  # what is left of the femur, and the hip where its socket was reamed
     parts: dict[str, Part]
-    told: dict
+    metadata: dict
 
 
 def replaced_hip(patient: VirtualPatient, side: str, rng: np.random.Generator, socket: bool) -> Replaced | None:
     """A total replacement, or with the `socket` left a hemiarthroplasty; None where none fits this hip."""
     thigh = thigh_of(patient, side)
     hip = patient.bones[f"hip_{side}"]
-    parts, told, bones = {}, {"what": "total hip" if socket else "hemiarthroplasty", "side": side}, {}
+    parts, metadata, bones = {}, {"what": "total hip" if socket else "hemiarthroplasty", "side": side}, {}
     centre = thigh.head
     if socket:
         cup = _cup(hip, thigh, rng)
         if cup is None:
             return None
-        centre, reamed, cup_parts, cup_told = cup
+        centre, reamed, cup_parts, cup_metadata = cup
         bones[f"hip_{side}"] = reamed
         parts |= cup_parts
-        sizes = [d for d in BALLS_MM if d / 2 + LINER_MM + SHELL_MM <= cup_told["cup_mm"] / 2]
+        sizes = [d for d in BALLS_MM if d / 2 + LINER_MM + SHELL_MM <= cup_metadata["cup_mm"] / 2]
         if not sizes:
             return None
         shares = np.array([BALLS_MM[d] for d in sizes])
         radius = float(rng.choice(sizes, p=shares / shares.sum())) / 2
         worn = float(min(rng.exponential(0.3), 2.0))  # the ball sinks into the liner, mostly upwards
         centre = centre + worn * unit(np.array([0, 0, 1.0]) - 0.3 * thigh.medial)
-        told |= cup_told | {"worn_mm": worn}
+        metadata |= cup_metadata | {"worn_mm": worn}
     else:
         room = float(penetration_mm(centre[None], hip)[0]) - 0.2
         radius = min(thigh.radius, room)
@@ -71,16 +71,16 @@ def replaced_hip(patient: VirtualPatient, side: str, rng: np.random.Generator, s
     metal = stem.mesh()
     if len(crossing(*metal)):
         return None
-    bones[f"femur_{side}"], cut_told = cut
+    bones[f"femur_{side}"], cut_metadata = cut
     ball_metal = "cobalt_chrome" if rng.random() < 0.8 else "steel"
     parts[f"stem_{side}"] = Part(alloy, metal)
     parts[f"ball_{side}"] = Part(ball_metal, ball(centre, radius))
     if cement:
         mantle = float(rng.uniform(*MANTLE_MM))
         parts[f"cement_{side}"] = Part("cement", stem.mantle(mantle))
-        told["mantle_mm"] = mantle
-    told |= {"stem": alloy, "ball_mm": 2 * radius, "neck_shaft_degrees": stem.neck_degrees, **cut_told}
-    return Replaced(bones, parts, told)
+        metadata["mantle_mm"] = mantle
+    metadata |= {"stem": alloy, "ball_mm": 2 * radius, "neck_shaft_degrees": stem.neck_degrees, **cut_metadata}
+    return Replaced(bones, parts, metadata)
 
 
 # The femur
@@ -144,8 +144,8 @@ def _cup(hip: Mesh, thigh: Thigh, rng: np.random.Generator) -> tuple[np.ndarray,
     if screws:
         parts |= {f"cup_screw_{k + 1}_{side}": Part("titanium", mesh) for k, mesh in enumerate(screws)}
     moved = float(np.linalg.norm(reamed[0] - hip[0], axis=1).max())
-    told = {"cup_mm": float(2 * radius), "inclination_degrees": inclination, "anteversion_degrees": anteversion}
-    return centre, reamed, parts, {**told, "cup_screws": len(screws), "reamed_mm": moved}
+    metadata = {"cup_mm": float(2 * radius), "inclination_degrees": inclination, "anteversion_degrees": anteversion}
+    return centre, reamed, parts, {**metadata, "cup_screws": len(screws), "reamed_mm": moved}
 
 
 def _reamed(hip: Mesh, centre: np.ndarray, radius: float) -> Mesh | None:

@@ -22,9 +22,9 @@ WHOLE_MM, NOTHING_MM = 3.0, 24.0  # deeper than the head's surface: as far as al
 
 
 def with_cartilage(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatient:
-    """The patient with room in both sockets; `told["cartilage_mm"]` says how much was made."""
+    """The patient with room in both sockets; `metadata["cartilage_mm"]` says how much was made."""
     person = rng.normal(*ROOM_MM)
-    bones, told = dict(patient.bones), {}
+    bones, rooms = dict(patient.bones), {}
     for side in ("left", "right"):
         room = float(np.clip(person + rng.normal(0, UNLIKE_MM), 0.0, 5.0))
         vertices, triangles = patient.bones[f"hip_{side}"]
@@ -34,5 +34,5 @@ def with_cartilage(patient: VirtualPatient, rng: np.random.Generator) -> Virtual
         deep = np.clip((away - joint_of(patient, side).radius - WHOLE_MM) / (NOTHING_MM - WHOLE_MM), 0, 1)
         share = 1 - deep * deep * (3 - 2 * deep)
         bones[f"hip_{side}"] = vertices + (room * share / away)[:, None] * outwards, triangles
-        told[side] = room
-    return replace(patient, bones=bones, told={**patient.told, "cartilage_mm": told})
+        rooms[side] = room
+    return replace(patient, bones=bones, metadata={**patient.metadata, "cartilage_mm": rooms})

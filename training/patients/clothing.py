@@ -52,8 +52,8 @@ def shield(body: Body, rng: np.random.Generator) -> tuple[dict[str, Part], dict]
     middle = np.array([body.middle + off[0], body.skin, level + off[1]])
     thick = float(rng.uniform(*LEAD_MM))
     across, up = _turned(turn)
-    told = {"what": "shield", "shape": shape, "misplaced": wrong, "off_mm": off.tolist(), "lead_mm": thick}
-    return {"shield": Part("lead", sheet(outline, middle, across, up, thick))}, told
+    entry = {"what": "shield", "shape": shape, "misplaced": wrong, "off_mm": off.tolist(), "lead_mm": thick}
+    return {"shield": Part("lead", sheet(outline, middle, across, up, thick))}, entry
 
 
 def buckle(body: Body, rng: np.random.Generator) -> tuple[dict[str, Part], dict]:

@@ -1,7 +1,7 @@
 """Disease in virtual patients: worn and collapsed hips, bony ridges, cam deformities, legs of unlike length.
 
     patient = diseased(sample_patient(population, seed), rng)
-    patient.told["disease"]  # [{"what": "narrowing", "side": "left", "kind": "superolateral", ...}, ...]
+    patient.metadata["disease"]  # [{"what": "narrowing", "side": "left", "kind": "superolateral", ...}, ...]
 
 Bones are bent where they are, vertex by vertex, so that they stay in correspondence with everybody's. Landmarks on the
 surface go with their vertex; centres of heads, necks and sockets stay where the joint was built, in their bone.
@@ -37,9 +37,9 @@ Ailment = Callable[[Joint, np.random.Generator], tuple[Joint, dict]]
 
 
 def diseased(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatient:
-    """The patient with what age and illness do to hips; `told["disease"]` lists it, empty for the many who are well."""
+    """The patient with what age and illness do to hips; `metadata["disease"]` lists it, and is empty for most."""
     ailments = _ailments(rng)
-    bones, marks, told = dict(patient.bones), {bone: dict(m) for bone, m in patient.landmarks.items()}, []
+    bones, marks, diseases = dict(patient.bones), {bone: dict(m) for bone, m in patient.landmarks.items()}, []
     for side, wanted in ailments.items():
         if not wanted:
             continue
@@ -52,7 +52,7 @@ def diseased(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatien
         ill = sound(joint, ill)
         if touching(ill, shifted=ill.centre is not joint.centre):
             continue
-        told += entries
+        diseases += entries
         for bone, before, after in (
             (f"hip_{side}", joint.hip, ill.hip),
             (f"femur_{side}", joint.femur, ill.femur),
@@ -63,8 +63,8 @@ def diseased(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatien
     ill_patient = replace(patient, bones=bones, landmarks=marks)
     if rng.random() < UNLIKE_SHARE:
         ill_patient, entry = _with_unlike_legs(ill_patient, rng)
-        told.append(entry)
-    return replace(ill_patient, told={**patient.told, "disease": told})
+        diseases.append(entry)
+    return replace(ill_patient, metadata={**patient.metadata, "disease": diseases})
 
 
 def _ailments(rng: np.random.Generator) -> dict[str, list[Ailment]]:

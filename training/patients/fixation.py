@@ -33,7 +33,7 @@ class Fixed:
     """An implant in place."""
 
     parts: dict[str, Part]
-    told: dict
+    metadata: dict
 
 
 def hip_screw(patient: VirtualPatient, side: str, rng: np.random.Generator) -> Fixed | None:
@@ -60,8 +60,8 @@ def hip_screw(patient: VirtualPatient, side: str, rng: np.random.Generator) -> F
         f"shaft_screws_{side}": Part(metal, _shaft_screws(thigh, outwards, levels)),
     }
     angle = float(np.degrees(np.arccos(-direction @ thigh.up)))
-    told = {"what": "hip screw", "side": side, "material": metal, "holes": holes, "screw_mm": length}
-    return Fixed(parts, {**told, "angle_degrees": angle, "tip_apex_mm": _tip_apex(thigh, tip)})
+    metadata = {"what": "hip screw", "side": side, "material": metal, "holes": holes, "screw_mm": length}
+    return Fixed(parts, {**metadata, "angle_degrees": angle, "tip_apex_mm": _tip_apex(thigh, tip)})
 
 
 def nail(patient: VirtualPatient, side: str, rng: np.random.Generator) -> Fixed | None:
@@ -103,8 +103,8 @@ def nail(patient: VirtualPatient, side: str, rng: np.random.Generator) -> Fixed 
         f"lag_screw_{side}": Part(metal, revolved(lag, entry, direction)),
         f"locking_bolts_{side}": Part(metal, joined(bolts)),
     }
-    told = {"what": "nail", "side": side, "material": metal, "long": long, "length_mm": float(run[-1])}
-    return Fixed(parts, {**told, "thickness_mm": thick, "tip_apex_mm": _tip_apex(thigh, tip)})
+    metadata = {"what": "nail", "side": side, "material": metal, "long": long, "length_mm": float(run[-1])}
+    return Fixed(parts, {**metadata, "thickness_mm": thick, "tip_apex_mm": _tip_apex(thigh, tip)})
 
 
 def cannulated_screws(patient: VirtualPatient, side: str, rng: np.random.Generator) -> Fixed | None:
@@ -131,8 +131,8 @@ def cannulated_screws(patient: VirtualPatient, side: str, rng: np.random.Generat
         profile += [*_thread(length - 16.5, length - 2, 2.6, CANNULATED_MM / 2), (length, 1.2)]
         screws.append(revolved(profile, entry, direction))
         shortest = min(shortest, length)
-    told = {"what": "cannulated screws", "side": side, "material": metal, "screws": count, "shortest_mm": shortest}
-    return Fixed({f"screws_{side}": Part(metal, joined(screws))}, told)
+    metadata = {"what": "cannulated screws", "side": side, "material": metal, "screws": count, "shortest_mm": shortest}
+    return Fixed({f"screws_{side}": Part(metal, joined(screws))}, metadata)
 
 
 def shaft_plate(patient: VirtualPatient, side: str, rng: np.random.Generator) -> Fixed | None:
@@ -149,8 +149,8 @@ def shaft_plate(patient: VirtualPatient, side: str, rng: np.random.Generator) ->
         f"plate_{side}": Part(metal, _lateral_plate(thigh, -thigh.medial, top, bottom)),
         f"shaft_screws_{side}": Part(metal, _shaft_screws(thigh, -thigh.medial, levels)),
     }
-    told = {"what": "shaft plate", "side": side, "material": metal, "holes": holes, "length_mm": top - bottom}
-    return Fixed(parts, told)
+    metadata = {"what": "shaft plate", "side": side, "material": metal, "holes": holes, "length_mm": top - bottom}
+    return Fixed(parts, metadata)
 
 
 def sacroiliac_screw(patient: VirtualPatient, side: str, rng: np.random.Generator) -> Fixed | None:
@@ -173,8 +173,8 @@ def sacroiliac_screw(patient: VirtualPatient, side: str, rng: np.random.Generato
     profile = [(-3.5, 4.0), (0, 4.0), (0.05, 6.5), (1.5, 6.5), (1.55, 2.5), (length - 22, 2.5)]
     profile += [*_thread(length - 21.5, length - 2, 2.6, CANNULATED_MM / 2), (length, 1.2)]
     metal = _metal(rng)
-    told = {"what": "sacroiliac screw", "side": side, "material": metal, "length_mm": length}
-    return Fixed({f"sacroiliac_screw_{side}": Part(metal, revolved(profile, entry, -direction))}, told)
+    metadata = {"what": "sacroiliac screw", "side": side, "material": metal, "length_mm": length}
+    return Fixed({f"sacroiliac_screw_{side}": Part(metal, revolved(profile, entry, -direction))}, metadata)
 
 
 def symphysis_plate(patient: VirtualPatient, rng: np.random.Generator) -> Fixed | None:
@@ -206,8 +206,8 @@ def symphysis_plate(patient: VirtualPatient, rng: np.random.Generator) -> Fixed 
             )
     if len(screws) < 2:
         return None
-    told = {"what": "symphysis plate", "material": metal, "length_mm": 2 * half}
-    return Fixed({"symphysis_plate": Part(metal, plate), "symphysis_screws": Part(metal, joined(screws))}, told)
+    metadata = {"what": "symphysis plate", "material": metal, "length_mm": 2 * half}
+    return Fixed({"symphysis_plate": Part(metal, plate), "symphysis_screws": Part(metal, joined(screws))}, metadata)
 
 
 def _metal(rng: np.random.Generator) -> str:

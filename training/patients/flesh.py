@@ -74,7 +74,7 @@ class Flesh:
     table_mm: float  # A of the table's plane
     facing: float  # 1: the patient lies on the back, -1: on the belly
     marbling: np.ndarray  # (K, 4) waves over R and S that turn some muscle into fat: two frequencies, phase, share
-    told: dict
+    metadata: dict
 
 
 def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: np.random.Generator) -> Flesh:
@@ -95,7 +95,7 @@ def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: n
         low = body.crotch + rng.uniform(20, 75)
         thick = rng.uniform(8, 22) * adiposity
         folds.append(Fold((body.middle, low), body.half_width, rng.uniform(20, 70), thick, rng.uniform(60, 150)))
-    told = {
+    metadata = {
         "adiposity": round(adiposity, 3),
         "fat_mm": {place: round(float(thickness), 1) for place, thickness in fat.items()},
         "apron": bool(folds),
@@ -112,9 +112,9 @@ def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: n
         half = rng.uniform((22, 6, 28), (36, 14, 42))
         place = body.middle + rng.normal(0, 8), body.pubis_front, body.crotch + 35 - half[2]
         pendent = (Blob(tuple(map(float, place)), tuple(map(float, half))),)
-    told |= {"bladder": bool(bladder), "gas": len(gas)}
+    metadata |= {"bladder": bool(bladder), "gas": len(gas)}
     lean, skin = zip(trunk, *thighs, strict=True)
-    return Flesh(skin, lean, tuple(folds), bladder, gas, pendent, table_mm, facing, marbling, told)
+    return Flesh(skin, lean, tuple(folds), bladder, gas, pendent, table_mm, facing, marbling, metadata)
 
 
 class _Body:

@@ -1,7 +1,7 @@
 """Metal in and on virtual patients: implants in hips and pelves, and what was not taken off before the film.
 
     patient = dressed(operated(diseased(sample_patient(population, seed), rng), rng), rng)
-    patient.parts["stem_left"].material, patient.told["hardware"], patient.told["worn"]
+    patient.parts["stem_left"].material, patient.metadata["hardware"], patient.metadata["worn"]
 
 A replaced hip has no head and neck: they are gone from the femur's mesh, its truth, and the landmarks on them with
 them. Everything else lies in or on bones whose surface stays as it was.
@@ -41,31 +41,31 @@ RESECTED = ("femoral_head_centre", "femoral_neck_centre")  # landmarks that go w
 
 
 def operated(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatient:
-    """The patient with implants, or, mostly, without; `told["hardware"]` lists them."""
-    told = []
+    """The patient with implants, or, mostly, without; `metadata["hardware"]` lists them."""
+    entries = []
     if rng.random() < OPERATED_SHARE / (1 + BOTH_SHARE) * 2:  # of people, so that so many hips are
         sides = [str(side) for side in rng.permutation(["left", "right"])[: 2 if rng.random() < BOTH_SHARE else 1]]
         kind = str(rng.choice(list(OPERATIONS), p=list(OPERATIONS.values())))
         for side in sides:
-            patient, entry = implanted(patient, kind, side, rng)
-            told += entry
+            patient, more = implanted(patient, kind, side, rng)
+            entries += more
     if rng.random() < PELVIS_SHARE:
-        patient, entry = implanted(patient, str(rng.choice(PELVIC)), str(rng.choice(["left", "right"])), rng)
-        told += entry
-    return replace(patient, told={**patient.told, "hardware": told})
+        patient, more = implanted(patient, str(rng.choice(PELVIC)), str(rng.choice(["left", "right"])), rng)
+        entries += more
+    return replace(patient, metadata={**patient.metadata, "hardware": entries})
 
 
 def dressed(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatient:
-    """The patient with what was left on for the film, mostly nothing; `told["worn"]` lists it."""
+    """The patient with what was left on for the film, mostly nothing; `metadata["worn"]` lists it."""
     wanted = [what for what, share in WORN_SHARES.items() if rng.random() < share]
-    parts, told = dict(patient.parts), []
+    parts, entries = dict(patient.parts), []
     if wanted:
         body = body_of(patient, rng)
         for what in wanted:
             more, entry = WORN[what](body, rng)
             parts |= more
-            told.append(entry)
-    return replace(patient, parts=parts, told={**patient.told, "worn": told})
+            entries.append(entry)
+    return replace(patient, parts=parts, metadata={**patient.metadata, "worn": entries})
 
 
 def implanted(
@@ -80,11 +80,11 @@ def implanted(
                 femur = f"femur_{side}"
                 marks[femur] = {name: place for name, place in marks[femur].items() if name not in RESECTED}
                 bones, parts = patient.bones | hip.bones, patient.parts | hip.parts
-                return replace(patient, bones=bones, landmarks=marks, parts=parts), [hip.told]
+                return replace(patient, bones=bones, landmarks=marks, parts=parts), [hip.metadata]
             continue
         fixed = _fixed(patient, kind, side, rng)
         if fixed is not None:
-            return replace(patient, parts=patient.parts | fixed.parts), [fixed.told]
+            return replace(patient, parts=patient.parts | fixed.parts), [fixed.metadata]
     return patient, []
 
 

@@ -50,7 +50,7 @@ def measures(patient: VirtualPatient, head: np.ndarray) -> dict[str, float]:
         "hip centres / iliac spines": float(
             np.linalg.norm(centres[0] - centres[1]) / np.linalg.norm(spines[0] - spines[1])
         ),
-        "pelvic tilt, forward, degrees": -patient.told["pelvis_degrees"]["tilt"],
+        "pelvic tilt, forward, degrees": -patient.metadata["pelvis_degrees"]["tilt"],
         "anteversion, degrees": float(forward * np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         "mechanical length of the femur, mm": float(np.linalg.norm(centre - knee)),
         "iliac spines apart, mm": float(np.linalg.norm(spines[0] - spines[1])),
@@ -75,8 +75,8 @@ def table(population: Population, count: int, say: Callable[[str], None] = print
         values = np.array([row[name] for row in rows])
         digits = 2 if "/" in name else 1
         ours = " | ".join(f"{v:.{digits}f}" for v in (values.mean(), values.std(), values.min(), values.max()))
-        told = "-" if mean is None else f"{mean:g}" + ("" if deviation is None else f" +- {deviation:g}")
-        lines.append(f"| {name} | {ours} | {told} | {source} |")
+        published = "-" if mean is None else f"{mean:g}" + ("" if deviation is None else f" +- {deviation:g}")
+        lines.append(f"| {name} | {ours} | {published} | {source} |")
     asis, femur = population.hip_landmarks["asis"], population.femur_landmarks
     spines = np.array([np.linalg.norm(asis.place(left) - asis.place(right)) for left, right in population.pelves])
     ends = [femur[f"{side}_condyle_distal"] for side in ("medial", "lateral")]

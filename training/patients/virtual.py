@@ -64,7 +64,7 @@ class VirtualPatient:
 
     bones: dict[str, Mesh]  # the scored ones, "sacrum", "lumbar_5", "lumbar_4", "lumbar_3"; RAS mm, closed, outward
     landmarks: dict[str, dict[str, np.ndarray]]  # of the scored bones: name -> (3,) RAS mm
-    told: dict  # seed, people with their shares, size, posture, joint spaces; plain values for JSON
+    metadata: dict  # seed, people with their shares, size, posture, joint spaces; plain values for JSON
     parts: dict[str, Part] = field(default_factory=dict)  # "stem_left", "shield"; a side is the name's last word
 
     def mirrored(self) -> VirtualPatient:
@@ -78,8 +78,8 @@ class VirtualPatient:
         bones = {name(bone): mirrored(mesh) for bone, mesh in self.bones.items()}
         marks = {name(bone): {k: p * MIRROR for k, p in places.items()} for bone, places in self.landmarks.items()}
         parts = {name(part): Part(solid.material, mirrored(solid.mesh)) for part, solid in self.parts.items()}
-        told = {**self.told, "mirrored": True}
-        return VirtualPatient({bone: bones[bone] for bone in self.bones}, marks, told, parts)
+        metadata = {**self.metadata, "mirrored": True}
+        return VirtualPatient({bone: bones[bone] for bone in self.bones}, marks, metadata, parts)
 
     def turned(self, rotation: np.ndarray) -> VirtualPatient:
         """The patient turned about the origin by a rotation (3, 3)."""
@@ -93,7 +93,7 @@ class VirtualPatient:
         bones = {bone: (move(vertices), triangles) for bone, (vertices, triangles) in self.bones.items()}
         marks = {bone: {k: move(p) for k, p in places.items()} for bone, places in self.landmarks.items()}
         parts = {name: Part(part.material, (move(part.mesh[0]), part.mesh[1])) for name, part in self.parts.items()}
-        return VirtualPatient(bones, marks, self.told, parts)
+        return VirtualPatient(bones, marks, self.metadata, parts)
 
     def save(self, folder: Path) -> None:
         """Writes patient.json and bones.npz into a folder."""
@@ -106,7 +106,7 @@ class VirtualPatient:
         np.savez_compressed(folder / "bones.npz", **arrays)
         marks = {bone: {k: p.tolist() for k, p in places.items()} for bone, places in self.landmarks.items()}
         materials = {name: part.material for name, part in self.parts.items()}
-        text = json.dumps({"told": self.told, "landmarks_ras_mm": marks, "materials": materials}, indent=1)
+        text = json.dumps({"metadata": self.metadata, "landmarks_ras_mm": marks, "materials": materials}, indent=1)
         (folder / "patient.json").write_text(text, encoding="utf-8")
 
 
@@ -121,7 +121,7 @@ def load_patient(folder: Path) -> VirtualPatient:
         }
     marks = {bone: {k: np.array(p) for k, p in places.items()} for bone, places in text["landmarks_ras_mm"].items()}
     parts = {name: Part(material, meshes.pop(name)) for name, material in text["materials"].items()}
-    return VirtualPatient(meshes, marks, text["told"], parts)
+    return VirtualPatient(meshes, marks, text["metadata"], parts)
 
 
 def sample_patient(population: Population, seed: int) -> VirtualPatient:
@@ -132,9 +132,9 @@ def sample_patient(population: Population, seed: int) -> VirtualPatient:
     sacrum = _sacrum(population, hips, rng) * size
     hips = hips * size
     lumbar = lumbar_bodies(sacrum, population.sacrum_triangles, size, rng)
-    told: dict = {"seed": seed, "size": size, "pelvis": hip_shares}
+    metadata: dict = {"seed": seed, "size": size, "pelvis": hip_shares}
 
-    pelvis_turn, told["pelvis_degrees"] = _pelvis_posture(rng)
+    pelvis_turn, metadata["pelvis_degrees"] = _pelvis_posture(rng)
     hips, sacrum = hips @ pelvis_turn.T, sacrum @ pelvis_turn.T
     triangles = {"left": population.hip_triangles, "right": population.hip_triangles[:, ::-1]}
     bones: dict[str, Mesh] = {f"hip_{s}": (hips[i], triangles[s]) for i, s in enumerate(("left", "right"))}
@@ -146,9 +146,9 @@ def sample_patient(population: Population, seed: int) -> VirtualPatient:
             break
     else:
         raise ValueError(f"no femora fit the sockets of patient {seed}")
-    told["femora"] = shares
+    metadata["femora"] = shares
     for side, seated in zip(("left", "right"), both, strict=True):
-        bones[f"hip_{side}"], bones[f"femur_{side}"], told[f"leg_{side}"] = seated
+        bones[f"hip_{side}"], bones[f"femur_{side}"], metadata[f"leg_{side}"] = seated
     bones["sacrum"] = sacrum, population.sacrum_triangles
     for name, (vertices, faces) in lumbar.items():
         bones[name] = vertices @ pelvis_turn.T, faces
@@ -157,7 +157,7 @@ def sample_patient(population: Population, seed: int) -> VirtualPatient:
     for bone in BONES:
         kind = population.hip_landmarks if bone.startswith("hip") else population.femur_landmarks
         marks[bone] = {name: mark.place(bones[bone][0]) for name, mark in kind.items()}
-    return VirtualPatient(bones, marks, told)
+    return VirtualPatient(bones, marks, metadata)
 
 
 def _shares(people: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
@@ -249,8 +249,13 @@ def _seated(
                 continue
             gap = penetration_mm(thigh[0][near], roomy).min()
             if gap >= LEAST_SPACE_MM:
-                told = {**angles, "joint_space_mm": float(gap), "out_of_socket_mm": float(away), "size": float(scale)}
-                return roomy, thigh, told
+                posture = {
+                    **angles,
+                    "joint_space_mm": float(gap),
+                    "out_of_socket_mm": float(away),
+                    "size": float(scale),
+                }
+                return roomy, thigh, posture
     return None
 
 

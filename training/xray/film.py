@@ -1,7 +1,7 @@
 """A film from a projection: exposed, processed, marked and stored as some maker would, by one seed.
 
 film = filmed(projection, np.random.default_rng(7))
-film.pixels, film.stored, film.told
+film.pixels, film.stored, film.metadata
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Film:
     maps: BoneMaps  # the truth of what lies in the exposed field
     stored: dict[str, str]  # one of STORED
     tells_table: bool  # whether the header says how far the table is
-    told: dict  # how it came about, plain values for JSON
+    metadata: dict  # how it came about, plain values for JSON
 
     def stored_from(self, rig: Rig) -> dict[str, Any]:
         """What goes to `dicom_film.dx_dataset` of a film that was taken by a rig."""
@@ -66,7 +66,7 @@ def filmed(
     body = (lengths["muscle"] + lengths["fat"]).to(device) > FLESH_MM
     shown = look_at(read, look, geometry.pixel_pitch_mm[0], lit > 0.5, body).cpu().numpy()
     labels = burn_labels(shown, rng)
-    told = {
+    metadata = {
         "world": world,
         "exposure": asdict(exposure),
         "look": asdict(look),
@@ -75,4 +75,4 @@ def filmed(
         "labels": labels,
     }
     maps = projection.maps if aperture is None else projection.maps.within(share > 0.5)
-    return Film(shown, maps, dict(stored), bool(rng.random() < TELLS_TABLE_SHARE), told)
+    return Film(shown, maps, dict(stored), bool(rng.random() < TELLS_TABLE_SHARE), metadata)

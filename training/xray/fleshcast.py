@@ -32,7 +32,7 @@ def cast_flesh(flesh: Flesh, geometry: ProjectionGeometry, device: str = "cpu") 
         faces[0] = faces[0] + _hanging(fold, *rays.at(faces[0]))
     skin = _between(*faces, flesh, rays)
     lean = torch.minimum(_between(*lean_faces, flesh, rays), skin)
-    share = flesh.told["fat_in_muscle"] + _marbling(flesh, rays, geometry)
+    share = flesh.metadata["fat_in_muscle"] + _marbling(flesh, rays, geometry)
     share = share.clamp(0, MOST_FAT)
     muscle, fat = lean * (1 - share), skin - lean + lean * share
     for blob in flesh.pendent:  # without the sharp outline of an ellipsoid

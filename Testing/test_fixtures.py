@@ -39,7 +39,7 @@ def test_a_reconstruction_is_loaded_as_before():
 def test_a_case_is_read_as_before():
     case = read_case(FOLDER / "case")
     assert_as_before(fixtures.of_case(case, read_radiograph(case.radiograph)), EXPECTED["case"])
-    patient = case.told["patient"]
+    patient = case.metadata["patient"]
     assert [disease["what"] for disease in patient["disease"]] == ["cam", "cam"]
     assert [(metal["what"], metal["side"]) for metal in patient["hardware"]] == [("total hip", "right")]
     assert patient["worn"] == []

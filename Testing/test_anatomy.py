@@ -10,9 +10,10 @@ from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 from vtkmodules.vtkFiltersSources import vtkCubeSource, vtkSphereSource
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import arrays, polydata, unit_normals
 from DualFaceReconLib.metrics import compare_surfaces
-from DualFaceReconLib.shape.shapemodel import Landmark, load
+from DualFaceReconLib.shape.shapemodel import Landmark, load_shape_model
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
 from training.anatomy import generalisation as outsiders
@@ -130,12 +131,12 @@ def test_right_bones_are_mirrored_to_the_left(tmp_path):
 
 
 def test_missing_bones_and_other_meshes_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="CONTRIBUTING"):
+    with pytest.raises(Refusal, match="CONTRIBUTING"):
         corresponded_femora(tmp_path)
     shapes, triangles = made_people(2)
     write_people(tmp_path / "llp26", "femur_left", shapes, triangles)
     write_people(tmp_path / "llp26", "femur_left", shapes[:1], triangles[::-1])
-    with pytest.raises(ValueError, match="do not share a mesh"):
+    with pytest.raises(Refusal, match="do not share a mesh"):
         corresponded_femora(tmp_path)
 
 
@@ -231,7 +232,7 @@ def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, cap
     assert "6 people" in printed
     distance = re.search(r"\| asis \| ([\d.]+) \| 2.5 \| 2 \|", printed)  # picked 1 mm beside, on both sides
     assert 0.5 < float(distance[1]) < 2
-    assert load(out / "femur.ssm.npz").bone == "femur"
+    assert load_shape_model(out / "femur.ssm.npz").bone == "femur"
     assert sorted(p.name for p in out.iterdir()) == ["MODELS.md", "femur.ssm.npz", "hip.ssm.npz"]
     pictures = [f"{bone}_{what}.png" for bone in ("femur", "hip") for what in ("landmarks", "modes", "worst")]
     assert sorted(p.name for p in told.iterdir()) == sorted(["curves.png", "models.json", *pictures])

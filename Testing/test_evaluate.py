@@ -16,7 +16,7 @@ from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metrics import compare_surfaces, emd_floor
-from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import Case, read_case, write_case
@@ -59,7 +59,7 @@ OFF_MM = 12.0
 
 def shown_bones():
     """A left hip and a left femur, the latter cut by the film."""
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    models = load_shape_models(MODELS)
     hip, femur = models["hip"].mean, models["femur"].mean
     return {
         "hip_left": (hip - hip.mean(axis=0) + (-40, 190, 40), models["hip"].triangles),
@@ -260,7 +260,7 @@ def test_an_emd_that_is_mostly_floor_is_marked():
 
 
 def test_a_mean_shape_is_found_by_its_mask():
-    model = load(MODELS / "hip.ssm.npz")
+    model = load_shape_model(MODELS / "hip.ssm.npz")
     turn = np.deg2rad(8)
     spun = model.mean @ np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]]).T
     for move, limit in (((-40, 190, 40), 2.0), ((-40, 190, 110), 3.0)):  # whole, and cut by the film's upper border

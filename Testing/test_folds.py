@@ -10,7 +10,7 @@ from support.bones import made_people
 from support.recipes import DEPTH, SEGMENTATION
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load_shape_model
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import read_case
 from training.judging import evaluate as evaluating
@@ -45,7 +45,7 @@ def without_some_femora(everybody):
 
 
 def people_of(model):
-    return {kind: set(load(Path(model) / f"{kind}.ssm.npz").people) for kind in ("hip", "femur")}
+    return {kind: set(load_shape_model(Path(model) / f"{kind}.ssm.npz").people) for kind in ("hip", "femur")}
 
 
 @pytest.mark.parametrize("count", [2, 4, 5])

@@ -11,7 +11,7 @@ from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.meshes import MIRROR, polydata
-from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load_shape_models
 from training.judging import frozen as judging
 from training.judging.frozen import RealPerson, grey_of, make_judging_set, seal_of
 from training.patients.virtual import sample_patient
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models():
-    return {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    return load_shape_models(MODELS)
 
 
 def test_a_person_is_squared_to_the_film(folder, models):

@@ -32,7 +32,7 @@ from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import load_reconstruction, save
-from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
 from DualFaceReconLib.shape.trimming import long_axis, without_unseen_shaft
 from DualFaceReconLib.shape.visibility import entry_and_exit
 
@@ -53,7 +53,7 @@ class ExactReconstructor(Reconstructor):
     def __init__(self, skeleton):
         told = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
         self.networks = Networks(told, torch.nn.Identity(), torch.nn.Identity(), "cpu")
-        self.models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+        self.models = load_shape_models(MODELS)
         self.skeleton, self.asked = skeleton, 0
 
     def predict(self, radiograph, **_):
@@ -72,7 +72,7 @@ class ExactReconstructor(Reconstructor):
 
 def skeleton_of(coefficient=0.8, away=185):
     """Left and right bones of the shipped shape models before the detector, heads in their sockets."""
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    models = load_shape_models(MODELS)
     hip, femur = (models[kind].shape([coefficient, -coefficient]) for kind in ("hip", "femur"))
     hip = hip + np.array([-hip[:, 0].max() - 2.5, away, 30])
     femur = femur + (
@@ -169,7 +169,7 @@ def test_a_femur_of_which_little_was_seen_is_found_by_its_hip(reconstructor, ske
     shown = on_film(arrays(femur.completed), geometry), on_film(skeleton["femur_left"], geometry)
     assert compare_surfaces(*shown, 4000).assd_mm < 1.5
     head = np.array(femur.landmarks["femoral_head_centre"])
-    model = load(MODELS / "femur.ssm.npz")
+    model = load_shape_model(MODELS / "femur.ssm.npz")
     assert head == pytest.approx(model.landmark_points(skeleton["femur_left"][0])["femoral_head_centre"], abs=2)
 
 

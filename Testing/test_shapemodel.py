@@ -1,11 +1,14 @@
 """The shape model: shapes and coefficients, poses, mirror, landmarks, files."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import rigid_fit
-from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load
+from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load_shape_model
 
 VERTICES, MODES = 60, 4
 
@@ -81,7 +84,7 @@ def test_landmarks_ride_on_the_modes(model):
 def test_a_file_keeps_everything(model, tmp_path):
     path = tmp_path / "hip ü.ssm.npz"
     model.save(path)
-    again = load(path)
+    again = load_shape_model(path)
     assert again.mean == pytest.approx(model.mean, abs=1e-4)
     coefficients = np.array([2.0, -1.0, 1.0, 0.5])
     assert again.shape(coefficients) == pytest.approx(model.shape(coefficients), abs=0.02)  # half precision
@@ -96,14 +99,56 @@ def test_what_is_no_shape_model_is_refused(model, tmp_path):
     (tmp_path / "text.npz").write_text("hello", encoding="utf-8")
     np.savez(tmp_path / "other.npz", mean=np.zeros((3, 3)))
     np.savez(tmp_path / "pickle.npz", told=np.array([{"bone": "hip"}], dtype=object))
-    for name in ("text.npz", "other.npz", "pickle.npz", "nothing.npz"):
-        with pytest.raises(ValueError, match=r"no shape model|pickle|allow_pickle"):
-            load(tmp_path / name)
+    np.save(tmp_path / "array.npy", model.mean)
+    for name in ("text.npz", "other.npz", "pickle.npz", "array.npy", "nothing.npz"):
+        with pytest.raises(Refusal, match="no shape model"):
+            load_shape_model(tmp_path / name)
     model.save(tmp_path / "cut.npz")
     content = (tmp_path / "cut.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="no shape model"):
-        load(tmp_path / "cut.npz")
+    with pytest.raises(Refusal, match="no shape model"):
+        load_shape_model(tmp_path / "cut.npz")
+
+
+def metadata_of(change):
+    """The file's arrays with its JSON changed."""
+
+    def changed(arrays):
+        metadata = json.loads(arrays["told"].tobytes())
+        return {**arrays, "told": np.frombuffer(json.dumps({**metadata, **change}).encode(), np.uint8)}
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: {**arrays, "mean": arrays["mean"][:, :2]},
+        lambda arrays: {**arrays, "mean": np.full_like(arrays["mean"], np.nan)},
+        lambda arrays: {**arrays, "modes_low": arrays["modes_low"].astype(np.int64)},
+        lambda arrays: {**arrays, "modes_high": arrays["modes_high"][:-1]},
+        lambda arrays: {**arrays, "variances": -arrays["variances"]},
+        lambda arrays: {**arrays, "variances": np.float32(1)},
+        lambda arrays: {**arrays, "triangles": arrays["triangles"] + np.uint16(VERTICES)},
+        lambda arrays: {**arrays, "triangles": arrays["triangles"][:0]},
+        lambda arrays: {**arrays, "told": np.frombuffer(b"[1]", np.uint8)},
+        metadata_of({"bone": 3}),
+        metadata_of({"people": "rhan40/s02"}),
+        metadata_of({"landmarks": {"tip": {"vertices": [VERTICES], "weights": [1.0]}}}),
+        metadata_of({"landmarks": {"tip": {"vertices": [0, 1], "weights": [1.0]}}}),
+        metadata_of({"landmarks": {"tip": {"vertices": [0]}}}),
+        metadata_of({"landmarks": [3]}),
+    ],
+)
+def test_a_file_whose_parts_are_not_a_models_is_refused(model, tmp_path, change):
+    model.save(tmp_path / "hip.ssm.npz")
+    with np.load(tmp_path / "hip.ssm.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "same.npz", **arrays)
+    assert load_shape_model(tmp_path / "same.npz").bone == "hip"
+    np.savez(tmp_path / "changed.npz", **change(arrays))
+    with pytest.raises(Refusal, match="no shape model"):
+        load_shape_model(tmp_path / "changed.npz")
 
 
 def test_parts_that_do_not_fit_are_refused(model):

@@ -21,7 +21,7 @@ from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.completion import complete_all
-from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load_shape_models
 from DualFaceReconLib.shape.visibility import entry_and_exit
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
 from training.anatomy.remeshing import dense_points
@@ -38,7 +38,7 @@ PANEL_PX = (620, 560)
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    models = load_shape_models(MODELS)
     truth = skeleton(models, np.random.default_rng(4))
     maps = spoilt_maps(truth, np.random.default_rng(5))
     observed = observed_surfaces(maps, GEOMETRY)

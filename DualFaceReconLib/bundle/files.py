@@ -26,7 +26,7 @@ from DualFaceReconLib.bundle.manifest import MANIFEST, FileSeal, Manifest, load_
 from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.shape.shapemodel import ShapeModel, load
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,8 +65,8 @@ def read_shape_model(folder: Path, manifest: Manifest, bone: str) -> ShapeModel:
     try:
         with zipfile.ZipFile(path) as archive:  # a small file may unpack to more than the memory holds
             fits = sum(member.file_size for member in archive.infolist()) <= MAX_UNPACKED_BYTES
-        model = load(path) if fits else None
-    except (ValueError, OSError, MemoryError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        model = load_shape_model(path) if fits else None
+    except (Refusal, OSError, MemoryError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
         model = None
     if model is None or model.bone != bone:
         raise Refusal(f"Bundle {manifest.id}: {name} holds no shape model of a {bone}: {_cure(folder, manifest)}.")

@@ -1,6 +1,6 @@
 """A statistical shape model of one bone, in left form: a mean, and modes of how people differ from it.
 
-    model = load(folder / "hip.ssm.npz")
+    model = load_shape_model(folder / "hip.ssm.npz")
     vertices = model.shape([1.0, -0.5])  # a standard deviation along the first mode, half of one back along the second
 
 Size stays in the model: shapes are aligned by rotation and translation alone, in millimetres. The right bone is the
@@ -20,9 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, mirrored, rigid_fit, sphere_through
 
 MODE_STEP_MM = 0.01  # how finely files hold the modes
+METADATA = "told"  # the array of a file that holds JSON
+ARRAYS = ("mean", "modes_low", "modes_high", "variances", "triangles", METADATA)
+NO_MODEL = "{name} is no shape model that can be read: build it again, or get it again."
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class ShapeModel:
 
     def save(self, path: Path) -> None:
         """Writes `<bone>.ssm.npz`: modes in hundredths of a millimetre, other numbers single, no pickle."""
-        told = {
+        metadata = {
             "bone": self.bone,
             "side": self.side,
             "people": self.people,
@@ -147,7 +151,7 @@ class ShapeModel:
             modes_high=halves[..., 1],
             variances=self.variances.astype(np.float32),
             triangles=self.triangles.astype(np.uint16 if len(self.mean) < 1 << 16 else np.uint32),
-            told=np.frombuffer(json.dumps(told).encode(), np.uint8),
+            **{METADATA: np.frombuffer(json.dumps(metadata).encode(), np.uint8)},
         )
 
 
@@ -157,30 +161,84 @@ def model_of(bone: str, models: Mapping[str, ShapeModel]) -> ShapeModel:
     return models[kind] if models[kind].side == side else models[kind].mirrored()
 
 
-def load(path: Path) -> ShapeModel:
-    """Reads `<bone>.ssm.npz`; raises ValueError where it is no shape model."""
+def load_shape_models(folder: Path) -> dict[str, ShapeModel]:
+    """The left "hip" and "femur" of a folder with both."""
+    return {kind: load_shape_model(folder / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+
+
+def load_shape_model(path: Path) -> ShapeModel:
+    """Reads `<bone>.ssm.npz`; Refusal where it is no shape model."""
     try:
+        if not zipfile.is_zipfile(path):  # np.load takes other files, too
+            raise ValueError
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            told: dict[str, Any] = json.loads(file["told"].tobytes())
-            variances = file["variances"].astype(np.float64)
-            steps = np.stack([file["modes_low"], file["modes_high"]], axis=-1).view("<i2")[..., 0]
-            return ShapeModel(
-                bone=told["bone"],
-                mean=file["mean"].astype(np.float64),
-                modes=steps * MODE_STEP_MM / np.sqrt(variances),
-                variances=variances,
-                triangles=file["triangles"].astype(np.int64),
-                landmarks={
-                    name: Landmark(
-                        np.array(mark["vertices"], dtype=np.int64),
-                        None if mark["weights"] is None else np.array(mark["weights"], dtype=float),
-                    )
-                    for name, mark in told["landmarks"].items()
-                },
-                people=tuple(told["people"]),
-                sources=tuple(told["sources"]),
-                licences=tuple(told["licences"]),
-                side=told["side"],
+            arrays = {name: file[name] for name in ARRAYS}
+        metadata = json.loads(arrays[METADATA].tobytes())
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise Refusal(NO_MODEL.format(name=path.name)) from error
+    if not (_are_arrays(arrays) and _is_metadata(metadata, len(arrays["mean"]))):
+        raise Refusal(NO_MODEL.format(name=path.name))
+    variances = arrays["variances"].astype(np.float64)
+    steps = np.stack([arrays["modes_low"], arrays["modes_high"]], axis=-1).view("<i2")[..., 0]
+    return ShapeModel(
+        bone=metadata["bone"],
+        mean=arrays["mean"].astype(np.float64),
+        modes=steps * MODE_STEP_MM / np.sqrt(variances),
+        variances=variances,
+        triangles=arrays["triangles"].astype(np.int64),
+        landmarks={
+            name: Landmark(
+                np.array(mark["vertices"], dtype=np.int64),
+                None if mark["weights"] is None else np.array(mark["weights"], dtype=float),
             )
-    except (KeyError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path.name} is no shape model") from error
+            for name, mark in metadata["landmarks"].items()
+        },
+        people=tuple(metadata["people"]),
+        sources=tuple(metadata["sources"]),
+        licences=tuple(metadata["licences"]),
+        side=metadata["side"],
+    )
+
+
+def _are_arrays(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether the arrays of a file have the shapes and kinds of a model's."""
+    mean, low, high, variances, triangles = (arrays[name] for name in ARRAYS[:-1])
+    count = len(variances) if variances.ndim == 1 else -1
+    return bool(
+        (mean.dtype.kind, variances.dtype.kind, triangles.dtype.kind) == ("f", "f", "u")
+        and low.dtype == high.dtype == np.uint8
+        and mean.shape == (len(mean), 3)
+        and low.shape == high.shape == (len(mean), 3, count)
+        and triangles.shape == (len(triangles), 3)
+        and triangles.size > 0
+        and triangles.max() < len(mean)
+        and np.isfinite(mean).all()
+        and np.isfinite(variances).all()
+        and (variances > 0).all()
+    )
+
+
+def _is_metadata(metadata: Any, count: int) -> bool:
+    """Whether what a file says is what a model of so many vertices needs."""
+    return (
+        isinstance(metadata, dict)
+        and all(isinstance(metadata.get(key), str) for key in ("bone", "side"))
+        and all(
+            isinstance(names := metadata.get(key), list) and all(isinstance(name, str) for name in names)
+            for key in ("people", "sources", "licences")
+        )
+        and isinstance(marks := metadata.get("landmarks"), dict)
+        and all(_is_landmark(mark, count) for mark in marks.values())
+    )
+
+
+def _is_landmark(mark: Any, count: int) -> bool:
+    if not isinstance(mark, dict) or set(mark) != {"vertices", "weights"}:
+        return False
+    vertices, weights = mark["vertices"], mark["weights"]
+    if not isinstance(vertices, list) or not all(type(v) is int and 0 <= v < count for v in vertices):
+        return False
+    if weights is None:
+        return len(vertices) >= 4  # fewer are on no sphere in particular
+    numbers = isinstance(weights, list) and all(isinstance(weight, int | float) for weight in weights)
+    return numbers and len(weights) == len(vertices)

@@ -24,7 +24,7 @@ from support.bones import FILM, apart, film_of, on_film
 from DualFaceReconLib.meshes import mirrored
 from DualFaceReconLib.shape.completion import complete_all, observed_target, started
 from DualFaceReconLib.shape.fitting import USUAL, fit
-from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load_shape_models
 
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
 PLACES = {"hip": (-75, 180, 20), "femur": (-95, 180, -130)}
@@ -58,7 +58,7 @@ def plain_fit(model, target, start, rounds):
 
 
 def main() -> None:
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in PLACES}
+    models = load_shape_models(MODELS)
     meshes = truths(models, np.random.default_rng(0))
     seen = {bone: observed_with(mesh, SEEN_POINTS) for bone, mesh in meshes.items()}
     points = ", ".join(f"{bone} {surface.GetNumberOfPoints():,}" for bone, (surface, _) in seen.items())

@@ -13,7 +13,7 @@ from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import arrays, clip_to_planes
 from DualFaceReconLib.metrics import compare_surfaces
-from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load
+from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load_shape_models
 from DualFaceReconLib.shape.visibility import entry_and_exit
 from DualFaceReconLib.surfaces import observed_surface
 from training.anatomy.people import BoneSet, Corresponded
@@ -114,7 +114,7 @@ def made_population(count: int = 6) -> Population:
 
 def made_people(count: int = 6) -> Everybody:
     """People drawn from the shipped shape models, with an egg for a sacrum."""
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    models = load_shape_models(MODELS)
     rng = np.random.default_rng(0)
     hips, femora, sacra = [], [], []
     source = vtkSphereSource()

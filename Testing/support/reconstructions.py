@@ -15,7 +15,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshes import Mesh, mirrored, polydata
 from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
-from DualFaceReconLib.shape.shapemodel import load
+from DualFaceReconLib.shape.shapemodel import load_shape_models
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.shape.visibility import entry_and_exit, first_and_last
 from DualFaceReconLib.surfaces import observed_surface
@@ -36,7 +36,7 @@ RIGHT_HIP = PELVIS.cropped((0, 0), (220, 130))
 @cache
 def skeleton(view: str = "AP") -> dict[str, Mesh]:
     """The models' mean bones in front of the detector, heads in their sockets, RAS mm."""
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    models = load_shape_models(MODELS)
     hip, femur = models["hip"].mean, models["femur"].mean
     away = OBJECT_DISTANCE_MM if view == "AP" else -OBJECT_DISTANCE_MM
     hip = hip + np.array([-hip[:, 0].max() - 2.5, away, 30])

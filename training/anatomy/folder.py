@@ -12,7 +12,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -129,11 +129,14 @@ def register_one(job: Job) -> Row:
 def _done(job: Job) -> Row | None:
     """The row of an earlier run, where it was of the same bone, template and settings."""
     try:
-        told = json.loads(job.path(".json").read_text(encoding="utf-8"))
-        row = Row(**{**told, "flags": tuple(told["flags"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        record = json.loads(job.path(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    return row if row.fingerprint == job.fingerprint() and job.path(".ply").exists() else None
+    if not isinstance(record, dict) or set(record) != {field.name for field in fields(Row)}:
+        return None
+    if record["fingerprint"] != job.fingerprint() or not job.path(".ply").exists():
+        return None
+    return Row(**{**record, "flags": tuple(record["flags"])})
 
 
 def _in_parallel(jobs: list[Job], processes: int) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from DualFaceReconLib.disk.files import write_file
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh, mirrored, rigid_fit, sample_surface, unit_normals
 from DualFaceReconLib.shape.repair import mended, neighbours
 from training.anatomy.gbcpd import Settings, register
@@ -132,7 +133,9 @@ def _corresponded(
             f"{people_set.name} {file}: {len(names)} people, template {moved.mean():.2f} mm off, at worst {worst:.1f}"
         )
         if worst > CARRIED_TOO_FAR_MM:
-            raise ValueError(f"the template does not fit the mean {file} of {people_set.name}: {worst:.1f} mm off")
+            raise Refusal(
+                f"The template does not fit the mean {file} of {people_set.name}, {worst:.1f} mm off: look at them."
+            )
         shapes += [carried(triangles, anchor, shape) for shape in stack]
         people += [f"{people_set.name}/{name}" for name in names]
     sets = tuple(dict.fromkeys(people_set for people_set, _ in parts))
@@ -167,10 +170,10 @@ def _read_set(folder: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarra
     """Names, vertices (N, V, 3) in left form and the shared triangles of one bone of a set."""
     found = list(_bones_of(folder, file))
     if not found:
-        raise FileNotFoundError(f"no {file}.ply in {folder}: CONTRIBUTING.md says where the bones come from")
+        raise Refusal(f"There is no {file}.ply in {folder}: CONTRIBUTING.md says where the bones come from.")
     triangles = found[0][1][1]
     if any(not np.array_equal(mesh[1], triangles) for _, mesh in found):
-        raise ValueError(f"the people of {folder.name} do not share a mesh of {file}")
+        raise Refusal(f"The people of {folder.name} do not share a mesh of {file}: get the set again.")
     stack = np.array([mesh[0] for _, mesh in found])
     if file.endswith("right"):
         stack, triangles = mirrored((stack, triangles))

@@ -10,15 +10,22 @@ from vtkmodules.vtkFiltersCore import vtkCleanPolyData, vtkPolyDataNormals
 from vtkmodules.vtkFiltersModeling import vtkFillHolesFilter, vtkLinearSubdivisionFilter
 from vtkmodules.vtkIOPLY import vtkPLYReader
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh, arrays, polydata, triangle_normals
 
 
 def read_ply(path: Path) -> Mesh:
-    """Vertices and triangles of a PLY file."""
+    """Vertices and triangles of a PLY file; Refusal where it is none, or has other faces."""
+    if not path.is_file():
+        raise Refusal(f"There is no {path}: CONTRIBUTING.md says where the bones come from.")
     reader = vtkPLYReader()
     reader.SetFileName(str(path))
     reader.Update()
-    return arrays(reader.GetOutput())
+    mesh = reader.GetOutput()
+    cells = mesh.GetPolys()
+    if mesh.GetNumberOfPolys() == 0 or cells.GetNumberOfConnectivityIds() != 3 * cells.GetNumberOfCells():
+        raise Refusal(f"{path} is no PLY mesh of triangles: export it again.")
+    return arrays(mesh)
 
 
 def closed(mesh: Mesh) -> Mesh:

@@ -30,7 +30,7 @@ from DualFaceReconLib.metrics import (
     emd_floor,
     emd_of_surfaces,
 )
-from DualFaceReconLib.shape.shapemodel import ShapeModel, load, model_of
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.cases import Case, read_case
 from training.judging.baselines import (
     EXACT,
@@ -149,7 +149,7 @@ def loaded_networks(bundle: Path) -> Networks:
 def _models(bundle: Path | None, folder: Path) -> dict[str, ShapeModel]:
     """The left "hip" and "femur": the bundle's own, or those in a folder."""
     if bundle is None:
-        return {kind: load(folder / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+        return load_shape_models(folder)
     manifest = load_manifest(bundle)
     return {kind: read_shape_model(bundle, manifest, kind) for kind in ("hip", "femur")}
 

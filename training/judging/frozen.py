@@ -20,7 +20,7 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
 from DualFaceReconLib.shape.fitting import Settings, fit
-from DualFaceReconLib.shape.shapemodel import ShapeModel, load, model_of
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.anatomy.generalisation import centred, whole_target
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.remeshing import read_ply
@@ -80,7 +80,7 @@ def make_judging_set(
 def _films_of_real_people(
     recipe: Mapping, bones: Path, out: Path, world: str, say: Callable[[str], None]
 ) -> list[Path]:
-    models = {kind: load(MODELS / f"{kind}.ssm.npz") for kind in ("hip", "femur")}
+    models = load_shape_models(MODELS)
     series = Series(recipe["seed"], recipe["size_px"], world, plain=True)
     folders = []
     for number, person in enumerate(recipe["people"]):

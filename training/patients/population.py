@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR
 from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel
 from training.anatomy.landmarks import femur_landmarks, hip_landmarks, knee_axes
@@ -123,7 +124,7 @@ def population_of(
     """A population of corresponded bones; `sacra` (S, X, 3) stand where the hips of the last S people of them stand."""
     unknown = without - set(hips.people) - set(femora.people)
     if unknown:
-        raise ValueError(f"nobody is called {', '.join(sorted(unknown))}")
+        raise Refusal(f"Nobody is called {', '.join(sorted(unknown))}: people are named as in rhan40/s02.")
     hip_marks = hip_landmarks(procrustes(hips.shapes)[1], hips.triangles)
     femur_mean = procrustes(femora.shapes)[1]
     femur_marks = femur_landmarks(femur_mean, femora.triangles)
@@ -184,7 +185,7 @@ def _sacra(bones: Path, hips: Corresponded) -> tuple[np.ndarray, np.ndarray]:
     meshes = [read_ply(bones / person / "sacrum.ply") for person in people]
     triangles = meshes[0][1]
     if any(not np.array_equal(mesh[1], triangles) for mesh in meshes):
-        raise ValueError(f"the people of {LLP26.name} do not share a mesh of the sacrum")
+        raise Refusal(f"The people of {LLP26.name} do not share a mesh of the sacrum: get the set again.")
     return np.stack([mesh[0] for mesh in meshes]), triangles
 
 

@@ -6,7 +6,8 @@ maps = bone_maps(networks, read_radiograph("film.dcm"))
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def predict(
     """What both networks say of a radiograph.
 
     `flipped_too` averages with what the networks say of the mirrored film: twice the time. `progress` is told stages
-    and shares done; where `cancelled` says so, Cancelled is raised before the next stage.
+    and shares done; where `cancelled` says so, Cancelled is raised before the next layer of a network.
     """
     manifest, geometry = networks.manifest, radiograph.geometry
     frame = _frame(manifest, geometry)
@@ -166,10 +167,8 @@ def predict(
     probability, depth = torch.zeros(()), torch.zeros(())
     stages = [("segmentation", networks.segmentation), ("depth", networks.depth)]
     for done, (stage, network) in enumerate(stages):
-        if cancelled():
-            raise Cancelled
         progress(stage, done / 3)
-        with torch.inference_mode():
+        with torch.inference_mode(), asked_before_layers(network, cancelled):
             said = [network(one)[0].float() for one in films]
         if flipped_too:
             said[1] = said[1][order].flip(-1)
@@ -180,6 +179,23 @@ def predict(
     if cancelled():
         raise Cancelled
     return Prediction(frame, manifest.bones, probability.cpu(), depth.cpu(), radiograph.pixel_hash)
+
+
+@contextmanager
+def asked_before_layers(network: nn.Module, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Raises Cancelled inside a network where `cancelled` says so: a pass of a large one takes many seconds."""
+
+    def ask(layer: nn.Module, inputs: object) -> None:
+        if cancelled():
+            raise Cancelled
+
+    layers = [module for module in network.modules() if next(module.children(), None) is None]
+    handles = [layer.register_forward_pre_hook(ask) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def estimated_object_distance(networks: Networks, radiograph: Radiograph) -> tuple[float, Provenance] | None:
@@ -227,11 +243,16 @@ def _both(one: slice, other: slice) -> slice:
     return slice(start, max(min(one.stop, other.stop), start))
 
 
-def maps_of(prediction: Prediction, radiograph: Radiograph, mask: np.ndarray | None = None) -> BoneMaps:
+def maps_of(
+    prediction: Prediction,
+    radiograph: Radiograph,
+    mask: np.ndarray | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> BoneMaps:
     """Bone maps at a radiograph's own resolution, inside the exposed field.
 
     Depths stand where `object_distance_mm` says that the bones are. `mask` (bones, rows, cols) bool, or 0 and 1: where
-    somebody knows better than the networks which pixels belong to a bone.
+    somebody knows better than the networks which pixels belong to a bone. `cancelled` is asked before every bone.
     """
     geometry = radiograph.geometry
     frame = replace(prediction.frame, geometry=geometry)
@@ -242,6 +263,8 @@ def maps_of(prediction: Prediction, radiograph: Radiograph, mask: np.ndarray | N
     whole_mask, front, back = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     parts = []  # of large films only where bones are
     for number, (probability, depth) in enumerate(zip(prediction.probability, prediction.depth, strict=True)):
+        if cancelled():
+            raise Cancelled
         if mask is None:
             if prediction.unsure(prediction.bones[number]) > MOST_UNSURE:
                 continue
@@ -260,6 +283,8 @@ def maps_of(prediction: Prediction, radiograph: Radiograph, mask: np.ndarray | N
     assert distance is not None  # every Radiograph has one
     plane = geometry.sdd_mm - distance
     for number, window, own, depth in parts:
+        if cancelled():
+            raise Cancelled
         first, last = (face + np.float32(plane - centre) for face in (depth[0], depth[-1]))
         middle, half = (first + last) / 2, np.maximum(last - first, 0) / 2  # nothing leaves a bone before its entry
         front[number][window] = np.where(own, middle - half, 0)

@@ -105,10 +105,10 @@ class Reconstructor:
             radiograph = self.placed(radiograph)
             if prediction is None or not prediction.fits(radiograph):
                 prediction = self.predict(radiograph, flipped_too=flipped_too, cancelled=cancelled)
-            maps = self.bone_maps(radiograph, prediction, mask)
+            maps = self.bone_maps(radiograph, prediction, mask, cancelled=cancelled)
         warnings = list(radiograph.warnings)
         with stage("surfaces"):
-            observed = self.surfaces(radiograph, maps)
+            observed = self.surfaces(radiograph, maps, cancelled=cancelled)
             limit = LEAST_UNSURE if completion else LEAST_UNSURE_ALONE
             if mask is None and min(map(prediction.unsure, observed)) > limit:
                 raise Refusal(NO_HIP)
@@ -126,6 +126,8 @@ class Reconstructor:
                     ),
                     cancelled=cancelled,
                 )
+        if cancelled():
+            raise Cancelled
         doubted = _doubted(observed, completed, prediction if mask is None else None)
         if mask is None and len(doubted) == len(observed):
             raise Refusal(NO_HIP)
@@ -177,23 +179,32 @@ class Reconstructor:
         """What the networks see in a radiograph."""
         return predict(self.networks, radiograph, flipped_too=flipped_too, cancelled=cancelled)
 
-    def bone_maps(self, radiograph: Radiograph, prediction: Prediction, mask: np.ndarray | None = None) -> BoneMaps:
+    def bone_maps(
+        self,
+        radiograph: Radiograph,
+        prediction: Prediction,
+        mask: np.ndarray | None = None,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> BoneMaps:
         """Masks and depths at the radiograph's own resolution; `mask` as `run` takes it."""
-        return maps_of(prediction, radiograph, mask)
+        return maps_of(prediction, radiograph, mask, cancelled)
 
-    def surfaces(self, radiograph: Radiograph, maps: BoneMaps) -> dict[str, vtkPolyData]:
+    def surfaces(
+        self, radiograph: Radiograph, maps: BoneMaps, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> dict[str, vtkPolyData]:
         """The observed surface of every bone that is there; Refusal where none is."""
         geometry = radiograph.geometry
         longer = max(geometry.size_px)
         if longer > SURFACE_SIDE_PX:
             geometry = geometry.resized([max(round(n * SURFACE_SIDE_PX / longer), 1) for n in geometry.size_px])
             maps = maps.resized(geometry.size_px)
-        found = {
-            bone: observed_surface(maps, geometry, bone)
-            for bone in maps.bones
-            if maps.mask[maps.bones.index(bone)].any()
-        }
-        found = {bone: surface for bone, surface in found.items() if surface.GetNumberOfCells() > 0}
+        found = {}
+        for bone, mask in zip(maps.bones, maps.mask, strict=True):
+            if cancelled():
+                raise Cancelled
+            if mask.any() and (surface := observed_surface(maps, geometry, bone)).GetNumberOfCells() > 0:
+                found[bone] = surface
         if not found:
             raise Refusal("No hip bone was found in this picture: give a frontal film of a pelvis or a hip.")
         return found

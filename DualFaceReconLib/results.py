@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.disk.folders import called, refuse_unwritable, write_folder
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
@@ -46,14 +46,22 @@ SYSTEMS_OWN = ("thumbs.db", "desktop.ini")  # as .DS_Store, file browsers leave 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
-def save(reconstruction: Reconstruction, folder: str | Path, *, overwrite: bool = False, scene: bool = False) -> None:
+def save(
+    reconstruction: Reconstruction,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+    scene: bool = False,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
     """Writes the folder; one that is there is replaced only where `overwrite` says so and it is a reconstruction.
 
-    `scene` adds scene.mrb, which 3D Slicer opens; that needs slicer-core.
+    `scene` adds scene.mrb, which 3D Slicer opens; that needs slicer-core. `cancelled` is asked before every file; where
+    it says so, Cancelled is raised and the folder is as it was.
     """
     folder = Path(folder)
     refuse_to_lose(folder, overwrite)
-    write_folder(folder, lambda beside: _write(reconstruction, beside, scene))
+    write_folder(folder, lambda beside: _write(reconstruction, beside, scene, cancelled))
 
 
 def refuse_to_lose(folder: Path, overwrite: bool) -> None:
@@ -107,25 +115,41 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
         raise Refusal(f"The reconstruction in {called(folder)} is damaged ({error}): make it again.") from error
 
 
-def _write(reconstruction: Reconstruction, folder: Path, scene: bool) -> None:
+def _write(reconstruction: Reconstruction, folder: Path, scene: bool, cancelled: Callable[[], bool]) -> None:
+    for _ in _written_files(reconstruction, folder, scene):
+        if cancelled():
+            raise Cancelled
+
+
+def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) -> Iterator[None]:
+    """Writes one file after the other, with a pause after each."""
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
     for bone, one in reconstruction.bones.items():
         write_vtp(one.observed, folder / f"{bone}_observed.vtp")
+        yield
         if one.completed is not None:
             write_vtp(one.completed, folder / f"{bone}.vtp")
             write_stl(one.completed, folder / f"{bone}.stl", _stl_header(bone, one))
+            yield
     matrix = radiograph.geometry.ijk_to_ras()
     _write_image(radiograph.pixels[None], matrix, folder / "radiograph.nrrd")
     _write_image(maps.mask.astype(np.uint8), matrix, folder / "labels.nrrd")
+    yield
     _write_image(maps.front, matrix, folder / "depth_front.nrrd")
+    yield
     if maps.back is not None:
         _write_image(maps.back, matrix, folder / "depth_back.nrrd")
-    drawing.save_png(overview.picture(reconstruction), folder / "picture.png")
+        yield
+    picture = overview.picture(reconstruction)
+    yield
+    drawing.save_png(picture, folder / "picture.png")
     write_text(folder / "report.html", report.html(reconstruction))
+    yield
     if scene:
         from DualFaceReconLib.scene import save_scene
 
         save_scene(reconstruction, folder / "scene.mrb")
+        yield
     write_text(folder / TOLD, json.dumps(as_dict(reconstruction), indent=1))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from threading import Event
 
 import numpy as np
 from scipy.sparse import csc_array, diags_array
@@ -54,6 +55,8 @@ LEAST_ERROR_MM = 0.25
 SEEN_SHARES = (0.3, 1.0)  # of the posterior and of the typical distance, where a vertex was seen
 UNSEEN_SHARES = (1.0, 1.0)
 UNSEEN_ERROR_MM = 0.5  # what the modes cannot explain where nothing was seen
+
+LOOK_S = 0.1  # how often the caller is asked whether it still wants the bones
 
 REFINED_AT_MOST_MM = 3.0
 REFINED_OVER_MM = 8.0  # how far a lone displacement reaches along the surface
@@ -108,35 +111,40 @@ def complete_all(
     """
     found: dict[str, Completion] = {}
     jobs: dict[Future[Completion], str] = {}
+    stop = Event()
     with ThreadPoolExecutor() as pool:
 
         def begin(bone: str, joint: np.ndarray | None = None) -> None:
-            model = model_of(bone, models)
-            job = pool.submit(complete, observed[bone], model, geometry, settings, joint=joint, refine=refine)
+            how = {"joint": joint, "refine": refine, "cancelled": stop.is_set}
+            job = pool.submit(complete, observed[bone], model_of(bone, models), geometry, settings, **how)
             jobs[job] = bone
 
-        for bone in observed:
-            hip = bone.replace("femur", "hip")
-            if hip == bone or hip not in observed:
-                begin(bone)
-        done = 0
-        while jobs:
-            for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+        try:
+            for bone in observed:
+                hip = bone.replace("femur", "hip")
+                if hip == bone or hip not in observed:
+                    begin(bone)
+            done = 0
+            while jobs:
+                ready = wait(jobs, timeout=LOOK_S, return_when=FIRST_COMPLETED).done
                 if cancelled():
                     raise Cancelled
-                bone, joint = jobs.pop(job), None
-                try:
-                    found[bone] = job.result()
-                    joint = found[bone].landmarks.get(JOINT[found[bone].bone])
-                except Refusal as refusal:
-                    if refused is None:
-                        raise
-                    refused(bone, refusal)
-                done += 1
-                progress(done / len(observed))
-                femur = bone.replace("hip", "femur")
-                if femur != bone and femur in observed:
-                    begin(femur, joint)
+                for job in ready:
+                    bone, joint = jobs.pop(job), None
+                    try:
+                        found[bone] = job.result()
+                        joint = found[bone].landmarks.get(JOINT[found[bone].bone])
+                    except Refusal as refusal:
+                        if refused is None:
+                            raise
+                        refused(bone, refusal)
+                    done += 1
+                    progress(done / len(observed))
+                    femur = bone.replace("hip", "femur")
+                    if femur != bone and femur in observed:
+                        begin(femur, joint)
+        finally:
+            stop.set()  # or whoever leaves early would wait for all fits
     return {bone: found[bone] for bone in observed if bone in found}
 
 
@@ -148,16 +156,17 @@ def complete(
     *,
     joint: np.ndarray | None = None,
     refine: bool = False,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Completion:
     """The whole bone behind an observed surface (`surfaces.observed_surface`), from a model of the same side.
 
     `geometry` is of the pixels on which bones could be seen. `joint` (3,) RAS mm: where the hip joint is about, if that
-    is known. `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at most.
+    is known. `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at most. `cancelled` is asked
+    all the time, in the thread that computes; Cancelled is raised where it says so.
     """
     target = observed_target(observed, geometry)
-    return completed(
-        target, model, fit(model, target, started(model, target, joint), settings), settings, refine=refine
-    )
+    found = fit(model, target, started(model, target, joint, cancelled), settings, cancelled)
+    return completed(target, model, found, settings, refine=refine)
 
 
 def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: int = TARGET_POINTS) -> Target:
@@ -183,16 +192,21 @@ def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: 
     return Target(np.concatenate(points), np.concatenate(outward), geometry, dual=dual, both_ways=dual)
 
 
-def started(model: ShapeModel, target: Target, joint: np.ndarray | None = None) -> Fit:
+def started(
+    model: ShapeModel,
+    target: Target,
+    joint: np.ndarray | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Fit:
     """A pose and a size near the target: from the joint, or else from the target's own frame, middle and ends."""
     few = replace(target.thinned(START_POINTS), both_ways=True)
     if joint is not None and (own := model.landmarks.get(JOINT[model.bone])) is not None:
         places = [joint - own.place(model.mean)]
     else:
         places = _places_by_its_ends(model, target)
-    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING) for place in places]
+    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING, cancelled) for place in places]
     best = min(tried, key=lambda one: one.objective)
-    return fit(model, few, best, replace(STARTING, rounds=4))
+    return fit(model, few, best, replace(STARTING, rounds=4), cancelled)
 
 
 def _places_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ memory, and BLAS threads that wait for one another cost twice the time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +22,7 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from DualFaceReconLib.errors import Cancelled
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import unit_normals
 from DualFaceReconLib.shape.shapemodel import ShapeModel
@@ -108,9 +110,18 @@ class Fit:
         return Fit(turn @ self.rotation, translation, self.coefficients + step[6:])
 
 
-def fit(model: ShapeModel, target: Target, start: Fit, settings: Settings = USUAL) -> Fit:
-    """The shape of `model` that lies on `target`, from a start that need only be near."""
-    objective = _Objective(model, target, settings)
+def fit(
+    model: ShapeModel,
+    target: Target,
+    start: Fit,
+    settings: Settings = USUAL,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Fit:
+    """The shape of `model` that lies on `target`, from a start that need only be near.
+
+    `cancelled` is asked before every evaluation; Cancelled is raised where it says so.
+    """
+    objective = _Objective(model, target, settings, cancelled)
     known = start.coefficients[: objective.count]
     current = replace(start, coefficients=np.r_[known, np.zeros(objective.count - len(known))], objective=np.inf)
     for _ in range(settings.rounds):
@@ -159,8 +170,14 @@ class _Linearised:
 class _Objective:
     """Equation 5 for one model and one target; parameters are turn (3), move (3) and coefficients (K)."""
 
-    def __init__(self, model: ShapeModel, target: Target, settings: Settings) -> None:
-        self.model, self.target, self.settings = model, target, settings
+    def __init__(
+        self,
+        model: ShapeModel,
+        target: Target,
+        settings: Settings,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.model, self.target, self.settings, self.cancelled = model, target, settings, cancelled
         self.count = len(model.variances) if settings.modes is None else min(settings.modes, len(model.variances))
         scaled = model.modes[:, :, : self.count] * np.sqrt(model.variances[: self.count])
         self.modes = scaled.reshape(model.mean.size, self.count).astype(
@@ -244,6 +261,8 @@ class _Objective:
 
     def paired(self, vertices: np.ndarray, seen: np.ndarray) -> _Pairs:
         """Target points with vertices, and for two faces seen vertices with target points."""
+        if self.cancelled():
+            raise Cancelled
         target = self.target
         normals = unit_normals(vertices, self.model.triangles)
         features = pairing_features(vertices, target.outward_of(vertices, normals))

@@ -22,7 +22,7 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.bundle.files import read_shape_model
-from DualFaceReconLib.bundle.store import chosen
+from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
@@ -63,7 +63,7 @@ class Reconstructor:
 
     def __init__(self, bundle: str | Path | None = None, device: str | None = None) -> None:
         """`bundle`: an id, a folder, or None for the one that ships; `device`: "cuda", "mps", "cpu" or the best."""
-        folder = chosen(bundle)
+        folder = bundle_folder(bundle)
         self.networks: Networks = load_networks(folder, device)
         self.models: dict[str, ShapeModel] = {
             kind: read_shape_model(folder, self.networks.manifest, kind) for kind in self.networks.manifest.shape_models

@@ -24,7 +24,7 @@ from vtkmodules.vtkCommonCore import vtkVersion
 from DualFaceReconLib import __version__
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.files import write_text
-from DualFaceReconLib.disk.folders import called, refuse_unwritable, write_folder
+from DualFaceReconLib.disk.folders import display_name, refuse_unwritable, write_folder
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import Known, RadiographWarning
@@ -35,14 +35,14 @@ from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
 from DualFaceReconLib.pictures import drawing, overview, report
 
 FORMAT = 1
-TOLD = "reconstruction.json"
+DOCUMENT = "reconstruction.json"
 RESEARCH_USE = "For research only; not for clinical use."
-MAX_TOLD_BYTES = 1 << 22
+MAX_DOCUMENT_BYTES = 1 << 22
 WRITTEN = (  # by `save` without a scene
-    *(TOLD, "radiograph.nrrd", "labels.nrrd", "depth_front.nrrd", "depth_back.nrrd", "picture.png", "report.html"),
+    *(DOCUMENT, "radiograph.nrrd", "labels.nrrd", "depth_front.nrrd", "depth_back.nrrd", "picture.png", "report.html"),
     *(f"{bone}{end}" for bone in BONES for end in ("_observed.vtp", ".vtp", ".stl")),
 )
-SYSTEMS_OWN = ("thumbs.db", "desktop.ini")  # as .DS_Store, file browsers leave them
+SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # as .DS_Store, file browsers leave them
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -66,13 +66,13 @@ def save(
 
 def refuse_to_lose(folder: Path, overwrite: bool) -> None:
     """Refusal where writing a reconstruction there would replace what nobody wants replaced."""
-    name = called(folder)
+    name = display_name(folder)
     refuse_unwritable(folder)
     if folder.is_file():
         raise Refusal(f"{name} is a file: name a folder for the result.")
     if not folder.exists():
         return
-    if _is_around_us(folder):  # renamed, it would go from under whoever stands in it
+    if _holds_current_folder(folder):  # renamed, it would go from under whoever stands in it
         raise Refusal(
             f"{name} is the folder that you are in, or holds it: name a new folder in it, or change to another."
         )
@@ -82,25 +82,25 @@ def refuse_to_lose(folder: Path, overwrite: bool) -> None:
         raise Refusal(f"{name} cannot be opened ({error.strerror or error}): choose another folder.") from error
     if empty:
         return
-    if not (folder / TOLD).is_file():
+    if not (folder / DOCUMENT).is_file():
         raise Refusal(f"{name} holds something else than a reconstruction: choose another folder.")
     if not overwrite:
         raise Refusal(f"{name} holds a reconstruction already: say --overwrite, or choose another folder.")
 
 
-def strangers(folder: Path) -> list[Path]:
+def foreign_files(folder: Path) -> list[Path]:
     """What lies in a reconstruction's folder and was not written with it, hidden files aside."""
     if not folder.is_dir():
         return []
     others = (path for path in folder.iterdir() if path.name not in WRITTEN)
-    return [path for path in others if not path.name.startswith(".") and path.name.lower() not in SYSTEMS_OWN]
+    return [path for path in others if not path.name.startswith(".") and path.name.lower() not in SYSTEM_FILES]
 
 
-def _is_around_us(folder: Path) -> bool:
+def _holds_current_folder(folder: Path) -> bool:
     """Whether a folder is the current one or holds it."""
     try:
         here = Path.cwd()
-        return any(folder.samefile(one) for one in (here, *here.parents))
+        return any(folder.samefile(place) for place in (here, *here.parents))
     except OSError:  # somebody removed the folder that we are in, or lets us not look
         return False
 
@@ -108,11 +108,11 @@ def _is_around_us(folder: Path) -> bool:
 def load_reconstruction(folder: str | Path) -> Reconstruction:
     """A reconstruction as it was written; Refusal where the folder holds none, or one that is damaged."""
     folder = Path(folder)
-    told = _told(folder)
+    document = _document(folder)
     try:
-        return _loaded(folder, told)
+        return _from_document(folder, document)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refusal(f"The reconstruction in {called(folder)} is damaged ({error}): make it again.") from error
+        raise Refusal(f"The reconstruction in {display_name(folder)} is damaged ({error}): make it again.") from error
 
 
 def _write(reconstruction: Reconstruction, folder: Path, scene: bool, cancelled: Callable[[], bool]) -> None:
@@ -124,12 +124,12 @@ def _write(reconstruction: Reconstruction, folder: Path, scene: bool, cancelled:
 def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) -> Iterator[None]:
     """Writes one file after the other, with a pause after each."""
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
-    for bone, one in reconstruction.bones.items():
-        write_vtp(one.observed, folder / f"{bone}_observed.vtp")
+    for name, bone in reconstruction.bones.items():
+        write_vtp(bone.observed, folder / f"{name}_observed.vtp")
         yield
-        if one.completed is not None:
-            write_vtp(one.completed, folder / f"{bone}.vtp")
-            write_stl(one.completed, folder / f"{bone}.stl", _stl_header(bone, one))
+        if bone.completed is not None:
+            write_vtp(bone.completed, folder / f"{name}.vtp")
+            write_stl(bone.completed, folder / f"{name}.stl", _stl_header(name, bone))
             yield
     matrix = radiograph.geometry.ijk_to_ras()
     _write_image(radiograph.pixels[None], matrix, folder / "radiograph.nrrd")
@@ -150,7 +150,7 @@ def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) ->
 
         save_scene(reconstruction, folder / "scene.mrb")
         yield
-    write_text(folder / TOLD, json.dumps(as_dict(reconstruction), indent=1))
+    write_text(folder / DOCUMENT, json.dumps(as_dict(reconstruction), indent=1))
 
 
 def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
@@ -166,9 +166,9 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
             "pixel_hash": radiograph.pixel_hash,
             "file_format": radiograph.file_format,
             "geometry": radiograph.geometry.to_dict(),
-            "orientation": _known(radiograph.orientation),
-            "polarity": _known(radiograph.polarity),
-            "collimation_px": None if radiograph.collimation_px is None else _known(radiograph.collimation_px),
+            "orientation": _known_as_dict(radiograph.orientation),
+            "polarity": _known_as_dict(radiograph.polarity),
+            "collimation_px": None if radiograph.collimation_px is None else _known_as_dict(radiograph.collimation_px),
             "display_window": radiograph.display_window,
             "warnings": [asdict(warning) for warning in radiograph.warnings],
         },
@@ -179,14 +179,14 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
         "maps": list(reconstruction.maps.bones),
         "faces": ["front"] if reconstruction.maps.back is None else ["front", "back"],
         "bones": {
-            bone: {
-                "completed": one.completed is not None,
-                "landmarks_ras_mm": one.landmarks,
-                "measurements": _measured(one.measurements),
+            name: {
+                "completed": bone.completed is not None,
+                "landmarks_ras_mm": bone.landmarks,
+                "measurements": _measurements_as_dicts(bone.measurements),
             }
-            for bone, one in reconstruction.bones.items()
+            for name, bone in reconstruction.bones.items()
         },
-        "measurements": _measured(reconstruction.measurements),
+        "measurements": _measurements_as_dicts(reconstruction.measurements),
         "versions": {
             "DualFaceRecon": __version__,
             "python": platform.python_version(),
@@ -198,71 +198,69 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
     }
 
 
-def _loaded(folder: Path, told: Mapping[str, Any]) -> Reconstruction:
-    film = told["radiograph"]
+def _from_document(folder: Path, document: Mapping[str, Any]) -> Reconstruction:
+    film = document["radiograph"]
     geometry = ProjectionGeometry.from_dict(film["geometry"])
     radiograph = Radiograph(
         _image(folder / "radiograph.nrrd")[0],
         geometry,
-        _as_known(film["orientation"]),
-        _as_known(film["polarity"]),
-        None if film["collimation_px"] is None else _as_known(film["collimation_px"]),
+        _known_from_dict(film["orientation"]),
+        _known_from_dict(film["polarity"]),
+        None if film["collimation_px"] is None else _known_from_dict(film["collimation_px"]),
         tuple(film["display_window"]),
-        _warnings(film["warnings"]),
+        _warnings_from_dicts(film["warnings"]),
         film["file_format"],
     )
     if radiograph.pixel_hash != film["pixel_hash"]:
         raise ValueError("radiograph.nrrd is not the film that was reconstructed")
     back = folder / "depth_back.nrrd"
-    has_back = "back" in told["faces"] if "faces" in told else back.exists()  # older ones do not say
+    has_back = "back" in document["faces"] if "faces" in document else back.exists()  # older ones do not say
     maps = BoneMaps(
-        tuple(told["maps"]),
+        tuple(document["maps"]),
         _image(folder / "labels.nrrd") > 0,
         _image(folder / "depth_front.nrrd"),
         _image(back) if has_back else None,
     )
     bones = {
-        bone: Bone(
-            read_vtp(folder / f"{bone}_observed.vtp"),
-            read_vtp(folder / f"{bone}.vtp") if one["completed"] else None,
-            {name: tuple(place) for name, place in one["landmarks_ras_mm"].items()},
-            _as_measured(one["measurements"]),
+        name: Bone(
+            read_vtp(folder / f"{name}_observed.vtp"),
+            read_vtp(folder / f"{name}.vtp") if bone["completed"] else None,
+            {landmark: tuple(place) for landmark, place in bone["landmarks_ras_mm"].items()},
+            _measurements_from_dicts(bone["measurements"]),
         )
-        for bone, one in told["bones"].items()
-        if bone in maps.bones
+        for name, bone in document["bones"].items()
+        if name in maps.bones
     }
     return Reconstruction(
         radiograph,
         maps,
         bones,
-        _as_measured(told["measurements"]),
-        BundleName(**told["bundle"]),
-        told["device"],
-        told["timings_s"],
-        _warnings(told["warnings"]),
+        _measurements_from_dicts(document["measurements"]),
+        BundleName(**document["bundle"]),
+        document["device"],
+        document["timings_s"],
+        _warnings_from_dicts(document["warnings"]),
     )
 
 
-def _told(folder: Path) -> dict[str, Any]:
-    path = folder / TOLD
+def _document(folder: Path) -> dict[str, Any]:
+    path, where = folder / DOCUMENT, f"{DOCUMENT} in {display_name(folder)}"
     try:
-        if path.stat().st_size > MAX_TOLD_BYTES:
-            raise Refusal(f"{TOLD} in {called(folder)} is far too long to be one: make the reconstruction again.")
-        told = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise Refusal(f"{where} is far too long to be one: make the reconstruction again.")
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise Refusal(f"{called(folder)} holds no reconstruction: it has no {TOLD}.") from error
+        raise Refusal(f"{display_name(folder)} holds no reconstruction: it has no {DOCUMENT}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise Refusal(f"{TOLD} in {called(folder)} cannot be read: make the reconstruction again.") from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise Refusal(
-            f"{TOLD} in {called(folder)} is of another version of DualFaceRecon: make the reconstruction again."
-        )
-    return told
+        raise Refusal(f"{where} cannot be read: make the reconstruction again.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise Refusal(f"{where} is of another version of DualFaceRecon: make the reconstruction again.")
+    return document
 
 
-def _stl_header(bone: str, one: Bone) -> str:
-    seen = vtk_to_numpy(one.completed.GetPointData().GetArray("seen"))
-    return f"{bone}: {100 * (1 - seen.mean()):.0f} % inferred from others; research only"
+def _stl_header(name: str, bone: Bone) -> str:
+    seen = vtk_to_numpy(bone.completed.GetPointData().GetArray("seen"))
+    return f"{name}: {100 * (1 - seen.mean()):.0f} % inferred from others; research only"
 
 
 def _write_image(values: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
@@ -283,22 +281,22 @@ def _image(path: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
-def _known(known: Known) -> dict[str, Any]:
+def _known_as_dict(known: Known) -> dict[str, Any]:
     return {"value": known.value, "provenance": asdict(known.provenance)}
 
 
-def _as_known(told: Mapping[str, Any]) -> Known:
-    value = told["value"]
-    return Known(tuple(value) if isinstance(value, list) else value, Provenance(**told["provenance"]))
+def _known_from_dict(values: Mapping[str, Any]) -> Known:
+    value = values["value"]
+    return Known(tuple(value) if isinstance(value, list) else value, Provenance(**values["provenance"]))
 
 
-def _measured(measurements: Mapping[str, Measurement]) -> dict[str, Any]:
-    return {name: asdict(one) for name, one in measurements.items()}
+def _measurements_as_dicts(measurements: Mapping[str, Measurement]) -> dict[str, Any]:
+    return {name: asdict(measurement) for name, measurement in measurements.items()}
 
 
-def _as_measured(told: Mapping[str, Any]) -> dict[str, Measurement]:
-    return {name: Measurement(**one) for name, one in told.items()}
+def _measurements_from_dicts(measurements: Mapping[str, Any]) -> dict[str, Measurement]:
+    return {name: Measurement(**measurement) for name, measurement in measurements.items()}
 
 
-def _warnings(told: list[Mapping[str, str]]) -> tuple[RadiographWarning, ...]:
-    return tuple(RadiographWarning(**one) for one in told)
+def _warnings_from_dicts(warnings: list[Mapping[str, str]]) -> tuple[RadiographWarning, ...]:
+    return tuple(RadiographWarning(**warning) for warning in warnings)

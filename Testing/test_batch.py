@@ -17,10 +17,11 @@ import SimpleITK as sitk
 from support.batches import StandIn, save_film, stand_in, stand_in_bundle
 from support.films import save_image
 
+from DualFaceReconLib.actions import EXIT_INCOMPLETE, EXIT_REFUSED, EXIT_STOPPED
 from DualFaceReconLib.batch.films import folder_names
 from DualFaceReconLib.batch.record import MAP, PATH, SUMMARY
-from DualFaceReconLib.batch.run import Choices, batch
-from DualFaceReconLib.cli import EXIT_INCOMPLETE, EXIT_REFUSED, EXIT_STOPPED, main
+from DualFaceReconLib.batch.run import Choices, run_batch
+from DualFaceReconLib.cli import main
 from DualFaceReconLib.disk.folders import locked
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.results import load_reconstruction
@@ -427,7 +428,7 @@ def test_a_table_that_cannot_be_right_is_refused_before_anything_runs(films, tmp
 
 def test_a_device_that_is_not_there_is_told_by_a_dry_run(films, tmp_path, bundle):
     with pytest.raises(Refusal, match="does not work on this machine"):
-        batch(films, tmp_path / "out", choices=Choices(bundle, device="tpu"), dry_run=True)
+        run_batch(films, tmp_path / "out", choices=Choices(bundle, device="tpu"), dry_run=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -530,6 +531,6 @@ def test_memory_stays_where_it_is_over_a_thousand_films(tmp_path, bundle):
     def say(words):
         memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
 
-    outcome = batch(tmp_path / "films", tmp_path / "out", choices=Choices(bundle, completion=False), say=say)
+    outcome = run_batch(tmp_path / "films", tmp_path / "out", choices=Choices(bundle, completion=False), say=say)
     assert outcome.films["done"] == 1000
     assert max(memory[900:]) - max(memory[50:150]) < 20e6

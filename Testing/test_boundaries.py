@@ -31,6 +31,7 @@ ENGINE = (
     ("reconstruction", "scene"),
     ("results",),
     ("batch",),
+    ("actions",),
     ("cli", "worker"),
     ("__main__",),
 )

@@ -11,7 +11,7 @@ import pytest
 
 from DualFaceReconLib.disk import folders
 from DualFaceReconLib.disk.files import write_bytes, write_file, write_text
-from DualFaceReconLib.disk.folders import called, locked, refuse_unwritable, write_folder
+from DualFaceReconLib.disk.folders import display_name, locked, refuse_unwritable, write_folder
 from DualFaceReconLib.errors import Refusal
 
 
@@ -54,8 +54,8 @@ def test_a_place_that_cannot_be_is_refused_in_words(tmp_path, monkeypatch):
 def test_every_folder_is_called_something(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert [called(Path(one)) for one in (".", "", "x/..", "../there")] == ["here", "here", "here", "there"]
-    assert called(Path(tmp_path.anchor)) == tmp_path.anchor
+    assert [display_name(Path(one)) for one in (".", "", "x/..", "../there")] == ["here", "here", "here", "there"]
+    assert display_name(Path(tmp_path.anchor)) == tmp_path.anchor
 
 
 def interrupted(action, moment, event):

@@ -19,7 +19,7 @@ from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures.drawing import save_png, write
 from DualFaceReconLib.reconstruction import Reconstructor
-from DualFaceReconLib.results import TOLD, load_reconstruction, save
+from DualFaceReconLib.results import DOCUMENT, load_reconstruction, save
 from DualFaceReconLib.scene import add_to_scene, show
 
 SAMPLE = Path(__file__).parent.parent / "Resources" / "Samples" / "pelvis_1.dcm"
@@ -33,7 +33,7 @@ AROUND = {  # where to look from, and at what, RAS mm from the bones' middle
 
 def main(folder: Path) -> None:
     place = folder / SAMPLE.stem
-    found = load_reconstruction(place) if (place / TOLD).exists() else Reconstructor().run(read_radiograph(SAMPLE))
+    found = load_reconstruction(place) if (place / DOCUMENT).exists() else Reconstructor().run(read_radiograph(SAMPLE))
     save(found, place, overwrite=True, scene=True)
     pictures = drawn(found)
     for name, picture in pictures.items():

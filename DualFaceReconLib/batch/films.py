@@ -21,7 +21,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.markers import Marker, with_marker
 from DualFaceReconLib.film.radiograph import HEAD_BYTES, Radiograph, kind_by_head, read_radiograph
-from DualFaceReconLib.results import TOLD
+from DualFaceReconLib.results import DOCUMENT
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".nrrd", ".mha", ".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 UNFINISHED = (".part", ".partial", ".crdownload", ".tmp")
@@ -31,7 +31,7 @@ LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmFile:
     """A file that may be a film, and what the user says of it."""
 
     path: Path  # absolute
@@ -43,21 +43,21 @@ class Film:
         radiograph = read_radiograph(self.path, **vars(self.overrides))
         return radiograph if self.marker is None else with_marker(radiograph, self.marker)
 
-    def said(self) -> dict[str, Any]:
-        """What the user says, for JSON."""
+    def options(self) -> dict[str, Any]:
+        """What the user says of it, for JSON."""
         return {**asdict(self.overrides), "marker": None if self.marker is None else asdict(self.marker)}
 
 
 @dataclass(frozen=True)
-class Films:
+class FilmFolder:
     """What lies in a folder."""
 
-    films: tuple[Film, ...]  # in the order of their paths
+    films: tuple[FilmFile, ...]  # in the order of their paths
     other_files: int  # that are no images
     closed_folders: int  # that could not be opened
 
 
-def films_in(folder: Path, overrides: Overrides, table: Path | None, leave_out: Path) -> Films:
+def films_in(folder: Path, overrides: Overrides, table: Path | None, leave_out: Path) -> FilmFolder:
     """All films of a folder and the folders in it, but not in `leave_out`; Refusal where there is none.
 
     Hidden files, unfinished downloads, DICOMDIRs, reconstructions and what is no image are counted and left alone;
@@ -72,24 +72,24 @@ def films_in(folder: Path, overrides: Overrides, table: Path | None, leave_out: 
             paths.append(path)
         else:
             others += 1
-    films = [Film(path, overrides) for path in paths]
+    films = [FilmFile(path, overrides) for path in paths]
     if table is not None:
-        said = read_table(table, folder, overrides)
+        in_table = read_table(table, folder, overrides)
         by_key = {_key(film.path): n for n, film in enumerate(films)}
-        for key, (name, film) in said.items():
+        for key, (name, film) in in_table.items():
             if key not in by_key:
                 there = "is no film that is read here" if film.path.exists() else "is not there"
                 raise Refusal(f"{table.name} names {name}, which {there}: give paths as they are in the films' folder.")
             films[by_key[key]] = replace(film, path=films[by_key[key]].path)
     if not films:
         raise Refusal(f"There is no film in this folder ({others} other files): name the folder that holds them.")
-    return Films(tuple(films), others, len(closed))
+    return FilmFolder(tuple(films), others, len(closed))
 
 
-def read_table(table: Path, folder: Path, overrides: Overrides) -> dict[str, tuple[str, Film]]:
+def read_table(table: Path, folder: Path, overrides: Overrides) -> dict[str, tuple[str, FilmFile]]:
     """What a table says of films: by key the file as the table names it, and the film."""
     rows = _rows(table)
-    films: dict[str, tuple[str, Film]] = {}
+    films: dict[str, tuple[str, FilmFile]] = {}
     for line, row in rows:
         name = row.pop("file")
         if not name:
@@ -99,16 +99,16 @@ def read_table(table: Path, folder: Path, overrides: Overrides) -> dict[str, tup
         if key in films:
             raise Refusal(f"{table.name} names {name} twice: keep one of the lines.")
         try:
-            said = {column: COLUMNS[column](cell) for column, cell in row.items() if cell}
+            values = {column: COLUMNS[column](cell) for column, cell in row.items() if cell}
         except ValueError as error:
             raise Refusal(f"Line {line} of {table.name} cannot be understood ({error}): correct it.") from error
-        ball = {column: said.pop(column) for column in MARKER if column in said}
+        ball = {column: values.pop(column) for column in MARKER if column in values}
         if ball and len(ball) < len(MARKER):
             raise Refusal(f"Line {line} of {table.name} says only a part of a marker: fill {', '.join(MARKER)}.")
         marker = Marker(*(ball[column] for column in MARKER)) if ball else None
         if marker is not None:
-            said.setdefault("object_distance_mm", None)  # the film's own ball, whatever is said of all films
-        films[key] = name, Film(path, replace(overrides, **said), marker)
+            values.setdefault("object_distance_mm", None)  # the film's own ball, whatever is said of all films
+        films[key] = name, FilmFile(path, replace(overrides, **values), marker)
     return films
 
 
@@ -145,7 +145,7 @@ def _files(folder: Path, leave_out: Path, closed: Callable[[OSError], None]) -> 
     entered = {os.path.realpath(leave_out)}
     for here, folders, files in os.walk(folder, onerror=closed):
         real = os.path.realpath(here)
-        if real in entered or TOLD in files:
+        if real in entered or DOCUMENT in files:
             folders.clear()
             continue
         entered.add(real)
@@ -189,7 +189,7 @@ def _pitch(cell: str) -> float | tuple[float, float]:
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
-def _yes(cell: str) -> bool:
+def _boolean(cell: str) -> bool:
     answers = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     if cell.lower() not in answers:
         raise ValueError(f"{cell!a} is neither yes nor no")
@@ -208,8 +208,8 @@ COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "sdd_mm": _number,
     "object_distance_mm": _number,
     "view": _view,
-    "swap_sides": _yes,
-    "invert": _yes,
+    "swap_sides": _boolean,
+    "invert": _boolean,
     **dict.fromkeys(MARKER, _number),
 }
 

@@ -37,7 +37,7 @@ MEASURED = tuple(  # bone or "", name, column
 )
 SUMMARY_COLUMNS = (
     *("number", "pixel_hash", "folder", "status", "reason", "warnings", "completed", *BONES, "seconds"),
-    *(one for _, _, column in MEASURED for one in (column, f"{column}_std")),
+    *(heading for _, _, column in MEASURED for heading in (column, f"{column}_std")),
     "settings",  # a digest of the bundle and of what was asked: a film is done when it was done with these
     "read",  # a digest of how the film was taken, as it was read; empty in older summaries
 )
@@ -116,7 +116,7 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]
     write_file(path, write)
 
 
-def found_row(reconstruction: Reconstruction) -> Row:
+def summary_of(reconstruction: Reconstruction) -> Row:
     """What a summary says of a reconstruction."""
     bones = reconstruction.bones
     row = {
@@ -126,10 +126,10 @@ def found_row(reconstruction: Reconstruction) -> Row:
     for bone in BONES:
         row[bone] = NOT_FOUND if bone not in bones else "seen" if bones[bone].completed is None else "completed"
     for bone, name, column in MEASURED:
-        measured: Mapping[str, Measurement] = reconstruction.measurements
+        measurements: Mapping[str, Measurement] = reconstruction.measurements
         if bone:
-            measured = bones[bone].measurements if bone in bones else {}
-        if (one := measured.get(name)) is not None:
-            row[column] = f"{one.value:.4g}"
-            row[f"{column}_std"] = "" if one.std is None else f"{one.std:.3g}"
+            measurements = bones[bone].measurements if bone in bones else {}
+        if (measurement := measurements.get(name)) is not None:
+            row[column] = f"{measurement.value:.4g}"
+            row[f"{column}_std"] = "" if measurement.std is None else f"{measurement.std:.3g}"
     return row

@@ -1,6 +1,6 @@
 """Many films, one after the other: `dualface batch`, and the same from a console.
 
-    outcome = batch(Path("films"), Path("results"))
+    outcome = run_batch(Path("films"), Path("results"))
 
 Each film gets a folder named by its number and pixel hash, and a line in `summary.csv`. Whatever happens to one film,
 the others are done. The same call goes on where an earlier one was stopped: what is there, made of the same pixels
@@ -20,21 +20,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from DualFaceReconLib import __version__
-from DualFaceReconLib.batch.films import Film, Films, films_in, folder_names
-from DualFaceReconLib.batch.record import MAP, NOT_FOUND, Record, Row, found_row, read_record
+from DualFaceReconLib.batch.films import FilmFile, FilmFolder, films_in, folder_names
+from DualFaceReconLib.batch.record import MAP, NOT_FOUND, Record, Row, read_record, summary_of
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.manifest import load_manifest
-from DualFaceReconLib.bundle.store import chosen
+from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.disk.folders import locked
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.inference import usable_device
 from DualFaceReconLib.reconstruction import Reconstructor
-from DualFaceReconLib.results import TOLD, refuse_to_lose, save, strangers
+from DualFaceReconLib.results import DOCUMENT, foreign_files, refuse_to_lose, save
 
 Say = Callable[[str], None]
-NOTHING_SAID = Overrides()
+NO_OVERRIDES = Overrides()
 DONE, BEFORE, REFUSED, FAILED = "done", "done before", "refused", "failed"  # the last: no fault of the film
 
 
@@ -71,7 +71,7 @@ class _Job:
     """A film and where it belongs."""
 
     number: int
-    film: Film
+    film: FilmFile
     own_name: str  # "" where folders are named by number and pixel hash
     settings: str  # a digest of how it is reconstructed
 
@@ -83,14 +83,14 @@ class _Job:
         """Whether an earlier run made it, if the film is still the same."""
         if row is None or (row["status"], row["settings"]) != (DONE, self.settings):
             return False
-        return row["folder"] == self.name(row["pixel_hash"]) and (out / row["folder"] / TOLD).is_file()
+        return row["folder"] == self.name(row["pixel_hash"]) and (out / row["folder"] / DOCUMENT).is_file()
 
 
-def batch(
+def run_batch(
     folder: str | Path,
     out: str | Path,
     *,
-    overrides: Overrides = NOTHING_SAID,
+    overrides: Overrides = NO_OVERRIDES,
     table: Path | None = None,
     choices: Choices = Choices(),
     dry_run: bool = False,
@@ -98,23 +98,23 @@ def batch(
 ) -> Outcome:
     """Reconstructs every film of a folder and the folders in it; Refusal where nothing can begin.
 
-    `overrides` is said of all films, `table` a CSV that says more of single ones (`batch_films.COLUMNS`). `dry_run`
+    `overrides` hold for all films, `table` is a CSV that says more of single ones (`films.COLUMNS`). `dry_run`
     reads every film, says what would become of it and writes nothing.
     """
     folder, out = Path(folder).resolve(), Path(out).resolve()
-    bundle_sha256 = load_manifest(chosen(choices.bundle)).sha256
+    bundle_sha256 = load_manifest(bundle_folder(choices.bundle)).sha256
     usable_device(choices.device)  # a dry run says so, too
     _refuse_output(out, folder)
-    found = films_in(folder, overrides, table, leave_out=out)
-    say(f"{len(found.films)} films; {found.other_files} other files are left alone")
-    outcome = Outcome(found.closed_folders)
+    contents = films_in(folder, overrides, table, leave_out=out)
+    say(f"{len(contents.films)} films; {contents.other_files} other files are left alone")
+    outcome = Outcome(contents.closed_folders)
     if dry_run:
         record = read_record(out)
-        _look_at(_jobs(found, record, choices, bundle_sha256), out, record, outcome, say)
+        _dry_run(_jobs(contents, record, choices, bundle_sha256), out, record, outcome, say)
         return outcome
-    with _made(out), locked(out / ".lock"):
+    with _removed_if_empty(out), locked(out / ".lock"):
         record = read_record(out)
-        jobs = _jobs(found, record, choices, bundle_sha256)
+        jobs = _jobs(contents, record, choices, bundle_sha256)
         reconstructor = Reconstructor(choices.bundle, choices.device)
         record.write()
         say(f"{reconstructor}. Research use only.")
@@ -123,7 +123,7 @@ def batch(
 
 
 @contextmanager
-def _made(out: Path) -> Iterator[None]:
+def _removed_if_empty(out: Path) -> Iterator[None]:
     """An output that was not there goes again where nothing came into it; its lock, which lies in it, makes it."""
     there = out.exists()
     try:
@@ -134,22 +134,22 @@ def _made(out: Path) -> Iterator[None]:
                 out.rmdir()
 
 
-def _look_at(jobs: list[_Job], out: Path, record: Record, outcome: Outcome, say: Say) -> None:
+def _dry_run(jobs: list[_Job], out: Path, record: Record, outcome: Outcome, say: Say) -> None:
     """Says what would become of every film."""
     for position, job in enumerate(jobs, 1):
-        row, before = _row(job), record.summary.get(job.number)
+        row, before = _new_row(job), record.summary.get(job.number)
         warnings: list[str] = []
-        with _judged(row, REFUSED):
+        with _noting_failure(row, REFUSED):
             radiograph = job.film.read()
-            row |= _read(radiograph)
+            row |= _columns_read(radiograph)
             warnings = [warning.text for warning in radiograph.warnings]
             if _same_film(row, before) and job.is_done(before, out):
                 row["status"] = BEFORE
             else:
-                with _judged(row, FAILED):
+                with _noting_failure(row, FAILED):
                     _refuse_to_lose(out / job.name(radiograph.pixel_hash))
         outcome.films[row["status"]] += 1
-        words = "would be done" if row["status"] == DONE else _words(row)
+        words = "would be done" if row["status"] == DONE else _status_line(row)
         say(f"{position}/{len(jobs)}  {job.name(row['pixel_hash'])}  {words}")
         for text in warnings:
             say(f"    WARNING  {text}")
@@ -170,45 +170,45 @@ def _reconstruct(
     try:
         for position, job in enumerate(jobs, 1):
             begun = time.monotonic()
-            row = _one(job, out, record.summary.get(job.number), reconstructor, choices)
+            row = _reconstruct_film(job, out, record.summary.get(job.number), reconstructor, choices)
             outcome.films[row["status"]] += 1
-            words = _words(row)
+            words = _status_line(row)
             if row["status"] != BEFORE:
                 seconds = time.monotonic() - begun
                 record.take({**row, "seconds": f"{seconds:.1f}"})
-                unwritten = not _written(record, unwritten, say)
+                unwritten = not _try_to_write(record, unwritten, say)
                 spent, worked = spent + seconds, worked + 1
                 if left := sum(waiting[position:]):
-                    words += f"; {_time(left * spent / worked)} left"
+                    words += f"; {_duration(left * spent / worked)} left"
             say(f"{position}/{len(jobs)}  {job.name(row['pixel_hash'])}  {words}")
     finally:
         if unwritten:
             record.write()
 
 
-def _one(job: _Job, out: Path, before: Row | None, reconstructor: Reconstructor, choices: Choices) -> Row:
+def _reconstruct_film(job: _Job, out: Path, before: Row | None, reconstructor: Reconstructor, choices: Choices) -> Row:
     """A film's line of the summary, and its folder where it can be reconstructed."""
-    row = _row(job)
-    with _judged(row, REFUSED):
+    row = _new_row(job)
+    with _noting_failure(row, REFUSED):
         radiograph = job.film.read()
-        row |= _read(radiograph)
+        row |= _columns_read(radiograph)
         if _same_film(row, before) and job.is_done(before, out):
             return {**row, "status": BEFORE}
         folder = out / job.name(radiograph.pixel_hash)
-        with _judged(row, FAILED):
+        with _noting_failure(row, FAILED):
             _refuse_to_lose(folder)
         if row["status"] == FAILED:
             return row
-        found = reconstructor.run(radiograph, completion=choices.completion, whole_femurs=choices.whole_femurs)
-        with _judged(row, FAILED):
-            _refuse_to_lose(folder)  # again, for what came while it was computed
-            save(found, folder, overwrite=True)
-            row |= {"folder": folder.name, **found_row(found)}
+        reconstruction = reconstructor.run(radiograph, completion=choices.completion, whole_femurs=choices.whole_femurs)
+        with _noting_failure(row, FAILED):
+            _refuse_foreign_files(folder)  # again, for what came while it was computed
+            save(reconstruction, folder, overwrite=True)
+            row |= {"folder": folder.name, **summary_of(reconstruction)}
     return row
 
 
 @contextmanager
-def _judged(row: Row, refused_as: str) -> Iterator[None]:
+def _noting_failure(row: Row, refused_as: str) -> Iterator[None]:
     """Whatever goes wrong with a film is written down, and the next one is done."""
     try:
         yield
@@ -220,7 +220,7 @@ def _judged(row: Row, refused_as: str) -> Iterator[None]:
         row |= {"status": FAILED, "reason": f"The program failed ({type(error).__name__}): run it again, or report it."}
 
 
-def _written(record: Record, unwritten: bool, say: Say) -> bool:
+def _try_to_write(record: Record, unwritten: bool, say: Say) -> bool:
     """Writes the record; a spreadsheet that holds it open is no reason to stop."""
     try:
         record.write()
@@ -231,47 +231,57 @@ def _written(record: Record, unwritten: bool, say: Say) -> bool:
     return True
 
 
-def _jobs(found: Films, record: Record, choices: Choices, bundle_sha256: str) -> list[_Job]:
+def _jobs(contents: FilmFolder, record: Record, choices: Choices, bundle_sha256: str) -> list[_Job]:
     """Every film with its number, in their order; new ones are entered into the record."""
-    by_path = record.number([film.path for film in found.films])
+    by_path = record.number([film.path for film in contents.films])
     names = folder_names(record.paths()) if choices.keep_names else []
     jobs = []
-    for film in found.films:
+    for film in contents.films:
         number = by_path[film.path]
-        told = {
+        settings = {
             "version": __version__,
             "bundle": bundle_sha256,
             "completion": choices.completion,
             "whole_femurs": choices.whole_femurs,
-            **film.said(),
+            **film.options(),
         }
-        settings = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-        jobs.append(_Job(number, film, names[number - 1] if names else "", settings))
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+        jobs.append(_Job(number, film, names[number - 1] if names else "", digest))
     return jobs
 
 
-def _row(job: _Job) -> Row:
-    told = {"status": DONE, "settings": job.settings, "read": ""}
-    return {"number": str(job.number), "pixel_hash": "", "folder": "", **told}
+def _new_row(job: _Job) -> Row:
+    return {
+        "number": str(job.number),
+        "pixel_hash": "",
+        "folder": "",
+        "status": DONE,
+        "settings": job.settings,
+        "read": "",
+    }
 
 
-def _read(radiograph: Radiograph) -> Row:
+def _columns_read(radiograph: Radiograph) -> Row:
     """What a line says of a film that was read: its pixels, and a digest of how it was taken."""
-    known = (radiograph.orientation, radiograph.polarity, radiograph.collimation_px)
-    taken = [radiograph.geometry.to_dict(), *(None if one is None else asdict(one) for one in known)]
+    facts = (radiograph.orientation, radiograph.polarity, radiograph.collimation_px)
+    taken = [radiograph.geometry.to_dict(), *(None if fact is None else asdict(fact) for fact in facts)]
     digest = hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()[:12]
     return {"pixel_hash": radiograph.pixel_hash, "read": digest}
 
 
 def _same_film(row: Row, before: Row | None) -> bool:
     """Whether pixels, and how they were taken, are as they were: a header may have been corrected."""
-    return before is not None and all(before[one] == row[one] for one in ("pixel_hash", "read"))
+    return before is not None and all(before[column] == row[column] for column in ("pixel_hash", "read"))
 
 
 def _refuse_to_lose(folder: Path) -> None:
     """Refusal where a film's folder could not be replaced without losing what somebody else put there."""
     refuse_to_lose(folder, overwrite=True)
-    if count := len(strangers(folder)):
+    _refuse_foreign_files(folder)
+
+
+def _refuse_foreign_files(folder: Path) -> None:
+    if count := len(foreign_files(folder)):
         raise Refusal(
             f"{folder.name} holds files or folders that the batch did not write ({count}): "
             "move them elsewhere, and run it again."
@@ -290,7 +300,7 @@ def _refuse_output(out: Path, folder: Path) -> None:
         raise Refusal(f"The output cannot be opened ({error.strerror or error}): name another one.") from error
 
 
-def _words(row: Row) -> str:
+def _status_line(row: Row) -> str:
     if row["status"] == BEFORE:
         return BEFORE
     if row["status"] != DONE:
@@ -299,7 +309,7 @@ def _words(row: Row) -> str:
     return f"done; bones found: {found}, completed: {row['completed']}; warnings: {row['warnings']}"
 
 
-def _time(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"about {seconds:.0f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

@@ -50,8 +50,8 @@ from DualFaceReconLib.errors import Refusal
 
 REGISTRY = SHIPPED / "registry.json"
 CHUNK_BYTES = 1 << 18
-SILENCE_S = 30  # without a byte, then the connection counts as broken
-HERE = {"localhost", "127.0.0.1", "::1"}  # where a lab may serve its own without a certificate
+TIMEOUT_S = 30  # without a byte, then the connection counts as broken
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}  # where a lab may serve its own without a certificate
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def registry(path: Path | None = None) -> tuple[Entry, ...]:
     path = path or REGISTRY
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["bundles"]
-        return tuple(_entry(told) for told in entries)
+        return tuple(_entry(values) for values in entries)
     except OSError as error:
         raise Refusal(f"The registry {path} cannot be read ({error.strerror or error}): name another file.") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -96,7 +96,7 @@ def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, tota
     models = models_folder()
     name = f"{entry.id}-{entry.version}"
     for bundle in installed():
-        if (bundle.id, bundle.version) == (entry.id, entry.version) and (manifest := _sound(bundle.folder)):
+        if (bundle.id, bundle.version) == (entry.id, entry.version) and (manifest := _verified(bundle.folder)):
             return manifest
     part, new = models / f".{name}.part", models / f".{name}.new"
     try:
@@ -143,8 +143,8 @@ def pack(folder: Path, archive: Path, url: str) -> Entry:
     )
 
 
-def _entry(told: dict[str, Any]) -> Entry:
-    entry = Entry(**told)
+def _entry(values: dict[str, Any]) -> Entry:
+    entry = Entry(**values)
     check_id(entry.id)
     check_version(entry.version)
     check_sha256(entry.sha256)
@@ -154,7 +154,7 @@ def _entry(told: dict[str, Any]) -> Entry:
     return entry
 
 
-def _sound(folder: Path) -> Manifest | None:
+def _verified(folder: Path) -> Manifest | None:
     try:
         return verify(folder)
     except Refusal:
@@ -178,7 +178,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 def _check_url(url: str, schemes: Collection[str] = ("https", "http")) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
-        safe = parts.scheme in schemes and (parts.scheme == "https" or parts.hostname in HERE)
+        safe = parts.scheme in schemes and (parts.scheme == "https" or parts.hostname in LOCAL_HOSTS)
         safe = safe and bool(parts.hostname) and parts.username is None and parts.password is None
     except ValueError:
         safe = False
@@ -188,19 +188,19 @@ def _check_url(url: str, schemes: Collection[str] = ("https", "http")) -> None:
 
 def _download(entry: Entry, part: Path, progress: Callable[[int, int], None]) -> None:
     """The archive, whole and with its sha256, as `part`; what is there already is not loaded again."""
-    begun = part.stat().st_size if part.exists() else 0
-    if begun > entry.bytes:
-        begun = 0
-    if shutil.disk_usage(part.parent).free < 2 * entry.bytes - begun:  # the archive and what comes out of it
+    received = part.stat().st_size if part.exists() else 0
+    if received > entry.bytes:
+        received = 0
+    if shutil.disk_usage(part.parent).free < 2 * entry.bytes - received:  # the archive and what comes out of it
         raise Refusal(
-            f"Bundle {entry.id} needs {2 * entry.bytes - begun >> 20} MB free in {part.parent}: make room there, "
+            f"Bundle {entry.id} needs {2 * entry.bytes - received >> 20} MB free in {part.parent}: make room there, "
             f"or set {ENVIRONMENT} to another folder."
         )
-    if begun < entry.bytes:
-        begun = _receive(entry, part, begun, progress)
-    if begun < entry.bytes:
+    if received < entry.bytes:
+        received = _receive(entry, part, received, progress)
+    if received < entry.bytes:
         raise Refusal(
-            f"The connection broke after {begun} of {entry.bytes} bytes of bundle {entry.id}: "
+            f"The connection broke after {received} of {entry.bytes} bytes of bundle {entry.id}: "
             "run the same command again, it goes on from there."
         )
     with part.open("rb") as file:
@@ -213,40 +213,40 @@ def _download(entry: Entry, part: Path, progress: Callable[[int, int], None]) ->
     )
 
 
-def _receive(entry: Entry, part: Path, begun: int, progress: Callable[[int, int], None]) -> int:
-    """Loads from byte `begun` on, or from the first where the server cannot; how many bytes are here then."""
-    with _open(entry, part, begun) as response:
+def _receive(entry: Entry, part: Path, received: int, progress: Callable[[int, int], None]) -> int:
+    """Loads from byte `received` on, or from the first where the server cannot; how many bytes are here then."""
+    with _open(entry, part, received) as response:
         if response.status != 206:
-            begun = 0  # the server sends the whole
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {begun}-"):
+            received = 0  # the server sends the whole
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {received}-"):
             part.unlink()
             raise Refusal(f"The server sent another piece of bundle {entry.id} than asked for: try again.")
         length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and begun + int(length) != entry.bytes:
+        if length.isdecimal() and received + int(length) != entry.bytes:
             part.unlink(missing_ok=True)
             raise _wrong_length(entry)
-        with part.open("ab" if begun else "wb") as file:
+        with part.open("ab" if received else "wb") as file:
             for chunk in _chunks(response):
-                begun += len(chunk)
-                if begun > entry.bytes:
+                received += len(chunk)
+                if received > entry.bytes:
                     break
                 file.write(chunk)
-                progress(begun, entry.bytes)
-    if begun > entry.bytes:
+                progress(received, entry.bytes)
+    if received > entry.bytes:
         part.unlink()
         raise _wrong_length(entry)
-    return begun
+    return received
 
 
-def _open(entry: Entry, part: Path, begun: int) -> HTTPResponse:
+def _open(entry: Entry, part: Path, received: int) -> HTTPResponse:
     _check_url(entry.url)
     headers = {"User-Agent": "DualFaceRecon", "Accept-Encoding": "identity"}
-    if begun:
-        headers["Range"] = f"bytes={begun}-"
+    if received:
+        headers["Range"] = f"bytes={received}-"
     opener = urllib.request.build_opener(_SafeRedirects)
     host = urllib.parse.urlsplit(entry.url).hostname
     try:
-        return opener.open(urllib.request.Request(entry.url, headers=headers), timeout=SILENCE_S)
+        return opener.open(urllib.request.Request(entry.url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # asked for more than there is

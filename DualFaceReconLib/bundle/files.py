@@ -92,11 +92,11 @@ def write_bundle(
     parse_manifest(sealed.to_json(), manifest.id)
 
     def write(beside: Path) -> None:
-        strangers = _strangers(folder, contents)
+        foreign = _foreign_files(folder, contents)
         for name, content in {**contents, MANIFEST: sealed.to_json()}.items():
             (beside / name).write_bytes(content)
         verify(beside)
-        for path in strangers:
+        for path in foreign:
             shutil.copy2(path, beside)
 
     write_folder(folder, write, f"Bundle {manifest.id}")
@@ -106,21 +106,21 @@ def write_bundle(
 def _sealed_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
     """A file's content, which is what the manifest sealed."""
     path, seal = folder / name, manifest.files[name]
-    called, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
+    subject, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
     if not path.exists():
-        raise Refusal(f"{called} is missing: {cure}.")
+        raise Refusal(f"{subject} is missing: {cure}.")
     if not path.is_file() or path.resolve().parent != folder.resolve():
-        raise Refusal(f"{called} is a link to elsewhere or no ordinary file: {cure}.")
+        raise Refusal(f"{subject} is a link to elsewhere or no ordinary file: {cure}.")
     try:
         with path.open("rb") as file:
             content = file.read(seal.bytes + 1)
     except OSError as error:
-        raise Refusal(f"{called} cannot be read ({error.strerror or error}): {cure}.") from error
+        raise Refusal(f"{subject} cannot be read ({error.strerror or error}): {cure}.") from error
     if len(content) != seal.bytes:
         kind = "cut short" if len(content) < seal.bytes else "too long"
-        raise Refusal(f"{called} is {kind}, {seal.bytes} bytes were sealed: {cure}.")
+        raise Refusal(f"{subject} is {kind}, {seal.bytes} bytes were sealed: {cure}.")
     if _seal(content) != seal:
-        raise Refusal(f"{called} is damaged, its sha256 is not the sealed one: {cure}.")
+        raise Refusal(f"{subject} is damaged, its sha256 is not the sealed one: {cure}.")
     return content
 
 
@@ -128,16 +128,16 @@ def _weights(folder: Path, manifest: Manifest, network: str) -> dict[str, np.nda
     """A network's arrays, float16; parsed from the very bytes whose digest was compared."""
     name = manifest.networks[network]["file"]
     content = _sealed_bytes(folder, manifest, name)
-    called, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
+    subject, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
     try:
         # refuses headers over 100 MB or the file, ranges that overlap, leave gaps, or do not fit type and shape
         arrays = safetensors.numpy.load(content)
     except (SafetensorError, KeyError) as error:  # KeyError: a type that numpy does not have
-        raise Refusal(f"{called} holds no safetensors that can be read; pickles never are: {cure}.") from error
+        raise Refusal(f"{subject} holds no safetensors that can be read; pickles never are: {cure}.") from error
     if not arrays or any(values.dtype != np.float16 for values in arrays.values()):
-        raise Refusal(f"{called} holds something else than float16: {cure}.")
+        raise Refusal(f"{subject} holds something else than float16: {cure}.")
     if not all(np.isfinite(values).all() for values in arrays.values()):
-        raise Refusal(f"{called} holds weights that are not numbers: {cure}.")
+        raise Refusal(f"{subject} holds weights that are not numbers: {cure}.")
     return arrays
 
 
@@ -156,7 +156,7 @@ def _packed(network: str, tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.numpy.save(halves)
 
 
-def _strangers(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+def _foreign_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
     """Files in a folder that belong neither to its bundle nor to the one that comes there."""
     if not folder.exists():
         return []

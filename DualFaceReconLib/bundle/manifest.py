@@ -81,8 +81,8 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """As it stands in manifest.json, the same on every platform."""
-        told = {"format": MANIFEST_FORMAT, **asdict(self)}
-        return (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        values = {"format": MANIFEST_FORMAT, **asdict(self)}
+        return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -101,12 +101,12 @@ def load_manifest(folder: Path) -> Manifest:
 def parse_manifest(content: bytes, name: str) -> Manifest:
     """A manifest of the bytes of manifest.json; the bundle is called `name` where they are refused."""
     try:
-        told = _json_object(content)
-        version = told.get("format")
+        values = _json_object(content)
+        version = values.get("format")
         if isinstance(version, int) and version > MANIFEST_FORMAT:
             raise Refusal(f"Bundle {name} is of format {version}, newer than this program: update DualFaceRecon.")
         _check(version == MANIFEST_FORMAT and version is not True, f"is not of format {MANIFEST_FORMAT}")
-        manifest = _manifest(told)
+        manifest = _manifest(values)
         _check_consistent(manifest)
         _check_writable(manifest)
     except ValueError as error:
@@ -151,33 +151,33 @@ def _json_object(content: bytes) -> dict[str, Any]:
 
     _check(len(content) <= MAX_MANIFEST_BYTES, f"is larger than {MAX_MANIFEST_BYTES >> 20} MB")
     try:
-        told = json.loads(content.decode("utf-8"), parse_constant=refuse)
+        values = json.loads(content.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError("is not JSON") from error
-    _check(isinstance(told, dict), "is no JSON object")
-    return told
+    _check(isinstance(values, dict), "is no JSON object")
+    return values
 
 
-def _manifest(told: Mapping[str, Any]) -> Manifest:
+def _manifest(values: Mapping[str, Any]) -> Manifest:
     """The values, each of its type."""
     expected = {"format", *(f.name for f in fields(Manifest))}
-    _check(expected <= set(told), f"lacks {', '.join(sorted(expected - set(told)))}")
-    _check(set(told) <= expected, "holds values that are unknown")
+    _check(expected <= set(values), f"lacks {', '.join(sorted(expected - set(values)))}")
+    _check(set(values) <= expected, "holds values that are unknown")
     texts = ("licence", "research_use", "trained_on", "measured", "object_distance_source")
     numbers = ("mm_per_pixel", "nominal_object_distance_mm", "object_distance_spread_mm")
     return Manifest(
-        id=check_id(told["id"]),
-        version=check_version(told["version"]),
-        bones=_names(told, "bones"),
-        faces=_names(told, "faces"),
-        input_px=_size(told["input_px"]),
-        surface_error_mm=_errors(told),
-        normalisation=_mapping(told, "normalisation"),
-        networks={name: _network(name, network) for name, network in _mapping(told, "networks").items()},
-        shape_models={bone: _file_name(name) for bone, name in _mapping(told, "shape_models").items()},
-        files={_file_name(name): _seal(name, seal) for name, seal in _mapping(told, "files").items()},
-        **{key: _text(told, key) for key in texts},
-        **{key: _positive(told, key) for key in numbers},
+        id=check_id(values["id"]),
+        version=check_version(values["version"]),
+        bones=_names(values, "bones"),
+        faces=_names(values, "faces"),
+        input_px=_size(values["input_px"]),
+        surface_error_mm=_errors(values),
+        normalisation=_mapping(values, "normalisation"),
+        networks={name: _network(name, network) for name, network in _mapping(values, "networks").items()},
+        shape_models={bone: _file_name(name) for bone, name in _mapping(values, "shape_models").items()},
+        files={_file_name(name): _seal(name, seal) for name, seal in _mapping(values, "files").items()},
+        **{key: _text(values, key) for key in texts},
+        **{key: _positive(values, key) for key in numbers},
     )
 
 
@@ -208,31 +208,32 @@ def _check_writable(manifest: Manifest) -> None:
         raise ValueError("holds values that JSON cannot") from error
 
 
-def _text(told: Mapping[str, Any], key: str) -> str:
-    value = told[key]
+def _text(values: Mapping[str, Any], key: str) -> str:
+    value = values[key]
     printable = isinstance(value, str) and value.strip() and value.replace("\n", " ").isprintable()
     _check(printable, f"needs a printable text as {key}")  # a terminal obeys some of the others
     return value
 
 
-def _positive(told: Mapping[str, Any], key: str) -> float:
-    value = told[key]
+def _positive(values: Mapping[str, Any], key: str) -> float:
+    value = values[key]
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
     _check(fits, f"needs a positive number as {key}")
     return value
 
 
-def _errors(told: Mapping[str, Any]) -> dict[str, float]:
-    errors = _mapping(told, "surface_error_mm")
-    numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in errors.values())
+def _errors(values: Mapping[str, Any]) -> dict[str, float]:
+    errors = _mapping(values, "surface_error_mm")
+    numbers = all(isinstance(error, (int, float)) and not isinstance(error, bool) for error in errors.values())
     _check(
-        numbers and all(0 <= one < MAX_ERROR_MM for one in errors.values()), "has surface errors that are no lengths"
+        numbers and all(0 <= error < MAX_ERROR_MM for error in errors.values()),
+        "has surface errors that are no lengths",
     )
     return errors
 
 
-def _names(told: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = told[key]
+def _names(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = values[key]
     _check(isinstance(value, list) and all(isinstance(name, str) for name in value), f"needs a list of names as {key}")
     return tuple(value)
 
@@ -243,14 +244,17 @@ def _size(value: Any) -> tuple[int, int]:
     return value[0], value[1]
 
 
-def _mapping(told: Mapping[str, Any], key: str) -> dict[str, Any]:
-    _check(isinstance(told[key], dict), f"needs an object as {key}")
-    return told[key]
+def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    _check(isinstance(values[key], dict), f"needs an object as {key}")
+    return values[key]
 
 
-def _network(name: str, told: Any) -> dict[str, Any]:
-    _check(isinstance(told, dict) and set(told) == {"settings", "file"}, "needs settings and a file for every network")
-    return {"settings": _mapping(told, "settings"), "file": _file_name(told["file"])}
+def _network(name: str, network: Any) -> dict[str, Any]:
+    _check(
+        isinstance(network, dict) and set(network) == {"settings", "file"},
+        "needs settings and a file for every network",
+    )
+    return {"settings": _mapping(network, "settings"), "file": _file_name(network["file"])}
 
 
 def _file_name(value: Any) -> str:
@@ -260,6 +264,6 @@ def _file_name(value: Any) -> str:
     return value
 
 
-def _seal(name: str, told: Any) -> FileSeal:
-    _check(isinstance(told, dict) and set(told) == {"sha256", "bytes"}, f"needs sha256 and bytes of {name}")
-    return FileSeal(check_sha256(told["sha256"]), check_bytes(told["bytes"]))
+def _seal(name: str, seal: Any) -> FileSeal:
+    _check(isinstance(seal, dict) and set(seal) == {"sha256", "bytes"}, f"needs sha256 and bytes of {name}")
+    return FileSeal(check_sha256(seal["sha256"]), check_bytes(seal["bytes"]))

@@ -36,8 +36,8 @@ class Installed:
 
 def models_folder() -> Path:
     """Where the user's own bundles lie, each in `<id>-<version>`; may not be there yet."""
-    if chosen := os.environ.get(ENVIRONMENT):
-        return Path(chosen)
+    if folder := os.environ.get(ENVIRONMENT):
+        return Path(folder)
     try:
         if sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
@@ -52,9 +52,9 @@ def models_folder() -> Path:
 
 def installed() -> list[Installed]:
     """The bundle that ships, then the user's own by id; of several versions the newest, of which the user's counts."""
-    found = [_look_at(SHIPPED, ships=True)] if (SHIPPED / MANIFEST).is_file() else []
-    found += [_look_at(folder, ships=False) for folder in bundle_folders(models_folder())]
-    newest = {bundle.id: bundle for bundle in sorted(found, key=lambda b: (_order(b.version), not b.ships))}
+    bundles = [_installed(SHIPPED, ships=True)] if (SHIPPED / MANIFEST).is_file() else []
+    bundles += [_installed(folder, ships=False) for folder in bundle_folders(models_folder())]
+    newest = {bundle.id: bundle for bundle in sorted(bundles, key=lambda b: (_order(b.version), not b.ships))}
     return sorted(newest.values(), key=lambda bundle: (not bundle.ships, bundle.id))
 
 
@@ -70,7 +70,7 @@ def find(id: str) -> Path:
     return bundles[id].folder
 
 
-def chosen(bundle: str | Path | None) -> Path:
+def bundle_folder(bundle: str | Path | None) -> Path:
     """The folder of a bundle: of the one that ships, of an id, or the folder itself."""
     if bundle is None:
         if not (SHIPPED / MANIFEST).is_file():
@@ -104,7 +104,7 @@ def remove(id: str) -> list[str]:
 def bundle_folders(models: Path, id: str | None = None) -> list[Path]:
     """The folders of the user's bundles, or of one in all its versions."""
     folders = [path for path in _children(models) if path.is_dir()]
-    return [path for path in folders if (found := split_name(path.name)[0]) and id in (None, found)]
+    return [path for path in folders if (name := split_name(path.name)[0]) and id in (None, name)]
 
 
 def clear_leftovers(models: Path, id: str) -> None:
@@ -151,7 +151,7 @@ def _children(models: Path) -> list[Path]:
         ) from error
 
 
-def _look_at(folder: Path, ships: bool) -> Installed:
+def _installed(folder: Path, ships: bool) -> Installed:
     id, version = split_name(folder.name)
     try:
         manifest = load_manifest(folder)

@@ -24,7 +24,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
             write(beside)
             beside.replace(path)
         finally:
-            ctrl_c.waits()
+            ctrl_c.hold()
     except OSError as error:
         raise Refusal(
             f"Cannot write {path.name} ({error.strerror or error}): "
@@ -32,7 +32,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
     finally:
         beside.unlink(missing_ok=True)
-        ctrl_c.comes()
+        ctrl_c.release()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

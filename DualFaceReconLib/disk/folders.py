@@ -26,7 +26,7 @@ def put_in_place(new: Path, place: Path) -> None:
     old = place.with_name(f".{place.name}.old")
     ctrl_c = CtrlC()
     try:
-        ctrl_c.waits()
+        ctrl_c.hold()
         if old.exists() and not place.exists():  # somebody was killed between the two renames
             old.rename(place)
         if place.exists():
@@ -40,10 +40,10 @@ def put_in_place(new: Path, place: Path) -> None:
             raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
-        ctrl_c.comes()
+        ctrl_c.release()
 
 
-def called(folder: Path) -> str:
+def display_name(folder: Path) -> str:
     """What a folder is called in sentences, also where its path ends in a dot or has no name."""
     whole = os.path.abspath(folder)  # noqa: PTH100  (a link keeps its own name, by which somebody knows it)
     return Path(whole).name or whole
@@ -53,13 +53,15 @@ def refuse_unwritable(folder: Path) -> None:
     """Refusal where a folder could not be made, or renamed to its place: known before hours of computing."""
     folder = Path(os.path.realpath(folder))
     above = folder.parents or (folder,)  # a root has none
-    parent = next((one for one in above if os.path.exists(one)), None)  # noqa: PTH110  (Path's own may raise)
+    parent = next((place for place in above if os.path.exists(place)), None)  # noqa: PTH110  (Path's own may raise)
     if parent is None:  # a drive that Windows does not have
         raise Refusal(f"There is no {folder.anchor}: choose another folder for the result.")
     if not parent.is_dir():
-        raise Refusal(f"{called(parent)} is a file, in which no folder can be: choose another folder for the result.")
+        raise Refusal(
+            f"{display_name(parent)} is a file, in which no folder can be: choose another folder for the result."
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise Refusal(f"You may not write to {called(parent)}: choose another folder for the result.")
+        raise Refusal(f"You may not write to {display_name(parent)}: choose another folder for the result.")
 
 
 def write_folder(folder: Path, write: Callable[[Path], None], content: str = "The result") -> None:
@@ -87,21 +89,21 @@ def locked(path: Path) -> Iterator[None]:
     """Holds a lock file, which the system frees however this process ends; Refusal where another process holds it."""
     ctrl_c = CtrlC()
     try:
-        ctrl_c.waits()
-        file = _held(path)
+        ctrl_c.hold()
+        file = _open_locked(path)
         try:
             try:
-                ctrl_c.comes()
+                ctrl_c.release()
                 yield
             finally:
-                ctrl_c.waits()
+                ctrl_c.hold()
         finally:
-            _removed(file, path)
+            _remove_lock(file, path)
     finally:
-        ctrl_c.comes()
+        ctrl_c.release()
 
 
-def _held(path: Path) -> BinaryIO:
+def _open_locked(path: Path) -> BinaryIO:
     """The lock file, open and locked."""
     place = path.name.removesuffix(".lock").removeprefix(".") or path.parent.name
     while True:
@@ -138,7 +140,7 @@ def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _removed(file: BinaryIO, path: Path) -> None:
+def _remove_lock(file: BinaryIO, path: Path) -> None:
     """Lets go of a lock file that is held."""
     if os.name == "nt":  # Windows removes no file that is open
         file.close()

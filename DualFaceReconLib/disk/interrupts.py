@@ -19,12 +19,12 @@ class CtrlC:
         self._handler = signal.getsignal(signal.SIGINT)
         self._ours = callable(self._handler) and threading.current_thread() is threading.main_thread()
 
-    def waits(self) -> None:
-        """From here on it is kept."""
+    def hold(self) -> None:
+        """From here on it is kept for later."""
         if self._ours:
             signal.signal(signal.SIGINT, self._keep)
 
-    def comes(self) -> None:
+    def release(self) -> None:
         """From here on it comes at once, beginning with one that was kept."""
         if self._ours:
             signal.signal(signal.SIGINT, self._handler)

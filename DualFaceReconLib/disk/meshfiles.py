@@ -18,15 +18,15 @@ SPACE = "SPACE"  # the field by which Slicer knows the axes of a mesh file
 
 def write_vtp(mesh: vtkPolyData, path: Path) -> None:
     """Writes a mesh in RAS mm; the file appears whole or not at all."""
-    told = vtkPolyData()
-    told.ShallowCopy(mesh)
+    tagged = vtkPolyData()
+    tagged.ShallowCopy(mesh)
     axes = vtkStringArray()
     axes.SetName(SPACE)
     axes.InsertNextValue("RAS")
-    told.GetFieldData().AddArray(axes)
+    tagged.GetFieldData().AddArray(axes)
     writer = vtkXMLPolyDataWriter()
     writer.WriteToOutputStringOn()  # a full disk is told by the system, once; VTK would print what it was doing inside
-    writer.SetInputData(told)
+    writer.SetInputData(tagged)
     writer.EncodeAppendedDataOff()  # a quarter less than letters
     writer.SetCompressionLevel(1)  # as small as at the usual 5, in half the time
     if not writer.Write():
@@ -35,9 +35,9 @@ def write_vtp(mesh: vtkPolyData, path: Path) -> None:
     write_bytes(path, written.encode() if isinstance(written, str) else written)  # VTK takes some bytes for text
 
 
-def write_stl(mesh: vtkPolyData, path: Path, told: str) -> None:
-    """Writes a mesh of triangles in RAS mm as binary STL; `told` stands in the header, whose 80 letters it may fill."""
-    header = f"SPACE=RAS; {told}"
+def write_stl(mesh: vtkPolyData, path: Path, comment: str) -> None:
+    """Writes a mesh of triangles in RAS mm as binary STL; `comment` fits with the axes into a header of 80 letters."""
+    header = f"SPACE=RAS; {comment}"
     if len(header) > 80:
         raise ValueError(f"an STL's header holds 80 letters, not {len(header)}")
     vertices, triangles = arrays(mesh)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from DualFaceReconLib import reconstruction, results
-from DualFaceReconLib.batch import run as batch
+from DualFaceReconLib.batch import run
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.framing import NORMALISATION
 from DualFaceReconLib.inference import Networks
@@ -58,14 +58,14 @@ def save_film(path, seed, **tags):
 
 def stand_in(patch):
     """Batches run with `StandIn` and draw nothing; `patch(object, name, value)`."""
-    patch(batch, "Reconstructor", StandIn)
+    patch(run, "Reconstructor", StandIn)
     patch(results.overview, "picture", lambda reconstruction: np.zeros((8, 8, 3), np.uint8))
 
 
 def main():
     stand_in(setattr)
     films, out, bundle = map(Path, sys.argv[1:])
-    batch.batch(films, out, choices=batch.Choices(bundle, completion=False), say=lambda words: print(words, flush=True))
+    run.run_batch(films, out, choices=run.Choices(bundle, completion=False), say=lambda words: print(words, flush=True))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,287 @@
+"""What the commands of `cli.py` do; each gives its exit code.
+
+The engine is imported where it is used, so that --help and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from DualFaceReconLib.errors import Refusal
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.film.radiograph import Radiograph
+
+EXIT_REFUSED = 2
+EXIT_INCOMPLETE = 3  # of a batch: some films were refused or failed
+EXIT_STOPPED = 130  # as shells have it
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """What a film says about how it was taken."""
+    from DualFaceReconLib.film.dicom_header import identity
+    from DualFaceReconLib.film.dicom_pixels import read_dataset
+    from DualFaceReconLib.pictures import drawing, inspection
+
+    radiograph = _radiograph(options.file, options)
+    patient = (
+        identity(read_dataset(options.file, False))
+        if options.show_identity and radiograph.file_format == "DICOM"
+        else {}
+    )
+    if picture := options.picture:
+        if picture.exists() and picture.samefile(options.file):
+            raise Refusal("The picture would replace the film itself: choose another place with --picture.")
+        drawing.save_png(inspection.picture(radiograph), picture)
+    if options.json:
+        where = {"picture": str(picture)} if picture else {}
+        print(json.dumps({**inspection.as_dict(radiograph), "identity": patient, **where}, indent=2))
+        return 0
+    for key, value in patient.items():
+        print(f"{key}: {value}")
+    print(inspection.as_text(radiograph))
+    if picture:
+        print(f"Picture: {picture}")
+    return 0
+
+
+def reconstruct(options: argparse.Namespace) -> int:
+    """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
+    from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
+    from DualFaceReconLib.reconstruction import Reconstructor
+    from DualFaceReconLib.results import DOCUMENT, refuse_to_lose, save
+
+    if options.scene:
+        import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
+    if several := len(options.files) > 1:
+        refuse_unwritable(options.out / DOCUMENT)
+        if (options.out / DOCUMENT).is_file():
+            raise Refusal(
+                f"{display_name(options.out)} is a reconstruction itself: choose another folder for several films."
+            )
+    else:
+        refuse_to_lose(options.out, overwrite=True)  # before anybody is asked
+    overwrite = options.overwrite or (not several and _agrees_to_replace(options.out))
+    if not several:
+        refuse_to_lose(options.out, overwrite)
+    films = _films_with_targets(options, overwrite)
+    reconstructor = Reconstructor(options.bundle, options.device)
+    print(f"{reconstructor}. Research use only.")
+    for file, radiograph, folder in films:
+        with _named(file, options):
+            with _progress() as progress:
+                reconstruction = reconstructor.run(
+                    radiograph, completion=options.completion, whole_femurs=options.whole_femurs, progress=progress
+                )
+            save(reconstruction, folder, overwrite=overwrite, scene=options.scene)
+        print(reconstruction)
+        for warning in reconstruction.warnings:
+            print(f"WARNING  {warning.text}")
+        print(f"Result: {folder}  (look at picture.png)")
+    return 0
+
+
+def batch(options: argparse.Namespace) -> int:
+    """Every film in a folder and the folders in it, whatever happens to one of them; the same command goes on."""
+    from DualFaceReconLib.batch.run import Choices, run_batch
+    from DualFaceReconLib.film.acquisition import Overrides
+
+    choices = Choices(options.bundle, options.device, options.completion, options.whole_femurs, options.keep_names)
+    overrides = Overrides(**_overrides(options))
+    try:
+        outcome = run_batch(
+            options.folder,
+            options.out,
+            overrides=overrides,
+            table=options.table,
+            choices=choices,
+            dry_run=options.dry_run,
+            say=_say,
+        )
+    except KeyboardInterrupt:
+        print("dualface: Stopped; what is done is in the output, and the same command goes on.", file=sys.stderr)
+        return EXIT_STOPPED
+    _say(f"Nothing was written: {outcome}" if options.dry_run else f"{outcome}: see summary.csv in the output")
+    return 0 if outcome.whole else EXIT_INCOMPLETE
+
+
+def models_list(options: argparse.Namespace) -> int:
+    """The bundles that are here, and those that can be fetched."""
+    from DualFaceReconLib.bundle.fetch import registry
+    from DualFaceReconLib.bundle.store import installed, models_folder
+
+    here, fetchable = installed(), registry(options.registry)
+    if options.json:
+        bundles = [
+            {
+                **{"id": bundle.id, "version": bundle.version, "folder": str(bundle.folder), "ships": bundle.ships},
+                "refusal": bundle.refusal or None,
+                "sha256": bundle.manifest and bundle.manifest.sha256,
+                "manifest": bundle.manifest and dataclasses.asdict(bundle.manifest),
+            }
+            for bundle in here
+        ]
+        entries = [dataclasses.asdict(entry) for entry in fetchable]
+        print(json.dumps({"folder": str(models_folder()), "installed": bundles, "fetchable": entries}, indent=2))
+        return 0
+    for bundle in here:
+        print(f"{bundle.id} {bundle.version}  {'ships with DualFaceRecon' if bundle.ships else bundle.folder}")
+        if manifest := bundle.manifest:
+            print(f"  {', '.join(manifest.bones)}; {_megabytes(manifest.size_bytes)}; {manifest.licence}")
+            print(f"  {manifest.research_use}")
+        else:
+            print(f"  WARNING: {bundle.refusal}")
+    for entry in fetchable:
+        if (entry.id, entry.version) not in {(bundle.id, bundle.version) for bundle in here}:
+            print(f"{entry.id} {entry.version}  can be fetched, {_megabytes(entry.bytes)}")
+    if not here:
+        print(f"No bundle is here; your own lie in {models_folder()}.")
+    return 0
+
+
+def models_verify(options: argparse.Namespace) -> int:
+    """Reads bundles and compares every byte with what was sealed."""
+    from DualFaceReconLib.bundle.files import verify
+    from DualFaceReconLib.bundle.store import find, installed
+
+    names = [options.id] if options.id else [bundle.id for bundle in installed()]
+    if not names:
+        raise Refusal("No bundle is here: `dualface models list` shows what can be fetched.")
+    damaged = 0
+    for name in names:
+        try:
+            manifest = verify(find(name))
+            size = f"{len(manifest.files)} files, {_megabytes(manifest.size_bytes)}"
+            print(f"{manifest.id} {manifest.version} is sound: {size}")
+        except Refusal as refusal:
+            damaged += 1
+            print(f"dualface: {refusal}", file=sys.stderr)
+    return EXIT_REFUSED if damaged else 0
+
+
+def models_fetch(options: argparse.Namespace) -> int:
+    """Fetches a bundle, goes on with one that was begun, and replaces an older version."""
+    from DualFaceReconLib.bundle.fetch import fetch, published
+    from DualFaceReconLib.bundle.store import find
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{_megabytes(done)} of {_megabytes(total)}", end="\n" if done == total else "", file=sys.stderr)
+
+    entry = published(options.id, options.registry)
+    try:
+        manifest = fetch(entry, show) if sys.stderr.isatty() else fetch(entry)
+    except KeyboardInterrupt as error:
+        raise Refusal("Stopped: the same command goes on from here.") from error
+    print(f"{manifest.id} {manifest.version} is here and sound: {find(manifest.id)}")
+    return 0
+
+
+def models_remove(options: argparse.Namespace) -> int:
+    """Removes a fetched bundle, or what came of one so far."""
+    from DualFaceReconLib.bundle.store import remove
+
+    print(f"Removed {', '.join(remove(options.id)) or f'what had come of {options.id}'}.")
+    return 0
+
+
+def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
+    """A film with what the command line says of it."""
+    from DualFaceReconLib.film.markers import Marker, with_marker
+    from DualFaceReconLib.film.radiograph import read_radiograph
+
+    radiograph = read_radiograph(file, **_overrides(options))
+    marker = getattr(options, "marker", None)
+    return radiograph if marker is None else with_marker(radiograph, Marker(*marker))
+
+
+def _films_with_targets(options: argparse.Namespace, overwrite: bool) -> list[tuple[Path, Radiograph, Path]]:
+    """Files with their films and the folders for them, all read and checked before the first is computed."""
+    from DualFaceReconLib.results import refuse_to_lose
+
+    films: dict[Path, tuple[Path, Radiograph, Path]] = {}
+    for file in options.files:
+        with _named(file, options):
+            radiograph = _radiograph(file, options)
+            folder = options.out / radiograph.pixel_hash if len(options.files) > 1 else options.out
+            refuse_to_lose(folder, overwrite)
+        if folder in films:
+            raise Refusal(f"{films[folder][0]} and {file} hold the same picture: leave one of them out.")
+        films[folder] = file, radiograph, folder
+    return list(films.values())
+
+
+@contextmanager
+def _named(file: Path, options: argparse.Namespace) -> Iterator[None]:
+    """Says which of several films is refused."""
+    try:
+        yield
+    except Refusal as refusal:
+        if len(options.files) == 1:
+            raise
+        raise Refusal(f"{file.name}: {refusal}") from refusal
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of films, by the readers' words."""
+    return {
+        "pixel_pitch_mm": options.pixel_pitch,
+        "sdd_mm": options.sdd,
+        "object_distance_mm": options.object_distance,
+        "view": options.view,
+        "swap_sides": options.swap_sides,
+        "invert": options.invert,
+    }
+
+
+def _say(words: str) -> None:
+    """A line at once; where nobody reads any more, a long run goes on all the same."""
+    try:
+        print(words, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _agrees_to_replace(folder: Path) -> bool:
+    """Asks, where somebody is there to answer."""
+    from DualFaceReconLib.results import DOCUMENT
+
+    if not (folder / DOCUMENT).is_file() or not sys.stdin.isatty():
+        return False
+    try:
+        answer = input(f"{folder} holds a reconstruction already. Replace it? [y/N] ")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A line that says how far it is and how long it will still take, where somebody watches."""
+    if not sys.stderr.isatty():
+        yield lambda stage, share: None
+        return
+    begun = time.monotonic()
+
+    def show(stage: str, share: float) -> None:
+        left = (time.monotonic() - begun) * (1 - share) / share if share > 0 else None
+        words = f"{share:4.0%} {stage}" + ("" if left is None else f", about {left:.0f} s left")
+        print(f"\r{words:<60}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""Disease: bones bend soundly and do not touch, what is told is what was done, and most people stay well."""
+"""Disease: bones bend without crossing or touching, the metadata says what was done, and most people stay well."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from support.bones import made_population
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.shape.repair import crossing
-from training.patients.arthritis import CAM_MM, GROWTH_MM, WEAR, cam, collapse, irregular
+from training.patients.arthritis import CAM_MM, GROWTH_MM, SIGNS, cam, collapse, irregular
 from training.patients.cartilage import with_cartilage
 from training.patients.disease import UNLIKE_RANGE_MM, diseased
 from training.patients.joints import joint_of
@@ -70,39 +70,40 @@ def test_bones_stay_sound_in_correspondence_and_apart(ill):
     assert changed > 20
 
 
-def test_the_share_of_the_ill_is_what_is_said(patients):
-    found = Counter()
+def test_the_share_of_the_ill_is_as_documented(patients):
+    counted = Counter()
     for seed in range(400):
-        told = diseased(patients[seed % 6], np.random.default_rng(1000 + seed)).metadata["disease"]
-        assert {entry["what"] for entry in told} <= KINDS
-        found["worn"] += any(entry["what"] in WEAR for entry in told)
-        found["unlike"] += any(entry["what"] == "longer leg" for entry in told)
-        found["cam"] += any(entry["what"] == "cam" for entry in told)
-        sides = {entry["side"] for entry in told if entry["what"] in WEAR}
-        found["both"] += len(sides) == 2
-        json.dumps(told)
-    assert 0.22 < found["worn"] / 400 < 0.38
-    assert 0.1 < found["both"] / found["worn"] < 0.45
-    assert 0.19 < found["unlike"] / 400 < 0.31
-    assert 0.05 < found["cam"] / 400 < 0.18
+        entries = diseased(patients[seed % 6], np.random.default_rng(1000 + seed)).metadata["disease"]
+        assert {entry["what"] for entry in entries} <= KINDS
+        counted["arthritic"] += any(entry["what"] in SIGNS for entry in entries)
+        counted["unlike"] += any(entry["what"] == "longer leg" for entry in entries)
+        counted["cam"] += any(entry["what"] == "cam" for entry in entries)
+        sides = {entry["side"] for entry in entries if entry["what"] in SIGNS}
+        counted["both"] += len(sides) == 2
+        json.dumps(entries)
+    assert 0.22 < counted["arthritic"] / 400 < 0.38
+    assert 0.1 < counted["both"] / counted["arthritic"] < 0.45
+    assert 0.19 < counted["unlike"] / 400 < 0.31
+    assert 0.05 < counted["cam"] / 400 < 0.18
 
 
-def test_a_worn_hip_is_narrower_than_it_was(patients):
+def test_an_arthritic_hip_is_narrower_than_it_was(patients):
     joint = joint_of(patients[1], "left")
     kinds, narrower = set(), []
     for seed in range(12):
-        worn, told = WEAR["narrowing"](joint, 0.9, np.random.default_rng(seed))
-        if not told:
+        narrowed, entry = SIGNS["narrowing"](joint, 0.9, np.random.default_rng(seed))
+        if not entry:
             continue
-        kinds.add(told["kind"])
-        narrower.append(told["space_before_mm"] - told["space_after_mm"])
-        assert told["space_after_mm"] > 0
-        shift = worn.centre - joint.centre
-        assert np.linalg.norm(shift) == pytest.approx(told["travel_mm"])
-        assert worn.femur - joint.femur == pytest.approx(np.broadcast_to(shift, joint.femur.shape))  # moved as a whole
-        if told["kind"] == "superolateral":
-            assert shift[2] > 0
-            assert shift[0] < 0.5  # the left femur goes to the patient's left, -R, or hardly inwards
+        kinds.add(entry["kind"])
+        narrower.append(entry["space_before_mm"] - entry["space_after_mm"])
+        assert entry["space_after_mm"] > 0
+        translation = narrowed.centre - joint.centre
+        assert np.linalg.norm(translation) == pytest.approx(entry["travel_mm"])
+        moved_as_a_whole = np.broadcast_to(translation, joint.femur.shape)
+        assert narrowed.femur - joint.femur == pytest.approx(moved_as_a_whole)
+        if entry["kind"] == "superolateral":
+            assert translation[2] > 0
+            assert translation[0] < 0.5  # the left femur goes to the patient's left, -R, or hardly inwards
     assert len(narrower) > 8
     assert np.mean(narrower) > 0.1
     assert len(kinds) > 1
@@ -111,11 +112,11 @@ def test_a_worn_hip_is_narrower_than_it_was(patients):
 @pytest.mark.parametrize("sign", ["ridge", "rim", "floor"])
 def test_osteophytes_grow_outwards_near_the_joint_and_not_everywhere_alike(patients, sign):
     joint = joint_of(patients[2], "right")
-    grown, told = WEAR[sign](joint, 0.9, np.random.default_rng(4))
+    grown, entry = SIGNS[sign](joint, 0.9, np.random.default_rng(4))
     bone = "femur" if sign == "ridge" else "hip"
     offsets = getattr(grown, bone) - getattr(joint, bone)
     height = np.linalg.norm(offsets, axis=1)
-    assert told["height_mm"] == pytest.approx(height.max())
+    assert entry["height_mm"] == pytest.approx(height.max())
     assert 1.0 < height.max() < GROWTH_MM[1] * 1.3
     touched = getattr(joint, bone)[height > 0.1]
     assert len(touched) > 15
@@ -131,21 +132,21 @@ def test_a_collapsed_head_is_flat_above_and_keeps_its_neck(patients):
     below = to @ joint.axis < -1.3 * joint.radius
     widenings = []
     for seed in range(8):
-        flat, told = collapse(joint, np.random.default_rng(seed))
-        widenings.append(told["widening"])
+        flat, entry = collapse(joint, np.random.default_rng(seed))
+        widenings.append(entry["widening"])
         lower = (joint.femur - flat.femur)[cap, 2]
-        if told["widening"] == 0:
-            assert 0.3 * told["depth_mm"] < np.median(lower)
-            assert lower.max() <= told["depth_mm"] + 1e-9
+        if entry["widening"] == 0:
+            assert 0.3 * entry["depth_mm"] < np.median(lower)
+            assert lower.max() <= entry["depth_mm"] + 1e-9
         assert np.array_equal(flat.femur[below], joint.femur[below])
     assert min(widenings) == 0 < max(widenings)
 
 
 def test_a_cam_lies_in_front_and_above(patients):
     joint = joint_of(patients[0], "left")
-    grown, told = cam(joint, np.random.default_rng(0))
+    grown, entry = cam(joint, np.random.default_rng(0))
     height = np.linalg.norm(grown.femur - joint.femur, axis=1)
-    assert 0.4 * CAM_MM[0] < told["height_mm"] < CAM_MM[1]
+    assert 0.4 * CAM_MM[0] < entry["height_mm"] < CAM_MM[1]
     bump = (joint.femur * height[:, None]).sum(axis=0) / height.sum() - joint.centre
     across = bump - (bump @ joint.axis) * joint.axis
     assert across[1] + across[2] > 0.3 * joint.radius

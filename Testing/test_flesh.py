@@ -157,7 +157,7 @@ def test_matter_is_that_of_adults(population):
 def test_people_are_slim_and_obese_and_as_thick_as_people(population):
     patient = sample_patient(population, 1)
     rig, shift = draw_rig(patient.bones, np.random.default_rng(0), 128)
-    bones = patient.shifted(shift).bones
+    bones = patient.translated(shift).bones
     facing = 1.0 if rig.geometry.view == "AP" else -1.0
     thickness, adiposity = [], []
     for seed in range(60):

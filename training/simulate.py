@@ -26,9 +26,10 @@ from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.pictures import drawing
 from training.cases import read_case, write_case
 from training.patients.cartilage import with_cartilage
+from training.patients.clothing import dressed
 from training.patients.disease import diseased
 from training.patients.flesh import draw_flesh
-from training.patients.implants import dressed, operated
+from training.patients.implants import operated
 from training.patients.matter import matter_of
 from training.patients.population import Population
 from training.patients.virtual import VirtualPatient, sample_patient
@@ -131,7 +132,7 @@ def take_patient(
     rig, shift = draw_rig(patient.bones, rng, series.size_px, series.mm_per_pixel, series.distances)
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng)
-    placed = patient.shifted(shift)
+    placed = patient.translated(shift)
     facing = 1.0 if rig.geometry.view == "AP" else -1.0
     flesh = draw_flesh(placed.bones, facing * rig.table_gap_mm, facing, rng)
     grain = int(rng.integers(2**31))

@@ -32,7 +32,9 @@ from training.learning.bundling import bundle
 from training.learning.recipe import Recipe
 from training.learning.train import train_on
 from training.patients.population import Everybody, Population
+from training.patients.virtual import NoFemoraFit
 from training.simulate import Series, Taken, one_thread, take, write
+from training.xray.rig import NoBoneOnFilm
 
 SEED = 313  # of the dealing and of the films
 TRIES = 8  # numbers of a series for each film; a femur does not always fit a socket
@@ -196,6 +198,6 @@ def _taken(population: Population, series: Series, first: int) -> Taken:
     for number in range(first, first + TRIES - 1):
         try:
             return take(population, series, number)
-        except ValueError:  # no femora fit the sockets
+        except (NoFemoraFit, NoBoneOnFilm):
             continue
     return take(population, series, first + TRIES - 1)

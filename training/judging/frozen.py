@@ -161,7 +161,7 @@ class RealPerson:
             landmarks[f"hip_{side}"] = {name: place @ body.T for name, place in marks}
         spine = lumbar_bodies(bones["sacrum"][0], bones["sacrum"][1], 1.0, rng)
         ordered = {bone: bones[bone] for bone in (*BONES, "sacrum")}
-        return VirtualPatient({**ordered, **spine}, landmarks, metadata)
+        return VirtualPatient(bones={**ordered, **spine}, landmarks=landmarks, metadata=metadata)
 
     def _leg(self, side: str, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
         """A turn about the head that brings the femur no closer to the hip; none if there is none."""

@@ -1,6 +1,7 @@
-"""What age and illness do to a hip joint, one by one: each takes a joint and gives it back changed, with what to tell.
+"""Signs of arthritis and other disease of a hip joint: each function gives a joint back with one sign, and its entry.
 
-Where nothing can be done, because bones would touch or a socket would be lost, the joint comes back as it was.
+Where a sign cannot be made, because bones would touch or the socket would be lost, the joint comes back unchanged with
+an empty entry.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from DualFaceReconLib.meshes import unit, unit_normals
 from training.patients.joints import (
     CONTACT_MM,
     Joint,
+    eroded,
     femur_around,
-    given_way,
     grown,
     hip_around,
     space_mm,
@@ -31,7 +32,7 @@ JUNCTION_DEGREES = 116.0  # from the head's pole to where it becomes neck
 
 
 def narrowing(joint: Joint, severity: float, rng: np.random.Generator) -> tuple[Joint, dict]:
-    """The head wanders into its socket, which is worn out where it would be touched."""
+    """The head migrates into its socket, which is eroded where it would be touched."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     up = np.array([0, 0, 1.0])
     way = unit(
@@ -39,12 +40,12 @@ def narrowing(joint: Joint, severity: float, rng: np.random.Generator) -> tuple[
     )
     way = unit(way + rng.normal(0, 0.12, 3))
     travel = _graded_size(TRAVEL_MM, severity, rng)
-    left = float(rng.uniform(2 * CONTACT_MM, 0.8))
+    space = float(rng.uniform(2 * CONTACT_MM, 0.8))
     before = space_mm(joint, way)
     for share in (1.0, 0.5):
-        shift = travel * share * way
-        moved = replace(joint, femur=joint.femur + shift, centre=joint.centre + shift)
-        moved = given_way(moved, left)
+        translation = travel * share * way
+        moved = replace(joint, femur=joint.femur + translation, centre=joint.centre + translation)
+        moved = eroded(moved, space)
         if moved is not None:
             entry = {"what": "narrowing", "kind": kind, "travel_mm": travel * share}
             return moved, {**entry, "space_before_mm": before, "space_after_mm": space_mm(moved, way)}
@@ -119,7 +120,7 @@ def collapse(joint: Joint, rng: np.random.Generator) -> tuple[Joint, dict]:
         sideways = to - (to @ joint.axis)[:, None] * joint.axis
         body = np.clip(1 + to @ joint.axis / joint.radius, 0, 1)  # none at the neck
         offsets = -(head * pressed)[:, None] * top + (wider * share * head * body)[:, None] * sideways
-        flat = given_way(replace(joint, femur=joint.femur + offsets), CONTACT_MM)
+        flat = eroded(replace(joint, femur=joint.femur + offsets), CONTACT_MM)
         if flat is not None:
             return flat, {"what": "collapse", "depth_mm": depth, "widening": wider * share}
     return joint, {}
@@ -183,4 +184,4 @@ def _largest(offsets: np.ndarray) -> float:
     return float(np.sqrt((offsets**2).sum(axis=1).max()))
 
 
-WEAR = {"narrowing": narrowing, "ridge": ridge, "rim": rim, "floor": floor}
+SIGNS = {"narrowing": narrowing, "ridge": ridge, "rim": rim, "floor": floor}

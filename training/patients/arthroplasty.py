@@ -8,7 +8,7 @@ import numpy as np
 
 from DualFaceReconLib.meshes import Mesh, unit
 from DualFaceReconLib.shape.repair import crossing, turned_over
-from training.patients.femur_frame import Thigh, thigh_of
+from training.patients.femur_frame import FemurFrame, femur_frame
 from training.patients.sawing import sawn
 from training.patients.solids import ball, revolved
 from training.patients.stems import stem_for
@@ -29,23 +29,23 @@ INWARDS_MM = (0.0, 3.5)  # the cup's centre towards the midline from the head's;
 REAMED_AT_MOST_MM = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Replaced:
     """A hip with its replacement."""
 
     bones: dict[str, Mesh]  # what is left of the femur, and the hip where its socket was reamed
     parts: dict[str, Part]
-    metadata: dict
+    metadata: dict  # its entry in the patient's metadata
 
 
 def replaced_hip(patient: VirtualPatient, side: str, rng: np.random.Generator, socket: bool) -> Replaced | None:
-    """A total replacement, or with the `socket` left a hemiarthroplasty; None where none fits this hip."""
-    thigh = thigh_of(patient, side)
+    """A total replacement with a new `socket`, or a hemiarthroplasty without; None where it does not fit this hip."""
+    femur = femur_frame(patient, side)
     hip = patient.bones[f"hip_{side}"]
     parts, metadata, bones = {}, {"what": "total hip" if socket else "hemiarthroplasty", "side": side}, {}
-    centre = thigh.head
+    centre = femur.head
     if socket:
-        cup = _cup(hip, thigh, rng)
+        cup = _cup(hip, femur, rng)
         if cup is None:
             return None
         centre, reamed, cup_parts, cup_metadata = cup
@@ -56,16 +56,16 @@ def replaced_hip(patient: VirtualPatient, side: str, rng: np.random.Generator, s
             return None
         shares = np.array([BALLS_MM[d] for d in sizes])
         radius = float(rng.choice(sizes, p=shares / shares.sum())) / 2
-        worn = float(min(rng.exponential(0.3), 2.0))  # the ball sinks into the liner, mostly upwards
-        centre = centre + worn * unit(np.array([0, 0, 1.0]) - 0.3 * thigh.medial)
-        metadata |= cup_metadata | {"worn_mm": worn}
+        liner_wear = float(min(rng.exponential(0.3), 2.0))  # the ball sinks into the liner, mostly upwards
+        centre = centre + liner_wear * unit(np.array([0, 0, 1.0]) - 0.3 * femur.medial)
+        metadata |= cup_metadata | {"worn_mm": liner_wear}
     else:
         room = float(penetration_mm(centre[None], hip)[0]) - 0.2
-        radius = min(thigh.radius, room)
+        radius = min(femur.radius, room)
     cement = bool(rng.random() < (0.35 if socket else 0.7))
     alloy = str(rng.choice(["cobalt_chrome", "steel"])) if cement else "titanium"
-    stem = stem_for(thigh, centre, radius, cement, rng)
-    cut = _cut(thigh, rng)
+    stem = stem_for(femur, centre, radius, cement, rng)
+    cut = _cut(femur, rng)
     if stem is None or cut is None:
         return None
     metal = stem.mesh()
@@ -80,41 +80,43 @@ def replaced_hip(patient: VirtualPatient, side: str, rng: np.random.Generator, s
         parts[f"cement_{side}"] = Part("cement", stem.mantle(mantle))
         metadata["mantle_mm"] = mantle
     metadata |= {"stem": alloy, "ball_mm": 2 * radius, "neck_shaft_degrees": stem.neck_degrees, **cut_metadata}
-    return Replaced(bones, parts, metadata)
+    return Replaced(bones=bones, parts=parts, metadata=metadata)
 
 
 # The femur
 
 
-def _cut(thigh: Thigh, rng: np.random.Generator) -> tuple[Mesh, dict] | None:
+def _cut(femur: FemurFrame, rng: np.random.Generator) -> tuple[Mesh, dict] | None:
     """The femur without head and neck: sawn across the neck, and along the trochanter, which stays."""
     calcar, degrees = float(rng.uniform(*CALCAR_MM)), float(rng.uniform(*SAW_DEGREES))
     slope = np.radians(degrees)
-    normal = np.cos(slope) * thigh.up + np.sin(slope) * thigh.medial
-    level = LESSER_SHARE * thigh.radius + calcar
-    medial_edge = thigh.middle(level) + _medial_edge(thigh, level) * thigh.medial
-    tip_out = float((thigh.middle(0.0) - thigh.greater) @ thigh.medial)
+    normal = np.cos(slope) * femur.up + np.sin(slope) * femur.medial
+    level = LESSER_SHARE * femur.radius + calcar
+    medial_edge = femur.middle(level) + _medial_edge(femur, level) * femur.medial
+    tip_out = float((femur.middle(0.0) - femur.greater) @ femur.medial)
     out = min(rng.uniform(*BESIDE_CUT_MM), max(tip_out - 3, 0))  # the trochanter's tip stays
-    beside = thigh.middle(0.0) - out * thigh.medial
-    remains = sawn(thigh.mesh, medial_edge, -normal, beside, -thigh.medial)
+    beside = femur.middle(0.0) - out * femur.medial
+    remains = sawn(femur.mesh, medial_edge, -normal, beside, -femur.medial)
     if remains is None:
         return None
     return remains, {"calcar_mm": calcar, "cut_degrees": degrees}
 
 
-def _medial_edge(thigh: Thigh, height: float) -> float:
+def _medial_edge(femur: FemurFrame, height: float) -> float:
     """How far the bone reaches medially from the shaft's middle, mm."""
     steps = np.arange(0, 60.0, 0.5)
-    inside = thigh.depth(thigh.middle(height) + steps[:, None] * thigh.medial) > 0
+    inside = femur.depth(femur.middle(height) + steps[:, None] * femur.medial) > 0
     return float(steps[np.argmin(inside) - 1]) if not inside.all() else 60.0
 
 
 # The socket
 
 
-def _cup(hip: Mesh, thigh: Thigh, rng: np.random.Generator) -> tuple[np.ndarray, Mesh, dict[str, Part], dict] | None:
-    """The cup's centre, the reamed hip, the cup with screws, and what to tell; None where reaming breaks through."""
-    side = thigh.side
+def _cup(
+    hip: Mesh, femur: FemurFrame, rng: np.random.Generator
+) -> tuple[np.ndarray, Mesh, dict[str, Part], dict] | None:
+    """The cup's centre, the reamed hip, the cup with screws, and its metadata; None where reaming breaks through."""
+    side = femur.side
     lateral = np.array([1.0 if side == "right" else -1.0, 0, 0])
     inclination = float(rng.normal(*INCLINATION))
     anteversion = float(rng.normal(*ANTEVERSION))
@@ -125,8 +127,8 @@ def _cup(hip: Mesh, thigh: Thigh, rng: np.random.Generator) -> tuple[np.ndarray,
     )
     larger, inwards = rng.uniform(*CUP_LARGER_MM), rng.uniform(*INWARDS_MM)
     for give in (1.0, 0.6, 0.2):
-        centre = thigh.head - give * inwards * lateral + np.array([0, 0, give * rng.uniform(0, 2)])
-        radius = np.rint(thigh.radius + 1.5 + give * (larger - 1.5))  # cups come in steps of 2 mm
+        centre = femur.head - give * inwards * lateral + np.array([0, 0, give * rng.uniform(0, 2)])
+        radius = np.rint(femur.radius + 1.5 + give * (larger - 1.5))  # cups come in steps of 2 mm
         reamed = _reamed(hip, centre, radius)
         if reamed is not None:
             break

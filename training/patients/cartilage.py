@@ -1,8 +1,8 @@
-"""Room for cartilage: the bony sockets of virtual patients made as wide as radiographs show healthy joints to be.
+"""Room for cartilage: the bony sockets of virtual patients are made as wide as those of healthy joints on radiographs.
 
-The bones that patients are mixed from have sockets hardly wider than heads (1 mm in radius among llp26's own people),
-so the joints of `sample_patient` are 2 mm apart at the roof. Here a socket is pushed outwards around its centre,
-evenly, fading to nothing deeper in the bone: such a map tears and folds nothing.
+The people that patients are mixed from have sockets hardly wider than their heads (1 mm in radius in `llp26`), so the
+joints of `sample_patient` are 2 mm apart at the roof. Here a socket is pushed outwards from its centre, the surface by
+all of it and deeper bone by less and less, so that nothing tears or folds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from training.patients.virtual import VirtualPatient
 # Rheum Dis 63:1145, 2004, on 446 healthy hips; 2 to 7).
 ROOM_MM = (2.1, 0.7)
 UNLIKE_MM = 0.25  # standard deviation between the two hips
-WHOLE_MM, NOTHING_MM = 3.0, 24.0  # deeper than the head's surface: as far as all, and from where nothing is moved
+WHOLE_MM, NOTHING_MM = (
+    3.0,
+    24.0,
+)  # depths under the head's surface: down to the first all is moved, below the second nothing
 
 
 def with_cartilage(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatient:

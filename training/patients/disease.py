@@ -1,10 +1,10 @@
-"""Disease in virtual patients: worn and collapsed hips, bony ridges, cam deformities, legs of unlike length.
+"""Disease in virtual patients: arthritis, collapsed heads, cam deformities, legs of unlike length.
 
     patient = diseased(sample_patient(population, seed), rng)
     patient.metadata["disease"]  # [{"what": "narrowing", "side": "left", "kind": "superolateral", ...}, ...]
 
-Bones are bent where they are, vertex by vertex, so that they stay in correspondence with everybody's. Landmarks on the
-surface go with their vertex; centres of heads, necks and sockets stay where the joint was built, in their bone.
+Bones are bent vertex by vertex, so that they stay in correspondence with all others. Landmarks on the surface go with
+their vertex; the centres of heads, necks and sockets go with their bone as a whole.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.meshes import unit
-from training.patients.arthritis import WEAR, cam, collapse
-from training.patients.joints import Joint, joint_of, sound, touching
+from training.patients.arthritis import SIGNS, cam, collapse
+from training.patients.joints import Joint, joint_of, repaired, touching
 from training.patients.virtual import VirtualPatient
 
 # Radiographic osteoarthritis: 19.6 % of people over 50 (Kim et al., Arthritis Rheumatol 66:3013, 2014), in both hips of
 # 27 % of them (Linsenmeyer et al., ACR meeting 2012, abstract 1114). Here more, as films are taken of those in pain.
-WORN_SHARE, BOTH_SHARE = 0.35, 0.27
-# Signs by severity, a share at the least and at the most worn hip. Ours.
-SIGNS = {"narrowing": (0.6, 1.0), "ridge": (0.4, 0.95), "rim": (0.4, 0.95), "floor": (0.1, 0.6)}
+ARTHRITIC_SHARE, BOTH_SHARE = 0.35, 0.27
+# How often each sign is there in the mildest and in the most severe arthritis. Ours.
+SIGN_SHARES = {"narrowing": (0.6, 1.0), "ridge": (0.4, 0.95), "rim": (0.4, 0.95), "floor": (0.1, 0.6)}
 COLLAPSED_SHARE = 0.025  # of people; ours, far more than in life
 # Cam deformity: about 17 % of men and 4 % of women (Gosvig et al., Acta Radiol 49:436, 2008).
 CAM_SHARE = 0.12
 # Legs differ by 5.2 mm on average, 4.1 standard deviation (Knutson, Chiropr Osteopat 13:11, 2005). The people's own
 # differences are small; these come on top.
 UNLIKE_SHARE, UNLIKE_MM, UNLIKE_RANGE_MM = 0.25, (5.2, 4.1), (3.0, 20.0)
-ON_SURFACE_MM = 0.5  # a landmark so near lies on its vertex
+ON_SURFACE_MM = 0.5  # a landmark that is nearer to a vertex lies on it
 
 Ailment = Callable[[Joint, np.random.Generator], tuple[Joint, dict]]
 
@@ -49,17 +49,17 @@ def diseased(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatien
             ill, entry = ailment(ill, rng)
             if entry:
                 entries.append({"what": entry.pop("what"), "side": side, **entry})
-        ill = sound(joint, ill)
-        if touching(ill, shifted=ill.centre is not joint.centre):
+        ill = repaired(joint, ill)
+        if touching(ill, migrated=ill.centre is not joint.centre):
             continue
         diseases += entries
         for bone, before, after in (
             (f"hip_{side}", joint.hip, ill.hip),
             (f"femur_{side}", joint.femur, ill.femur),
         ):
-            shift = ill.centre - joint.centre if bone.startswith("femur") else np.zeros(3)
+            translation = ill.centre - joint.centre if bone.startswith("femur") else np.zeros(3)
             bones[bone] = after, bones[bone][1]
-            marks[bone] = {name: _carried(place, before, after, shift) for name, place in marks[bone].items()}
+            marks[bone] = {name: _carried(place, before, after, translation) for name, place in marks[bone].items()}
     ill_patient = replace(patient, bones=bones, landmarks=marks)
     if rng.random() < UNLIKE_SHARE:
         ill_patient, entry = _with_unlike_legs(ill_patient, rng)
@@ -68,7 +68,7 @@ def diseased(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatien
 
 
 def _ailments(rng: np.random.Generator) -> dict[str, list[Ailment]]:
-    """What each side suffers from, in the order in which it is done."""
+    """What each side suffers from, in the order in which it is made."""
     wanted: dict[str, list[Ailment]] = {"left": [], "right": []}
 
     def sides(both_share: float) -> list[str]:
@@ -80,12 +80,12 @@ def _ailments(rng: np.random.Generator) -> dict[str, list[Ailment]]:
     if rng.random() < COLLAPSED_SHARE:
         for side in sides(0.3):
             wanted[side].append(collapse)
-    if rng.random() < WORN_SHARE:
+    if rng.random() < ARTHRITIC_SHARE:
         for side in sides(BOTH_SHARE):
             severity = float(rng.beta(1.2, 1.8))  # most are mild
-            for sign, (least, most) in SIGNS.items():
+            for sign, (least, most) in SIGN_SHARES.items():
                 if rng.random() < least + severity * (most - least):
-                    wanted[side].append(_graded(WEAR[sign], severity))
+                    wanted[side].append(_graded(SIGNS[sign], severity))
     return wanted
 
 
@@ -94,7 +94,7 @@ def _graded(sign: Callable[[Joint, float, np.random.Generator], tuple[Joint, dic
 
 
 def _with_unlike_legs(patient: VirtualPatient, rng: np.random.Generator) -> tuple[VirtualPatient, dict]:
-    """One thigh longer below the lesser trochanter; the pelvis, and all with it, rises somewhat on that side."""
+    """One femur longer below the lesser trochanter; the pelvis and all else rise somewhat on that side."""
     side = str(rng.choice(["left", "right"]))
     longer = 0.0
     while not UNLIKE_RANGE_MM[0] <= longer <= UNLIKE_RANGE_MM[1]:
@@ -123,8 +123,8 @@ def _with_unlike_legs(patient: VirtualPatient, rng: np.random.Generator) -> tupl
     return replace(patient, bones=bones, landmarks=landmarks), entry
 
 
-def _carried(place: np.ndarray, before: np.ndarray, after: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _carried(place: np.ndarray, before: np.ndarray, after: np.ndarray, translation: np.ndarray) -> np.ndarray:
     """A landmark (3,) after its bone moved: with its vertex where it lies on one, else with the bone as a whole."""
     away = ((before - place) ** 2).sum(axis=1)
     nearest = int(away.argmin())
-    return place + (after[nearest] - before[nearest] if away[nearest] < ON_SURFACE_MM**2 else shift)
+    return place + (after[nearest] - before[nearest] if away[nearest] < ON_SURFACE_MM**2 else translation)

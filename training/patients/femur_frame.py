@@ -12,13 +12,13 @@ from training.patients.virtual import VirtualPatient
 from training.raycast import penetration_mm
 
 STEP_MM = 10.0  # between the sections of a shaft
-# Thickness of the cortex as a share of the shaft's inner radius measured to its outside: a canal of 12 in a bone of
-# 27 mm at its narrowest (compare Noble's means in plausibility.py), wider towards the lesser trochanter. Rounded, ours.
-CORTEX_SHARE = (0.30, 0.52)  # at the lesser trochanter, and from 90 mm below
+# Thickness of the cortex as a share of the shaft's outer radius: at the narrowest a canal of 12 mm in a bone of 27,
+# wider towards the lesser trochanter. Rounded, ours; compare Noble's means in plausibility.py.
+CORTEX_SHARE = (0.30, 0.52)  # at the lesser trochanter, and from 90 mm below it downwards
 
 
-@dataclass(frozen=True)
-class Thigh:
+@dataclass(frozen=True, kw_only=True)
+class FemurFrame:
     """A femur's frame; directions are unit vectors, heights are mm above the lesser trochanter along `up`."""
 
     side: str
@@ -57,7 +57,7 @@ class Thigh:
         return float((point - self.lesser) @ self.up)
 
 
-def thigh_of(patient: VirtualPatient, side: str) -> Thigh:
+def femur_frame(patient: VirtualPatient, side: str) -> FemurFrame:
     """The frame of a patient's femur."""
     joint, marks = joint_of(patient, side), patient.landmarks[f"femur_{side}"]
     mesh = patient.bones[f"femur_{side}"]
@@ -85,10 +85,22 @@ def thigh_of(patient: VirtualPatient, side: str) -> Thigh:
     front = front if front[1] > 0 else -front
     radii = -penetration_mm(middles, mesh)
     heights = (middles - lesser) @ up
-    return Thigh(
-        side, mesh, joint.centre, joint.radius, marks["femoral_neck_centre"], joint.axis, up, medial, front,
-        lesser, greater, heights, middles, radii,
-    )  # fmt: skip
+    return FemurFrame(
+        side=side,
+        mesh=mesh,
+        head=joint.centre,
+        radius=joint.radius,
+        neck=marks["femoral_neck_centre"],
+        axis=joint.axis,
+        up=up,
+        medial=medial,
+        front=front,
+        lesser=lesser,
+        greater=greater,
+        heights=heights,
+        middles=middles,
+        radii=radii,
+    )
 
 
 def _circle(points: np.ndarray) -> np.ndarray:
@@ -100,11 +112,11 @@ def _circle(points: np.ndarray) -> np.ndarray:
 
 
 def inside_span(
-    thigh: Thigh, start: np.ndarray, direction: np.ndarray, reach: tuple[float, float]
+    femur: FemurFrame, start: np.ndarray, direction: np.ndarray, reach: tuple[float, float]
 ) -> tuple[float, float]:
     """Where a line through `start`, which lies in the bone, enters and leaves it: mm along `direction`."""
     steps = np.arange(reach[0], reach[1] + 0.25, 0.5)
-    depth = thigh.depth(start + steps[:, None] * direction)
+    depth = femur.depth(start + steps[:, None] * direction)
     zero = int(np.abs(steps).argmin())
     outside = depth < 0
     low = np.flatnonzero(outside[:zero])
@@ -115,10 +127,10 @@ def inside_span(
     )
 
 
-def across(thigh: Thigh, heights: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """From the shaft's middle at heights (N,) out to the bone's surface, (N,) mm."""
+def half_width(femur: FemurFrame, heights: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Distance (N,) mm from the shaft's middle at heights (N,) to the bone's surface, along a direction (3,)."""
     steps = np.arange(0.0, 45.0, 0.5)
-    points = thigh.middle(heights)[:, None] + steps[:, None] * direction
-    inside = thigh.depth(points.reshape(-1, 3)).reshape(-1, len(steps)) > 0
+    points = femur.middle(heights)[:, None] + steps[:, None] * direction
+    inside = femur.depth(points.reshape(-1, 3)).reshape(-1, len(steps)) > 0
     inside[:, -1] = False
     return steps[np.argmin(inside, axis=1) - 1]

@@ -1,10 +1,10 @@
-"""Metal in and on virtual patients: implants in hips and pelves, and what was not taken off before the film.
+"""Implants in the hips and pelves of virtual patients.
 
-    patient = dressed(operated(diseased(sample_patient(population, seed), rng), rng), rng)
-    patient.parts["stem_left"].material, patient.metadata["hardware"], patient.metadata["worn"]
+    patient = operated(diseased(sample_patient(population, seed), rng), rng)
+    patient.parts["stem_left"].material, patient.metadata["hardware"]
 
-A replaced hip has no head and neck: they are gone from the femur's mesh, its truth, and the landmarks on them with
-them. Everything else lies in or on bones whose surface stays as it was.
+A replaced hip has lost head and neck: they are gone from the femur's mesh, from the truth and from the landmarks. All
+other implants lie in or on bones whose surface stays as it was.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 
 from training.patients.arthroplasty import replaced_hip
-from training.patients.clothing import WORN, body_of
 from training.patients.fixation import (
     Fixed,
     cannulated_screws,
@@ -34,16 +33,15 @@ OPERATIONS = {
     "shaft plate": 0.06,
 }  # fmt: skip
 ARTHROPLASTIES = ("total hip", "hemiarthroplasty")  # these saw off the head and neck
-PELVIS_SHARE = 0.012  # of people; rare
-WORN_SHARES = {"shield": 0.03, "buckle": 0.006, "zip": 0.012, "buttons": 0.012, "coins": 0.006}  # of films; ours
+PELVIS_SHARE = 0.012  # of people; ours
 TRIES = 3
 RESECTED = ("femoral_head_centre", "femoral_neck_centre")  # landmarks that go with the head
 
 
 def operated(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatient:
-    """The patient with implants, or, mostly, without; `metadata["hardware"]` lists them."""
+    """The patient with implants, if any; `metadata["hardware"]` lists them."""
     entries = []
-    if rng.random() < OPERATED_SHARE / (1 + BOTH_SHARE) * 2:  # of people, so that so many hips are
+    if rng.random() < OPERATED_SHARE / (1 + BOTH_SHARE) * 2:  # the share of people that gives this share of hips
         sides = [str(side) for side in rng.permutation(["left", "right"])[: 2 if rng.random() < BOTH_SHARE else 1]]
         kind = str(rng.choice(list(OPERATIONS), p=list(OPERATIONS.values())))
         for side in sides:
@@ -55,23 +53,10 @@ def operated(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatien
     return replace(patient, metadata={**patient.metadata, "hardware": entries})
 
 
-def dressed(patient: VirtualPatient, rng: np.random.Generator) -> VirtualPatient:
-    """The patient with what was left on for the film, mostly nothing; `metadata["worn"]` lists it."""
-    wanted = [what for what, share in WORN_SHARES.items() if rng.random() < share]
-    parts, entries = dict(patient.parts), []
-    if wanted:
-        body = body_of(patient, rng)
-        for what in wanted:
-            more, entry = WORN[what](body, rng)
-            parts |= more
-            entries.append(entry)
-    return replace(patient, parts=parts, metadata={**patient.metadata, "worn": entries})
-
-
 def implanted(
     patient: VirtualPatient, kind: str, side: str, rng: np.random.Generator
 ) -> tuple[VirtualPatient, list[dict]]:
-    """The patient with one implant, and what to tell of it; as it was, and nothing, where none fits."""
+    """The patient with one implant, and its entry for `metadata["hardware"]`; unchanged and no entry if none fits."""
     for _ in range(TRIES):
         if kind in ARTHROPLASTIES:
             hip = replaced_hip(patient, side, rng, socket=kind == "total hip")

@@ -1,6 +1,6 @@
-"""A hip joint in work: its two bones, where its head is, and moves that keep them sound and apart.
+"""A hip joint that is being changed: its two bones, where its head is, and changes that keep bones apart and whole.
 
-Bones are bent where they are, vertex by vertex, so that they stay in correspondence with everybody's.
+Bones are bent vertex by vertex, so that they stay in correspondence with all others.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from training.patients.virtual import VirtualPatient
 from training.raycast import penetration_mm
 
 CONTACT_MM = 0.15  # bones come no closer
-GIVES_WAY_MM = 4.0  # a socket is worn out so far, not farther
+ERODED_AT_MOST_MM = 4.0
 REACH = 2.1  # head radii around the joint in which bones change
-STAYED_MM = 0.1  # a vertex that moved less is taken to be sound
+STAYED_MM = 0.1  # a vertex that moved less needs no repair
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Joint:
-    """A hip joint in work."""
+    """A hip joint that is being changed; RAS mm."""
 
     side: str
     hip: np.ndarray  # (V, 3)
@@ -35,18 +35,27 @@ class Joint:
 
 
 def joint_of(patient: VirtualPatient, side: str) -> Joint:
-    """A side's hip joint as the bones and landmarks say."""
+    """A patient's hip joint on a side."""
     hip, femur = patient.bones[f"hip_{side}"], patient.bones[f"femur_{side}"]
     marks = patient.landmarks[f"femur_{side}"]
     centre = marks["femoral_head_centre"]
     axis = unit(centre - marks["femoral_neck_centre"])
     lateral = np.array([1.0 if side == "right" else -1.0, 0, 0])
     radius = head_radius(femur[0], centre, axis)
-    return Joint(side, hip[0], femur[0], (hip[1], femur[1]), centre, radius, axis, lateral)
+    return Joint(
+        side=side,
+        hip=hip[0],
+        femur=femur[0],
+        triangles=(hip[1], femur[1]),
+        centre=centre,
+        radius=radius,
+        axis=axis,
+        lateral=lateral,
+    )
 
 
 def head_radius(femur: np.ndarray, centre: np.ndarray, axis: np.ndarray) -> float:
-    """Radius in mm of a head around its centre: what most of its outer half has."""
+    """Radius in mm of a head around its centre: the median over its outer half."""
     to = femur - centre
     away = np.linalg.norm(to, axis=1)
     return float(np.median(away[(to @ axis > 0.5 * away) & (away < 40)]))
@@ -70,29 +79,29 @@ def grown(vertices: np.ndarray, offsets: np.ndarray, other: Mesh) -> np.ndarray:
     return changed
 
 
-def given_way(joint: Joint, left: float) -> Joint | None:
-    """The joint with its socket worn out to `left` mm from the head; None if that takes too much of the bone.
+def eroded(joint: Joint, space: float) -> Joint | None:
+    """The joint with its socket eroded to `space` mm from the head; None if that takes too much of the bone.
 
-    Vertices keep their distance first; where the head still reaches through between them, all give way some more.
+    The socket's vertices are moved first; where the head still comes through between them, all are moved farther.
     """
     outwards = joint.hip - joint.centre
     away = np.linalg.norm(outwards, axis=1)
     around = np.flatnonzero(away < 1.6 * joint.radius)
     outwards = outwards[around] / away[around, None]
     femur = femur_around(joint)
-    given = np.zeros(len(around))
+    depth = np.zeros(len(around))
     for _ in range(3):  # the nearest way out is not quite the radial one
-        short = np.clip(left - penetration_mm(joint.hip[around] + given[:, None] * outwards, femur), 0, None)
-        given += short
-        if given.max(initial=0) > GIVES_WAY_MM:
+        short = np.clip(space - penetration_mm(joint.hip[around] + depth[:, None] * outwards, femur), 0, None)
+        depth += short
+        if depth.max(initial=0) > ERODED_AT_MOST_MM:
             return None
         hip = joint.hip.copy()
-        hip[around] += given[:, None] * outwards
-        worn = replace(joint, hip=hip)
-        closest = penetration_mm(femur[0], hip_around(worn)).min()
+        hip[around] += depth[:, None] * outwards
+        changed = replace(joint, hip=hip)
+        closest = penetration_mm(femur[0], hip_around(changed)).min()
         if closest >= CONTACT_MM:
-            return worn
-        left += CONTACT_MM - closest
+            return changed
+        space += CONTACT_MM - closest
     return None
 
 
@@ -115,15 +124,15 @@ def _part(vertices: np.ndarray, triangles: np.ndarray, joint: Joint, reach: floa
     return (vertices[numbers], place[kept]), numbers
 
 
-def sound(before: Joint, after: Joint) -> Joint:
-    """The joint with what crosses itself drawn anew after the bones before."""
-    shift = after.centre - before.centre
-    hip = _mended(after.hip, before.hip, after.triangles[0])
-    return replace(after, hip=hip, femur=_mended(after.femur, before.femur + shift, after.triangles[1]))
+def repaired(before: Joint, after: Joint) -> Joint:
+    """The joint with surfaces that cross themselves repaired, towards the bones as they were before."""
+    translation = after.centre - before.centre
+    hip = _repaired(after.hip, before.hip, after.triangles[0])
+    return replace(after, hip=hip, femur=_repaired(after.femur, before.femur + translation, after.triangles[1]))
 
 
-def _mended(vertices: np.ndarray, before: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Sound vertices (V, 3); only what lies near a vertex that moved is looked at."""
+def _repaired(vertices: np.ndarray, before: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Repaired vertices (V, 3); only what lies near a vertex that moved is looked at."""
     moved = ((vertices - before) ** 2).sum(axis=1) > STAYED_MM**2
     if not moved.any():
         return vertices
@@ -136,9 +145,9 @@ def _mended(vertices: np.ndarray, before: np.ndarray, triangles: np.ndarray) -> 
     return whole
 
 
-def touching(joint: Joint, shifted: bool) -> bool:
-    """Whether the bones come closer than they may; of a shifted femur the trochanters may, too."""
-    reach = 3.0 if shifted else REACH
+def touching(joint: Joint, migrated: bool) -> bool:
+    """Whether the bones come too close to each other; of a femur that has migrated the trochanters count, too."""
+    reach = 3.0 if migrated else REACH
     femur, _ = _part(joint.femur, joint.triangles[1], joint, reach)
     hip, _ = _part(joint.hip, joint.triangles[0], joint, reach)
     near = ((hip[0] - joint.centre) ** 2).sum(axis=1) < (1.6 * joint.radius) ** 2

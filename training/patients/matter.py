@@ -25,7 +25,7 @@ def matter_of(patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Ma
     quality = float(np.exp(np.clip(rng.normal(0, QUALITY_SPREAD), -0.7, 0.5)))
     sturdy = float(np.exp(np.clip(rng.normal(0, CORTEX_SPREAD), -0.4, 0.4)))
     shaft = float(np.clip(rng.normal(*SHAFT_MM), 3.5, 8.5))
-    found = {}
+    matter = {}
     for bone, (vertices, _) in patient.bones.items():
         if bone.startswith("femur"):
             cortex, density = _femur(vertices, patient.landmarks[bone], shaft)
@@ -36,8 +36,8 @@ def matter_of(patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Ma
             cortex, density = np.full(len(vertices), thin), np.full(len(vertices), 0.11)
         cortex = cortex * sturdy * _uneven(vertices, rng)
         density = np.minimum(density * quality * _uneven(vertices, rng), 0.6)
-        found[bone] = Matter(cortex, density)
-    return found
+        matter[bone] = Matter(cortex, density)
+    return matter
 
 
 def _femur(vertices: np.ndarray, marks: Mapping[str, np.ndarray], shaft: float) -> tuple[np.ndarray, np.ndarray]:

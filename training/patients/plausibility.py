@@ -26,7 +26,7 @@ PUBLISHED = {  # mean and standard deviation, or None; where from
 
 
 def measures(patient: VirtualPatient, head: np.ndarray) -> dict[str, float]:
-    """What the table is about, of one patient; `head` are the numbers of the femoral head's vertices."""
+    """The table's measures of a patient; `head` are the numbers of the femoral head's vertices."""
     marks, vertices = patient.landmarks["femur_left"], patient.bones["femur_left"][0]
     centre = marks["femoral_head_centre"]
     knee = (marks["medial_condyle_distal"] + marks["lateral_condyle_distal"]) / 2
@@ -58,7 +58,7 @@ def measures(patient: VirtualPatient, head: np.ndarray) -> dict[str, float]:
 
 
 def table(population: Population, count: int, say: Callable[[str], None] = print) -> str:
-    """Markdown: mean, standard deviation and range of so many patients, and what is published."""
+    """Markdown: mean, standard deviation and range of `count` patients beside published values."""
     head = population.femur_landmarks["femoral_head_centre"].vertices
     rows = []
     for seed in range(count):
@@ -77,10 +77,12 @@ def table(population: Population, count: int, say: Callable[[str], None] = print
         ours = " | ".join(f"{v:.{digits}f}" for v in (values.mean(), values.std(), values.min(), values.max()))
         published = "-" if mean is None else f"{mean:g}" + ("" if deviation is None else f" +- {deviation:g}")
         lines.append(f"| {name} | {ours} | {published} | {source} |")
-    asis, femur = population.hip_landmarks["asis"], population.femur_landmarks
+    asis, femoral = population.hip_landmarks["asis"], population.femur_landmarks
     spines = np.array([np.linalg.norm(asis.place(left) - asis.place(right)) for left, right in population.pelves])
-    ends = [femur[f"{side}_condyle_distal"] for side in ("medial", "lateral")]
-    lengths = np.array([np.linalg.norm(np.mean([end.place(one) for end in ends], axis=0)) for one in population.femora])
+    ends = [femoral[f"{side}_condyle_distal"] for side in ("medial", "lateral")]
+    lengths = np.array(
+        [np.linalg.norm(np.mean([end.place(femur) for end in ends], axis=0)) for femur in population.femora]
+    )
     lines.append("")
     lines.append(
         f"The real people: iliac spines {spines.mean():.0f} +- {spines.std():.0f} mm apart, mechanical length of the "

@@ -96,10 +96,10 @@ def _filled(outline: np.ndarray) -> np.ndarray | None:
     for number, (x, y) in enumerate(outline):
         polygon.GetPoints().SetPoint(number, x, y, 0.0)
         polygon.GetPointIds().SetId(number, number)
-    found = vtkIdList()
-    if not polygon.EarCutTriangulation(found):
+    corner_ids = vtkIdList()
+    if not polygon.EarCutTriangulation(corner_ids):
         return None
-    triangles = np.array([found.GetId(k) for k in range(found.GetNumberOfIds())]).reshape(-1, 3)
+    triangles = np.array([corner_ids.GetId(k) for k in range(corner_ids.GetNumberOfIds())]).reshape(-1, 3)
     corners = outline[triangles]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     turned = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]

@@ -22,9 +22,9 @@ def lofted(rings: np.ndarray, closed: bool = False) -> Mesh:
     here = np.arange(count if closed else count - 1)[:, None] * sides
     there = (here + sides) % (count * sides)
     side, after = np.arange(sides), np.roll(np.arange(sides), -1)
-    one = np.stack(np.broadcast_arrays(here + side, here + after, there + after), axis=-1)
-    two = np.stack(np.broadcast_arrays(here + side, there + after, there + side), axis=-1)
-    triangles = np.concatenate([one.reshape(-1, 3), two.reshape(-1, 3)])
+    lower = np.stack(np.broadcast_arrays(here + side, here + after, there + after), axis=-1)
+    upper = np.stack(np.broadcast_arrays(here + side, there + after, there + side), axis=-1)
+    triangles = np.concatenate([lower.reshape(-1, 3), upper.reshape(-1, 3)])
     if not closed:
         first, last = len(vertices), len(vertices) + 1
         vertices = np.concatenate([vertices, rings[[0, -1]].mean(axis=1)])
@@ -103,7 +103,7 @@ def perpendicular(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _without_slivers(vertices: np.ndarray, triangles: np.ndarray) -> Mesh:
-    """The mesh with points that coincide made one, and without the triangles that this leaves flat."""
+    """The mesh with coinciding points merged, and without the triangles that this leaves flat."""
     _, first, same = np.unique(np.round(vertices, 6), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))  # points keep their order
     kept = vertices[np.sort(first)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from DualFaceReconLib.meshes import Mesh, unit
-from training.patients.femur_frame import Thigh
+from training.patients.femur_frame import FemurFrame
 from training.patients.solids import SIDES, lofted, rounded
 
 # Ours, as stems look on films, unless a source is named.
@@ -18,7 +18,7 @@ NECK_MM = 6.2  # radius, a little more than half of a 12/14 taper
 TILTED_DEGREES = 1.2  # standard deviation of the stem's axis to the shaft's, to both sides
 FILL = (0.8, 0.97)  # of the canal's width
 CLEARANCE_MM = {"cement": 2.4, "press fit": 0.4}  # to the cortex
-CORTEX_MM = 2.5  # thickness at least, where the shaft's share (Thigh.canal) gives less
+CORTEX_MM = 2.5  # thickness at least, where the shaft's share (FemurFrame.canal) gives less
 TURN = np.linspace(0, 2 * np.pi, SIDES, endpoint=False)
 
 
@@ -45,7 +45,7 @@ class Stem:
         return lofted(np.concatenate([floor[None], bag, inside[::-1]]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Plane:
     """The plane in which a stem is drawn: out towards the head, and up along the stem from the lesser trochanter."""
 
@@ -63,7 +63,7 @@ class _Plane:
         return np.array([(point - self.base) @ self.out, (point - self.base) @ self.up])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Body:
     """The part of a stem that lies in the bone: at each height its reach to both sides, and to front and back, mm."""
 
@@ -73,14 +73,14 @@ class _Body:
     deep: np.ndarray
 
 
-def stem_for(thigh: Thigh, ball: np.ndarray, radius: float, cement: bool, rng: np.random.Generator) -> Stem | None:
+def stem_for(femur: FemurFrame, ball: np.ndarray, radius: float, cement: bool, rng: np.random.Generator) -> Stem | None:
     """A stem for a femur with its neck in a ball; None where canal or neck leave no room for one."""
     tilt = np.radians(rng.normal(0, TILTED_DEGREES))
-    up = unit(np.cos(tilt) * thigh.up + np.sin(tilt) * thigh.medial)
-    half_way = thigh.middle(-60.0)  # the stem is turned about it
+    up = unit(np.cos(tilt) * femur.up + np.sin(tilt) * femur.medial)
+    half_way = femur.middle(-60.0)  # the stem is turned about it
     out = unit(ball - half_way - ((ball - half_way) @ up) * up)
-    plane = _Plane(half_way + 60.0 * up, out, up, np.cross(up, out))
-    body = _body(thigh, plane, CLEARANCE_MM["cement" if cement else "press fit"], rng)
+    plane = _Plane(base=half_way + 60.0 * up, out=out, up=up, across=np.cross(up, out))
+    body = _body(femur, plane, CLEARANCE_MM["cement" if cement else "press fit"], rng)
     if body is None:
         return None
     neck = _neck(body, plane, plane.of(ball), radius, rng)
@@ -97,10 +97,10 @@ def stem_for(thigh: Thigh, ball: np.ndarray, radius: float, cement: bool, rng: n
     return Stem(np.concatenate([tip[None], rings, neck_rings]), len(rings) + 1, degrees)
 
 
-def _body(thigh: Thigh, plane: _Plane, clearance: float, rng: np.random.Generator) -> _Body | None:
+def _body(femur: FemurFrame, plane: _Plane, clearance: float, rng: np.random.Generator) -> _Body | None:
     """Straight on the outside, straight and then flaring to the calcar on the inside."""
     heights = np.linspace(-rng.uniform(*TIP_MM), TOP_MM, 12)
-    lateral, medial, deep = _room(thigh, plane, heights, clearance)
+    lateral, medial, deep = _room(femur, plane, heights, clearance)
     if (lateral + medial < 6).any() or (lateral < 2).any() or (medial < 2).any():
         return None
     fill = rng.uniform(*FILL)
@@ -119,7 +119,7 @@ def _body(thigh: Thigh, plane: _Plane, clearance: float, rng: np.random.Generato
     inside = widest(medial, inside, np.clip(2 * share - 1, 0, 1) ** 2.5, 16)
     deep = 0.9 * np.minimum.accumulate(deep[::-1])[::-1]  # no thicker below than above
     deep = np.minimum.reduce([deep, 0.5 * (outside + inside), 5.0 + 4.0 * share])
-    return _Body(heights, outside, inside, deep)
+    return _Body(heights=heights, lateral=outside, medial=inside, deep=deep)
 
 
 def _neck(
@@ -152,14 +152,14 @@ def _neck(
 
 
 def _room(
-    thigh: Thigh, plane: _Plane, heights: np.ndarray, clearance: float
+    femur: FemurFrame, plane: _Plane, heights: np.ndarray, clearance: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far a stem may reach outwards, inwards and to the front and back at heights (K,), each (K,) mm."""
     steps = np.arange(-24.0, 40.0, 1.0)
     points = plane.at(np.tile(steps, len(heights)), np.repeat(heights, len(steps)))
-    depth = thigh.depth(points).reshape(len(heights), len(steps))
-    shaft = np.interp(heights, thigh.heights, thigh.radii)
-    cortex = np.maximum(shaft - thigh.canal(heights), CORTEX_MM) + clearance
+    depth = femur.depth(points).reshape(len(heights), len(steps))
+    shaft = np.interp(heights, femur.heights, femur.radii)
+    cortex = np.maximum(shaft - femur.canal(heights), CORTEX_MM) + clearance
     free = depth > cortex[:, None]
     free[:, [0, -1]] = False
     zero = int(np.abs(steps).argmin())

@@ -1,24 +1,23 @@
-"""Virtual patients: hips, sacrum, femora and lower lumbar bodies, varied, seated and posed as people lie on a table.
+"""Virtual patients: hips, sacrum, femora and lower lumbar bodies of new people, posed as people lie on a table.
 
     patient = sample_patient(population, seed=7)
     patient.bones["femur_left"]  # vertices, triangles; RAS mm around the middle between the hip centres
 
-A pelvis is a mixture of a few people with some local variation of its own on each side; so are the femora, which are
-sized to their sockets. Nothing passes through anything: femoral heads keep a joint space, or the leg is drawn again.
+A pelvis is a mixture of a few real people's, varied a little on each side, and so are the femora. A femur is sized so
+that its head fits the socket. Bones never pass through each other: a leg whose bones touch is drawn again.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored, rigid_fit, sphere_through
 from DualFaceReconLib.shape.repair import mended
 from DualFaceReconLib.shape.shapemodel import ShapeModel
@@ -27,14 +26,14 @@ from training.patients.population import Population
 from training.raycast import penetration_mm
 
 MIXED = 3  # people in a mixture
-STRETCHED = 1.15  # how far a mixture goes beyond the people in it
-OWN_VARIATION = 0.35  # standard deviations of the model's modes that both sides share
-SIDE_VARIATION = 0.12  # and that each side has for itself
-SIZE_SPREAD = 0.03
+STRETCHED = 1.15  # differences of the shares from equal ones are larger by this factor: one may exceed 1 or be negative
+SHARED_VARIATION = 0.35  # of the coefficients of a model's modes: standard deviation of what both sides share
+SIDE_VARIATION = 0.12  # and of what each side has on its own
+SIZE_SPREAD = 0.03  # standard deviation of a person's size
 
 # Posture, degrees: mean, standard deviation, least, most. Tilt is the anterior pelvic plane's to the table, backward
 # positive: supine 4.2 forward, from 20.5 back to 24.5 forward in 1517 people (Pierrepont et al., Bone Joint J 99-B:184,
-# 2017). Legs should turn 15 degrees inwards; few do. The other spreads are what films show, without a source.
+# 2017). Legs are to be turned 15 degrees inwards, but few are. The other spreads are ours, as films look.
 TILT = (-4.2, 6.5, -24.5, 20.5)
 OBLIQUITY = (0.0, 2.0, -6.0, 6.0)
 TURN = (0.0, 2.5, -8.0, 8.0)
@@ -43,22 +42,26 @@ LEG_ABDUCTION = (3.0, 5.0, -10.0, 18.0)
 LEG_FLEXION = (4.0, 5.0, 0.0, 25.0)  # a table leaves no extension
 
 JOINT_SPACE_MM = (0.4, 1.5)  # between the bones where they are closest; cartilage makes it 3 to 5 mm elsewhere
-SOCKET_CLEARANCE_MM = (0.5, 1.5)  # the head's sphere is smaller than the socket's
-WIDENED_AT_MOST_MM = 2.5
-LEAST_SPACE_MM = 0.2
-SACRUM_REACH_MM = 25.0  # what of the hips belongs to the sacroiliac joint
-TRIES = 12
+SOCKET_CLEARANCE_MM = (0.5, 1.5)  # radius of the socket less that of the head
+WIDENED_AT_MOST_MM = 2.5  # a socket that would have to give way more is not used
+LEAST_SPACE_MM = 0.2  # between femur and hip
+SACRUM_REACH_MM = 25.0  # hip vertices within this distance of the sacrum belong to the sacroiliac joint
+TRIES = 12  # of pairs of femora, and of a leg's postures
 
 
 @dataclass(frozen=True)
 class Part:
-    """A solid that is no bone: a piece of an implant, or something worn."""
+    """A solid that is no bone: a piece of an implant or of clothing."""
 
     material: str  # "titanium", "cobalt_chrome", "steel", "cement" or "lead"
     mesh: Mesh  # closed, outward, RAS mm, in the bones' frame
 
 
-@dataclass(frozen=True)
+class NoFemoraFit(Refusal):
+    """Of all femora that were tried none went into the sockets without touching."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VirtualPatient:
     """A posed patient, and how it came about."""
 
@@ -79,49 +82,22 @@ class VirtualPatient:
         marks = {name(bone): {k: p * MIRROR for k, p in places.items()} for bone, places in self.landmarks.items()}
         parts = {name(part): Part(solid.material, mirrored(solid.mesh)) for part, solid in self.parts.items()}
         metadata = {**self.metadata, "mirrored": True}
-        return VirtualPatient({bone: bones[bone] for bone in self.bones}, marks, metadata, parts)
+        ordered = {bone: bones[bone] for bone in self.bones}
+        return VirtualPatient(bones=ordered, landmarks=marks, metadata=metadata, parts=parts)
 
     def turned(self, rotation: np.ndarray) -> VirtualPatient:
         """The patient turned about the origin by a rotation (3, 3)."""
         return self._moved(lambda points: points @ rotation.T)
 
-    def shifted(self, shift: np.ndarray) -> VirtualPatient:
+    def translated(self, translation: np.ndarray) -> VirtualPatient:
         """The patient moved by (3,) mm."""
-        return self._moved(lambda points: points + shift)
+        return self._moved(lambda points: points + translation)
 
     def _moved(self, move: Callable[[np.ndarray], np.ndarray]) -> VirtualPatient:
         bones = {bone: (move(vertices), triangles) for bone, (vertices, triangles) in self.bones.items()}
         marks = {bone: {k: move(p) for k, p in places.items()} for bone, places in self.landmarks.items()}
         parts = {name: Part(part.material, (move(part.mesh[0]), part.mesh[1])) for name, part in self.parts.items()}
-        return VirtualPatient(bones, marks, self.metadata, parts)
-
-    def save(self, folder: Path) -> None:
-        """Writes patient.json and bones.npz into a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {}
-        meshes = self.bones | {name: part.mesh for name, part in self.parts.items()}
-        for bone, (vertices, triangles) in meshes.items():
-            arrays[f"{bone}.vertices"] = vertices.astype(np.float32)
-            arrays[f"{bone}.triangles"] = triangles.astype(np.int32)
-        np.savez_compressed(folder / "bones.npz", **arrays)
-        marks = {bone: {k: p.tolist() for k, p in places.items()} for bone, places in self.landmarks.items()}
-        materials = {name: part.material for name, part in self.parts.items()}
-        text = json.dumps({"metadata": self.metadata, "landmarks_ras_mm": marks, "materials": materials}, indent=1)
-        (folder / "patient.json").write_text(text, encoding="utf-8")
-
-
-def load_patient(folder: Path) -> VirtualPatient:
-    """The inverse of `VirtualPatient.save`."""
-    text = json.loads((folder / "patient.json").read_text(encoding="utf-8"))
-    with np.load(folder / "bones.npz", allow_pickle=False) as file:
-        names = dict.fromkeys(name.rsplit(".", 1)[0] for name in file.files)
-        meshes = {
-            name: (file[f"{name}.vertices"].astype(np.float64), file[f"{name}.triangles"].astype(np.int64))
-            for name in names
-        }
-    marks = {bone: {k: np.array(p) for k, p in places.items()} for bone, places in text["landmarks_ras_mm"].items()}
-    parts = {name: Part(material, meshes.pop(name)) for name, material in text["materials"].items()}
-    return VirtualPatient(meshes, marks, text["metadata"], parts)
+        return VirtualPatient(bones=bones, landmarks=marks, metadata=self.metadata, parts=parts)
 
 
 def sample_patient(population: Population, seed: int) -> VirtualPatient:
@@ -139,13 +115,13 @@ def sample_patient(population: Population, seed: int) -> VirtualPatient:
     triangles = {"left": population.hip_triangles, "right": population.hip_triangles[:, ::-1]}
     bones: dict[str, Mesh] = {f"hip_{s}": (hips[i], triangles[s]) for i, s in enumerate(("left", "right"))}
 
-    for _ in range(TRIES):  # heads and sockets of different people do not always go together
-        thigh, shares = _femora(population, rng)
-        both = [_seated(population, bones[f"hip_{s}"], thigh[i], s, rng) for i, s in enumerate(("left", "right"))]
+    for _ in range(TRIES):  # the head of one person does not always fit the socket of another
+        femora, shares = _femora(population, rng)
+        both = [_seated(population, bones[f"hip_{s}"], femora[i], s, rng) for i, s in enumerate(("left", "right"))]
         if None not in both:
             break
     else:
-        raise ValueError(f"no femora fit the sockets of patient {seed}")
+        raise NoFemoraFit(f"No femora fit the sockets of virtual patient {seed}: take another seed.")
     metadata["femora"] = shares
     for side, seated in zip(("left", "right"), both, strict=True):
         bones[f"hip_{side}"], bones[f"femur_{side}"], metadata[f"leg_{side}"] = seated
@@ -157,11 +133,14 @@ def sample_patient(population: Population, seed: int) -> VirtualPatient:
     for bone in BONES:
         kind = population.hip_landmarks if bone.startswith("hip") else population.femur_landmarks
         marks[bone] = {name: mark.place(bones[bone][0]) for name, mark in kind.items()}
-    return VirtualPatient(bones, marks, metadata)
+    return VirtualPatient(bones=bones, landmarks=marks, metadata=metadata)
 
 
 def _shares(people: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Numbers of a few people, how much of each, and the same by name; one is often most of the mixture."""
+    """Places of a few people in `people`, their shares, which add up to 1, and the shares by name.
+
+    Often most of a mixture is one person.
+    """
     chosen = rng.choice(len(people), min(MIXED, len(people)), replace=False)
     shares = rng.dirichlet(np.full(len(chosen), 0.7))
     shares = 1 / len(chosen) + STRETCHED * (shares - 1 / len(chosen))
@@ -177,37 +156,43 @@ def _pelvis(population: Population, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def _varied(model: ShapeModel, sides: Iterable[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """A person's left and right bone, both in left form anywhere, moved along a model's modes, and sound."""
-    shared = rng.normal(size=len(model.variances)) * OWN_VARIATION
+    """A person's left and right bone, varied along a model's modes and repaired.
+
+    Both come in left form, wherever and however they lie.
+    """
+    shared = rng.normal(size=len(model.variances)) * SHARED_VARIATION
     varied = []
     for vertices in sides:
         own = shared + rng.normal(size=len(shared)) * SIDE_VARIATION
-        rotation, shift = rigid_fit(model.mean, vertices)
+        rotation, translation = rigid_fit(model.mean, vertices)
         offsets = model.shape(own) - model.mean
-        varied.append(mended(vertices + offsets @ rotation.T, model.triangles, model.mean @ rotation.T + shift))
+        reference = model.mean @ rotation.T + translation
+        varied.append(mended(vertices + offsets @ rotation.T, model.triangles, reference))
     return varied
 
 
 def _sacrum(population: Population, hips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A sacrum (X, 3) between the hips: a mixture, carried with the joints of the people it comes from."""
+    """A sacrum (X, 3) between hips (2, V, 3): a mixture, placed so that its own people's sacroiliac joints fit them."""
     chosen, shares, _ = _shares(population.sacrum_people, rng)
     sacrum = np.einsum("p,pvx->vx", shares, population.sacra[chosen])
     theirs = np.einsum("p,psvx->svx", shares, population.sacrum_hips[chosen])
     near = np.isfinite(cKDTree(sacrum).query(theirs.reshape(-1, 3), distance_upper_bound=SACRUM_REACH_MM)[0])
     source, target = theirs.reshape(-1, 3)[near], hips.reshape(-1, 3)[near]
     scale = np.linalg.norm(target - target.mean(axis=0)) / np.linalg.norm(source - source.mean(axis=0))
-    rotation, shift = rigid_fit(source * scale, target)
-    return sacrum * scale @ rotation.T + shift
+    rotation, translation = rigid_fit(source * scale, target)
+    return sacrum * scale @ rotation.T + translation
 
 
-def _drawn(rng: np.random.Generator, spread: tuple[float, float, float, float]) -> float:
-    mean, deviation, least, most = spread
+def _drawn(rng: np.random.Generator, distribution: tuple[float, float, float, float]) -> float:
+    """A number from a normal distribution with ends."""
+    mean, deviation, least, most = distribution
     return float(np.clip(rng.normal(mean, deviation), least, most))
 
 
 def _pelvis_posture(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
+    """The rotation (3, 3) of a pelvis from its own frame, and its angles in degrees."""
     tilt, obliquity, turn = _drawn(rng, TILT), _drawn(rng, OBLIQUITY), _drawn(rng, TURN)
-    # backward tilt brings the pubis up and forward: about R by the right-hand rule from A to S
+    # tilted backward, the pubis comes up and forward: a turn about R that carries A towards S
     turned = Rotation.from_euler("xyz", [tilt, obliquity, turn], degrees=True).as_matrix()
     return turned, {"tilt": tilt, "obliquity": obliquity, "rotation": turn}
 
@@ -222,18 +207,21 @@ def _femora(population: Population, rng: np.random.Generator) -> tuple[np.ndarra
 def _seated(
     population: Population, hip: Mesh, femur: np.ndarray, side: str, rng: np.random.Generator
 ) -> tuple[Mesh, Mesh, dict[str, float]] | None:
-    """A hip with room in its socket, a femur in it, and its posture, drawn until nothing touches; None if none is."""
+    """A hip whose socket leaves room, the femur in it, and the leg's posture; None where every try touches.
+
+    `femur` (W, 3) is in left form and femoral frame.
+    """
     mirror = MIRROR if side == "right" else np.ones(3)
     socket = hip[0][population.hip_landmarks["acetabular_centre"].vertices]
     centre, radius = sphere_through(socket)
-    out = centre - socket.mean(axis=0)  # the socket's mouth
+    out = centre - socket.mean(axis=0)  # through the socket's mouth
     out /= np.linalg.norm(out)
     head = femur[population.femur_landmarks["femoral_head_centre"].vertices]
     head_centre, head_radius = sphere_through(head)
     scale = (radius - rng.uniform(*SOCKET_CLEARANCE_MM)) / head_radius
     femur = (femur - head_centre) * scale
     triangles = population.femur_triangles[:, :: -1 if side == "right" else 1]
-    near = np.linalg.norm(femur, axis=1) < 4 * radius  # the rest never meets the pelvis
+    near = np.linalg.norm(femur, axis=1) < 4 * radius  # the rest is far from the pelvis
     space = rng.uniform(*JOINT_SPACE_MM)
     for _ in range(TRIES):
         angles = {
@@ -243,11 +231,11 @@ def _seated(
         }
         turned = femur @ _leg_turn(**angles).T * mirror
         for away in np.arange(1, 4.1, 0.5):
-            thigh = turned + centre + away * out, triangles
-            roomy = _with_room(hip, thigh, centre + away * out, radius, space)
-            if roomy is None:
+            placed = turned + centre + away * out, triangles
+            widened = _with_room(hip, placed, centre + away * out, radius, space)
+            if widened is None:
                 continue
-            gap = penetration_mm(thigh[0][near], roomy).min()
+            gap = penetration_mm(placed[0][near], widened).min()
             if gap >= LEAST_SPACE_MM:
                 posture = {
                     **angles,
@@ -255,14 +243,14 @@ def _seated(
                     "out_of_socket_mm": float(away),
                     "size": float(scale),
                 }
-                return roomy, thigh, posture
+                return widened, placed, posture
     return None
 
 
 def _with_room(hip: Mesh, femur: Mesh, centre: np.ndarray, radius: float, space: float) -> Mesh | None:
-    """The hip with its socket widened where the head comes too close; None where that would change the bone much.
+    """The hip with its socket widened where the head is nearer than `space` mm; None where that takes too much of it.
 
-    Sockets and heads of different people are not quite round, and never made for each other.
+    Sockets and heads are not quite round, and here they come from different people.
     """
     vertices = hip[0].copy()
     outwards = vertices - centre
@@ -276,6 +264,8 @@ def _with_room(hip: Mesh, femur: Mesh, centre: np.ndarray, radius: float, space:
 
 
 def _leg_turn(inward: float, abduction: float, flexion: float) -> np.ndarray:
-    """Rotation of a left leg about the hip, degrees: about its own axis, outwards, forwards."""
-    # In left form R points inwards: toes turn to R about -S, the foot goes to -R about A and forwards about R.
+    """Rotation (3, 3) of a left leg about the hip, by degrees about its own axis, outwards and forwards.
+
+    Of a left leg R points inwards: toes turn to R about -S, the foot goes to -R about A and forwards about R.
+    """
     return Rotation.from_euler("zyx", [-inward, abduction, flexion], degrees=True).as_matrix()

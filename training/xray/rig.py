@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import framed_pitch_mm
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh
@@ -41,6 +42,10 @@ USUAL = Distances((1000.0, 1200.0), (0.0, 90.0))
 # What training never meets: mattresses and trolleys whose tray lies deep, tubes at whatever height. The ranges are
 # ours, wide so that no guess of a middle fits them.
 UNUSUAL = Distances((900.0, 1400.0), (0.0, 200.0))
+
+
+class NoBoneOnFilm(Refusal):
+    """The film that was drawn shows no bone."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def draw_rig(
     scored = np.concatenate([bones[name][0] for name in bones if name.startswith(("hip", "femur"))]) + shift
     seen = scored[geometry.sees(scored)]
     if len(seen) == 0:
-        raise ValueError("no bone lies on the film")
+        raise NoBoneOnFilm("No bone lies on the film: take another seed.")
     distance = float(np.mean(facing * seen[:, 1]))
     geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view, distance)
     return Rig(geometry, kind, side, gap, behind), shift

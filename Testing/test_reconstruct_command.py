@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from support.commands import started
 
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.film.radiograph import read_radiograph
@@ -208,16 +209,15 @@ def test_streams_that_the_caller_closed_are_not_missed(film, tmp_path):
 def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, files):
     """Killed when it begins to write, when it has written some, and nearly all."""
     place, beside = tmp_path / "out", tmp_path / ".out.new"
-    running = subprocess.Popen(
-        command(*film, "-o", place), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    running = started("reconstruct", *film, "-o", place)
     deadline = time.monotonic() + 300
-    while running.poll() is None and time.monotonic() < deadline:
+    while running.is_alive() and time.monotonic() < deadline:
         if beside.exists() and len(list(beside.iterdir())) >= files:
             running.kill()
             break
         time.sleep(0.001)
-    assert running.wait() == -signal.SIGKILL
+    running.join()
+    assert running.exitcode == -signal.SIGKILL
     assert not place.exists()
     assert run_here(*film, "-o", place, "--no-completion") == 0
     load_reconstruction(place)
@@ -225,37 +225,38 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, file
 
 
 @POSIX
-@pytest.mark.parametrize("limit", [1_000, 60_000, 400_000])
-def test_a_full_disk_leaves_nothing(film, tmp_path, limit):
+@pytest.mark.parametrize(
+    ("limit", "options"), [(1_000, ["--no-completion"]), (60_000, ["--no-completion"]), (400_000, [])]
+)
+def test_a_full_disk_leaves_nothing(film, tmp_path, capsys, limit, options):
     """A limit on the size of files stands for it: the first file, an image, a mesh cannot be written."""
     import resource
 
-    def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    finished = run(*film, "-o", tmp_path / "out", preexec_fn=limited)
-    assert finished.returncode == 2, finished.stdout
-    assert "make room" in finished.stderr
-    assert len(finished.stderr.splitlines()) == 1
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        exit_code = run_here(*film, "-o", tmp_path / "out", *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    errors = capsys.readouterr().err
+    assert exit_code == 2
+    assert "make room" in errors
+    assert len(errors.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
 @POSIX
 def test_ctrl_c_leaves_nothing(film, tmp_path):
     place, lock = tmp_path / "out", tmp_path / ".out.lock"
-    running = subprocess.Popen(
-        command(*film, "-o", place),
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background
-    )
+    errors = tmp_path / "errors"
+    running = started("reconstruct", *film, "-o", place, errors=errors)
     deadline = time.monotonic() + 300
-    while running.poll() is None and time.monotonic() < deadline and not lock.exists():
+    while running.is_alive() and time.monotonic() < deadline and not lock.exists():
         time.sleep(0.001)
-    running.send_signal(signal.SIGINT)
-    said = running.communicate()[1]
-    assert running.returncode == 130, said
+    os.kill(running.pid, signal.SIGINT)
+    running.join()
+    said = errors.read_text(encoding="utf-8")
+    assert running.exitcode == 130, said
     assert "nothing was left half-written" in said
+    errors.unlink()
     assert list(tmp_path.iterdir()) == []

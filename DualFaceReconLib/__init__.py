@@ -1,3 +1,41 @@
-"""DualFaceRecon: bone surfaces from a single hip radiograph. Research use only."""
+"""DualFaceRecon: bones in 3D from a single hip radiograph. Research use only.
+
+    from DualFaceReconLib import Reconstructor, load_reconstruction, read_radiograph, save
+
+    radiograph = read_radiograph("film.dcm")             # pixels, and how the film was taken
+    reconstruction = Reconstructor().run(radiograph)     # networks, surfaces, shape models; keep the Reconstructor
+    save(reconstruction, "out/film")                     # a folder of meshes, depth maps, picture.png and report.html
+    reconstruction = load_reconstruction("out/film")     # without the networks
+
+`reconstruction.bones["hip_left"].completed` is a vtkPolyData in RAS millimetres. Each name is imported when it is first
+used, so that importing the package takes no time: torch, the slowest, comes with Reconstructor alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.film.radiograph import read_radiograph
+    from DualFaceReconLib.reconstruction import Reconstructor
+    from DualFaceReconLib.results import load_reconstruction, save
 
 __version__ = "0.1.0"
+__all__ = ["Reconstructor", "load_reconstruction", "read_radiograph", "save"]
+
+_HOMES = {
+    "Reconstructor": "reconstruction",
+    "load_reconstruction": "results",
+    "read_radiograph": "film.radiograph",
+    "save": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """One of the names above, from the file that has it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

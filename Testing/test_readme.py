@@ -1,5 +1,6 @@
 """What the README shows is run, and what it links to is there."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from support.films import dataset, save
 
 from DualFaceReconLib.film.radiograph import read_radiograph
 
@@ -20,17 +20,30 @@ PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "Resources").glob("*.md"))
 SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
 
 
+def python(folder, *arguments):
+    """In a folder, with this repository's engine."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_the_console_examples_run(tmp_path):
-    """One after the other, in the repository's folder but for the film's name."""
+    """One after the other, beside a film that ships."""
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 2
-    save(dataset(), tmp_path / "film.dcm")
-    program = "\n".join([*code, "print(point, len(radiograph.warnings))", "print(reconstruction)"])
-    program = program.replace('"film.dcm"', repr(str(tmp_path / "film.dcm")))
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    shutil.copy(SAMPLE, tmp_path / "film.dcm")
+    program = "\n".join([*code, "print(point, len(radiograph.warnings))", 'print(load_reconstruction("out/film"))'])
+    done = python(tmp_path, "-c", program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[")
     assert "hip_left, hip_right, femur_left, femur_right; 4 completed" in done.stdout
+    assert (tmp_path / "out/film/hip_left.stl").is_file()
 
 
 def test_the_terminal_examples_run(tmp_path):
@@ -47,13 +60,7 @@ def test_the_terminal_examples_run(tmp_path):
         arguments = command.replace("0.143", pitch).replace("out/film", f"out/film-{number}").split()
         if arguments[0] == "reconstruct":
             arguments.append("--no-completion")  # quicker; the console's example does it
-        done = subprocess.run(
-            [sys.executable, "-m", "DualFaceReconLib", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = python(tmp_path, "-m", "DualFaceReconLib", *arguments)
         assert done.returncode == 0, done.stderr
 
 

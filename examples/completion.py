@@ -42,19 +42,18 @@ def main(folder: Path) -> None:
     truth = skeleton(models, np.random.default_rng(4))
     maps = spoilt_maps(truth, np.random.default_rng(5))
     observed = observed_surfaces(maps, GEOMETRY)
-    found = complete_all(observed, models, GEOMETRY)
+    completions = complete_all(observed, models, GEOMETRY)
 
     lines = []
-    for bone, one in found.items():
-        write_vtp(one.polydata(), folder / f"{bone}.vtp")
-        on_film = [
-            clip_to_planes(*mesh, *GEOMETRY.frustum_planes()) for mesh in ((one.vertices, one.triangles), truth[bone])
-        ]
+    for bone, completion in completions.items():
+        write_vtp(completion.polydata(), folder / f"{bone}.vtp")
+        completed = completion.vertices, completion.triangles
+        on_film = [clip_to_planes(*mesh, *GEOMETRY.frustum_planes()) for mesh in (completed, truth[bone])]
         assd = compare_surfaces(*on_film).assd_mm
-        lines.append(f"{bone:<12} ASSD {assd:.2f} mm on the film, {one.seen.mean():4.0%} of it seen")
+        lines.append(f"{bone:<12} ASSD {assd:.2f} mm on the film, {completion.seen.mean():4.0%} of it seen")
     print("\n".join(lines))
     picture = folder / "completion.png"
-    drawing.save_png(panels(observed, found, truth), picture)
+    drawing.save_png(panels(observed, completions, truth), picture)
     print(f"\nPicture: {picture}")
 
 
@@ -85,33 +84,33 @@ def spoilt_maps(bones: dict, rng: np.random.Generator) -> BoneMaps:
     return BoneMaps(BONES, mask, front, back)
 
 
-def panels(observed: dict, found: dict, truth: dict) -> np.ndarray:
+def panels(observed: dict, completions: dict, truth: dict) -> np.ndarray:
     """What was seen; the completed bones, by how sure they are; the same, by how far they are from the true ones."""
     seen, sure, far = [], [], []
-    for bone, one in found.items():
-        mesh = one.vertices, one.triangles
+    for bone, completion in completions.items():
+        mesh = completion.vertices, completion.triangles
         surface = observed_triangles(observed[bone])
         seen.append((*dense_points(surface, np.zeros(len(surface[0])), 400_000)[:2], BONE_COLOUR))
-        for shown, values, most, colours in (
-            (sure, one.std_mm, UNSURE_MM, SURE_COLOURS),
-            (far, distances_to_surface(one.vertices, *truth[bone]), WORST_MM, drawing.ERROR_COLOURS),
+        for clouds, values, most, colours in (
+            (sure, completion.std_mm, UNSURE_MM, SURE_COLOURS),
+            (far, distances_to_surface(completion.vertices, *truth[bone]), WORST_MM, drawing.ERROR_COLOURS),
         ):
             points, normals, value = dense_points(mesh, values, 400_000)
-            shown.append((points, normals, drawing.blended(np.clip(value / most, 0, 1), colours)))
+            clouds.append((points, normals, drawing.blended(np.clip(value / most, 0, 1), colours)))
     titles = (
         "what was seen, a tenth of it wrong",
         f"completed; standard deviation, red from {UNSURE_MM:g} mm",
         f"distance from the true bones, red from {WORST_MM:g} mm",
     )
-    return np.hstack([panel(shown, title) for shown, title in zip((seen, sure, far), titles, strict=True)])
+    return np.hstack([panel(clouds, title) for clouds, title in zip((seen, sure, far), titles, strict=True)])
 
 
-def panel(shown: list, title: str) -> np.ndarray:
+def panel(clouds: list, title: str) -> np.ndarray:
     """All four bones from the front, turned a little."""
     turn = np.radians(20)
     across, towards = (-np.cos(turn), -np.sin(turn), 0), (-np.sin(turn), np.cos(turn), 0)
-    points, normals = (np.concatenate([part[i] for part in shown]) for i in (0, 1))
-    colours = np.concatenate([np.broadcast_to(np.asarray(part[2], dtype=float), part[0].shape) for part in shown])
+    points, normals = (np.concatenate([cloud[i] for cloud in clouds]) for i in (0, 1))
+    colours = np.concatenate([np.broadcast_to(np.asarray(cloud[2], dtype=float), cloud[0].shape) for cloud in clouds])
     kept = points[:, 2] > -240
     corners = np.array([[-190, 100, 140], [190, 270, -240.0]])  # the same frame in every panel
     points = np.concatenate([points[kept], corners])

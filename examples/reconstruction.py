@@ -13,16 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from DualFaceReconLib import Reconstructor, read_radiograph, save
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.disk.meshfiles import read_vtp
-from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.meshes import Mesh, arrays, clip_to_planes
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
-from DualFaceReconLib.reconstruction import Reconstructor
-from DualFaceReconLib.results import save
 from DualFaceReconLib.shape.visibility import entry_and_exit
 
 SAMPLES = Path(__file__).parent.parent / "Resources" / "Samples"
@@ -33,17 +31,17 @@ def main(folder: Path) -> None:
     radiograph = read_radiograph(SAMPLES / f"{SAMPLE}.dcm")
     truth = {path.stem: arrays(read_vtp(path)) for path in sorted((SAMPLES / f"{SAMPLE}_truth").glob("*.vtp"))}
     reconstructor = Reconstructor()
-    found = reconstructor.run(radiograph)
+    reconstruction = reconstructor.run(radiograph)
     place = folder / SAMPLE
-    save(found, place, overwrite=True)
+    save(reconstruction, place, overwrite=True)
     true_mm = true_object_distance(truth, radiograph.geometry)
-    told = radiograph.at_object_distance(true_mm, Provenance("user", "the truth of this simulated film"))
-    placed = reconstructor.run(told, prediction=found.prediction)
+    placed = radiograph.at_object_distance(true_mm, Provenance("user", "the truth of this simulated film"))
+    at_true_distance = reconstructor.run(placed, prediction=reconstruction.prediction)
 
-    print(found)
+    print(reconstruction)
     print(f"\n{'ASSD to the true bone, on the film, mm':<42}{'as a user has it':>18}{'at the true distance':>22}")
-    for bone in found.bones:
-        errors = [assd_mm(one, bone, truth[bone]) for one in (found, placed)]
+    for bone in reconstruction.bones:
+        errors = [assd_mm(made, bone, truth[bone]) for made in (reconstruction, at_true_distance)]
         print(f"{bone:<42}{errors[0]:>18.1f}{errors[1]:>22.1f}")
     assumed = radiograph.geometry.object_distance_mm
     print(f"(from detector to bones: {assumed:.0f} mm by the film's header, {true_mm:.0f} mm in truth)")
@@ -58,11 +56,11 @@ def true_object_distance(truth: dict[str, Mesh], geometry: ProjectionGeometry) -
     return geometry.sdd_mm - float(depths[depths > 0].mean())
 
 
-def assd_mm(found: Reconstruction, bone: str, truth: Mesh) -> float:
+def assd_mm(reconstruction: Reconstruction, name: str, truth: Mesh) -> float:
     """Mean distance of both surfaces inside the film's frustum."""
-    planes = found.radiograph.geometry.frustum_planes()
-    completed = found.bones[bone].completed
-    surface = found.bones[bone].observed if completed is None else completed
+    planes = reconstruction.radiograph.geometry.frustum_planes()
+    bone = reconstruction.bones[name]
+    surface = bone.observed if bone.completed is None else bone.completed
     return compare_surfaces(clip_to_planes(*arrays(surface), *planes), clip_to_planes(*truth, *planes)).assd_mm
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib import metrics
+from DualFaceReconLib import metrics, read_radiograph
 from DualFaceReconLib.bonemaps import BoneMaps
-from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.pictures import drawing, inspection
@@ -54,10 +54,9 @@ def main(folder: Path) -> None:
     print("Brought back from exact depth maps of 512 x 512 pixels (0.6 mm at the bones):")
     rows = []
     for bone, surface in surfaces.items():
-        found = metrics.compare_surfaces(surface, truth[bone])
-        rows.append(
-            f"{bone:<12} {type(SOLIDS[bone]).__name__:<10} ASSD {found.assd_mm:.2f} mm   HD95 {found.hd95_mm:.2f} mm"
-        )
+        errors = metrics.compare_surfaces(surface, truth[bone])
+        kind = type(SOLIDS[bone]).__name__
+        rows.append(f"{bone:<12} {kind:<10} ASSD {errors.assd_mm:.2f} mm   HD95 {errors.hd95_mm:.2f} mm")
         print("  " + rows[-1])
     picture = folder / "round_trip.png"
     drawing.save_png(panels(radiograph, maps, surfaces, truth, rows), picture)

@@ -15,11 +15,9 @@ import numpy as np
 sys.path.append(str(Path(__file__).parent.parent / "Testing"))
 from host import Host, View3D
 
-from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib import Reconstructor, load_reconstruction, read_radiograph, save
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures.drawing import save_png, write
-from DualFaceReconLib.reconstruction import Reconstructor
-from DualFaceReconLib.results import DOCUMENT, load_reconstruction, save
 from DualFaceReconLib.scene import add_to_scene, show
 
 SAMPLE = Path(__file__).parent.parent / "Resources" / "Samples" / "pelvis_1.dcm"
@@ -33,9 +31,9 @@ AROUND = {  # where to look from, and at what, RAS mm from the bones' middle
 
 def main(folder: Path) -> None:
     place = folder / SAMPLE.stem
-    found = load_reconstruction(place) if (place / DOCUMENT).exists() else Reconstructor().run(read_radiograph(SAMPLE))
-    save(found, place, overwrite=True, scene=True)
-    pictures = drawn(found)
+    reconstruction = load_reconstruction(place) if place.exists() else Reconstructor().run(read_radiograph(SAMPLE))
+    save(reconstruction, place, overwrite=True, scene=True)
+    pictures = drawn(reconstruction)
     for name, picture in pictures.items():
         save_png(picture, folder / f"scene {name}.png".replace(" ", "_"))
         write(picture, name, (10, 10), 16)
@@ -44,17 +42,17 @@ def main(folder: Path) -> None:
     print(f"Scene: {place / 'scene.mrb'}  (open it in 3D Slicer; pictures: {folder / 'scene.png'})")
 
 
-def drawn(found: Reconstruction) -> dict[str, np.ndarray]:
+def drawn(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
     """(rows, cols, 3) uint8 by what it shows."""
     with Host() as host:
         slices, view = host.slice_view(size_px=PANEL_PX), host.view3d(size_px=PANEL_PX)
-        run = add_to_scene(found, host.scene)
+        run = add_to_scene(reconstruction, host.scene)
         show(run)
         view.node.SetBackgroundColor(*DARK)
         view.node.SetBackgroundColor2(*DARK)
         pictures = {"slice view": slices.picture(), "from the X-ray source": view.picture()}
-        film = found.radiograph.geometry
-        middle = film.section_corners(film.sdd_mm - film.object_distance_mm).mean(axis=0)
+        geometry = reconstruction.radiograph.geometry
+        middle = geometry.section_corners(geometry.sdd_mm - geometry.object_distance_mm).mean(axis=0)
         for name, (eye, at) in AROUND.items():
             look(host, view, middle + eye, middle + at)
             pictures[name] = view.picture()

@@ -1,0 +1,58 @@
+"""The package's own names: four, each the thing that its home has, and none imported before it is used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import DualFaceReconLib
+from DualFaceReconLib import reconstruction, results
+from DualFaceReconLib.film import radiograph
+
+ROOT = Path(__file__).parent.parent
+HOMES = {
+    "read_radiograph": radiograph,
+    "Reconstructor": reconstruction,
+    "save": results,
+    "load_reconstruction": results,
+}
+
+
+def python(program):
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(("name", "home"), HOMES.items())
+def test_each_name_is_what_its_home_has(name, home):
+    assert getattr(DualFaceReconLib, name) is getattr(home, name)
+
+
+def test_the_names_are_listed():
+    assert set(DualFaceReconLib.__all__) == set(HOMES)
+    assert {*HOMES, "__version__"} <= set(dir(DualFaceReconLib))
+
+
+def test_what_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="reconstruct_all"):
+        DualFaceReconLib.reconstruct_all  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = "[m for m in ('torch', 'vtkmodules', 'numpy', 'scipy', 'SimpleITK', 'pydicom', 'timm') if m in sys.modules]"
+    assert python(f"import sys, DualFaceReconLib; dir(DualFaceReconLib); print({heavy})").strip() == "[]"
+
+
+def test_reading_films_and_folders_needs_no_torch():
+    names = "load_reconstruction, read_radiograph, save"
+    assert python(f"import sys; from DualFaceReconLib import {names}; print('torch' in sys.modules)") == "False\n"
+
+
+def test_type_checkers_see_the_same_names():
+    """They read the imports under TYPE_CHECKING, and not `__getattr__`."""
+    tree = ast.parse(Path(DualFaceReconLib.__file__).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    assert block.test.id == "TYPE_CHECKING"
+    seen = {name.name: statement.module for statement in block.body for name in statement.names}
+    assert seen == {name: home.__name__ for name, home in HOMES.items()}

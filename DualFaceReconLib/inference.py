@@ -26,6 +26,7 @@ from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.settings import settings_from
 from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights
 
@@ -34,6 +35,11 @@ SURE = 0.1, 0.9  # probabilities between these are unsure
 MOST_UNSURE = 1.0  # unsure pixels to one of a bone: a few pixels here and there are no bone
 ISLAND_SHARE = 0.05  # of a bone's largest part; what is smaller is no part of it
 FARTHEST_NOMINAL_MM = FARTHEST_BONES_SHARE * DISTANCE_LIMITS_MM[0]  # of the nominal bone plane, at any source distance
+ARCHITECTURES = {
+    "depth": (DepthNetwork, DepthSettings),
+    "segmentation": (SegmentationNetwork, SegmentationSettings),
+    "shift": (ShiftNetwork, ShiftSettings),
+}
 
 Progress = Callable[[str, float], None]  # stage, share done of all
 
@@ -85,23 +91,22 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
             f"Bundle {manifest.id} is made for bones {manifest.nominal_object_distance_mm:g} mm from the detector, "
             f"and no more than {FARTHEST_NOMINAL_MM:g} can be right: get the bundle again."
         )
-    settings = {name: dict(network["settings"]) for name, network in manifest.networks.items()}
-    settings["segmentation"]["features"] = tuple(settings["segmentation"]["features"])
+    ready = {name: _network(folder, manifest, name).eval().to(device) for name in manifest.networks}
+    return Networks(manifest, ready["depth"], ready["segmentation"], device, ready.get("shift"))
+
+
+def _network(folder: Path, manifest: Manifest, name: str) -> nn.Module:
+    """A bundle's network with its weights; Refusal where this version cannot build it."""
+    weights = read_weights(folder, manifest, name)
+    architecture, settings_type = ARCHITECTURES[name]
     try:
-        built: dict[str, nn.Module] = {
-            "depth": DepthNetwork(DepthSettings(**settings["depth"])),
-            "segmentation": SegmentationNetwork(SegmentationSettings(**settings["segmentation"])),
-        }
-        if "shift" in settings:
-            built["shift"] = ShiftNetwork(ShiftSettings(**settings["shift"]))
-        for name, network in built.items():
-            give_weights(network, read_weights(folder, manifest, name))
-    except (TypeError, ValueError) as error:
+        network = architecture(settings_from(settings_type, manifest.networks[name]["settings"]))
+        give_weights(network, weights)
+    except ValueError as error:  # what settings and weights that do not fit raise
         raise Refusal(
             f"Bundle {manifest.id} does not fit this version of DualFaceRecon ({error}): update it."
         ) from error
-    ready = {name: network.eval().to(device) for name, network in built.items()}
-    return Networks(manifest, ready["depth"], ready["segmentation"], device, ready.get("shift"))
+    return network
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Pixels: every transfer syntax, LUTs, polarity, padding, signed values, and what must be refused."""
 
+import struct
 import zlib
 
 import numpy as np
@@ -8,6 +9,7 @@ from pydicom.dataset import Dataset
 from support.films import COLS, ROWS, SYNTAXES, dataset, film, save
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film import dicom_pixels
 from DualFaceReconLib.film.codestreams import compressed_size
 from DualFaceReconLib.film.native_decoder import decode_dicom_with_itk
 from DualFaceReconLib.film.radiograph import read_radiograph
@@ -261,6 +263,35 @@ def test_a_colour_photo_is_refused(read):
 
 
 # Refusals
+
+
+@pytest.mark.parametrize("broken", ["compressed_size", "decode_apart", "grey_channel"])
+def test_a_bug_of_ours_is_not_taken_for_a_damaged_file(tmp_path, monkeypatch, broken):
+    def bug(*_):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(dicom_pixels, broken, bug)
+    grey = np.repeat(np.rint(film() * 255)[..., None], 3, axis=2)
+    ds, syntax = (screen_picture(grey), "explicit") if broken == "grey_channel" else (dataset(), "jpeg-2000")
+    with pytest.raises(ValueError, match="a bug"):
+        read_radiograph(save(ds, tmp_path / "film", syntax))
+
+
+def test_sequences_nested_without_end_are_refused(tmp_path):
+    path = save(dataset(), tmp_path / "film", "implicit")
+    item = struct.pack("<HHI", 0x0040, 0x0275, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    path.write_bytes(path.read_bytes() + item * 20_000)
+    with pytest.raises(Refusal):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("data", [b"", None])
+def test_a_table_without_entries_is_refused(read, data):
+    item = lut(256, 0, 16, [7])
+    item.LUTData = data
+    item["LUTData"].VR = "OW"
+    with pytest.raises(Refusal, match="damaged"):
+        read(dataset(RescaleSlope=None, ModalityLUTSequence=[item]))
 
 
 def test_truncated_pixels_are_refused_in_every_syntax(tmp_path):

@@ -11,6 +11,7 @@ from support.films import COLS, GEOMETRY, ROWS, film, save, save_image, save_tif
 from support.films import dataset as dicom
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film import image_checks
 from DualFaceReconLib.film.radiograph import read_radiograph
 
 SIXTEEN = np.uint16(film() * 65535)
@@ -156,6 +157,35 @@ def test_paths_with_spaces_and_unicode(tmp_path):
 
 
 # Refusals
+
+
+@pytest.mark.parametrize(
+    ("suffix", "broken"), [(".jpg", "ends_whole"), (".nii", "check_size"), (".tif", "_refuse_turned")]
+)
+def test_a_bug_of_ours_is_not_taken_for_a_damaged_file(tmp_path, monkeypatch, suffix, broken):
+    def bug(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(image_checks, broken, bug)
+    with pytest.raises(KeyError, match="a bug"):
+        read_radiograph(save_image(tmp_path / f"film{suffix}", 8), pixel_pitch_mm=1.2)
+
+
+@pytest.mark.parametrize("injury", ["order", "first value", "datatype", "length"])
+def test_a_nifti_header_that_contradicts_itself_is_refused(tmp_path, injury):
+    path = save_image(tmp_path / "film.nii")
+    content = bytearray(path.read_bytes())
+    if injury == "order":
+        content[0:4] = b"\1\2\3\4"
+    elif injury == "first value":
+        content[108:112] = struct.pack("<f", np.nan)
+    elif injury == "datatype":
+        content[70:74] = struct.pack("<2h", 64, 12)  # doubles of 12 bits
+    else:
+        content = content[:200] + content[344:348].rjust(148, b"\0")
+    path.write_bytes(content)
+    with pytest.raises(Refusal, match="NIfTI file is damaged"):
+        read_radiograph(path, pixel_pitch_mm=1.2)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".nrrd", ".mha", ".nii", ".nii.gz"])

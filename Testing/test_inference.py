@@ -12,6 +12,7 @@ from support.bundles import manifest
 from support.recipes import DEPTH, SEGMENTATION, SHIFT, run
 from torch import nn
 
+from DualFaceReconLib import inference
 from DualFaceReconLib.bundle.files import verify
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.radiograph import Radiograph
@@ -235,6 +236,15 @@ def test_a_bundle_says_whose_films_its_encoder_saw(bundle, tmp_path):
     assert "films of the maker's own" in made.trained_on
 
 
+def test_a_bug_of_ours_is_not_taken_for_a_bundle_that_does_not_fit(bundle, monkeypatch):
+    def bug(*_):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(inference, "give_weights", bug)
+    with pytest.raises(TypeError, match="a bug"):
+        load_networks(bundle, "cpu")
+
+
 def test_a_bundle_that_does_not_fit_is_refused(bundle, tmp_path):
     text = (bundle / "manifest.json").read_text(encoding="utf-8")
 
@@ -245,12 +255,14 @@ def test_a_bundle_that_does_not_fit_is_refused(bundle, tmp_path):
         (bundle / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
 
     networks = json.loads(text)["networks"]
+    nameless = {**networks, "segmentation": {**networks["segmentation"], "settings": {"width": 3}}}
     wider = {**networks, "depth": {**networks["depth"], "settings": {**networks["depth"]["settings"], "width": 64}}}
     strange = {**networks, "depth": {**networks["depth"], "settings": {"encoder": "nobody"}}}
     try:
         for values in (
             {"networks": wider},
             {"networks": strange},
+            {"networks": nameless},
             {"normalisation": {"low": 0}},
             {"nominal_object_distance_mm": 900.0},
         ):

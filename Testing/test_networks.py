@@ -12,6 +12,7 @@ from safetensors.torch import load_model, save_model
 
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import STOCK_512, SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.settings import settings_from
 from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from training.learning.losses import casi_independent, segmentation
 
@@ -275,7 +276,24 @@ def test_films_that_do_not_fit_are_refused(settings, shape):
     ids=["depth", "segmentation"],
 )
 def test_settings_go_to_json_and_back(settings):
-    assert type(settings)(**json.loads(json.dumps(asdict(settings)))) == settings
+    assert settings_from(type(settings), json.loads(json.dumps(asdict(settings)))) == settings
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "reason"),
+    [
+        (DepthSettings, {"widht": 64}, "'widht' is no setting of this network: it has encoder, stages"),
+        (DepthSettings, {"width": "64"}, "width cannot be '64'"),
+        (DepthSettings, {"bones": True}, "bones cannot be True"),
+        (DepthSettings, {"stages": 2.5}, "stages cannot be 2.5"),
+        (SegmentationSettings, {"features": 16}, "features cannot be 16"),
+        (SegmentationSettings, {"features": [16, None]}, r"features cannot be \[16, None\]"),
+        (SegmentationSettings, {"features": [16, -1]}, "at least one bone"),
+    ],
+)
+def test_settings_of_a_file_are_refused_by_name(kind, values, reason):
+    with pytest.raises(ValueError, match=reason):
+        settings_from(kind, values)
 
 
 @pytest.mark.parametrize(

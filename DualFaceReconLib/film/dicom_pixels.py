@@ -6,7 +6,6 @@ polarity) is one table from stored value to grey value, applied once.
 
 from __future__ import annotations
 
-import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -28,29 +27,32 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Known, RadiographWarning, check_size
 from DualFaceReconLib.film.codestreams import compressed_size, ends_whole
 from DualFaceReconLib.film.decoded import Decoded, grey_channel, polarity_warning
-from DualFaceReconLib.film.decoding import decode_apart
+from DualFaceReconLib.film.decoding import DecodingFailed, decode_apart
 from DualFaceReconLib.film.dicom_header import FLUOROSCOPY
-from DualFaceReconLib.film.dicom_values import from_tag, integer, items, numbers, text
+from DualFaceReconLib.film.dicom_values import from_tag, integer, items, numbers, text, values
 from DualFaceReconLib.geometry import Provenance
 
 LARGEST_GREY = 1e30
 LARGEST_INFLATED_BYTES = 1 << 30
 
-CUT_SHORT = "number of bytes of pixel data is less than expected"  # the parser's words
+PARSER_CUT_SHORT = "number of bytes of pixel data is less than expected"  # pydicom's words
+CUT_SHORT, CONTRADICTS = "it is cut short", "its content contradicts the header"
 DAMAGED = "The DICOM file is damaged or incomplete: export it again from the archive."
+UNREADABLE_TABLE = f"The header's grey-value table is unreadable. {DAMAGED}"
 
 
 def read_dataset(path: Path, with_pixels: bool) -> Dataset:
     """The file's elements; values are not trusted until someone reads them."""
     try:
         _refuse_inflation_bomb(path)
-        with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of values that we judge ourselves
-            ds = pydicom.dcmread(path, stop_before_pixels=not with_pixels, force=True)
-    except Refusal:
-        raise
-    except Exception as error:  # a hostile file can make the parser raise anything, MemoryError for a length
+    except (OSError, zlib.error) as error:
         raise Refusal(DAMAGED) from error
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that we judge ourselves
+        try:
+            ds = pydicom.dcmread(path, stop_before_pixels=not with_pixels, force=True)
+        except Exception as error:  # a hostile file can make the parser raise anything, MemoryError for a length
+            raise Refusal(DAMAGED) from error
     if "TransferSyntaxUID" not in ds.file_meta:  # old files without a preamble; the parser found out how they are coded
         implicit, little_endian = ds.original_encoding
         plain = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
@@ -73,9 +75,9 @@ def _refuse_inflation_bomb(path: Path) -> None:
             return
         syntax = b""
         while (head := file.read(8))[:2] == b"\x02\x00":  # the file meta group, explicit VR little endian
-            length = struct.unpack("<H", head[6:])[0]
+            length = int.from_bytes(head[6:], "little")
             if head[4:6] in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF"):
-                length = struct.unpack("<I", file.read(4))[0]
+                length = int.from_bytes(file.read(4), "little")
             value = file.read(min(length, 1 << 20))
             if head[:4] == b"\x02\x00\x10\x00":
                 syntax = value.strip(b"\0 ")
@@ -105,36 +107,52 @@ def _stored_values(ds: Dataset, path: Path) -> np.ndarray:
             f"The pixels are stored in a way no radiograph uses ({samples} x {bits} bits): "
             "export the picture again as an ordinary grey-scale image."
         )
-    try:
-        syntax = ds.file_meta.TransferSyntaxUID
-        if syntax.is_encapsulated:
-            _check_frame(get_frame(ds.PixelData, 0, number_of_frames=1), ds)
-        if syntax.is_encapsulated and syntax != RLELossless:
+    size = integer(ds, "Rows"), integer(ds, "Columns")
+    encapsulated, native = _parsed_pixels(ds, samples)
+    if encapsulated is not None:
+        _check_frame(encapsulated, size)
+    if native is not None:
+        stored = native
+    else:
+        try:
             _, stored = decode_apart("dicom", path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of oddities that do no harm
-                stored = pixel_array(ds, index=0, raw=samples == 1)
-        if stored.shape[:2] != (ds.Rows, ds.Columns):
-            raise ValueError("the picture's size is not the header's")
-    except (Refusal, MemoryError):
-        raise
-    except Exception as error:  # hostile pixel data can make the decoders raise anything
-        reason = "it is cut short" if CUT_SHORT in str(error) else "its content contradicts the header"
-        raise Refusal(f"The pixel data cannot be decoded, {reason}. {DAMAGED}") from error
+        except DecodingFailed as error:
+            raise _undecodable(CONTRADICTS) from error
+    if stored.shape[:2] != size:
+        raise _undecodable(CONTRADICTS)
     return stored
 
 
-def _check_frame(frame: bytes, ds: Dataset) -> None:
+def _parsed_pixels(ds: Dataset, samples: int) -> tuple[bytes | None, np.ndarray | None]:
+    """The frame's code where the pixels are encapsulated, and its values where they need no native decoder."""
+    try:
+        syntax = ds.file_meta.TransferSyntaxUID
+        frame = get_frame(ds.PixelData, 0, number_of_frames=1) if syntax.is_encapsulated else None
+        if syntax.is_encapsulated and syntax != RLELossless:
+            return frame, None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of oddities that do no harm
+            return frame, pixel_array(ds, index=0, raw=samples == 1)
+    except MemoryError:
+        raise
+    except Exception as error:  # hostile pixel data can make the parser raise anything
+        raise _undecodable(CUT_SHORT if PARSER_CUT_SHORT in str(error) else CONTRADICTS) from error
+
+
+def _check_frame(frame: bytes, size_px: tuple[int | None, int | None]) -> None:
     """A decoder would believe the frame's own size, and fill up with grey what is missing at its end."""
     size = compressed_size(frame)
     if size is None:
         return
-    if size != (ds.Rows, ds.Columns):
+    if size != size_px:
         check_size(size)
-        raise ValueError("the frame's size is not the header's")
+        raise _undecodable(CONTRADICTS)
     if not ends_whole(frame):
-        raise ValueError(CUT_SHORT)
+        raise _undecodable(CUT_SHORT)
+
+
+def _undecodable(reason: str) -> Refusal:
+    return Refusal(f"The pixel data cannot be decoded, {reason}. {DAMAGED}")
 
 
 # Grey values
@@ -149,14 +167,14 @@ def _decode_colour(stored: np.ndarray) -> Decoded:
 
 
 def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
-    values = _values_of_codes(ds)
+    code_values = _values_of_codes(ds)
     notes: list[RadiographWarning] = []
-    greys = _modality_greys(ds, values)
+    greys = _modality_greys(ds, code_values)
     unprocessed = text(ds, "PresentationIntentType") == "FOR PROCESSING" or text(ds, "Modality") in FLUOROSCOPY
     voi = None if unprocessed else _lookup_item(ds, "VOILUTSequence")
     if voi:
         greys = _looked_up(np.rint(greys).astype(np.int64), voi)
-    rising = bool(greys[values.argmax()] >= greys[values.argmin()])
+    rising = bool(greys[code_values.argmax()] >= greys[code_values.argmin()])
     polarity = _polarity(ds, unprocessed, rising, notes)
     window = None if unprocessed or voi else _window(ds)
     if unprocessed and text(ds, "PixelIntensityRelationship") == "LIN" and polarity.value == "inverted":
@@ -172,7 +190,7 @@ def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
         raise Refusal(f"The header's grey-value tables make no picture. {DAMAGED}")
 
     pixels = _looked_up_by_rows(greys.astype(np.float32), stored)
-    padding = _padding(ds, values)
+    padding = _padding(ds, code_values)
     if padding.any():
         padded = _looked_up_by_rows(padding.astype(np.float32), stored) > 0
         if padded.any() and not padded.all():
@@ -208,34 +226,36 @@ def _looked_up_by_rows(table: np.ndarray, stored: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _modality_greys(ds: Dataset, values: np.ndarray) -> np.ndarray:
+def _modality_greys(ds: Dataset, code_values: np.ndarray) -> np.ndarray:
     """What the modality LUT or the rescale make of every stored value, float64."""
     item = _lookup_item(ds, "ModalityLUTSequence")
     if item:
-        return _looked_up(values, item)
+        return _looked_up(code_values, item)
     slope, intercept = numbers(ds, "RescaleSlope"), numbers(ds, "RescaleIntercept")
-    return values * (slope[0] if slope else 1.0) + (intercept[0] if intercept else 0.0)
+    return code_values * (slope[0] if slope else 1.0) + (intercept[0] if intercept else 0.0)
 
 
 def _lookup_item(ds: Dataset, keyword: str) -> Dataset | None:
     return next((item for item in items(ds, keyword) if "LUTDescriptor" in item and "LUTData" in item), None)
 
 
-def _looked_up(values: np.ndarray, item: Dataset) -> np.ndarray:
+def _looked_up(stored: np.ndarray, item: Dataset) -> np.ndarray:
     """Values below the table's first take its first entry, values above its last take the last; float64."""
-    try:
-        entries, first, _ = (int(v) for v in item.LUTDescriptor)
-        entries = entries or 1 << 16
-        data = item.LUTData
-        table = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.atleast_1d(np.asarray(data, np.float64))
-        if isinstance(data, bytes) and len(data) < 2 * entries:
-            table = np.frombuffer(data, np.uint8)
-        table = table[:entries].astype(np.float64)
-        if first > 0x7FFF and values.min() < 0:
-            first -= 1 << 16  # a signed first value read as unsigned
-        return table[np.clip(values - first, 0, len(table) - 1)]
-    except Exception as error:  # conversion on access can raise anything
-        raise Refusal(f"The header's grey-value table is unreadable. {DAMAGED}") from error
+    descriptor, data = numbers(item, "LUTDescriptor"), values(item, "LUTData")
+    if len(descriptor) != 3 or not data:
+        raise Refusal(UNREADABLE_TABLE)
+    entries, first = int(descriptor[0]) % (1 << 16) or 1 << 16, int(descriptor[1])
+    if isinstance(data[0], bytes):
+        packed = data[0] if len(data[0]) < 2 * entries else data[0][: 2 * entries]
+        table = np.frombuffer(packed, np.uint8 if len(packed) < 2 * entries else "<u2")
+    else:
+        table = np.array(numbers(item, "LUTData"))
+    table = table[:entries].astype(np.float64)
+    if not len(table):
+        raise Refusal(UNREADABLE_TABLE)
+    if first > 0x7FFF and stored.min() < 0:
+        first -= 1 << 16  # a signed first value read as unsigned
+    return table[np.clip(stored - first, 0, len(table) - 1)]
 
 
 def _polarity(ds: Dataset, unprocessed: bool, rising: bool, notes: list[RadiographWarning]) -> Known:
@@ -282,8 +302,8 @@ def _window(ds: Dataset) -> tuple[float, float] | None:
     return centre[0] - width[0] / 2, centre[0] + width[0] / 2
 
 
-def _padding(ds: Dataset, values: np.ndarray) -> np.ndarray:
+def _padding(ds: Dataset, code_values: np.ndarray) -> np.ndarray:
     """Which codes are padding, (2 ** bits,) bool; writers give the value signed or unsigned as they like."""
     ends = [numbers(ds, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    meant = [values[int(end[0]) % len(values)] for end in ends if end]
-    return (values >= min(meant)) & (values <= max(meant)) if ends[0] else np.zeros(len(values), bool)
+    meant = [code_values[int(end[0]) % len(code_values)] for end in ends if end]
+    return (code_values >= min(meant)) & (code_values <= max(meant)) if ends[0] else np.zeros(len(code_values), bool)

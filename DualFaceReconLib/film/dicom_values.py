@@ -25,7 +25,7 @@ def values(ds: Dataset, keyword: str) -> list[Any]:
         return []
     if value is None:
         return []
-    return list(value) if isinstance(value, MultiValue | Sequence) else [value]
+    return list(value) if isinstance(value, MultiValue | Sequence | list) else [value]
 
 
 def items(ds: Dataset, keyword: str) -> list[Dataset]:
@@ -42,7 +42,7 @@ def numbers(ds: Dataset, keyword: str) -> list[float]:
     """Finite numbers; none where any value is something else."""
     try:
         found = [float(v) for v in values(ds, keyword)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
     return found if all(map(math.isfinite, found)) else []
 

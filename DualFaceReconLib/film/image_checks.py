@@ -17,7 +17,6 @@ from DualFaceReconLib.film.acquisition import SIDE_LIMITS_PX, check_size
 from DualFaceReconLib.film.codestreams import ends_whole
 
 HEADER_BYTES = 1 << 16
-DAMAGED_IMAGE = "The {} file is damaged or incomplete: export it again."
 TIFF_PHOTOMETRIC, TIFF_ORIENTATION, TIFF_SHORT, TIFF_LONG = 262, 274, 3, 4
 # What a header may say; everything else is left out of the copy that ITK reads
 MHA_FIELDS = set(
@@ -30,6 +29,11 @@ NRRD_FIELDS = {
 }
 NRRD_ELSEWHERE = {b"data file", b"datafile"}
 NRRD_SKIPS = {b"byte skip", b"byteskip", b"line skip", b"lineskip"}
+
+
+def damaged(kind: str) -> Refusal:
+    """The refusal of an image file whose bytes are not what they should be."""
+    return Refusal(f"The {kind} file is damaged or incomplete: export it again.")
 
 
 def prepare(path: Path, kind: str, folder: Path) -> tuple[Path, bool]:
@@ -47,13 +51,13 @@ def prepare(path: Path, kind: str, folder: Path) -> tuple[Path, bool]:
         if kind == "JPEG":
             content = path.read_bytes()
             if not ends_whole(content):
-                raise EOFError
+                raise damaged(kind)
             exif = content[:HEADER_BYTES].partition(b"Exif\0\0")[2]
-            _refuse_turned(ifd_entries(io.BytesIO(exif)))
+            _refuse_turned(ifd_entries(io.BytesIO(exif), kind))
         elif kind == "NIfTI":
             check_nifti(path)
-    except (OSError, EOFError, struct.error, ValueError, OverflowError, KeyError, zlib.error) as error:
-        raise Refusal(DAMAGED_IMAGE.format(kind)) from error
+    except OSError as error:  # a drive that fails while it is read
+        raise damaged(kind) from error
     return path, False
 
 
@@ -82,7 +86,7 @@ def clean_mha_header(file: BinaryIO) -> bytes:
             return b"\n".join([*lines, b"ElementDataFile = LOCAL", b""])
         if name in MHA_FIELDS and equals:
             lines.append(name + b" = " + value)
-    raise EOFError
+    raise damaged("MHA")
 
 
 def clean_nrrd_header(file: BinaryIO) -> bytes:
@@ -99,10 +103,10 @@ def clean_nrrd_header(file: BinaryIO) -> bytes:
         if name in NRRD_ELSEWHERE:
             _refuse_elsewhere("NRRD")
         if name in NRRD_SKIPS and value != b"0":
-            raise ValueError("data that does not follow the header")
+            raise damaged("NRRD")
         if name in NRRD_FIELDS:
             lines.append(name + b": " + value)
-    raise EOFError
+    raise damaged("NRRD")
 
 
 def _refuse_elsewhere(kind: str) -> None:
@@ -112,28 +116,39 @@ def _refuse_elsewhere(kind: str) -> None:
 # TIFF, and the part of it that JPEG carries
 
 
-def ifd_entries(file: BinaryIO) -> dict[int, tuple[int, int, int]]:
-    """Tags of a TIFF's first directory that hold one number: its value, where it stands, and its bytes."""
+def ifd_entries(file: BinaryIO, kind: str) -> dict[int, tuple[int, int, int]]:
+    """Tags of a TIFF's first directory that hold one number: its value, where it stands, and its bytes.
+
+    `kind` of the file, in whose name a directory that is cut short is refused.
+    """
+
+    def read(layout: str) -> tuple[int, ...]:
+        content = file.read(struct.calcsize(layout))
+        if len(content) < struct.calcsize(layout):
+            raise damaged(kind)
+        return struct.unpack(layout, content)
+
     start = file.tell()
     order = {b"II": "<", b"MM": ">"}.get(file.read(2))
     if order is None:
         return {}
-    file.seek(start + struct.unpack(f"{order}2xI", file.read(6))[0])
-    count = struct.unpack(f"{order}H", file.read(2))[0]
+    (first,) = read(f"{order}2xI")
+    file.seek(start + first)
+    (count,) = read(f"{order}H")
     entries = {}
     for _ in range(count):
-        tag, kind, values = struct.unpack(f"{order}HHI", file.read(8))
-        at, raw = file.tell(), file.read(4)
-        width = {TIFF_SHORT: 2, TIFF_LONG: 4}.get(kind)
+        tag, value_type, values = read(f"{order}HHI")
+        at, content = file.tell(), bytes(read("4B"))
+        width = {TIFF_SHORT: 2, TIFF_LONG: 4}.get(value_type)
         if width and values == 1:
-            entries[tag] = (int.from_bytes(raw[:width], "little" if order == "<" else "big"), at, width)
+            entries[tag] = (int.from_bytes(content[:width], "little" if order == "<" else "big"), at, width)
     return entries
 
 
 def _prepare_tiff(path: Path, folder: Path) -> tuple[Path, bool]:
     """ITK before 2026 ignores that zeros are white and later inverts, so it gets a copy that says they are black."""
     with path.open("rb") as file:
-        entries = ifd_entries(file)
+        entries = ifd_entries(file, "TIFF")
     _refuse_turned(entries)
     photometric, at, width = entries.get(TIFF_PHOTOMETRIC, (1, 0, 0))
     if photometric != 0:
@@ -157,17 +172,25 @@ def _refuse_turned(entries: dict[int, tuple[int, int, int]]) -> None:
 
 def check_nifti(path: Path) -> None:
     """ITK's reader fills up with zeros what is missing, and puts zeros where numbers are not numbers."""
-    with nifti.opened(path) as file:
-        layout = nifti.read_layout(file)
-        if min(layout.sizes[:2]) < 1:
-            raise ValueError("sizes no picture has")
-        check_size((layout.sizes[1], layout.sizes[0]))
-        if not (0 < layout.expected_bytes <= 32 * SIDE_LIMITS_PX[1] ** 2 and 0 <= layout.first_byte < HEADER_BYTES):
-            raise ValueError("sizes no film has")
-        file.seek(layout.first_byte)
-        data = file.read(layout.expected_bytes)
-    if len(data) < layout.expected_bytes:
-        raise EOFError
+    try:
+        with nifti.opened(path) as file:
+            layout = nifti.read_layout(file)
+            _check_layout(layout)
+            file.seek(layout.first_byte)
+            data = file.read(layout.expected_bytes)
+    except (nifti.NotNifti, OSError, EOFError, zlib.error) as error:  # the last three are gzip's
+        raise damaged("NIfTI") from error
     width = nifti.FLOATS.get(layout.datatype)
+    if len(data) < layout.expected_bytes:
+        raise damaged("NIfTI")
     if width and not np.isfinite(np.frombuffer(data, f"{layout.order}f{width}")).all():
         raise Refusal(NOT_NUMBERS)
+
+
+def _check_layout(layout: nifti.Layout) -> None:
+    """Sizes that a film can have, and values that begin behind the header."""
+    if min(layout.sizes[:2]) < 1:
+        raise damaged("NIfTI")
+    check_size((layout.sizes[1], layout.sizes[0]))
+    if not (0 < layout.expected_bytes <= 32 * SIDE_LIMITS_PX[1] ** 2 and 0 <= layout.first_byte < HEADER_BYTES):
+        raise damaged("NIfTI")

@@ -16,7 +16,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Acquisition, Known, check_size
 from DualFaceReconLib.film.decoded import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.film.decoding import DecodingFailed, decode_apart
-from DualFaceReconLib.film.image_checks import DAMAGED_IMAGE, prepare
+from DualFaceReconLib.film.image_checks import damaged, prepare
 from DualFaceReconLib.geometry import Provenance
 
 SIGNATURES = {
@@ -60,7 +60,7 @@ def read_image(path: Path, kind: str) -> tuple[Acquisition, Decoded]:
         try:
             return _read(readable, kind, white_is_zero)
         except DecodingFailed as error:
-            raise Refusal(DAMAGED_IMAGE.format(kind)) from error
+            raise damaged(kind) from error
 
 
 def _read(path: Path, kind: str, white_is_zero: bool) -> tuple[Acquisition, Decoded]:
@@ -92,7 +92,9 @@ def _read(path: Path, kind: str, white_is_zero: bool) -> tuple[Acquisition, Deco
         _spacing(info, kind, acquisition)
         acquisition.orientation = _orientation(info, kind)
     polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright"))
-    return acquisition, Decoded(picture.astype(np.float32), polarity, None, [polarity_warning()])
+    with np.errstate(over="ignore"):  # doubles beyond float32 become infinite, and are refused as such
+        pixels = picture.astype(np.float32)
+    return acquisition, Decoded(pixels, polarity, None, [polarity_warning()])
 
 
 def _spacing(info: dict[str, Any], kind: str, acquisition: Acquisition) -> None:

@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-ORDERS = {struct.pack(f"{order}i", 348): order for order in "<>"}  # by the header's first four bytes
-FLOATS = {16: 4, 64: 8}  # datatype -> bytes
+HEADER_BYTES = 348
+ORDERS = {struct.pack(f"{order}i", HEADER_BYTES): order for order in "<>"}  # by the header's first four bytes
+FLOATS = {16: 4, 64: 8}  # datatype -> bytes a value
+# Of whole numbers, complex ones and colours: readers go by the datatype, whatever the header says of bits a value
+SIZES = {**FLOATS, 2: 1, 4: 2, 8: 4, 32: 8, 128: 3, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8, 1792: 16, 2304: 4}
+
+
+class NotNifti(ValueError):
+    """The bytes are no NIfTI-1 header."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,15 @@ def opened(path: Path) -> BinaryIO:
 
 
 def read_layout(file: BinaryIO) -> Layout:
-    """The layout by the header at the file's place; KeyError or struct.error where it is none."""
-    head = file.read(348)
-    order = ORDERS[head[:4]]
+    """The layout by the header at the file's place; NotNifti where it is none."""
+    head = file.read(HEADER_BYTES)
+    order = ORDERS.get(head[:4])
+    if order is None or len(head) < HEADER_BYTES:
+        raise NotNifti("this is no NIfTI-1 header")
     dimensions, *sizes = struct.unpack_from(f"{order}8h", head, 40)
     datatype, bits = struct.unpack_from(f"{order}2h", head, 70)
     (first,) = struct.unpack_from(f"{order}f", head, 108)
-    expected = math.prod(sizes[: max(dimensions, 0)]) * bits // 8
+    if not math.isfinite(first):
+        raise NotNifti("the values begin nowhere")
+    expected = math.prod(sizes[: max(dimensions, 0)]) * SIZES.get(datatype, bits // 8)
     return Layout(order, tuple(sizes), datatype, int(first), expected, struct.unpack_from(f"{order}2h", head, 252))

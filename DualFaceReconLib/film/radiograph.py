@@ -147,8 +147,6 @@ def read_radiograph(
         raise Refusal(
             "The picture needs more memory than there is: scale it down and give its --pixel-pitch."
         ) from error
-    except RecursionError as error:
-        raise Refusal("The file is nested too deeply to be a radiograph: export it again from the archive.") from error
 
 
 def file_kind(path: Path) -> str:
@@ -163,7 +161,7 @@ def file_kind(path: Path) -> str:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise Refusal("There is no such file: check the path.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         raise Refusal(f"The file cannot be opened ({getattr(error, 'strerror', None) or 'bad path'}).") from error
     if size > LARGEST_FILE_BYTES:
         raise Refusal("The file is larger than 1 GB, far beyond a radiograph: export a single film.")

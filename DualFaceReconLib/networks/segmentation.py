@@ -26,7 +26,7 @@ class SegmentationSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features))  # JSON has lists
-        if self.bones < 1 or len(self.features) < 2 or self.convolutions < 1:
+        if min(self.bones, self.convolutions, *self.features) < 1 or len(self.features) < 2:
             raise ValueError("a segmentation network has at least one bone, two stages and one convolution in each")
 
 

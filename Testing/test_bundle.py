@@ -532,11 +532,21 @@ def test_the_commands_from_outside(tmp_path):
     assert "Traceback" not in done.stderr
     done = run("remove", "made-up", models=models)
     assert (done.returncode, done.stdout) == (0, "Removed made-up-1.0.0.\n")
-    for arguments in (["remove", "made-up"], ["verify", "made-up"], ["fetch", "made-up"], ["other"], []):
-        done = run(*arguments, models=models)
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["remove", "made-up"], ["verify", "made-up"], ["fetch", "made-up"]])
+def test_what_is_not_here_is_refused(models, capsys, arguments):
+    assert main(["models", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("dualface: ")
+
+
+@pytest.mark.parametrize("arguments", [["other"], []])
+def test_a_command_that_cannot_be_read_is_refused(models, capsys, arguments):
+    with pytest.raises(SystemExit, match="2"):
+        main(["models", *arguments])
+    assert capsys.readouterr().out == ""
 
 
 def test_the_list_says_what_is_here(models, tmp_path, capsys):

@@ -1,16 +1,20 @@
 """`dualface inspect` from the outside: what it prints, writes, refuses and keeps to itself."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from scipy.signal import fftconvolve
 from support.films import COLS, GEOMETRY, ROWS, dataset, film, save, save_image
+from support.limits import no_file_beyond
 
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.film.acquisition import Known
@@ -27,12 +31,23 @@ def film_file(tmp_path):
     return save(ds, tmp_path / "film.dcm")
 
 
-def run(*arguments, cwd, **environment):
+def run_apart(*arguments, cwd, **environment):
+    """In a process of its own."""
     command = [sys.executable, "-m", "DualFaceReconLib", "inspect", *map(str, arguments)]
     environment = {**os.environ, **environment}
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
     )
+
+
+def run_here(*arguments, cwd):
+    """In this process: the same at a hundredth of the time."""
+    with contextlib.chdir(cwd), redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            exit_code = main(["inspect", *map(str, arguments)])
+        except SystemExit as stopped:  # of a command that cannot be read
+            exit_code = stopped.code
+    return subprocess.CompletedProcess(arguments, exit_code, out.getvalue(), err.getvalue())
 
 
 def test_the_table_says_value_source_and_effect(film_file, tmp_path, capsys):
@@ -55,7 +70,7 @@ def test_json_is_the_same_for_programs(film_file, tmp_path, capsys):
 
 
 def test_the_patient_stays_unnamed_unless_asked_for(film_file, tmp_path):
-    for mode in ([], ["--json"]):
+    for mode, run in (([], run_apart), (["--json"], run_here)):
         quiet = run(film_file, *mode, cwd=tmp_path)
         assert quiet.returncode == 0
         everything = quiet.stdout + quiet.stderr + " ".join(p.name for p in tmp_path.iterdir())
@@ -111,7 +126,7 @@ def test_refusals_are_one_sentence_and_exit_code_2(tmp_path, arguments):
     save(dataset(Modality="CT"), tmp_path / "ct.dcm")
     save_image(tmp_path / "film.png")
     before = sorted(tmp_path.rglob("*"))
-    done = run(*arguments, cwd=tmp_path)
+    done = run_here(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -123,13 +138,8 @@ def test_refusals_are_one_sentence_and_exit_code_2(tmp_path, arguments):
 def test_a_full_disk_leaves_nothing_behind(film_file, tmp_path):
     folder = tmp_path / "full"
     folder.mkdir()
-    program = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000));"
-        "from DualFaceReconLib.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", program, "inspect", str(film_file), "--picture", "film.png"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    with no_file_beyond(5000):
+        done = run_here(film_file, "--picture", "film.png", cwd=folder)
     assert done.returncode == 2
     assert "Cannot write" in done.stderr
     assert list(folder.iterdir()) == []
@@ -146,7 +156,7 @@ def test_help_and_version(capsys):
 def test_a_name_cannot_steer_the_terminal(tmp_path):
     path = save(dataset(PatientID="\x1b[31mRED\x1b]0;title\x07", PatientName="Müller"), tmp_path / "film.dcm")
     for encoding in ("utf-8", "ascii"):
-        asked = run(path, "--show-identity", cwd=tmp_path, PYTHONIOENCODING=encoding)
+        asked = run_apart(path, "--show-identity", cwd=tmp_path, PYTHONIOENCODING=encoding)
         assert asked.returncode == 0
         assert "\x1b" not in asked.stdout
         assert "[31mRED" in asked.stdout
@@ -156,7 +166,7 @@ def test_a_name_cannot_steer_the_terminal(tmp_path):
 def test_the_film_is_never_replaced_by_its_picture(tmp_path):
     path = save_image(tmp_path / "film.png")
     before = path.read_bytes()
-    done = run(path, "--pixel-pitch", "1.2", "--picture", "film.png", cwd=tmp_path)
+    done = run_here(path, "--pixel-pitch", "1.2", "--picture", "film.png", cwd=tmp_path)
     assert done.returncode == 2
     assert "replace the film" in done.stderr
     assert path.read_bytes() == before
@@ -172,7 +182,7 @@ def test_output_that_cannot_be_written_and_input_that_never_comes(film_file, tmp
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     os.mkfifo(tmp_path / "pipe")
-    done = subprocess.run([*command, tmp_path / "pipe"], capture_output=True, text=True, timeout=60, check=False)
+    done = run_here(tmp_path / "pipe", cwd=tmp_path)
     assert done.returncode == 2
     assert "no ordinary file" in done.stderr
 
@@ -181,13 +191,8 @@ def test_output_that_cannot_be_written_and_input_that_never_comes(film_file, tmp
 @pytest.mark.parametrize("suffix", [".png", ".nrrd"])
 def test_no_space_for_temporary_files_is_said_as_that(tmp_path, suffix):
     path = save_image(tmp_path / f"film{suffix}")
-    program = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
-        "from DualFaceReconLib.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", program, "inspect", str(path), "--pixel-pitch", "1.2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    with no_file_beyond(50_000):
+        done = run_here(path, "--pixel-pitch", "1.2", cwd=tmp_path)
     assert done.returncode == 2
     assert "no space left" in done.stderr
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from support.commands import started
+from support.limits import no_file_beyond
 
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.film.radiograph import read_radiograph
@@ -230,14 +231,8 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, file
 )
 def test_a_full_disk_leaves_nothing(film, tmp_path, capsys, limit, options):
     """A limit on the size of files stands for it: the first file, an image, a mesh cannot be written."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
+    with no_file_beyond(limit):
         exit_code = run_here(*film, "-o", tmp_path / "out", *options)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     errors = capsys.readouterr().err
     assert exit_code == 2
     assert "make room" in errors

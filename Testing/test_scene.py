@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion
+from support.limits import no_file_beyond
 from support.reconstructions import made_reconstruction
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import reference
@@ -531,20 +532,9 @@ def test_the_command_writes_a_scene_when_asked(tmp_path, monkeypatch, reconstruc
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 def test_a_full_disk_leaves_nothing(tmp_path):
     """A limit on the size of files stands for it: first a mesh, then the archive cannot be written."""
-    program = (
-        "import resource, sys; from pathlib import Path; from DualFaceReconLib.errors import Refusal;"
-        "from support.reconstructions import made_reconstruction;"
-        "from DualFaceReconLib.scene import save_scene\n"
-        "for limit in (100_000, 1_000_000):\n"
-        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
-        "    try: save_scene(made_reconstruction(), Path(sys.argv[1]) / 'scene.mrb')\n"
-        "    except Refusal as refusal: assert 'is there room' in str(refusal)\n"
-        "    else: sys.exit('written')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], **QUIETLY, env={**os.environ, "PYTHONPATH": PATHS}
-    )
-    assert done.returncode == 0, done.stderr
+    for limit in (100_000, 1_000_000):
+        with no_file_beyond(limit), pytest.raises(Refusal, match="is there room"):
+            save_scene(made_reconstruction(), tmp_path / "scene.mrb")
     assert list(tmp_path.iterdir()) == []
 
 

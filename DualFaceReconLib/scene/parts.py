@@ -13,7 +13,7 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyDat
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, kind_and_side
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.measurements import ACROSS, SPHERES, Measurement
 from DualFaceReconLib.outcome import Reconstruction
@@ -59,7 +59,7 @@ class Row:
 
 def terminology(bone: str) -> str:
     """A bone's codes as Slicer's Terminologies module writes them."""
-    kind, side = bone.split("_")
+    kind, side = kind_and_side(bone)
     return "~".join(
         (
             "Segmentation category and type - DICOM master list",

@@ -8,7 +8,7 @@ import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.bonemaps import BONES, BoneMaps
+from DualFaceReconLib.bonemaps import BONES, BoneMaps, kind_and_side
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
@@ -45,7 +45,7 @@ def skeleton(view: str = "AP") -> dict[str, Mesh]:
     left = {"hip": (hip, models["hip"].triangles), "femur": (femur, models["femur"].triangles)}
     bones = {}
     for bone in BONES:
-        kind, side = bone.split("_")
+        kind, side = kind_and_side(bone)
         vertices, triangles = left[kind]
         bones[bone] = (vertices, triangles) if side == "left" else mirrored((vertices, triangles))
     return bones
@@ -75,7 +75,7 @@ def made_reconstruction(
             bone: Bone(
                 observed_surface(maps, geometry, bone),
                 None if bone in not_completed else _completed(bone, geometry),
-                measurements={"share_seen": Measurement(61.0, "%"), **MEASURED[bone.split("_")[0]]},
+                measurements={"share_seen": Measurement(61.0, "%"), **MEASURED[kind_and_side(bone)[0]]},
             )
             for bone in bones
         },

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).parent.parent))  # training is not installed
+
 from DualFaceReconLib.bonemaps import BONES, BoneMaps, kind_and_side
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.geometry import ProjectionGeometry

@@ -17,7 +17,10 @@ from pathlib import Path
 from DualFaceReconLib.bundle.manifest import MANIFEST, VERSION, Manifest, load_manifest
 from DualFaceReconLib.errors import Refusal
 
-SHIPPED = Path(__file__).parents[2] / "Resources" / "Models"
+PACKAGE = Path(__file__).parents[1]
+# Beside the package in the repository and where CMake installs it; pip installs it into the package
+RESOURCES = PACKAGE / "Resources" if (PACKAGE / "Resources").is_dir() else PACKAGE.parent / "Resources"
+SHIPPED = RESOURCES / "Models"
 ENVIRONMENT = "DUALFACE_MODELS"  # where the user's own bundles lie, when not in the usual place
 LEFTOVERS = {".part", ".new", ".old", ".gone"}
 

@@ -41,7 +41,7 @@ class FileSeal:
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """All that is known about a bundle's networks and shape models, but for their numbers."""
 

@@ -25,7 +25,7 @@ ENVIRONMENT = "DUALFACE_MODELS"  # where the user's own bundles lie, when not in
 LEFTOVERS = {".part", ".new", ".old", ".gone"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Installed:
     """A bundle that was found, sound or not."""
 
@@ -164,8 +164,10 @@ def _installed(folder: Path, ships: bool) -> Installed:
                 f"rename that to {manifest.id}-{manifest.version}."
             )
     except Refusal as refusal:
-        return Installed(id or folder.name, version, folder, ships, None, str(refusal))
-    return Installed(manifest.id, manifest.version, folder, ships, manifest)
+        return Installed(
+            id=id or folder.name, version=version, folder=folder, ships=ships, manifest=None, refusal=str(refusal)
+        )
+    return Installed(id=manifest.id, version=manifest.version, folder=folder, ships=ships, manifest=manifest)
 
 
 def _order(version: str) -> tuple[int, ...]:

@@ -66,8 +66,8 @@ def made_reconstruction(
     maps = BoneMaps(BONES, front > 0, front, back)
     thickness = sum(back - front for front, back in depths.values())
     lit = np.linspace(0.2, 0.3, geometry.size_px[1]) + 1 - np.exp(-thickness / 40)
-    told = tuple(RadiographWarning(f"warning-{i}", text) for i, text in enumerate(warnings))
-    radiograph = Radiograph(lit, geometry, warnings=told)
+    all_warnings = tuple(RadiographWarning(f"warning-{i}", text) for i, text in enumerate(warnings))
+    radiograph = Radiograph(lit, geometry, warnings=all_warnings)
     return Reconstruction(
         radiograph,
         maps,
@@ -83,7 +83,7 @@ def made_reconstruction(
         BundleName("made-up", "1.0", "ab" * 32),
         "cpu",
         {"networks": 2.5, "surfaces": 0.3, "completion": 4.0},
-        told,
+        all_warnings,
     )
 
 

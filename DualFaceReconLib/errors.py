@@ -1,8 +1,17 @@
 """What is said when a file or a value cannot be used."""
 
+from typing import Any
+
 
 class Refusal(Exception):
-    """One sentence for the user: what is wrong and what to do. The command line prints it and exits with code 2."""
+    """One sentence for the user: what is wrong and what to do. The command line prints it and exits with code 2.
+
+    `code` is short and stable, for programs, and so are `values`, which are plain ones.
+    """
+
+    def __init__(self, text: str, code: str = "refused", **values: Any) -> None:
+        super().__init__(text)
+        self.code, self.values = code, values
 
 
 NOT_NUMBERS = "The picture holds values that are not numbers (NaN or infinite): export it again."

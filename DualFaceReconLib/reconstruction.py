@@ -104,7 +104,12 @@ class Reconstructor:
         with stage("networks"):
             radiograph = self.placed(radiograph)
             if prediction is None or not prediction.fits(radiograph):
-                prediction = self.predict(radiograph, flipped_too=flipped_too, cancelled=cancelled)
+                prediction = self.predict(
+                    radiograph,
+                    flipped_too=flipped_too,
+                    progress=lambda network, share: progress("networks", SHARES["surfaces"] * share),
+                    cancelled=cancelled,
+                )
             maps = self.bone_maps(radiograph, prediction, mask, cancelled=cancelled)
         warnings = list(radiograph.warnings)
         with stage("surfaces"):
@@ -174,10 +179,15 @@ class Reconstructor:
         return replace(moved, warnings=(*moved.warnings, warning))
 
     def predict(
-        self, radiograph: Radiograph, *, flipped_too: bool = False, cancelled: Callable[[], bool] = lambda: False
+        self,
+        radiograph: Radiograph,
+        *,
+        flipped_too: bool = False,
+        progress: Progress = lambda stage, share: None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> Prediction:
         """What the networks see in a radiograph."""
-        return predict(self.networks, radiograph, flipped_too=flipped_too, cancelled=cancelled)
+        return predict(self.networks, radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
 
     def bone_maps(
         self,

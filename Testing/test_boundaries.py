@@ -22,8 +22,7 @@ GROUND = (("errors",), ("bonemaps", "geometry", "rasterising", "meshes"), ("prox
 ENGINE = (
     *GROUND,
     ("disk",),
-    ("film", "surfaces"),
-    ("framing",),
+    ("film", "framing", "surfaces"),
     ("networks", "shape"),
     ("bundle",),
     ("inference", "measurements"),

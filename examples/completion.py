@@ -13,9 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parent.parent))  # training is not installed
-
-from DualFaceReconLib.bonemaps import BONES, BoneMaps, kind_and_side
+from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import clip_to_planes, mirrored
@@ -68,7 +66,7 @@ def skeleton(models: dict, rng: np.random.Generator) -> dict:
     left = {"hip": (hip, models["hip"].triangles), "femur": (femur, models["femur"].triangles)}
     bones = {}
     for bone in BONES:
-        kind, side = kind_and_side(bone)
+        kind, side = bone.split("_")
         vertices, triangles = left[kind]
         bones[bone] = (vertices, triangles) if side == "left" else mirrored((vertices, triangles))
     return bones

@@ -17,6 +17,7 @@ import numpy as np
 from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
 from DualFaceReconLib.film.acquisition import (
     FACING_VIEWER,
+    Acquisition,
     Known,
     Overrides,
     RadiographWarning,
@@ -27,7 +28,7 @@ from DualFaceReconLib.film.acquisition import (
     settle,
 )
 from DualFaceReconLib.film.collimation import field_of_exposure
-from DualFaceReconLib.film.decoded import Decoded
+from DualFaceReconLib.film.decoded import Decoded, polarity_warning
 from DualFaceReconLib.film.dicom_header import read_acquisition
 from DualFaceReconLib.film.dicom_pixels import decode, read_dataset
 from DualFaceReconLib.film.image_files import image_format, read_image
@@ -123,30 +124,20 @@ def read_radiograph(
     overrides = Overrides(pixel_pitch_mm, sdd_mm, object_distance_mm, view, swap_sides, invert)
     try:
         file_format, settled, decoded = _read(Path(path), overrides)
-        pixels = settled.turn.pixels(decoded.pixels)
-        polarity, window = decoded.polarity, decoded.display_window
-        if invert:
-            total = float(pixels.max()) + float(pixels.min())
-            pixels = total - pixels
-            window = None if window is None else (total - window[1], total - window[0])
-            polarity = Known("inverted", Provenance("user", f"inverted by the user; the file gave {polarity.value}"))
-        collimation = settled.collimation_px
-        if collimation is None and (found := field_of_exposure(pixels)):
-            collimation = Known(found, Provenance("derived", "flat borders of the picture"))
-        return Radiograph(
-            pixels,
-            settled.geometry,
-            orientation=settled.orientation,
-            polarity=polarity,
-            collimation_px=collimation,
-            display_window=window,
-            warnings=(*settled.warnings, *(w for w in decoded.warnings if not (invert and w.code in POLARITY_CODES))),
-            file_format=file_format,
-        )
+        return _as_displayed(file_format, settled, decoded, invert)
     except MemoryError as error:
         raise Refusal(
             "The picture needs more memory than there is: scale it down and give its --pixel-pitch."
         ) from error
+
+
+def radiograph_of(pixels: np.ndarray, overrides: Overrides) -> Radiograph:
+    """Bare pixels (rows, cols) as a film; what `overrides` do not say is assumed, with a warning each."""
+    if pixels.ndim != 2 or pixels.dtype.kind not in "fiu":
+        raise Refusal("These are no grey values of one picture: give an array of rows and columns.")
+    polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright"))
+    decoded = Decoded(pixels.astype(np.float32), polarity, None, [polarity_warning()])
+    return _as_displayed("array", settle(Acquisition(pixels.shape), overrides), decoded, overrides.invert)
 
 
 def file_kind(path: Path) -> str:
@@ -176,6 +167,30 @@ def kind_by_head(head: bytes) -> str | None:
     if head[128:132] == b"DICM" or head[:4] in (b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\0\0", b"\x02\0\0\0"):
         return "DICOM"  # the last four: old files without a preamble
     return image_format(head)
+
+
+def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, invert: bool) -> Radiograph:
+    """Stored pixels turned as they are looked at, with bone bright."""
+    pixels = settled.turn.pixels(decoded.pixels)
+    polarity, window = decoded.polarity, decoded.display_window
+    if invert:
+        total = float(pixels.max()) + float(pixels.min())
+        pixels = total - pixels
+        window = None if window is None else (total - window[1], total - window[0])
+        polarity = Known("inverted", Provenance("user", f"inverted by the user; the file gave {polarity.value}"))
+    collimation = settled.collimation_px
+    if collimation is None and (found := field_of_exposure(pixels)):
+        collimation = Known(found, Provenance("derived", "flat borders of the picture"))
+    return Radiograph(
+        pixels,
+        settled.geometry,
+        orientation=settled.orientation,
+        polarity=polarity,
+        collimation_px=collimation,
+        display_window=window,
+        warnings=(*settled.warnings, *(w for w in decoded.warnings if not (invert and w.code in POLARITY_CODES))),
+        file_format=file_format,
+    )
 
 
 def _read(path: Path, overrides: Overrides) -> tuple[str, Settled, Decoded]:

@@ -13,7 +13,7 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyDat
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 
-from DualFaceReconLib.bonemaps import BoneMaps, kind_and_side
+from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.measurements import ACROSS, SPHERES, Measurement
 from DualFaceReconLib.outcome import Reconstruction
@@ -26,7 +26,7 @@ TERMINOLOGY = "TerminologyEntry"  # the attribute and the segments' tag that hol
 ROOM_AROUND_FILM = 1.04  # of the camera's view
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Camera:
     """From where 3D views look."""
 
@@ -46,8 +46,8 @@ class Line:
     bone: str = ""  # none where it runs between two
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableRow:
+@dataclass(frozen=True)
+class Row:
     """A line of the table of measurements; `std` is NaN where nothing is known of it."""
 
     bone: str
@@ -59,7 +59,7 @@ class TableRow:
 
 def terminology(bone: str) -> str:
     """A bone's codes as Slicer's Terminologies module writes them."""
-    kind, side = kind_and_side(bone)
+    kind, side = bone.split("_")
     return "~".join(
         (
             "Segmentation category and type - DICOM master list",
@@ -85,7 +85,7 @@ def left_last(maps: BoneMaps) -> np.ndarray:
     return np.where(maps.mask, maps.back, 0).max(axis=0).astype(np.float32)
 
 
-def rig_lines(geometry: ProjectionGeometry) -> dict[str, vtkPolyData]:
+def rig(geometry: ProjectionGeometry) -> dict[str, vtkPolyData]:
     """The source, the central ray and the frustum as points and thin lines, RAS mm.
 
     Markups would be balls and tubes, and a camera at the source would look at them from the inside.
@@ -126,19 +126,17 @@ def camera_at_source(geometry: ProjectionGeometry) -> Camera:
     spokes = corners - geometry.source
     tangents = [np.abs(spokes @ axis) / (spokes @ ahead) for axis in (right, np.cross(right, ahead))]
     angle = 2 * math.degrees(math.atan(ROOM_AROUND_FILM * np.max(tangents)))
-    return Camera(
-        position=tuple(geometry.source), focal_point=tuple(middle), view_up=(0.0, 0.0, 1.0), view_angle_deg=angle
-    )
+    return Camera(tuple(geometry.source), tuple(middle), (0.0, 0.0, 1.0), angle)
 
 
-def measurement_lines(reconstruction: Reconstruction) -> Iterator[Line]:
+def lines(reconstruction: Reconstruction) -> Iterator[Line]:
     """The measurements that have two ends: between landmarks of both sides, and across balls, from right to left."""
-    for name, bone in reconstruction.bones.items():
-        for landmark, diameter in SPHERES.items():
-            if landmark in bone.landmarks and diameter in bone.measurements:
-                centre, measured = np.array(bone.landmarks[landmark]), bone.measurements[diameter]
+    for bone, one in reconstruction.bones.items():
+        for landmark, name in SPHERES.items():
+            if landmark in one.landmarks and name in one.measurements:
+                centre, measured = np.array(one.landmarks[landmark]), one.measurements[name]
                 radius = np.array([measured.value / 2, 0, 0])
-                yield Line(diameter, (tuple(centre + radius), tuple(centre - radius)), measured, name)
+                yield Line(name, (tuple(centre + radius), tuple(centre - radius)), measured, bone)
     for kind, landmark, name in ACROSS:
         ends = [
             reconstruction.bones[bone].landmarks.get(landmark)
@@ -149,22 +147,16 @@ def measurement_lines(reconstruction: Reconstruction) -> Iterator[Line]:
             yield Line(name, (tuple(ends[0]), tuple(ends[1])), reconstruction.measurements[name])
 
 
-def table_rows(reconstruction: Reconstruction) -> list[TableRow]:
+def rows(reconstruction: Reconstruction) -> list[Row]:
     """All measurements, bone by bone, then those between bones."""
     named: list[tuple[str, Mapping[str, Measurement]]] = [
-        (bone_words(name), bone.measurements) for name, bone in reconstruction.bones.items()
+        (bone_words(bone), one.measurements) for bone, one in reconstruction.bones.items()
     ]
     named.append(("both sides", reconstruction.measurements))
     return [
-        TableRow(
-            bone=bone,
-            measurement=words(name),
-            value=measurement.value,
-            std=math.nan if measurement.std is None else measurement.std,
-            unit=UNITS.get(measurement.unit, measurement.unit),
-        )
+        Row(bone, words(name), one.value, math.nan if one.std is None else one.std, UNITS.get(one.unit, one.unit))
         for bone, measurements in named
-        for name, measurement in measurements.items()
+        for name, one in measurements.items()
     ]
 
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, mirrored, rigid_fit, sphere_through
 
@@ -158,7 +157,7 @@ class ShapeModel:
 
 def model_of(bone: str, models: Mapping[str, ShapeModel]) -> ShapeModel:
     """The model of a bone such as "hip_right", from those of "hip" and "femur"; of the other side it is the mirror."""
-    kind, side = kind_and_side(bone)
+    kind, side = bone.split("_")
     return models[kind] if models[kind].side == side else models[kind].mirrored()
 
 

@@ -10,7 +10,25 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 BONES = ("hip_left", "hip_right", "femur_left", "femur_right")  # sides are the patient's
+SIDES = ("left", "right")
 Window = tuple[slice, slice]  # rows and columns of a picture, each from a first one to one past the last
+
+
+def kind_and_side(bone: str) -> tuple[str, str]:
+    """`hip_left` -> hip, left; a bone in the midline, such as the sacrum, is its own kind and of no side."""
+    kind, _, side = bone.rpartition("_")
+    return (kind, side) if side in SIDES else (bone, "")
+
+
+def other_side(bone: str) -> str:
+    """`hip_left` -> `hip_right`: what a bone is in the mirror; a bone in the midline stays itself."""
+    kind, side = kind_and_side(bone)
+    return f"{kind}_{SIDES[1 - SIDES.index(side)]}" if side else bone
+
+
+def mirrored_order(bones: Sequence[str]) -> list[int]:
+    """For each of `bones` the place among them of its other side: the order of channels in a mirrored picture."""
+    return [bones.index(other_side(bone)) for bone in bones]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from scipy.ndimage import label
 from torch import nn
 
-from DualFaceReconLib.bonemaps import BoneMaps, Window, bounding_window
+from DualFaceReconLib.bonemaps import BoneMaps, Window, bounding_window, mirrored_order
 from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
@@ -168,7 +168,7 @@ def predict(
     frame = _frame(manifest, geometry)
     film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
     films = [film, film.flip(-1)] if flipped_too else [film]
-    order = _mirror_order(manifest.bones)
+    order = mirrored_order(manifest.bones)
     probability, depth = torch.zeros(()), torch.zeros(())
     stages = [("segmentation", networks.segmentation), ("depth", networks.depth)]
     for done, (stage, network) in enumerate(stages):
@@ -322,13 +322,3 @@ def without_islands(mask: np.ndarray) -> np.ndarray:
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return (sizes >= ISLAND_SHARE * sizes.max())[parts]
-
-
-def _mirror_order(bones: tuple[str, ...]) -> list[int]:
-    """For every bone the number of the one on the other side."""
-    other = {"left": "right", "right": "left"}
-    parts = [bone.rpartition("_") for bone in bones]
-    return [
-        bones.index(f"{kind}_{other[side]}") if side in other else bones.index(bone)
-        for bone, (kind, _, side) in zip(bones, parts, strict=True)
-    ]

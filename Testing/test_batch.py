@@ -100,19 +100,19 @@ def thirty(tmp_path_factory, bundle):
 
 def test_bad_films_do_not_stop_the_others(thirty):
     assert thirty.code == EXIT_INCOMPLETE
-    told = rows(thirty.out / SUMMARY)
-    assert [row["number"] for row in told] == [str(n) for n in range(1, 31)]
-    refused = {row["reason"].partition(":")[0] for row in told if row["status"] == "refused"}
-    assert sum(row["status"] == "done" for row in told) == 28
+    summary = rows(thirty.out / SUMMARY)
+    assert [row["number"] for row in summary] == [str(n) for n in range(1, 31)]
+    refused = {row["reason"].partition(":")[0] for row in summary if row["status"] == "refused"}
+    assert sum(row["status"] == "done" for row in summary) == 28
     assert len(refused) == 2
     assert any("colour picture" in reason for reason in refused)
-    for row in told:
+    for row in summary:
         folder = thirty.out / f"{int(row['number']):04d}-{row['pixel_hash']}"
         assert folder.is_dir() == (row["status"] == "done")
-    found = load_reconstruction(thirty.out / told[5]["folder"])
-    assert found.radiograph.pixel_hash == told[5]["pixel_hash"]
-    assert told[5]["hip_left"] == "seen"
-    assert told[5]["hip_right"] == "not found"
+    sixth = load_reconstruction(thirty.out / summary[5]["folder"])
+    assert sixth.radiograph.pixel_hash == summary[5]["pixel_hash"]
+    assert summary[5]["hip_left"] == "seen"
+    assert summary[5]["hip_right"] == "not found"
 
 
 def test_the_map_alone_knows_paths(thirty):
@@ -376,12 +376,12 @@ def test_a_table_says_more_of_single_films(films, tmp_path, bundle):
     out = tmp_path / "out"
     assert run(films, out, bundle)[0] == EXIT_INCOMPLETE
     assert run(films, out, bundle, "--table", table, "--object-distance", "170")[0] == 0
-    told = [json.loads((out / name / "reconstruction.json").read_text()) for name in _folders(out)]
-    geometries = [one["radiograph"]["geometry"] for one in told]
+    documents = [json.loads((out / name / "reconstruction.json").read_text()) for name in _folders(out)]
+    geometries = [document["radiograph"]["geometry"] for document in documents]
     assert [geometry["object_distance_mm"] for geometry in geometries] == [170, 150, pytest.approx(176, abs=1), 170]
     assert [geometry["view"] for geometry in geometries] == ["AP", "PA", "AP", "AP"]
     assert geometries[3]["pixel_pitch_mm"] == [1.2, 1.25]
-    assert told[1]["radiograph"]["orientation"]["value"] == "sides swapped"
+    assert documents[1]["radiograph"]["orientation"]["value"] == "sides swapped"
     assert "0 done, 4 done before" in run(films, out, bundle, "--table", table, "--object-distance", "170")[1]
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window, kind_and_side, mirrored_order
 
 
 def maps(back=True):
@@ -16,6 +16,16 @@ def maps(back=True):
     return BoneMaps(
         ("hip_left", "femur_left"), mask, front, np.where(mask, 900, 0).astype(np.float32) if back else None
     )
+
+
+def test_sides_change_places_in_a_mirror_and_the_midline_stays():
+    bones = ("hip_left", "sacrum", "femur_right", "lumbar_5", "hip_right", "femur_left")
+    assert mirrored_order(bones) == [4, 1, 5, 3, 0, 2]
+    assert [kind_and_side(bone) for bone in bones[:4]] == [
+        ("hip", "left"), ("sacrum", ""), ("femur", "right"), ("lumbar_5", ""),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="not in"):
+        mirrored_order(bones[:3])
 
 
 def test_a_shift_moves_what_is_valid_and_nothing_else():

@@ -22,7 +22,8 @@ GROUND = (("errors",), ("bonemaps", "geometry", "rasterising", "meshes"), ("prox
 ENGINE = (
     *GROUND,
     ("disk",),
-    ("film", "framing", "surfaces"),
+    ("film", "surfaces"),
+    ("framing",),
     ("networks", "shape"),
     ("bundle",),
     ("inference", "measurements"),

@@ -18,9 +18,7 @@ import torch
 from support.bundles import made_bundle, manifest, shape_models, weights
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.bundle import files as bundle
-from DualFaceReconLib.bundle import store as bundle_store
-from DualFaceReconLib.bundle.files import read_shape_model, read_weights, verify, write_bundle
+from DualFaceReconLib.bundle.files import MAX_UNPACKED_BYTES, read_shape_model, read_weights, verify, write_bundle
 from DualFaceReconLib.bundle.manifest import MAX_MANIFEST_BYTES, load_manifest
 from DualFaceReconLib.bundle.store import find, installed, models_folder, remove
 from DualFaceReconLib.cli import main
@@ -38,45 +36,45 @@ def folder(tmp_path):
 def models(tmp_path, monkeypatch):
     """The user's own folder of bundles; none ships."""
     monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "my models ü"))
-    monkeypatch.setattr(bundle_store, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED", tmp_path / "shipped")
     return tmp_path / "my models ü"
 
 
-def retell(folder, change):
+def rewrite_manifest(folder, change):
     """Rewrites manifest.json by hand."""
-    told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    change(told)
-    (folder / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
+    values = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    change(values)
+    (folder / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def reseal(folder, name, content):
     """Puts other content in, sealed as if it belonged there."""
     (folder / name).write_bytes(content)
     seal = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    retell(folder, lambda told: told["files"].update({name: seal}))
+    rewrite_manifest(folder, lambda values: values["files"].update({name: seal}))
 
 
 # What is written comes back
 
 
 def test_what_was_written_comes_back(folder):
-    told = verify(folder)
-    assert replace(told, files={}) == manifest()
-    assert told.size_bytes == sum(p.stat().st_size for p in folder.iterdir() if p.name != "manifest.json")
+    written = verify(folder)
+    assert replace(written, files={}) == manifest()
+    assert written.size_bytes == sum(p.stat().st_size for p in folder.iterdir() if p.name != "manifest.json")
     for network, tensors in weights().items():
-        again = read_weights(folder, told, network)
+        again = read_weights(folder, written, network)
         assert set(again) == set(tensors)
         for name, tensor in tensors.items():
             assert again[name].dtype == torch.float32
             assert again[name].shape == tensor.shape
             assert torch.equal(again[name], tensor)
-    assert read_shape_model(folder, told, "femur").bone == "femur"
+    assert read_shape_model(folder, written, "femur").bone == "femur"
 
 
 def test_weights_are_rounded_to_half_precision(tmp_path):
     state = {**weights(), "segmentation": {"pi": torch.tensor([math.pi, 2048.9])}}
-    told = write_bundle(tmp_path / "b", manifest(), state, shape_models(tmp_path / "shapes"))
-    assert read_weights(tmp_path / "b", told, "segmentation")["pi"].tolist() == [3.140625, 2048]
+    written = write_bundle(tmp_path / "b", manifest(), state, shape_models(tmp_path / "shapes"))
+    assert read_weights(tmp_path / "b", written, "segmentation")["pi"].tolist() == [3.140625, 2048]
 
 
 def test_the_same_weights_give_the_same_bytes(folder, tmp_path):
@@ -99,8 +97,8 @@ def test_the_digest_names_the_content_and_not_the_lines_ends(folder, tmp_path):
 
 def test_the_shipped_shape_models_go_into_a_bundle(tmp_path):
     shipped = {bone: ROOT / "Resources" / "Models" / f"{bone}.ssm.npz" for bone in ("hip", "femur")}
-    told = write_bundle(tmp_path / "b", manifest(), weights(), shipped)
-    assert len(read_shape_model(tmp_path / "b", told, "hip").mean) == 4600
+    written = write_bundle(tmp_path / "b", manifest(), weights(), shipped)
+    assert len(read_shape_model(tmp_path / "b", written, "hip").mean) == 4600
 
 
 def test_what_ships_stays_small():
@@ -109,13 +107,13 @@ def test_what_ships_stays_small():
 
 
 def test_the_bundle_that_ships_is_sound_and_tells_what_it_is():
-    told = verify(ROOT / "Resources" / "Models")
-    assert told.bones == BONES
-    assert "Simulated films" in told.trained_on
-    assert "No clinical picture" in told.trained_on
-    assert "not for clinical use" in told.research_use
-    assert "simulated" in told.measured
-    assert all(1 < error < 30 for error in told.surface_error_mm.values())
+    shipped = verify(ROOT / "Resources" / "Models")
+    assert shipped.bones == BONES
+    assert "Simulated films" in shipped.trained_on
+    assert "No clinical picture" in shipped.trained_on
+    assert "not for clinical use" in shipped.research_use
+    assert "simulated" in shipped.measured
+    assert all(1 < error < 30 for error in shipped.surface_error_mm.values())
 
 
 def test_listing_and_verifying_do_without_torch(folder):
@@ -210,10 +208,10 @@ def test_an_interrupted_exchange_is_mended_by_the_next(folder):
 def at(*keys, value):
     """A change of one value, anywhere in a manifest."""
 
-    def change(told):
+    def change(values):
         for key in keys[:-1]:
-            told = told[key]
-        told[keys[-1]] = value
+            values = values[key]
+        values[keys[-1]] = value
 
     return change
 
@@ -221,9 +219,9 @@ def at(*keys, value):
 UNUSABLE = {
     "newer": (at("format", value=2), r"format 2.*update DualFaceRecon"),
     "older": (at("format", value=0), "format 1"),
-    "no format": (lambda told: told.pop("format"), "format 1"),
+    "no format": (lambda values: values.pop("format"), "format 1"),
     "true is no number": (at("format", value=True), "format 1"),
-    "lacking": (lambda told: told.pop("licence"), "lacks licence"),
+    "lacking": (lambda values: values.pop("licence"), "lacks licence"),
     "unknown key": (at("extra", value=1), "unknown"),
     "id": (at("id", value="../up"), "id"),
     "id of a device": (at("id", value="con"), "id"),
@@ -244,14 +242,14 @@ UNUSABLE = {
     "bones twice": (at("bones", value=["hip_left", "hip_left"]), "bones"),
     "bones no list": (at("bones", value="hip_left"), "bones"),
     "faces": (at("faces", value=["back", "front"]), "faces"),
-    "no depth": (lambda told: told["networks"].pop("depth"), "depth"),
+    "no depth": (lambda values: values["networks"].pop("depth"), "depth"),
     "unknown network": (at("networks", "other", value={"settings": {}, "file": "o.safetensors"}), "unknown"),
     "settings": (at("networks", "depth", "settings", value=[]), "settings"),
     "no file": (at("networks", "depth", value={"settings": {}}), "file"),
-    "shape model": (lambda told: told["shape_models"].pop("femur"), "femur, hip"),
+    "shape model": (lambda values: values["shape_models"].pop("femur"), "femur, hip"),
     "one file twice": (at("networks", "depth", "file", value="segmentation.safetensors"), "twice"),
     "only case differs": (at("networks", "depth", "file", value="Segmentation.safetensors"), "twice"),
-    "unsealed": (lambda told: told["files"].pop("hip.ssm.npz"), "seal"),
+    "unsealed": (lambda values: values["files"].pop("hip.ssm.npz"), "seal"),
     "sealed but unnamed": (at("files", "more.safetensors", value={"sha256": "0" * 64, "bytes": 1}), "seal"),
     "sha256": (at("files", "hip.ssm.npz", "sha256", value="0" * 63), "sha256"),
     "no bytes": (at("files", "hip.ssm.npz", "bytes", value=0), "length"),
@@ -263,7 +261,7 @@ UNUSABLE = {
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_manifests_that_cannot_be_used_are_refused(folder, case):
     change, words = UNUSABLE[case]
-    retell(folder, change)
+    rewrite_manifest(folder, change)
     with pytest.raises(Refusal, match=rf"Bundle a bundle ü .*{words}"):
         load_manifest(folder)
 
@@ -285,7 +283,7 @@ def test_manifests_that_cannot_be_used_are_refused(folder, case):
     ],
 )
 def test_names_that_could_lead_elsewhere_are_refused(folder, name):
-    retell(folder, at("networks", "depth", "file", value=name))
+    rewrite_manifest(folder, at("networks", "depth", "file", value=name))
     with pytest.raises(Refusal, match="plain name"):
         load_manifest(folder)
 
@@ -405,8 +403,10 @@ def test_shape_models_that_are_none_are_refused(folder, tmp_path, monkeypatch):
         reseal(folder, "hip.ssm.npz", content)
         with pytest.raises(Refusal, match=r"hip\.ssm\.npz holds no shape model of a hip"):
             verify(folder)
-    monkeypatch.setattr(bundle, "load_shape_model", lambda path: pytest.fail("a bomb was unpacked"))
-    reseal(folder, "hip.ssm.npz", saved(tmp_path, told=np.zeros(bundle.MAX_UNPACKED_BYTES + 1, np.uint8)))
+    monkeypatch.setattr(
+        "DualFaceReconLib.bundle.files.load_shape_model", lambda path: pytest.fail("a bomb was unpacked")
+    )
+    reseal(folder, "hip.ssm.npz", saved(tmp_path, told=np.zeros(MAX_UNPACKED_BYTES + 1, np.uint8)))
     with pytest.raises(Refusal, match=r"hip\.ssm\.npz"):
         verify(folder)
 
@@ -518,8 +518,8 @@ def test_the_commands_from_outside(tmp_path):
     models = tmp_path / "my models ü"
     assert run("list", models=models).returncode == 0
     made_bundle(models / "made-up-1.0.0")
-    told = json.loads(run("list", "--json", models=models).stdout)
-    mine = next(b for b in told["installed"] if b["id"] == "made-up")
+    listed = json.loads(run("list", "--json", models=models).stdout)
+    mine = next(b for b in listed["installed"] if b["id"] == "made-up")
     assert mine["sha256"] == load_manifest(models / "made-up-1.0.0").sha256
     assert mine["manifest"] == json.loads(json.dumps(asdict(load_manifest(models / "made-up-1.0.0"))))
     done = run("verify", "made-up", models=models)

@@ -17,9 +17,7 @@ from pathlib import Path
 import pytest
 from support.bundles import made_bundle, serving
 
-from DualFaceReconLib.bundle import fetch as bundle_fetch
-from DualFaceReconLib.bundle import store as bundle_store
-from DualFaceReconLib.bundle.fetch import fetch, pack, published, registry
+from DualFaceReconLib.bundle.fetch import SafeRedirects, fetch, pack, published, registry
 from DualFaceReconLib.bundle.files import verify
 from DualFaceReconLib.bundle.store import find, installed, remove
 from DualFaceReconLib.cli import main
@@ -34,9 +32,9 @@ def models(tmp_path, monkeypatch):
     for variable in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "my models ü"))
-    monkeypatch.setattr(bundle_store, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(bundle_fetch, "REGISTRY", tmp_path / "shipped" / "registry.json")
-    monkeypatch.setattr(bundle_fetch, "CHUNK_BYTES", 512)
+    monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("DualFaceReconLib.bundle.fetch.REGISTRY", tmp_path / "shipped" / "registry.json")
+    monkeypatch.setattr("DualFaceReconLib.bundle.fetch.CHUNK_BYTES", 512)
     return tmp_path / "my models ü"
 
 
@@ -70,14 +68,14 @@ def part_of(entry, models):
 
 def test_a_bundle_is_fetched_whole(archive, models):
     entry, content = archive
-    told = []
+    steps = []
     with serving(content) as server:
-        manifest = fetch(replace(entry, url=server.url), lambda done, total: told.append((done, total)))
+        manifest = fetch(replace(entry, url=server.url), lambda done, total: steps.append((done, total)))
     assert names(models) == ["made-up-1.0.0"]
     assert verify(find("made-up")) == manifest
-    assert told[-1] == (len(content), len(content))
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert len(told) > 3
+    assert steps[-1] == (len(content), len(content))
+    assert [done for done, _ in steps] == sorted({done for done, _ in steps})
+    assert len(steps) > 3
 
 
 def test_nothing_about_the_user_is_sent(archive):
@@ -306,7 +304,7 @@ def test_bundles_come_over_https_alone(archive, models, monkeypatch, url):
 
 def test_https_is_not_given_up_on_the_way():
     request = urllib.request.Request("https://example.org/b.zip", headers={"Range": "bytes=7-"})
-    redirects = bundle_fetch._SafeRedirects()
+    redirects = SafeRedirects()
     for url in ("http://localhost/b.zip", "http://example.org/b.zip", "ftp://example.org/b.zip"):
         answer = BytesIO()
         with pytest.raises(Refusal, match="https alone"):
@@ -474,7 +472,7 @@ def test_registries_are_read_and_refused(tmp_path, archive):
         published("other")
     with pytest.raises(Refusal, match="cannot be read"):
         registry(tmp_path / "nothing.json")
-    told = asdict(entry)
+    values = asdict(entry)
     for wrong in (
         *(
             {"id": "../x"},
@@ -487,7 +485,7 @@ def test_registries_are_read_and_refused(tmp_path, archive):
         ),
         *({"bytes": True}, {"bytes": 1 << 50}, {"url": None}, {"url": "https://x\x1b[31m"}, {"more": 1}),
     ):
-        path.write_text(json.dumps({"bundles": [{**told, **wrong}]}))
+        path.write_text(json.dumps({"bundles": [{**values, **wrong}]}))
         with pytest.raises(Refusal, match="no registry"):
             registry(path)
     for text in ("", "[]", "{}", '{"bundles": 3}', '{"bundles": [3]}', "[" * 100_000):

@@ -4,6 +4,7 @@ Slicer is stood in for by the few commands and classes that an extension calls; 
 """
 
 import inspect
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from DualFaceReconLib.film.radiograph import read_radiograph
 
 ROOT = Path(__file__).parent.parent
 MODULE = ROOT / "DualFaceRecon"
-LIB = "lib/Slicer-5.10/qt-scripted-modules"
+LIB = "lib/Slicer-5.12/qt-scripted-modules"
 
 SLICER_CONFIG = """
 set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/UseSlicer.cmake)
@@ -41,6 +42,11 @@ endmacro()
 """.replace("LIB)", f"{LIB})").replace("LIB/", f"{LIB}/")
 
 
+def python_files(folder):
+    """The engine's files in a folder, in all its rooms."""
+    return {path.relative_to(folder).as_posix() for path in (folder / "DualFaceReconLib").rglob("*.py")}
+
+
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
 def test_cmake_installs_module_engine_and_resources(tmp_path):
     slicer = tmp_path / "slicer"
@@ -54,13 +60,21 @@ def test_cmake_installs_module_engine_and_resources(tmp_path):
     assert done.returncode == 0, done.stderr
     subprocess.run(["cmake", "--install", build], capture_output=True, check=True)
 
-    modules = installed / LIB
-    engine = {p.name for p in (ROOT / "DualFaceReconLib").glob("*.py")}
-    assert {p.name for p in (modules / "DualFaceReconLib").glob("*.py")} == engine
-    assert not list(modules.rglob("__pycache__"))
+    engine = python_files(ROOT)
+    assert "DualFaceReconLib/film/radiograph.py" in engine
+    for modules in (installed / LIB, build / LIB):
+        assert python_files(modules) == engine
+        assert not list(modules.rglob("__pycache__"))
+        for model in (ROOT / "Resources" / "Models").iterdir():
+            assert (modules / "Resources" / "Models" / model.name).stat().st_size == model.stat().st_size
     for file in ("DualFaceRecon.py", "Resources/UI/DualFaceRecon.ui", "Resources/LICENSES.md"):
-        assert (modules / file).is_file()
-    assert {p.name for p in (build / LIB / "DualFaceReconLib").glob("*.py")} == engine
+        assert (installed / LIB / file).is_file()
+    program = "from DualFaceReconLib.bundle.store import SHIPPED; print(SHIPPED)"
+    for modules in (installed / LIB, build / LIB):  # as Slicer has it, with the folder of modules on Python's path
+        environment = {**os.environ, "PYTHONPATH": str(modules)}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == str(modules / "Resources" / "Models")
     tests = subprocess.run(["ctest", "-N"], cwd=build, capture_output=True, text=True, check=True).stdout
     assert "py_DualFaceRecon" in tests
     assert "DualFaceReconEngine" in tests

@@ -51,10 +51,10 @@ def test_a_place_that_cannot_be_is_refused_in_words(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["letter"]
 
 
-def test_every_folder_is_called_something(tmp_path, monkeypatch):
+def test_every_folder_has_a_name_to_show(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert [display_name(Path(one)) for one in (".", "", "x/..", "../there")] == ["here", "here", "here", "there"]
+    assert [display_name(Path(path)) for path in (".", "", "x/..", "../there")] == ["here", "here", "here", "there"]
     assert display_name(Path(tmp_path.anchor)) == tmp_path.anchor
 
 
@@ -121,12 +121,12 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path, older):
             fill(place, "older")
 
     anew()
-    found = set()
+    contents = set()
     for moment in every_moment(lambda: write_folder(place, lambda folder: fill(folder, "newer")), "line"):
         assert {path.name for path in tmp_path.iterdir()} <= {"out"}, moment
-        found.add(tuple(sorted(path.name for path in place.iterdir())) if place.exists() else ())
+        contents.add(tuple(sorted(path.name for path in place.iterdir())) if place.exists() else ())
         anew()
-    assert found == {("older one", "older two") if older else (), ("newer one", "newer two")}
+    assert contents == {("older one", "older two") if older else (), ("newer one", "newer two")}
 
 
 def test_a_drive_that_is_not_there_is_refused(tmp_path, monkeypatch):

@@ -62,11 +62,11 @@ def test_the_table_says_value_source_and_effect(film_file, tmp_path, capsys):
 
 def test_json_is_the_same_for_programs(film_file, tmp_path, capsys):
     assert main(["inspect", str(film_file), "--json", "--picture", str(tmp_path / "p.png"), "--sdd", "1100"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["values"]["sdd_mm"]["value"] == 1100
-    assert said["values"]["sdd_mm"]["kind"] == "user"
-    assert said["values"]["pixel_pitch_mm"]["source"] == "ImagerPixelSpacing (0018,1164)"
-    assert [warning["code"] for warning in said["warnings"]] == ["burned-in-annotation"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["values"]["sdd_mm"]["value"] == 1100
+    assert printed["values"]["sdd_mm"]["kind"] == "user"
+    assert printed["values"]["pixel_pitch_mm"]["source"] == "ImagerPixelSpacing (0018,1164)"
+    assert [warning["code"] for warning in printed["warnings"]] == ["burned-in-annotation"]
 
 
 def test_the_patient_stays_unnamed_unless_asked_for(film_file, tmp_path):
@@ -215,14 +215,14 @@ def likeness(picture, letters, colour):
 def test_r_is_on_the_left_and_l_on_the_right_and_amber_when_assumed():
     dark = Radiograph(film() * 0.2 + np.eye(ROWS, COLS, dtype=np.float32), GEOMETRY, display_window=(0, 20))
     for letter, share in (("R", 0.0), ("L", 1.0)):
-        found, where = likeness(drawn(dark), letter, drawing.WHITE)
-        assert found > 0.97
-        assert where == pytest.approx(share, abs=0.12)
+        agreement, col_share = likeness(drawn(dark), letter, drawing.WHITE)
+        assert agreement > 0.97
+        assert col_share == pytest.approx(share, abs=0.12)
     assumed = dataclasses.replace(dark, orientation=Known("L\\F", Provenance("assumed", "nobody knows")))
     for letter, share in (("R?", 0.0), ("L?", 1.0)):
-        found, where = likeness(drawn(assumed), letter, drawing.AMBER)
-        assert found > 0.97
-        assert where == pytest.approx(share, abs=0.16)
+        agreement, col_share = likeness(drawn(assumed), letter, drawing.AMBER)
+        assert agreement > 0.97
+        assert col_share == pytest.approx(share, abs=0.16)
         assert likeness(drawn(assumed), letter, drawing.WHITE)[0] < 0.5
 
 

@@ -15,8 +15,8 @@ from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshes import arrays
 from DualFaceReconLib.pictures import drawing, overview, report
-from DualFaceReconLib.pictures import film as film_picture
 from DualFaceReconLib.pictures.bones import BONE_COLOURS, STRIPES_PX, Surface, along_rays, from_afar, surface_of
+from DualFaceReconLib.pictures.film import film_picture
 from DualFaceReconLib.rasterising import nearest_values
 
 TEXT = "The distance of the source was not in the file and is assumed to be 1100 mm, so that every length is uncertain."
@@ -28,13 +28,13 @@ def pelvis():
 
 
 @pytest.fixture(scope="module")
-def shown(pelvis):
+def picture(pelvis):
     return overview.picture(pelvis)
 
 
 def film_panels(picture, reconstruction):
     """The film with outlines and the bones from the source, without titles and margins."""
-    rows, cols = film_picture.shown(reconstruction.radiograph, overview.FILM_MOST_PX)[0].shape[:2]
+    rows, cols = film_picture(reconstruction.radiograph, overview.FILM_MOST_PX)[0].shape[:2]
     width = (overview.WIDTH_PX - overview.GAP_PX) // 2
     left = (width - cols) // 2
     films = picture[overview.TITLE_PX : overview.TITLE_PX + rows]
@@ -56,8 +56,8 @@ def place_of(picture, letters, colour, height_px):
     return agreement.max(), np.unravel_index(agreement.argmax(), agreement.shape)
 
 
-def test_outlines_lie_at_the_edges_of_the_masks(pelvis, shown):
-    film, _ = film_panels(shown, pelvis)
+def test_outlines_lie_at_the_edges_of_the_masks(pelvis, picture):
+    film, _ = film_panels(picture, pelvis)
     scale = np.array(film.shape[:2]) / PELVIS.size_px
     for bone, mask in zip(pelvis.maps.bones, pelvis.maps.mask, strict=True):
         outline = np.argwhere((film == BONE_COLOURS[bone]).all(axis=-1))
@@ -66,8 +66,8 @@ def test_outlines_lie_at_the_edges_of_the_masks(pelvis, shown):
         assert outline[:, 1].max() == pytest.approx((pixels[:, 1].max() + 1) * scale[1] - 1, abs=3)
 
 
-def test_bones_from_the_source_coincide_with_their_masks(pelvis, shown):
-    _, bones = film_panels(shown, pelvis)
+def test_bones_from_the_source_coincide_with_their_masks(pelvis, picture):
+    _, bones = film_panels(picture, pelvis)
     scale = np.array(bones.shape[:2]) / PELVIS.size_px
     for bone, mask in zip(pelvis.maps.bones, pelvis.maps.mask, strict=True):
         seen = colour_like(bones, BONE_COLOURS[bone])
@@ -82,14 +82,14 @@ def test_bones_from_the_source_coincide_with_their_masks(pelvis, shown):
 @pytest.mark.parametrize("view", ["AP", "PA"])
 def test_the_front_is_the_front_whatever_the_view(view):
     reconstruction = made_reconstruction(dataclasses.replace(PELVIS, view=view))
-    surfaces = [surface_of(bone, one) for bone, one in reconstruction.bones.items()]
+    surfaces = [surface_of(name, bone) for name, bone in reconstruction.bones.items()]
     middle = np.array([0, OBJECT_DISTANCE_MM if view == "AP" else -OBJECT_DISTANCE_MM, 0])
     for drawn in (
         along_rays(surfaces, reconstruction.radiograph.geometry),
         from_afar(surfaces, drawing.AROUND[0], middle, 0.5, (300, 300)),
     ):
         cols = {
-            bone: np.argwhere(colour_like(drawn.coloured, BONE_COLOURS[bone]))[:, 1].mean() for bone in BONE_COLOURS
+            name: np.argwhere(colour_like(drawn.coloured, BONE_COLOURS[name]))[:, 1].mean() for name in BONE_COLOURS
         }
         assert cols["hip_right"] < cols["hip_left"]
         assert cols["femur_right"] < cols["femur_left"]
@@ -103,7 +103,12 @@ def ball(place, colour):
     source.Update()
     vertices, triangles = arrays(source.GetOutput())
     return Surface(
-        vertices + place, triangles, True, colour, np.tile(colour, (len(vertices), 1)), np.zeros(len(vertices))
+        vertices=vertices + place,
+        triangles=triangles,
+        closed=True,
+        colour=colour,
+        certainty=np.tile(colour, (len(vertices), 1)),
+        inferred=np.zeros(len(vertices)),
     )
 
 
@@ -120,9 +125,9 @@ def test_what_is_nearer_to_the_eye_hides_the_other():
     for view in ("AP", "PA"):
         away = 200 if view == "AP" else -200
         balls = [ball((0, 60 + away, 0), colours[0]), ball((0, -60 + away, 0), colours[1])]
-        shown = along_rays(balls, dataclasses.replace(PELVIS, view=view)).coloured
+        coloured = along_rays(balls, dataclasses.replace(PELVIS, view=view)).coloured
         row, col = (round(p) for p in PELVIS.principal_point_px)
-        assert colour_like(shown[row, col], colours[0])
+        assert colour_like(coloured[row, col], colours[0])
 
 
 def test_a_ball_is_as_large_as_it_is_and_has_no_holes():
@@ -136,8 +141,8 @@ def test_a_ball_is_as_large_as_it_is_and_has_no_holes():
 def test_the_nearest_triangle_shows_and_values_run_between_corners():
     pixels = np.array([[0, 0], [0, 8], [8, 0], [0, 0], [0, 4], [4, 0.0]])
     values, near = np.array([[0.0], [8], [0], [50], [50], [50]]), np.array([1.0, 1, 1, 2, 2, 2])
-    shown, covered = nearest_values(pixels, near, np.array([[0, 1, 2], [3, 4, 5]]), values, (10, 10))
-    assert shown[0, :9, 0].tolist() == [50, 50, 50, 50, 50, 5, 6, 7, 8]
+    nearest, covered = nearest_values(pixels, near, np.array([[0, 1, 2], [3, 4, 5]]), values, (10, 10))
+    assert nearest[0, :9, 0].tolist() == [50, 50, 50, 50, 50, 5, 6, 7, 8]
     assert covered.sum() == 45
     assert not nearest_values(pixels - 100, near, np.array([[0, 1, 2]]), values, (10, 10))[1].any()
 
@@ -149,7 +154,8 @@ def test_inferred_places_are_striped_and_bones_not_completed_are_grey():
     everywhere = dataclasses.replace(surface, inferred=np.ones_like(surface.inferred))
     middle = (surface.vertices.min(axis=0) + surface.vertices.max(axis=0)) / 2
     plain, striped = (
-        from_afar([one], drawing.AROUND[0], middle, 0.8, (200, 200)).by_certainty.sum() for one in (nowhere, everywhere)
+        from_afar([drawn], drawing.AROUND[0], middle, 0.8, (200, 200)).by_certainty.sum()
+        for drawn in (nowhere, everywhere)
     )
     assert striped / plain == pytest.approx(1 - 0.45 * 2 / STRIPES_PX, abs=0.02)
     seen_alone = made_reconstruction(RIGHT_HIP, bones=("hip_right",), not_completed=("hip_right",))
@@ -159,27 +165,27 @@ def test_inferred_places_are_striped_and_bones_not_completed_are_grey():
     assert np.ptp(grey.by_certainty, axis=-1).max() < 1e-3 < grey.by_certainty.max()
 
 
-def test_r_and_l_stand_where_they_belong_and_are_amber_when_assumed(pelvis, shown):
+def test_r_and_l_stand_where_they_belong_and_are_amber_when_assumed(pelvis, picture):
     assumed = dataclasses.replace(pelvis.radiograph, orientation=Known("L\\F", Provenance("assumed", "nobody knows")))
-    for picture, mark, colour in (
-        (shown, "", drawing.WHITE),
+    for drawn, mark, colour in (
+        (picture, "", drawing.WHITE),
         (overview.picture(dataclasses.replace(pelvis, radiograph=assumed)), "?", drawing.AMBER),
     ):
-        below = picture[film_panels(shown, pelvis)[0].shape[0] + overview.TITLE_PX :][:200]
+        below = drawn[film_panels(picture, pelvis)[0].shape[0] + overview.TITLE_PX :][:200]
         quarter = overview.WIDTH_PX // 2
-        for panels, height in ((picture[:200, :quarter], 60), (picture[:200, quarter:], 60), (below[:, :quarter], 32)):
+        for panels, height in ((drawn[:200, :quarter], 60), (drawn[:200, quarter:], 60), (below[:, :quarter], 32)):
             right, left = (place_of(panels, letter + mark, colour, height) for letter in "RL")
             assert min(right[0], left[0]) > 0.97
             assert right[1][1] < left[1][1]
 
 
-def test_every_warning_makes_the_text_longer_and_is_amber(pelvis, shown):
-    assert not (shown == drawing.AMBER).all(axis=-1).any()
+def test_every_warning_makes_the_text_longer_and_is_amber(pelvis, picture):
+    assert not (picture == drawing.AMBER).all(axis=-1).any()
     texts = [
         overview.text(dataclasses.replace(pelvis, warnings=(RadiographWarning("code", TEXT),) * count))
         for count in (1, 8, 10)
     ]
-    assert (shown[-texts[0].shape[0] :, : overview.WIDTH_PX // 2] == texts[0][:, : overview.WIDTH_PX // 2]).all()
+    assert (picture[-texts[0].shape[0] :, : overview.WIDTH_PX // 2] == texts[0][:, : overview.WIDTH_PX // 2]).all()
     assert texts[0].shape[0] < texts[1].shape[0] < texts[2].shape[0]
     inked = [np.count_nonzero((part == drawing.AMBER).all(axis=-1)) for part in texts]
     assert inked[0] > 100
@@ -231,7 +237,7 @@ def test_the_report_says_what_was_found_and_how_sure_it_is():
     page = Page(report.html(reconstruction))
     assert page.open == []
     text = re.sub(r"\s+", " ", page.text)
-    for said in (
+    for words in (
         *("Research use only", TEXT, "Second.", "left femurnot found in this picture"),
         *("femoral head diameter47.9 ± 2.0 mm", "only what was seen; not completed", "180 +- 35 mm"),
         *(
@@ -242,7 +248,7 @@ def test_the_report_says_what_was_found_and_how_sure_it_is():
             reconstruction.radiograph.pixel_hash,
         ),
     ):
-        assert said in text
+        assert words in text
     assert text.index(TEXT) < text.index("femoral head diameter")  # warnings come first
     assert [attributes["src"] for tag, attributes in page.tags if tag == "img"] == ["picture.png"]
 

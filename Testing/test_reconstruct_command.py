@@ -65,9 +65,9 @@ def test_a_film_becomes_a_folder(done):
     assert "Research use only" in finished.stdout
     assert "WARNING  Nothing says how far the bones were from the detector" in finished.stdout
     assert str(place) in finished.stdout
-    found = load_reconstruction(place)
-    assert set(found.bones) == {"hip_left", "hip_right", "femur_left", "femur_right"}
-    assert all(one.completed is not None for one in found.bones.values())
+    reconstruction = load_reconstruction(place)
+    assert set(reconstruction.bones) == {"hip_left", "hip_right", "femur_left", "femur_right"}
+    assert all(bone.completed is not None for bone in reconstruction.bones.values())
     written = [(place / name).read_text(encoding="utf-8") for name in ("reconstruction.json", "report.html")]
     assert not any("Hüfte 1" in text for text in written)
     assert [path.name for path in place.parent.iterdir()] == [place.name]
@@ -125,14 +125,14 @@ def test_a_picture_of_anything_else_is_refused(film, tmp_path, capsys, spoilt):
 
 def test_a_marker_and_a_distance_are_told(film, tmp_path, capsys):
     assert run_here(*film, "-o", tmp_path / "out", "--no-completion", "--marker", 200, 120, 46.5, 44) == 0
-    told = load_reconstruction(tmp_path / "out").radiograph.geometry.provenance["object_distance_mm"]
-    assert "ball of 44 mm" in told.source
+    provenance = load_reconstruction(tmp_path / "out").radiograph.geometry.provenance["object_distance_mm"]
+    assert "ball of 44 mm" in provenance.source
     assert "Nothing says how far" not in capsys.readouterr().out
 
 
 def test_a_marker_beside_a_distance_is_refused(film, tmp_path, capsys):
-    told = [*film, "--object-distance", 150, "--marker", 200, 120, 46.5, 44]
-    assert run_here(*told, "-o", tmp_path / "out") == 2
+    both = [*film, "--object-distance", 150, "--marker", 200, 120, 46.5, 44]
+    assert run_here(*both, "-o", tmp_path / "out") == 2
     assert "Both a distance and a ball are given: leave one of them out." in capsys.readouterr().err
 
 
@@ -250,8 +250,8 @@ def test_ctrl_c_leaves_nothing(film, tmp_path):
         time.sleep(0.001)
     os.kill(running.pid, signal.SIGINT)
     running.join()
-    said = errors.read_text(encoding="utf-8")
-    assert running.exitcode == 130, said
-    assert "nothing was left half-written" in said
+    printed = errors.read_text(encoding="utf-8")
+    assert running.exitcode == 130, printed
+    assert "nothing was left half-written" in printed
     errors.unlink()
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from vtkmodules.vtkFiltersCore import vtkFeatureEdges
 from vtkmodules.vtkIOGeometry import vtkSTLReader
 
 from DualFaceReconLib import results
-from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.disk.folders import locked, write_folder
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.errors import Cancelled, Refusal
@@ -83,7 +83,7 @@ def skeleton_of(coefficient=0.8, away=185):
     return {
         bone: left[kind] if side == "left" else mirrored(left[kind])
         for bone in BONES
-        for kind, side in [bone.split("_")]
+        for kind, side in [kind_and_side(bone)]
     }
 
 

@@ -57,20 +57,20 @@ def reconstruction():
     """Four completed bones with landmarks and what is measured between them."""
     made = made_reconstruction()
     bones = {}
-    for bone, one in made.bones.items():
-        vertices = arrays(one.completed)[0]
+    for name, bone in made.bones.items():
+        vertices = arrays(bone.completed)[0]
         centre = tuple(float(c) for c in vertices.mean(axis=0))
-        names = ("acetabular_centre", "asis") if bone.startswith("hip") else ("femoral_head_centre", "medial_condyle")
-        far = (centre[0], centre[1], centre[2] + (60.0 if bone.startswith("hip") else -900.0))
-        bones[bone] = replace(one, landmarks=dict(zip(names, (centre, far), strict=True)))
+        names = ("acetabular_centre", "asis") if name.startswith("hip") else ("femoral_head_centre", "medial_condyle")
+        far = (centre[0], centre[1], centre[2] + (60.0 if name.startswith("hip") else -900.0))
+        bones[name] = replace(bone, landmarks=dict(zip(names, (centre, far), strict=True)))
     apart = math.dist(*(bones[f"hip_{side}"].landmarks["acetabular_centre"] for side in ("left", "right")))
     return replace(made, bones=bones, measurements={"distance_of_hip_centres": Measurement(apart, "mm", 7.1)})
 
 
 @pytest.fixture(scope="module")
 def host():
-    with Host() as one:
-        yield one
+    with Host() as slicer_host:
+        yield slicer_host
 
 
 @pytest.fixture
@@ -96,15 +96,15 @@ def pixels(volume):
 
 
 def ijk_to_ras(volume):
-    found = vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(found)
-    return np.array([[found.GetElement(i, j) for j in range(4)] for i in range(4)])
+    matrix = vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
 def masks(run, shape):
     """By bone (rows, cols) bool, and how many layers the segmentation has."""
     segmentation = run.node("segmentation").GetSegmentation()
-    found = {}
+    by_bone = {}
     for index in range(segmentation.GetNumberOfSegments()):
         segment = segmentation.GetNthSegment(index)
         labels = segment.GetRepresentation("Binary labelmap")
@@ -114,8 +114,8 @@ def masks(run, shape):
         mask[first_row : last_row + 1, first_col : last_col + 1] = (
             values.reshape(last_row - first_row + 1, -1) == segment.GetLabelValue()
         )
-        found[segmentation.GetNthSegmentID(index)] = mask
-    return found, segmentation.GetNumberOfLayers("Binary labelmap")
+        by_bone[segmentation.GetNthSegmentID(index)] = mask
+    return by_bone, segmentation.GetNumberOfLayers("Binary labelmap")
 
 
 def points(markups):
@@ -128,27 +128,27 @@ def assert_is(run, reconstruction):
     film = run.node("film")
     np.testing.assert_array_equal(pixels(film), reconstruction.radiograph.pixels.astype(np.float32))
     np.testing.assert_allclose(ijk_to_ras(film), geometry.ijk_to_ras(), atol=1e-9)
-    found, layers = masks(run, maps.mask.shape[1:])
+    by_bone, layers = masks(run, maps.mask.shape[1:])
     seen = [bone for bone, mask in zip(maps.bones, maps.mask, strict=True) if mask.any()]
-    assert list(found) == seen
+    assert list(by_bone) == seen
     assert layers >= (2 if (maps.mask.sum(axis=0) > 1).any() else 1)  # as few as can hold them when they were stored
     for bone in seen:
-        np.testing.assert_array_equal(found[bone], maps.mask[maps.bones.index(bone)], err_msg=bone)
+        np.testing.assert_array_equal(by_bone[bone], maps.mask[maps.bones.index(bone)], err_msg=bone)
     for face, depth in (("front", maps.front), ("back", maps.back)):
         volume = run.node(f"depth_{face}")
-        shown = pixels(volume)
+        depths = pixels(volume)
         single = maps.mask.sum(axis=0) == 1
-        np.testing.assert_array_equal(shown[single], depth.sum(axis=0)[single])
-        assert not shown[~maps.mask.any(axis=0)].any()
+        np.testing.assert_array_equal(depths[single], depth.sum(axis=0)[single])
+        assert not depths[~maps.mask.any(axis=0)].any()
         np.testing.assert_allclose(ijk_to_ras(volume), geometry.ijk_to_ras(), atol=1e-9)
         assert volume.GetVoxelValueUnits().GetCodeValue() == "mm"
         colours, first = volume.GetDisplayNode().GetColorNode(), [0.0] * 4
         assert colours.GetColor(0, first)
         assert first == pytest.approx([c / 255 for c in (*DEPTH_COLOURS[0], 255)], abs=0.003)
         assert colours.GetNumberOfColors() == 256
-    for bone, one in reconstruction.bones.items():
-        for role, mesh in (("observed", one.observed), ("completed", one.completed)):
-            model = run.node(role, bone)
+    for name, bone in reconstruction.bones.items():
+        for role, mesh in (("observed", bone.observed), ("completed", bone.completed)):
+            model = run.node(role, name)
             if mesh is None:
                 assert model is None
                 continue
@@ -158,34 +158,34 @@ def assert_is(run, reconstruction):
                 atol=1e-4,
             )
             assert model.GetPolyData().GetNumberOfPolys() == mesh.GetNumberOfPolys()
-            for name in ("seen", "std_mm") if role == "completed" else ("face",):
+            for array in ("seen", "std_mm") if role == "completed" else ("face",):
                 np.testing.assert_allclose(
-                    vtk_to_numpy(model.GetPolyData().GetPointData().GetArray(name)),
-                    vtk_to_numpy(mesh.GetPointData().GetArray(name)),
+                    vtk_to_numpy(model.GetPolyData().GetPointData().GetArray(array)),
+                    vtk_to_numpy(mesh.GetPointData().GetArray(array)),
                     rtol=1e-6,
                 )
-            assert model.GetDisplayNode().GetColor() == pytest.approx([c / 255 for c in BONE_COLOURS[bone]], abs=1e-6)
-        np.testing.assert_allclose(points(run.node("landmarks", bone)), list(one.landmarks.values()), atol=1e-4)
+            assert model.GetDisplayNode().GetColor() == pytest.approx([c / 255 for c in BONE_COLOURS[name]], abs=1e-6)
+        np.testing.assert_allclose(points(run.node("landmarks", name)), list(bone.landmarks.values()), atol=1e-4)
     np.testing.assert_allclose(points_of(run.node("source")), [geometry.source], atol=1e-4)
     np.testing.assert_allclose(points_of(run.node("central_ray")), [geometry.source, [0, 0, 0]], atol=1e-4)
     np.testing.assert_allclose(points_of(run.node("frustum"))[1:], geometry.detector_corners, atol=1e-3)
     np.testing.assert_allclose(run.node("camera").GetPosition(), geometry.source, atol=1e-4)
-    [length] = [one.value for one in reconstruction.measurements.values()]
+    [length] = [measurement.value for measurement in reconstruction.measurements.values()]
     line = run.node("measurement", "distance_of_hip_centres")
     assert line.GetLineLengthWorld() == pytest.approx(length, abs=1e-3)
     assert line.GetAttribute("DualFaceRecon.measured") == measured(
         reconstruction.measurements["distance_of_hip_centres"]
     )
     table = run.node("table").GetTable()
-    told = [(name, one) for bone in reconstruction.bones.values() for name, one in bone.measurements.items()]
-    told += reconstruction.measurements.items()
-    assert table.GetNumberOfRows() == len(told)
-    for row, (name, one) in enumerate(told):
+    measurements = [pair for bone in reconstruction.bones.values() for pair in bone.measurements.items()]
+    measurements += reconstruction.measurements.items()
+    assert table.GetNumberOfRows() == len(measurements)
+    for row, (name, measurement) in enumerate(measurements):
         assert table.GetValueByName(row, "measurement").ToString() == name.replace("_", " ")
-        assert table.GetValueByName(row, "value").ToDouble() == pytest.approx(one.value)
+        assert table.GetValueByName(row, "value").ToDouble() == pytest.approx(measurement.value)
         std = table.GetValueByName(row, "standard deviation").ToDouble()
-        assert math.isnan(std) if one.std is None else std == pytest.approx(one.std)
-    assert {table.GetValueByName(row, "unit").ToString() for row in range(len(told))} == {"mm", "cm³", "%"}
+        assert math.isnan(std) if measurement.std is None else std == pytest.approx(measurement.std)
+    assert {table.GetValueByName(row, "unit").ToString() for row in range(len(measurements))} == {"mm", "cm³", "%"}
 
 
 def points_of(model):
@@ -249,7 +249,7 @@ def test_running_again_updates_in_place(scene, run, reconstruction):
 def test_running_again_adds_and_each_is_removed_alone(host, scene, run, reconstruction):
     nodes, items = scene.GetNumberOfNodes(), host.scene.GetSubjectHierarchyNode().GetNumberOfItems()
     other = add_to_scene(made_reconstruction(), scene, "second")
-    assert [one.name for one in runs_in(scene)] == [run.name, "second"]
+    assert [other_run.name for other_run in runs_in(scene)] == [run.name, "second"]
     remove_from_scene(other)
     assert (scene.GetNumberOfNodes(), host.scene.GetSubjectHierarchyNode().GetNumberOfItems()) == (nodes, items)
     assert other.nodes == {}
@@ -290,8 +290,8 @@ def test_another_film_has_its_own_name_and_window(scene, run, reconstruction):
     )
     run.node("film").GetDisplayNode().SetWindowLevelMinMax(0.25, 0.75)
     add_to_scene(replace(reconstruction, radiograph=other), replacing=run)
-    shown = run.node("film").GetDisplayNode()
-    assert (shown.GetWindowLevelMin(), shown.GetWindowLevelMax()) == pytest.approx((400, 3900))
+    display = run.node("film").GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((400, 3900))
     assert run.name == f"film {other.pixel_hash}" != f"film {reconstruction.radiograph.pixel_hash}"
     add_to_scene(reconstruction, replacing=run, name="Before the operation")
     add_to_scene(replace(reconstruction, radiograph=other), replacing=run)
@@ -303,9 +303,9 @@ def test_another_film_has_its_own_name_and_window(scene, run, reconstruction):
     assert second.name == "Before"
     third = add_to_scene(reconstruction, scene)
     fourth = add_to_scene(reconstruction, scene)
-    told = fourth.name
+    name_before = fourth.name
     add_to_scene(reconstruction, replacing=fourth)
-    assert fourth.name == told != third.name
+    assert fourth.name == name_before != third.name
 
 
 def test_things_of_other_people_survive_a_run(scene, run, reconstruction):
@@ -412,8 +412,8 @@ def test_a_bundle_reads_back_equal(tmp_path, reconstruction):
         [view_camera] = [c for c in nodes_in(host.scene, "vtkMRMLCameraNode") if c.GetLayoutName() == "1"]
         assert view_camera.GetPosition() == pytest.approx(reconstruction.radiograph.geometry.source)
         assert run.node("depth_front").GetDisplayNode().GetColorNode() is run.node("depth_colours")
-        shown = run.node("completed", "hip_left").GetDisplayNode()
-        assert (shown.GetActiveScalarName(), shown.GetScalarVisibility()) == ("std_mm", 0)
+        display = run.node("completed", "hip_left").GetDisplayNode()
+        assert (display.GetActiveScalarName(), display.GetScalarVisibility()) == ("std_mm", 0)
         before = host.scene.GetNumberOfNodes()
         add_to_scene(reconstruction, replacing=run)
         assert host.scene.GetNumberOfNodes() == before
@@ -458,10 +458,10 @@ def test_every_mesh_file_lands_where_the_scene_has_it(folder, run):
         storage, model = slicer.vtkMRMLModelStorageNode(), slicer.vtkMRMLModelNode()
         storage.SetFileName(str(path))
         assert storage.ReadData(model), path.name
-        loaded, shown = [0.0] * 6, [0.0] * 6
+        loaded, in_scene = [0.0] * 6, [0.0] * 6
         model.GetRASBounds(loaded)
-        run.node(role, bone).GetRASBounds(shown)
-        np.testing.assert_allclose(loaded, shown, atol=1e-3, err_msg=path.name)
+        run.node(role, bone).GetRASBounds(in_scene)
+        np.testing.assert_allclose(loaded, in_scene, atol=1e-3, err_msg=path.name)
 
 
 def test_a_mesh_that_says_nothing_would_land_elsewhere(tmp_path, run):
@@ -472,10 +472,10 @@ def test_a_mesh_that_says_nothing_would_land_elsewhere(tmp_path, run):
     storage, model = slicer.vtkMRMLModelStorageNode(), slicer.vtkMRMLModelNode()
     storage.SetFileName(str(path))
     assert storage.ReadData(model)
-    loaded, shown = [0.0] * 6, [0.0] * 6
+    loaded, in_scene = [0.0] * 6, [0.0] * 6
     model.GetRASBounds(loaded)
-    run.node("completed", "hip_left").GetRASBounds(shown)
-    np.testing.assert_allclose(loaded[:2], [-shown[1], -shown[0]], atol=1e-3)
+    run.node("completed", "hip_left").GetRASBounds(in_scene)
+    np.testing.assert_allclose(loaded[:2], [-in_scene[1], -in_scene[0]], atol=1e-3)
 
 
 def test_a_result_has_its_scene_beside_the_other_files(folder, reconstruction):
@@ -488,9 +488,9 @@ def test_a_result_has_its_scene_beside_the_other_files(folder, reconstruction):
 def test_a_scene_says_nothing_of_machine_or_person(folder):
     with zipfile.ZipFile(folder / "scene.mrb") as bundle:
         [scene] = [name for name in bundle.namelist() if name.endswith(".mrml")]
-        told = bundle.read(scene).decode()
-    assert str(folder.parent) not in told
-    assert os.environ.get("USER", "no such user") not in told.replace("user", "")
+        content = bundle.read(scene).decode()
+    assert str(folder.parent) not in content
+    assert os.environ.get("USER", "no such user") not in content.replace("user", "")
 
 
 PATHS = os.pathsep.join([str(ROOT / "Testing"), str(ROOT)])
@@ -559,11 +559,11 @@ def drawn(tmp_path_factory):
 @pytest.mark.parametrize("film", ["AP", "PA", "cropped"])
 def test_from_the_source_bones_cover_their_shadows(drawn, film):
     """But for the pixels that a bone's rim cuts."""
-    shown, mask = drawn[film]["drawn"], drawn[film]["mask"]
+    covered, mask = drawn[film]["drawn"], drawn[film]["mask"]
     assert mask.mean() > 0.2
-    assert not (shown & ~binary_dilation(mask)).any()
-    assert not (~shown & binary_erosion(mask)).any()
-    assert (shown ^ mask).mean() < 0.005
+    assert not (covered & ~binary_dilation(mask)).any()
+    assert not (~covered & binary_erosion(mask)).any()
+    assert (covered ^ mask).mean() < 0.005
 
 
 def test_the_slice_view_shows_the_whole_film_with_outlines(drawn):

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from DualFaceReconLib.bonemaps import BONES, BoneMaps
+sys.path.append(str(Path(__file__).parent.parent))  # training is not installed
+
+from DualFaceReconLib.bonemaps import BONES, BoneMaps, kind_and_side
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import clip_to_planes, mirrored
@@ -66,7 +68,7 @@ def skeleton(models: dict, rng: np.random.Generator) -> dict:
     left = {"hip": (hip, models["hip"].triangles), "femur": (femur, models["femur"].triangles)}
     bones = {}
     for bone in BONES:
-        kind, side = bone.split("_")
+        kind, side = kind_and_side(bone)
         vertices, triangles = left[kind]
         bones[bone] = (vertices, triangles) if side == "left" else mirrored((vertices, triangles))
     return bones

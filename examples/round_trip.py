@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).parent.parent))  # training is not installed
+
 from DualFaceReconLib import metrics, read_radiograph
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.radiograph import Radiograph

@@ -305,8 +305,8 @@ def _status_line(row: Row) -> str:
         return BEFORE
     if row["status"] != DONE:
         return f"{row['status']}: {row['reason']}"
-    found = sum(row[bone] != NOT_FOUND for bone in BONES)
-    return f"done; bones found: {found}, completed: {row['completed']}; warnings: {row['warnings']}"
+    present = sum(row[bone] != NOT_FOUND for bone in BONES)
+    return f"done; bones found: {present}, completed: {row['completed']}; warnings: {row['warnings']}"
 
 
 def _duration(seconds: float) -> str:

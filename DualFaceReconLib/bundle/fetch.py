@@ -54,7 +54,7 @@ TIMEOUT_S = 30  # without a byte, then the connection counts as broken
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}  # where a lab may serve its own without a certificate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """A bundle that can be fetched."""
 
@@ -161,7 +161,7 @@ def _verified(folder: Path) -> Manifest | None:
         return None
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+class SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, as pages of releases make them, but never from https to less."""
 
     def redirect_request(
@@ -243,7 +243,7 @@ def _open(entry: Entry, part: Path, received: int) -> HTTPResponse:
     headers = {"User-Agent": "DualFaceRecon", "Accept-Encoding": "identity"}
     if received:
         headers["Range"] = f"bytes={received}-"
-    opener = urllib.request.build_opener(_SafeRedirects)
+    opener = urllib.request.build_opener(SafeRedirects)
     host = urllib.parse.urlsplit(entry.url).hostname
     try:
         return opener.open(urllib.request.Request(entry.url, headers=headers), timeout=TIMEOUT_S)

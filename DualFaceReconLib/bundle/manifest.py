@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.errors import Refusal
 
 MANIFEST_FORMAT = 1
@@ -41,7 +41,7 @@ class FileSeal:
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """All that is known about a bundle's networks and shape models, but for their numbers."""
 
@@ -189,7 +189,7 @@ def _check_consistent(manifest: Manifest) -> None:
     networks = set(manifest.networks)
     _check({"depth", "segmentation"} <= networks, "names no depth or no segmentation network")
     _check(networks <= set(NETWORKS), "names networks that are unknown")
-    kinds = {bone.split("_")[0] for bone in bones}
+    kinds = {kind_and_side(bone)[0] for bone in bones}
     _check(set(manifest.shape_models) == kinds, f"must name the shape models of {', '.join(sorted(kinds))}")
     _check(set(manifest.surface_error_mm) == kinds, f"must tell the surface error of {', '.join(sorted(kinds))}")
     named = manifest.named_files

@@ -17,12 +17,15 @@ from pathlib import Path
 from DualFaceReconLib.bundle.manifest import MANIFEST, VERSION, Manifest, load_manifest
 from DualFaceReconLib.errors import Refusal
 
-SHIPPED = Path(__file__).parents[2] / "Resources" / "Models"
+PACKAGE = Path(__file__).parents[1]
+# Beside the package in the repository and where CMake installs it; pip installs it into the package
+RESOURCES = PACKAGE / "Resources" if (PACKAGE / "Resources").is_dir() else PACKAGE.parent / "Resources"
+SHIPPED = RESOURCES / "Models"
 ENVIRONMENT = "DUALFACE_MODELS"  # where the user's own bundles lie, when not in the usual place
 LEFTOVERS = {".part", ".new", ".old", ".gone"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Installed:
     """A bundle that was found, sound or not."""
 
@@ -161,8 +164,10 @@ def _installed(folder: Path, ships: bool) -> Installed:
                 f"rename that to {manifest.id}-{manifest.version}."
             )
     except Refusal as refusal:
-        return Installed(id or folder.name, version, folder, ships, None, str(refusal))
-    return Installed(manifest.id, manifest.version, folder, ships, manifest)
+        return Installed(
+            id=id or folder.name, version=version, folder=folder, ships=ships, manifest=None, refusal=str(refusal)
+        )
+    return Installed(id=manifest.id, version=manifest.version, folder=folder, ships=ships, manifest=manifest)
 
 
 def _order(version: str) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ STRIPES_PX, STRIPE_PX = 8, 2  # where a bone is inferred: from one stripe to the
 Project = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """What is drawn of a bone."""
 
@@ -43,7 +43,7 @@ class Surface:
     inferred: np.ndarray  # (V,) 1 where nothing was seen, 0 elsewhere
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoneView:
     """Bones on a picture's pixels; colours are 0 to 255, black where no bone is."""
 
@@ -52,16 +52,23 @@ class BoneView:
     share: np.ndarray  # (rows, cols, 1) float32, of a pixel that bones cover
 
 
-def surface_of(bone: str, one: Bone) -> Surface:
+def surface_of(name: str, bone: Bone) -> Surface:
     """The completed bone, or what was seen of it."""
-    if one.completed is None:
-        vertices, triangles = observed_triangles(one.observed)
+    if bone.completed is None:
+        vertices, triangles = observed_triangles(bone.observed)
         certainty, inferred = np.tile(NOT_COMPLETED, (len(vertices), 1)), np.zeros(len(vertices))
     else:
-        vertices, triangles = arrays(one.completed)
-        std_mm, seen = (vtk_to_numpy(one.completed.GetPointData().GetArray(name)) for name in ("std_mm", "seen"))
+        vertices, triangles = arrays(bone.completed)
+        std_mm, seen = (vtk_to_numpy(bone.completed.GetPointData().GetArray(array)) for array in ("std_mm", "seen"))
         certainty, inferred = certainty_colours(std_mm), 1.0 - seen
-    return Surface(vertices, triangles, one.completed is not None, BONE_COLOURS[bone], certainty, inferred)
+    return Surface(
+        vertices=vertices,
+        triangles=triangles,
+        closed=bone.completed is not None,
+        colour=BONE_COLOURS[name],
+        certainty=certainty,
+        inferred=inferred,
+    )
 
 
 def certainty_colours(std_mm: np.ndarray) -> np.ndarray:
@@ -120,12 +127,12 @@ def _viewed(surfaces: Sequence[Surface], project: Project, size_px: tuple[int, i
         )
         before += len(place)
     finer_size = (size_px[0] * FINER, size_px[1] * FINER)
-    shown, covered = nearest_values(
+    nearest, covered = nearest_values(
         *(np.concatenate(part) for part in (pixels, nearness, triangles, values)), finer_size
     )
-    striped(shown[..., 3:6], shown[..., 6] > 0.5, FINER)
-    averaged = _averaged(np.concatenate([shown[..., :6], covered[..., None].astype(np.float32)], axis=-1))
-    return BoneView(averaged[..., :3], averaged[..., 3:6], averaged[..., 6:])
+    striped(nearest[..., 3:6], nearest[..., 6] > 0.5, FINER)
+    averaged = _averaged(np.concatenate([nearest[..., :6], covered[..., None].astype(np.float32)], axis=-1))
+    return BoneView(coloured=averaged[..., :3], by_certainty=averaged[..., 3:6], share=averaged[..., 6:])
 
 
 def _facing_eye(pixels: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ SCALE_BARS_MM = (200, 100, 50, 20, 10)
 LETTERS_PX, LINE_PX = 15, 22
 
 
-def shown(radiograph: Radiograph, most_px: tuple[int, int]) -> tuple[np.ndarray, ProjectionGeometry]:
+def film_picture(radiograph: Radiograph, most_px: tuple[int, int]) -> tuple[np.ndarray, ProjectionGeometry]:
     """The film in true proportion, as large as fits into `most_px` [rows, cols], and the geometry of its pixels."""
     geometry = radiograph.geometry
     size_mm = [n * p for n, p in zip(geometry.size_px, geometry.pixel_pitch_mm, strict=True)]

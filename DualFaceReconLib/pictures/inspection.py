@@ -13,7 +13,7 @@ from DualFaceReconLib.film.acquisition import FACING_VIEWER, SIDES_SWAPPED
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.pictures import drawing
-from DualFaceReconLib.pictures import film as film_picture
+from DualFaceReconLib.pictures.film import caption, film_picture, mark_scales, mark_sides
 
 TERMINAL_COLUMNS = 116
 PICTURE_SIDE_PX = 1000  # the drawn film's longer side
@@ -25,7 +25,7 @@ class Finding:
 
     name: str
     value: Any  # for programs
-    shown: str  # for people
+    text: str  # for people
     provenance: Provenance
     affects: str
 
@@ -36,7 +36,7 @@ def findings(radiograph: Radiograph) -> list[Finding]:
     came_from = radiograph.provenance()
     pitch, centre = geometry.pixel_pitch_mm, geometry.principal_point_px
     orientation = radiograph.orientation.value
-    rows = [
+    facts = [
         ("size_px", geometry.size_px, f"{geometry.size_px[0]} x {geometry.size_px[1]} px", "detail"),
         ("pixel_pitch_mm", pitch, f"{pitch[0]:.4g} x {pitch[1]:.4g} mm", "every length, in proportion"),
         ("sdd_mm", geometry.sdd_mm, f"{geometry.sdd_mm:.5g} mm", "magnification, so every length"),
@@ -58,15 +58,15 @@ def findings(radiograph: Radiograph) -> list[Finding]:
         ),
         ("polarity", radiograph.polarity.value, radiograph.polarity.value, "what counts as bone"),
     ]
-    table = [Finding(name, value, shown, came_from[name], affects) for name, value, shown, affects in rows]
+    table = [Finding(name, value, text, came_from[name], affects) for name, value, text, affects in facts]
     if radiograph.collimation_px is not None:
         first_row, last_row, first_col, last_col = radiograph.collimation_px.value
-        shown = f"rows {first_row} to {last_row}, cols {first_col} to {last_col}"
+        text = f"rows {first_row} to {last_row}, cols {first_col} to {last_col}"
         table.append(
             Finding(
                 "collimation_px",
                 radiograph.collimation_px.value,
-                shown,
+                text,
                 radiograph.collimation_px.provenance,
                 "where bones are cut off",
             )
@@ -89,13 +89,13 @@ def as_dict(radiograph: Radiograph) -> dict[str, Any]:
 
 def as_text(radiograph: Radiograph) -> str:
     """The table and the warnings, for a terminal."""
-    table = [(f.name, f.shown, f"{f.provenance}  [{f.affects}]") for f in findings(radiograph)]
+    table = [(f.name, f.text, f"{f.provenance}  [{f.affects}]") for f in findings(radiograph)]
     table.insert(0, ("value", "is", "came from  [affects]"))
     widths = [max(len(row[i]) for row in table) + 2 for i in range(2)]
     lines = [f"{radiograph.file_format} film {radiograph.pixel_hash}", ""]
-    for name, shown, source in table:
+    for name, text, source in table:
         wrapped = textwrap.wrap(source, TERMINAL_COLUMNS - sum(widths))
-        lines.append(f"{name:<{widths[0]}}{shown:<{widths[1]}}{wrapped[0]}")
+        lines.append(f"{name:<{widths[0]}}{text:<{widths[1]}}{wrapped[0]}")
         lines += [" " * sum(widths) + rest for rest in wrapped[1:]]
     if radiograph.warnings:
         lines.append("")
@@ -109,7 +109,7 @@ def as_text(radiograph: Radiograph) -> str:
 
 def picture(radiograph: Radiograph) -> np.ndarray:
     """(rows, cols, 3) uint8: the film with scale bars, R and L, the central ray, the collimation and the warnings."""
-    film, drawn = film_picture.shown(radiograph, (PICTURE_SIDE_PX, PICTURE_SIDE_PX))
+    film, drawn = film_picture(radiograph, (PICTURE_SIDE_PX, PICTURE_SIDE_PX))
     ratio = np.array(drawn.size_px) / radiograph.geometry.size_px
     if radiograph.collimation_px is not None:
         first_row, last_row, first_col, last_col = radiograph.collimation_px.value
@@ -117,9 +117,9 @@ def picture(radiograph: Radiograph) -> np.ndarray:
         drawing.box(film, tuple(first), tuple(last), drawing.CYAN, 2)
         drawing.write(film, "exposed field", (first[0] + 8, (first[1] + last[1]) / 2), 16, drawing.CYAN, (0, 0.5))
     _central_ray(film, drawn.principal_point_px)
-    film_picture.mark_sides(film, radiograph)
-    film_picture.mark_scales(film, drawn)
-    return np.concatenate([film, film_picture.caption(_caption(radiograph), film.shape[1])])
+    mark_sides(film, radiograph)
+    mark_scales(film, drawn)
+    return np.concatenate([film, caption(_caption_lines(radiograph), film.shape[1])])
 
 
 def length_uncertainty(radiograph: Radiograph) -> str:
@@ -146,11 +146,11 @@ def _central_ray(film: np.ndarray, centre: tuple[float, float]) -> None:
     drawing.write(film, "central ray", (centre[0] + 10, centre[1] + 12), 15, drawing.YELLOW)
 
 
-def _caption(radiograph: Radiograph) -> list[tuple[str, drawing.Colour]]:
+def _caption_lines(radiograph: Radiograph) -> list[tuple[str, drawing.Colour]]:
     geometry = radiograph.geometry
-    told = (
+    exposure = (
         f"{geometry.view}   source to detector {geometry.sdd_mm:.0f} mm   pixels "
         f"{geometry.pixel_pitch_mm[0]:.3f} x {geometry.pixel_pitch_mm[1]:.3f} mm   film {radiograph.pixel_hash}"
     )
     warnings = [(warning.text, drawing.AMBER) for warning in radiograph.warnings]
-    return [(told, drawing.WHITE), *warnings, ("Research use only", drawing.WHITE)]
+    return [(exposure, drawing.WHITE), *warnings, ("Research use only", drawing.WHITE)]

@@ -15,7 +15,6 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing
-from DualFaceReconLib.pictures import film as film_picture
 from DualFaceReconLib.pictures.bones import (
     BONE_COLOURS,
     NOT_COMPLETED,
@@ -28,6 +27,15 @@ from DualFaceReconLib.pictures.bones import (
     surface_of,
 )
 from DualFaceReconLib.pictures.drawing import Colour
+from DualFaceReconLib.pictures.film import (
+    LETTERS_PX,
+    caption,
+    film_picture,
+    mark_corners,
+    mark_scales,
+    mark_sides,
+    scale_bar,
+)
 from DualFaceReconLib.pictures.inspection import length_uncertainty
 from DualFaceReconLib.pictures.wording import bone_words, measured, words
 
@@ -45,7 +53,7 @@ MEASURED_OF_BONE = ("share_seen", "femoral_head_diameter", "acetabular_diameter"
 
 def picture(reconstruction: Reconstruction) -> np.ndarray:
     """(rows, 1440, 3) uint8: films, views, certainty, measurements and warnings, as high as all that is."""
-    surfaces = [surface_of(bone, one) for bone, one in reconstruction.bones.items()]
+    surfaces = [surface_of(name, bone) for name, bone in reconstruction.bones.items()]
     strips = [
         _films(reconstruction, surfaces),
         _legend_of_bones(reconstruction),
@@ -58,16 +66,16 @@ def picture(reconstruction: Reconstruction) -> np.ndarray:
 
 def _films(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:
     radiograph = reconstruction.radiograph
-    film, drawn = film_picture.shown(radiograph, FILM_MOST_PX)
+    film, drawn = film_picture(radiograph, FILM_MOST_PX)
     view = along_rays(surfaces, drawn)
     on_film = _over(film * DIM, view.coloured, view.share)
     _outline(film, reconstruction.maps)
-    film_picture.mark_scales(film, drawn)
+    mark_scales(film, drawn)
     for panel in (film, on_film):
-        film_picture.mark_sides(panel, radiograph)
+        mark_sides(panel, radiograph)
     along = "From the X-ray source" if drawn.view == "AP" else "Along the X-rays, from the front"
     width = (WIDTH_PX - GAP_PX) // 2
-    return _beside(
+    return _in_a_row(
         [
             _titled(film, "Radiograph with the outlines of the bones", width),
             _titled(on_film, f"{along}: the bones on their film", width),
@@ -114,12 +122,12 @@ def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nd
             panel = _over(np.array(BACKGROUND), view.by_certainty if certainty else view.coloured, view.share)
             panel = np.pad(panel, ((HEAD_PX, FOOT_PX), (0, 0), (0, 0)), constant_values=BACKGROUND[0])
             if view is views[0]:
-                film_picture.mark_sides(panel, reconstruction.radiograph, 32)
+                mark_sides(panel, reconstruction.radiograph, 32)
             else:
-                film_picture.mark_corners(panel, *depth_marks, 32, drawing.AMBER if unsure else drawing.WHITE)
-            film_picture.scale_bar(panel, 1 / px_per_mm, "", panel.shape[0] - 16, 15)
+                mark_corners(panel, *depth_marks, 32, drawing.AMBER if unsure else drawing.WHITE)
+            scale_bar(panel, 1 / px_per_mm, "", panel.shape[0] - 16, 15)
             panels.append(_titled(panel, title, panel.shape[1]))
-    return _beside(panels)
+    return _in_a_row(panels)
 
 
 # Legends
@@ -128,8 +136,8 @@ def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nd
 def _legend_of_bones(reconstruction: Reconstruction) -> np.ndarray:
     legend, col = _strip(LEGEND_PX), 12
     for bone in reconstruction.maps.bones:
-        found = "" if bone in reconstruction.bones else ": not found"
-        col = _explained(legend, col, np.full((16, 16, 3), BONE_COLOURS[bone], np.uint8), bone_words(bone) + found)
+        note = "" if bone in reconstruction.bones else ": not found"
+        col = _explained(legend, col, np.full((16, 16, 3), BONE_COLOURS[bone], np.uint8), bone_words(bone) + note)
     return legend
 
 
@@ -141,18 +149,18 @@ def _legend_of_certainty(reconstruction: Reconstruction) -> np.ndarray:
     inferred = np.full((16, 30, 3), certainty_colours(np.array(UNSURE_MM / 3)), np.uint8)
     striped(inferred)
     col = _explained(legend, col, inferred, "inferred, not seen")
-    if any(one.completed is None for one in reconstruction.bones.values()):
+    if any(bone.completed is None for bone in reconstruction.bones.values()):
         _explained(legend, col, np.full((16, 16, 3), NOT_COMPLETED, np.uint8), "not completed")
     return legend
 
 
-def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, says: str) -> int:
+def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, meaning: str) -> int:
     """A swatch and what it means; the column where the next one may begin."""
     top = (LEGEND_PX - swatch.shape[0]) // 2
     legend[top : top + swatch.shape[0], col : col + swatch.shape[1]] = swatch
     col += swatch.shape[1] + 8
-    drawing.write(legend, says, (LEGEND_PX / 2, col), film_picture.LETTERS_PX, anchor=(0.5, 0), in_line=True)
-    return col + drawing.text_mask(says, film_picture.LETTERS_PX).shape[1] + 24
+    drawing.write(legend, meaning, (LEGEND_PX / 2, col), LETTERS_PX, anchor=(0.5, 0), in_line=True)
+    return col + drawing.text_mask(meaning, LETTERS_PX).shape[1] + 24
 
 
 # Words
@@ -163,9 +171,9 @@ def text(reconstruction: Reconstruction) -> np.ndarray:
     facts = [(line, drawing.WHITE) for line in _facts(reconstruction)]
     warnings = [(f"Warning: {warning.text}", drawing.AMBER) for warning in reconstruction.warnings]
     width = (WIDTH_PX - GAP_PX) // 2
-    columns = [film_picture.caption(lines, width) for lines in (facts, warnings or [("No warnings.", drawing.WHITE)])]
+    columns = [caption(lines, width) for lines in (facts, warnings or [("No warnings.", drawing.WHITE)])]
     height = max(column.shape[0] for column in columns)
-    return _beside([np.pad(column, ((0, height - column.shape[0]), (0, 0), (0, 0))) for column in columns])
+    return _in_a_row([np.pad(column, ((0, height - column.shape[0]), (0, 0), (0, 0))) for column in columns])
 
 
 def _facts(reconstruction: Reconstruction) -> list[str]:
@@ -180,22 +188,22 @@ def _facts(reconstruction: Reconstruction) -> list[str]:
         "Research use only.",
         f"{geometry.view} ({view.kind}), source to detector {geometry.sdd_mm:.0f} mm ({sdd.kind})",
         f"{bones}: {length_uncertainty(radiograph)}",
-        *(_sentence(f"{words(name)} {measured(one)}") for name, one in reconstruction.measurements.items()),
-        *(_about(bone, one) for bone, one in reconstruction.bones.items()),
+        *(_sentence(f"{words(name)} {measured(value)}") for name, value in reconstruction.measurements.items()),
+        *(_about(name, bone) for name, bone in reconstruction.bones.items()),
         f"Film {radiograph.pixel_hash}, made into bones by {bundle.id} {bundle.version} on {reconstruction.device}",
     ]
 
 
-def _about(bone: str, one: Bone) -> str:
-    known = {name: measured(one.measurements[name]) for name in MEASURED_OF_BONE if name in one.measurements}
-    parts = [f"{words(name)} {value}" for name, value in known.items()]
-    if one.completed is None:
+def _about(name: str, bone: Bone) -> str:
+    known = {kind: measured(bone.measurements[kind]) for kind in MEASURED_OF_BONE if kind in bone.measurements}
+    parts = [f"{words(kind)} {value}" for kind, value in known.items()]
+    if bone.completed is None:
         parts = ["what was seen of it; not completed"]
-    return _sentence(f"{bone_words(bone)}: {', '.join(parts)}")
+    return _sentence(f"{bone_words(name)}: {', '.join(parts)}")
 
 
-def _sentence(said: str) -> str:
-    return said[0].upper() + said[1:]
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 # Putting together
@@ -214,7 +222,7 @@ def _titled(panel: np.ndarray, title: str, width_px: int) -> np.ndarray:
     return np.concatenate([head, np.pad(panel, ((0, 0), (spare // 2, spare - spare // 2), (0, 0)))])
 
 
-def _beside(panels: Sequence[np.ndarray]) -> np.ndarray:
+def _in_a_row(panels: Sequence[np.ndarray]) -> np.ndarray:
     """Panels of one height in a row, with gaps, as wide as the picture."""
     gap = np.zeros((panels[0].shape[0], GAP_PX, 3), np.uint8)
     row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)

@@ -34,7 +34,7 @@ td { overflow-wrap: anywhere }
 def html(reconstruction: Reconstruction) -> str:
     """The whole page."""
     radiograph, bundle = reconstruction.radiograph, reconstruction.bundle
-    taken = [(words(found.name), found.shown, str(found.provenance), found.affects) for found in findings(radiograph)]
+    taken = [(words(f.name), f.text, str(f.provenance), f.affects) for f in findings(radiograph)]
     made = [
         ("film", f"{radiograph.pixel_hash} ({radiograph.file_format})"),
         ("bundle", f"{bundle.id} {bundle.version}"),
@@ -79,18 +79,18 @@ def _warnings(texts: list[str]) -> str:
 
 def _bones(reconstruction: Reconstruction) -> Iterable[tuple[str, str, str]]:
     """A row for every measurement of every bone; the bone's name stands in its first one."""
-    for bone in reconstruction.maps.bones:
-        one = reconstruction.bones.get(bone)
-        if one is None:
-            yield bone_words(bone), "not found in this picture", ""
+    for name in reconstruction.maps.bones:
+        bone = reconstruction.bones.get(name)
+        if bone is None:
+            yield bone_words(name), "not found in this picture", ""
             continue
-        yield bone_words(bone), "completed" if one.completed is not None else "only what was seen; not completed", ""
-        for name, value in _measurements(one.measurements):
-            yield "", name, value
+        yield bone_words(name), "completed" if bone.completed is not None else "only what was seen; not completed", ""
+        for row in _measurements(bone.measurements):
+            yield "", *row
 
 
-def _measurements(known: Mapping[str, Measurement]) -> list[tuple[str, str]]:
-    return [(words(name), measured(one)) for name, one in known.items()]
+def _measurements(measurements: Mapping[str, Measurement]) -> list[tuple[str, str]]:
+    return [(words(name), measured(measurement)) for name, measurement in measurements.items()]
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.measurements import Measurement
 
 UNITS = {"cm2": "cm²", "cm3": "cm³"}
@@ -9,7 +10,7 @@ UNITS = {"cm2": "cm²", "cm3": "cm³"}
 
 def bone_words(bone: str) -> str:
     """`hip_left` -> left hemipelvis."""
-    kind, side = bone.split("_")
+    kind, side = kind_and_side(bone)
     return f"{side} {'hemipelvis' if kind == 'hip' else kind}"
 
 

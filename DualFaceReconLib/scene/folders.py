@@ -27,14 +27,14 @@ OWNERS = {  # the plugins of desktop Slicer's Data module; it asks them for an i
 
 def runs(hierarchy: Node) -> list[SceneRun]:
     """The hierarchy's runs from top to bottom; those of a scene file that was added twice get ids of their own."""
-    found: dict[str, SceneRun] = {}
+    by_id: dict[str, SceneRun] = {}
     for item in below(hierarchy, hierarchy.GetSceneItemID()):
         if id := hierarchy.GetItemAttribute(item, RUN):
             run = SceneRun(hierarchy.GetScene(), id)
-            if id in found:
-                run = _told_apart(hierarchy, item, run)
-            found[run.id] = run
-    return list(found.values())
+            if id in by_id:
+                run = _split_off(hierarchy, item, run)
+            by_id[run.id] = run
+    return list(by_id.values())
 
 
 def new_folder(run: SceneRun, hierarchy: Node, name: str) -> int:
@@ -78,13 +78,13 @@ def dissolve(hierarchy: Node, folder: int) -> None:
     hierarchy.RemoveItem(folder, False, False)
 
 
-def _told_apart(hierarchy: Node, folder: int, run: SceneRun) -> SceneRun:
+def _split_off(hierarchy: Node, folder: int, run: SceneRun) -> SceneRun:
     """A run of its own from a folder whose id another folder has, too."""
     other = SceneRun(run.scene, uuid.uuid4().hex)
     hierarchy.SetItemAttribute(folder, RUN, other.id)
     inside = [hierarchy.GetItemDataNode(item) for item in below(hierarchy, folder)]
-    shown = [node.GetDisplayNode() for node in inside if node is not None and node.IsA("vtkMRMLDisplayableNode")]
-    colours = [one.GetColorNode() for one in shown if one is not None]
+    displays = [node.GetDisplayNode() for node in inside if node is not None and node.IsA("vtkMRMLDisplayableNode")]
+    colours = [display.GetColorNode() for display in displays if display is not None]
     kept = {node.GetID() for node in run.nodes.values()} - {node.GetID() for node in inside if node is not None}
     for node in (*inside, *colours):
         if node is not None and node.GetAttribute(RUN) == run.id and node.GetID() not in kept:

@@ -16,9 +16,22 @@ from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures.bones import BONE_COLOURS, UNSURE_MM
 from DualFaceReconLib.pictures.drawing import AMBER, CYAN, DEPTH_COLOURS, ERROR_COLOURS, YELLOW, Colour, blended
 from DualFaceReconLib.pictures.wording import bone_words, measured, words
-from DualFaceReconLib.scene import parts as scene_parts
-from DualFaceReconLib.scene.parts import Place, copied, image, matrix, shares
-from DualFaceReconLib.scene.run import Node, SceneRun, displayed, node_of
+from DualFaceReconLib.scene.parts import (
+    TERMINOLOGY,
+    Place,
+    camera_at_source,
+    copied,
+    entered_first,
+    image,
+    left_last,
+    matrix,
+    measurement_lines,
+    rig_lines,
+    shares,
+    table_rows,
+    terminology,
+)
+from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
 
 COLOURS_IN_TABLE = 256
 # Attributes: the film's hash, a measurement and its standard deviation, and what was set: what somebody chose stays
@@ -34,16 +47,16 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
     """
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
     film = _volume(run, "film", "radiograph", radiograph.pixels, reconstruction)
-    shown, new = displayed(film)
+    display, new = display_of(film)
     if new:
-        shown.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     other_film = film.GetAttribute(FILM) != radiograph.pixel_hash
-    _shade(shown, *radiograph.display_window, anew=new or other_film)
+    _shade(display, *radiograph.display_window, anew=new or other_film)
     film.SetAttribute(FILM, radiograph.pixel_hash)
 
-    faces = {"front": scene_parts.entered_first(maps)}
+    faces = {"front": entered_first(maps)}
     if maps.back is not None:
-        faces["back"] = scene_parts.left_last(maps)
+        faces["back"] = left_last(maps)
     colours = _colour_table(run, "depth_colours", "depth", DEPTH_COLOURS)
     valid = np.concatenate([depth[depth > 0] for depth in faces.values()])
     nearest, farthest = (float(valid.min()), float(valid.max())) if valid.size else (1.0, 2.0)  # 0 is no bone
@@ -51,13 +64,13 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
     for face, depth in faces.items():
         volume = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
         volume.SetVoxelValueUnits(millimetre)
-        shown, new = displayed(volume)
-        _coloured_by(shown, colours, new)
-        if _shade(shown, nearest, farthest, anew=new):
-            shown.SetAutoThreshold(False)
-            shown.SetThreshold(nearest, farthest)
+        display, new = display_of(volume)
+        _coloured_by(display, colours, new)
+        if _shade(display, nearest, farthest, anew=new):
+            display.SetAutoThreshold(False)
+            display.SetThreshold(nearest, farthest)
         if new:
-            shown.SetApplyThreshold(True)  # where no bone is, the film shows through
+            display.SetApplyThreshold(True)  # where no bone is, the film shows through
         written.append(volume)
     return written
 
@@ -66,28 +79,28 @@ def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     """Completed bones, and what was seen of them as clouds of points, all with their scalars."""
     certainty = _colour_table(run, "certainty_colours", "standard deviation", ERROR_COLOURS)
     written = [certainty]
-    for bone, one in reconstruction.bones.items():
-        observed = _model(run, "observed", bone, f"{bone_words(bone)} observed", one.observed)
-        shown, new = displayed(observed)
+    for name, bone in reconstruction.bones.items():
+        observed = _model(run, "observed", name, f"{bone_words(name)} observed", bone.observed)
+        display, new = display_of(observed)
         if new:
-            shown.SetColor(*shares(BONE_COLOURS[bone]))
-            shown.SetRepresentation(shown.PointsRepresentation)
-            shown.SetPointSize(2)
-            shown.SetVisibility(one.completed is None)
-            shown.SetActiveScalarName("face")
+            display.SetColor(*shares(BONE_COLOURS[name]))
+            display.SetRepresentation(display.PointsRepresentation)
+            display.SetPointSize(2)
+            display.SetVisibility(bone.completed is None)
+            display.SetActiveScalarName("face")
         written.append(observed)
-        if one.completed is None:
+        if bone.completed is None:
             continue
-        completed = _model(run, "completed", bone, bone_words(bone), one.completed)
-        shown, new = displayed(completed)
-        _coloured_by(shown, certainty, new)
+        completed = _model(run, "completed", name, bone_words(name), bone.completed)
+        display, new = display_of(completed)
+        _coloured_by(display, certainty, new)
         if new:
-            shown.SetColor(*shares(BONE_COLOURS[bone]))
-            shown.SetActiveScalar("std_mm", vtkDataObject.POINT)
-            shown.SetScalarRangeFlag(shown.UseManualScalarRange)
-            shown.SetScalarRange(0, UNSURE_MM)
-            shown.SetScalarVisibility(False)  # the bone's own colour, until somebody asks
-            shown.SetVisibility2D(False)
+            display.SetColor(*shares(BONE_COLOURS[name]))
+            display.SetActiveScalar("std_mm", vtkDataObject.POINT)
+            display.SetScalarRangeFlag(display.UseManualScalarRange)
+            display.SetScalarRange(0, UNSURE_MM)
+            display.SetScalarVisibility(False)  # the bone's own colour, until somebody asks
+            display.SetVisibility2D(False)
         written.append(completed)
     return written
 
@@ -96,19 +109,19 @@ def markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     """Landmarks of every bone, and lines for the measurements that have two ends."""
     written = []
     geometry = reconstruction.radiograph.geometry
-    for bone, one in reconstruction.bones.items():
-        if not one.landmarks:
+    for name, bone in reconstruction.bones.items():
+        if not bone.landmarks:
             continue
-        node = _markup(run, "landmarks", bone, "Fiducial", f"{bone_words(bone)} landmarks", BONE_COLOURS[bone])
-        _set_points(node, list(one.landmarks.values()), [words(name) for name in one.landmarks])
-        for index, place in enumerate(one.landmarks.values()):
+        node = _markup(run, "landmarks", name, "Fiducial", f"{bone_words(name)} landmarks", BONE_COLOURS[name])
+        _set_points(node, list(bone.landmarks.values()), [words(landmark) for landmark in bone.landmarks])
+        for index, place in enumerate(bone.landmarks.values()):
             beyond = "" if geometry.sees(np.array(place)) else "inferred: beyond the film"
             if node.GetNthControlPointDescription(index) != beyond or not node.GetAttribute(PLACED):
                 node.SetNthControlPointVisibility(index, not beyond)  # or a knee would float where the shaft was cut
                 node.SetNthControlPointDescription(index, beyond)
         node.SetAttribute(PLACED, "1")
         written.append(node)
-    for line in scene_parts.lines(reconstruction):
+    for line in measurement_lines(reconstruction):
         colour = BONE_COLOURS.get(line.bone, YELLOW)
         label = f"{bone_words(line.bone)} " if line.bone else ""
         name = line.name if not line.bone else f"{line.bone}_{line.name}"
@@ -124,17 +137,17 @@ def rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     """How the film was taken: source, central ray, frustum, and a camera that looks as the X-rays went."""
     geometry = reconstruction.radiograph.geometry
     written = []
-    for role, drawn in scene_parts.rig(geometry).items():
+    for role, drawn in rig_lines(geometry).items():
         node = _model(run, role, "", f"X-ray {words(role)}", drawn)
-        shown, new = displayed(node)
+        display, new = display_of(node)
         if new:
-            shown.SetColor(*shares(CYAN if role == "frustum" else AMBER))
-            shown.SetPointSize(12)
-            shown.SetLineWidth(1 if role == "frustum" else 2)
-            shown.SetLighting(False)
-            shown.SetVisibility2D(False)
+            display.SetColor(*shares(CYAN if role == "frustum" else AMBER))
+            display.SetPointSize(12)
+            display.SetLineWidth(1 if role == "frustum" else 2)
+            display.SetLighting(False)
+            display.SetVisibility2D(False)
         written.append(node)
-    at_source = scene_parts.camera_at_source(geometry)
+    at_source = camera_at_source(geometry)
     camera, _ = node_of(run, "camera", "", "vtkMRMLCameraNode", "view from the X-ray source")
     camera.SetPosition(*at_source.position)
     camera.SetFocalPoint(*at_source.focal_point)
@@ -144,10 +157,11 @@ def rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
 
 
 def table(run: SceneRun, reconstruction: Reconstruction) -> Node:
+    """All measurements, a row each."""
     node, _ = node_of(run, "table", "", "vtkMRMLTableNode", "measurements")
     node.RemoveAllColumns()
     node.SetUseColumnTitleAsColumnHeader(True)
-    rows = scene_parts.rows(reconstruction)
+    rows = table_rows(reconstruction)
     for title, about, values in (
         ("bone", "", [row.bone for row in rows]),
         ("measurement", "", [row.measurement for row in rows]),
@@ -179,24 +193,24 @@ def _volume(run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruct
     return node
 
 
-def _shade(shown: Node, low: float, high: float, anew: bool) -> bool:
+def _shade(display: Node, low: float, high: float, anew: bool) -> bool:
     """A volume's values from black to white, but where somebody has chosen others; `anew`: whoever has."""
-    if not anew and shown.GetAttribute(SHADED) != _shades(shown):
+    if not anew and display.GetAttribute(SHADED) != _shades(display):
         return False
-    shown.SetAutoWindowLevel(False)
-    shown.SetWindowLevelMinMax(low, high)
-    shown.SetAttribute(SHADED, _shades(shown))
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+    display.SetAttribute(SHADED, _shades(display))
     return True
 
 
-def _shades(shown: Node) -> str:
-    return f"{shown.GetWindowLevelMin():.6g} {shown.GetWindowLevelMax():.6g}"
+def _shades(display: Node) -> str:
+    return f"{display.GetWindowLevelMin():.6g} {display.GetWindowLevelMax():.6g}"
 
 
-def _coloured_by(shown: Node, colours: Node, new: bool) -> None:
+def _coloured_by(display: Node, colours: Node, new: bool) -> None:
     """By a table of the run's, if the display is new or has lost its own."""
-    if new or shown.GetColorNode() is None:
-        shown.SetAndObserveColorNodeID(colours.GetID())
+    if new or display.GetColorNode() is None:
+        display.SetAndObserveColorNodeID(colours.GetID())
 
 
 def _model(run: SceneRun, role: str, bone: str, name: str, mesh: vtkPolyData) -> Node:
@@ -204,7 +218,7 @@ def _model(run: SceneRun, role: str, bone: str, name: str, mesh: vtkPolyData) ->
     node, _ = node_of(run, role, bone, "vtkMRMLModelNode", name)
     node.SetAndObservePolyData(copied(mesh))
     if bone:
-        node.SetAttribute(scene_parts.TERMINOLOGY, scene_parts.terminology(bone))
+        node.SetAttribute(TERMINOLOGY, terminology(bone))
     return node
 
 
@@ -212,14 +226,14 @@ def _markup(run: SceneRun, role: str, bone: str, kind: str, name: str, colour: C
     node, new = node_of(run, role, bone, f"vtkMRMLMarkups{kind}Node", name)
     if new:
         node.SetLocked(True)
-    shown, new = displayed(node)
+    display, new = display_of(node)
     if new:
-        shown.SetSelectedColor(*shares(colour))
-        shown.SetColor(*shares(colour))
-        shown.SetTextScale(2)
-        shown.SetGlyphScale(1.5)
-        shown.SetPointLabelsVisibility(False)
-        shown.SetPropertiesLabelVisibility(labelled)
+        display.SetSelectedColor(*shares(colour))
+        display.SetColor(*shares(colour))
+        display.SetTextScale(2)
+        display.SetGlyphScale(1.5)
+        display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(labelled)
     return node
 
 

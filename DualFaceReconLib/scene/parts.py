@@ -13,7 +13,7 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyDat
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, kind_and_side
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.measurements import ACROSS, SPHERES, Measurement
 from DualFaceReconLib.outcome import Reconstruction
@@ -26,7 +26,7 @@ TERMINOLOGY = "TerminologyEntry"  # the attribute and the segments' tag that hol
 ROOM_AROUND_FILM = 1.04  # of the camera's view
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Camera:
     """From where 3D views look."""
 
@@ -46,8 +46,8 @@ class Line:
     bone: str = ""  # none where it runs between two
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
     """A line of the table of measurements; `std` is NaN where nothing is known of it."""
 
     bone: str
@@ -59,7 +59,7 @@ class Row:
 
 def terminology(bone: str) -> str:
     """A bone's codes as Slicer's Terminologies module writes them."""
-    kind, side = bone.split("_")
+    kind, side = kind_and_side(bone)
     return "~".join(
         (
             "Segmentation category and type - DICOM master list",
@@ -85,7 +85,7 @@ def left_last(maps: BoneMaps) -> np.ndarray:
     return np.where(maps.mask, maps.back, 0).max(axis=0).astype(np.float32)
 
 
-def rig(geometry: ProjectionGeometry) -> dict[str, vtkPolyData]:
+def rig_lines(geometry: ProjectionGeometry) -> dict[str, vtkPolyData]:
     """The source, the central ray and the frustum as points and thin lines, RAS mm.
 
     Markups would be balls and tubes, and a camera at the source would look at them from the inside.
@@ -126,17 +126,19 @@ def camera_at_source(geometry: ProjectionGeometry) -> Camera:
     spokes = corners - geometry.source
     tangents = [np.abs(spokes @ axis) / (spokes @ ahead) for axis in (right, np.cross(right, ahead))]
     angle = 2 * math.degrees(math.atan(ROOM_AROUND_FILM * np.max(tangents)))
-    return Camera(tuple(geometry.source), tuple(middle), (0.0, 0.0, 1.0), angle)
+    return Camera(
+        position=tuple(geometry.source), focal_point=tuple(middle), view_up=(0.0, 0.0, 1.0), view_angle_deg=angle
+    )
 
 
-def lines(reconstruction: Reconstruction) -> Iterator[Line]:
+def measurement_lines(reconstruction: Reconstruction) -> Iterator[Line]:
     """The measurements that have two ends: between landmarks of both sides, and across balls, from right to left."""
-    for bone, one in reconstruction.bones.items():
-        for landmark, name in SPHERES.items():
-            if landmark in one.landmarks and name in one.measurements:
-                centre, measured = np.array(one.landmarks[landmark]), one.measurements[name]
+    for name, bone in reconstruction.bones.items():
+        for landmark, diameter in SPHERES.items():
+            if landmark in bone.landmarks and diameter in bone.measurements:
+                centre, measured = np.array(bone.landmarks[landmark]), bone.measurements[diameter]
                 radius = np.array([measured.value / 2, 0, 0])
-                yield Line(name, (tuple(centre + radius), tuple(centre - radius)), measured, bone)
+                yield Line(diameter, (tuple(centre + radius), tuple(centre - radius)), measured, name)
     for kind, landmark, name in ACROSS:
         ends = [
             reconstruction.bones[bone].landmarks.get(landmark)
@@ -147,16 +149,22 @@ def lines(reconstruction: Reconstruction) -> Iterator[Line]:
             yield Line(name, (tuple(ends[0]), tuple(ends[1])), reconstruction.measurements[name])
 
 
-def rows(reconstruction: Reconstruction) -> list[Row]:
+def table_rows(reconstruction: Reconstruction) -> list[TableRow]:
     """All measurements, bone by bone, then those between bones."""
     named: list[tuple[str, Mapping[str, Measurement]]] = [
-        (bone_words(bone), one.measurements) for bone, one in reconstruction.bones.items()
+        (bone_words(name), bone.measurements) for name, bone in reconstruction.bones.items()
     ]
     named.append(("both sides", reconstruction.measurements))
     return [
-        Row(bone, words(name), one.value, math.nan if one.std is None else one.std, UNITS.get(one.unit, one.unit))
+        TableRow(
+            bone=bone,
+            measurement=words(name),
+            value=measurement.value,
+            std=math.nan if measurement.std is None else measurement.std,
+            unit=UNITS.get(measurement.unit, measurement.unit),
+        )
         for bone, measurements in named
-        for name, one in measurements.items()
+        for name, measurement in measurements.items()
     ]
 
 

@@ -12,7 +12,7 @@ Node = Any  # vtkMRMLNode
 Key = tuple[str, str]  # a node's role and its bone, "" for nodes of no bone
 
 RUN, ROLE, BONE = (f"DualFaceRecon.{name}" for name in ("run", "role", "bone"))  # attributes of every node of a run
-SHOWN = "DualFaceRecon.shown"  # of display nodes that have had their first look from us
+DISPLAYED = "DualFaceRecon.shown"  # of display nodes that have had their first look from us
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class SceneRun:
         """The run's nodes by role and bone: film, segmentation, depth_front, depth_back, depth_colours,
         certainty_colours, observed, completed, landmarks, measurement (by its name), table, source, central_ray,
         frustum, camera."""
-        found: dict[Key, Node] = {}
+        nodes: dict[Key, Node] = {}
         for node in self._marked():
-            found.setdefault((node.GetAttribute(ROLE), node.GetAttribute(BONE) or ""), node)  # copies of it come later
-        return found
+            nodes.setdefault((node.GetAttribute(ROLE), node.GetAttribute(BONE) or ""), node)  # copies of it come later
+        return nodes
 
     def node(self, role: str, bone: str = "") -> Node | None:
         """One of them, None where the reconstruction had no such thing."""
@@ -79,13 +79,13 @@ def node_of(run: SceneRun, role: str, bone: str, kind: str, name: str) -> tuple[
     return node, True
 
 
-def displayed(node: Node) -> tuple[Node, bool]:
+def display_of(node: Node) -> tuple[Node, bool]:
     """Its display node, and whether that is new to us: a node that has none gets one, from us or from a module."""
     node.CreateDefaultDisplayNodes()
-    shown = node.GetDisplayNode()
-    new = shown.GetAttribute(SHOWN) is None
-    shown.SetAttribute(SHOWN, "1")
-    return shown, new
+    display = node.GetDisplayNode()
+    new = display.GetAttribute(DISPLAYED) is None
+    display.SetAttribute(DISPLAYED, "1")
+    return display, new
 
 
 def remove(scene: Any, nodes: Sequence[Node]) -> None:

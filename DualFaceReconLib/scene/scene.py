@@ -25,11 +25,10 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures.bones import BONE_COLOURS
 from DualFaceReconLib.pictures.wording import bone_words
-from DualFaceReconLib.scene import parts as scene_parts
 from DualFaceReconLib.scene.folders import dissolve, file_in, new_folder, runs, tidy
 from DualFaceReconLib.scene.nodes import FILM, bones, markups, rig, table, volumes
-from DualFaceReconLib.scene.parts import image, matrix, shares
-from DualFaceReconLib.scene.run import Node, SceneRun, displayed, node_of, nodes_in, remove
+from DualFaceReconLib.scene.parts import TERMINOLOGY, image, matrix, shares, terminology
+from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of, nodes_in, remove
 
 try:
     import slicer
@@ -206,16 +205,16 @@ def _segmentation(run: SceneRun, reconstruction: Reconstruction) -> Node:
         segment = slicer.vtkSegment()
         segment.SetName(bone_words(bone))
         segment.SetColor(*shares(BONE_COLOURS[bone]))
-        segment.SetTag(scene_parts.TERMINOLOGY, scene_parts.terminology(bone))
+        segment.SetTag(TERMINOLOGY, terminology(bone))
         segment.AddRepresentation("Binary labelmap", labels)
         segmentation.AddSegment(segment, bone)
     for index, bone in enumerate(masks):
         segmentation.SetSegmentIndex(bone, index)
-    shown, new = displayed(node)
+    display, new = display_of(node)
     if new:
-        shown.SetVisibility3D(False)  # a flat sheet in the film's plane; the bones are there as models
-        shown.SetVisibility2DFill(False)
-        shown.SetOpacity2DOutline(1.0)
+        display.SetVisibility3D(False)  # a flat sheet in the film's plane; the bones are there as models
+        display.SetVisibility2DFill(False)
+        display.SetOpacity2DOutline(1.0)
     return node
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, mirrored, rigid_fit, sphere_through
 
@@ -157,7 +158,7 @@ class ShapeModel:
 
 def model_of(bone: str, models: Mapping[str, ShapeModel]) -> ShapeModel:
     """The model of a bone such as "hip_right", from those of "hip" and "femur"; of the other side it is the mirror."""
-    kind, side = bone.split("_")
+    kind, side = kind_and_side(bone)
     return models[kind] if models[kind].side == side else models[kind].mirrored()
 
 

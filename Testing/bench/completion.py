@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.bones import FILM, apart, film_of, on_film
 
+from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.meshes import mirrored
 from DualFaceReconLib.shape.completion import complete_all, observed_target, started
 from DualFaceReconLib.shape.fitting import USUAL, fit
@@ -75,7 +76,7 @@ def main() -> None:
 
     print(f"\n{'error against time, one bone at a time':<42}{'s':>8}{'ASSD, mm':>10}")
     for bone in ("hip_left", "femur_left"):
-        model = models[bone.split("_")[0]]
+        model = models[kind_and_side(bone)[0]]
         target = observed_target(surfaces[bone], geometry)
         begin = time.perf_counter()
         start = started(model, target)

@@ -173,8 +173,8 @@ class Host:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
         for index in range(self.scene.GetNumberOfNodes()):
             node = self.scene.GetNthNode(index)
-            shown = any(node.IsA(kind) for kind in OWNERS) and not node.GetHideFromEditors()
-            if shown and not hierarchy.GetItemByDataNode(node):
+            visible = any(node.IsA(kind) for kind in OWNERS) and not node.GetHideFromEditors()
+            if visible and not hierarchy.GetItemByDataNode(node):
                 hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 

@@ -92,26 +92,26 @@ class SliceView(View):
         self._slices.SetColorWindow(255)
         self._slices.SetColorLevel(127.5)
         self._slices.SetInputConnection(self.logic.GetImageDataConnection())
-        self._shown = vtkActor2D()
-        self._shown.SetMapper(self._slices)
-        self._shown.GetProperty().SetDisplayLocationToBackground()
+        self._slice_actor = vtkActor2D()
+        self._slice_actor.SetMapper(self._slices)
+        self._slice_actor.GetProperty().SetDisplayLocationToBackground()
 
     def picture(self) -> np.ndarray:
         """(rows, cols, 3) uint8, as it is now."""
         connection = self.logic.GetImageDataConnection()
         self._slices.SetInputConnection(connection)
-        if connection is not None and not self.renderer.HasViewProp(self._shown):
-            self.renderer.AddViewProp(self._shown)
+        if connection is not None and not self.renderer.HasViewProp(self._slice_actor):
+            self.renderer.AddViewProp(self._slice_actor)
         return super().picture()
 
     def close(self) -> None:
         """Lets go of the scene, then of the window."""
         self._slices.SetInputConnection(None)
-        self.renderer.RemoveViewProp(self._shown)
+        self.renderer.RemoveViewProp(self._slice_actor)
         self._application.GetSliceLogics().RemoveItem(self.logic)
         super().close()
         self.logic.SetMRMLScene(None)
-        del self.logic, self._slices, self._shown, self._application
+        del self.logic, self._slices, self._slice_actor, self._application
 
 
 class View3D(View):

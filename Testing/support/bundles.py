@@ -18,7 +18,7 @@ from DualFaceReconLib.shape.shapemodel import ShapeModel
 
 def manifest(**changed):
     """What a made-up bundle says of itself."""
-    told = {
+    values = {
         "id": "made-up",
         "version": "1.0.0",
         "licence": "CC BY 4.0",
@@ -40,7 +40,7 @@ def manifest(**changed):
         },
         "shape_models": {"hip": "hip.ssm.npz", "femur": "femur.ssm.npz"},
     }
-    return Manifest(**{**told, **changed})
+    return Manifest(**{**values, **changed})
 
 
 def weights(seed=0):
@@ -114,10 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
             if begun >= len(server.content):
                 return self._head(416)
         piece = server.content[begun:]
-        told = {"Content-Range": f"bytes {begun + (way == 'other piece')}-{len(server.content) - 1}/*"}
+        headers = {"Content-Range": f"bytes {begun + (way == 'other piece')}-{len(server.content) - 1}/*"}
         if way != "no length":
-            told["Content-Length"] = str(len(piece))
-        self._head(status, **(told if status == 206 else {k: v for k, v in told.items() if k != "Content-Range"}))
+            headers["Content-Length"] = str(len(piece))
+        self._head(status, **(headers if status == 206 else {k: v for k, v in headers.items() if k != "Content-Range"}))
         self.wfile.write(piece[: len(piece) // 2] if way == "breaks" else piece)
 
     def _head(self, status, **headers):

@@ -8,7 +8,7 @@ import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.bonemaps import BONES, BoneMaps
+from DualFaceReconLib.bonemaps import BONES, BoneMaps, kind_and_side
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
@@ -45,7 +45,7 @@ def skeleton(view: str = "AP") -> dict[str, Mesh]:
     left = {"hip": (hip, models["hip"].triangles), "femur": (femur, models["femur"].triangles)}
     bones = {}
     for bone in BONES:
-        kind, side = bone.split("_")
+        kind, side = kind_and_side(bone)
         vertices, triangles = left[kind]
         bones[bone] = (vertices, triangles) if side == "left" else mirrored((vertices, triangles))
     return bones
@@ -66,8 +66,8 @@ def made_reconstruction(
     maps = BoneMaps(BONES, front > 0, front, back)
     thickness = sum(back - front for front, back in depths.values())
     lit = np.linspace(0.2, 0.3, geometry.size_px[1]) + 1 - np.exp(-thickness / 40)
-    told = tuple(RadiographWarning(f"warning-{i}", text) for i, text in enumerate(warnings))
-    radiograph = Radiograph(lit, geometry, warnings=told)
+    all_warnings = tuple(RadiographWarning(f"warning-{i}", text) for i, text in enumerate(warnings))
+    radiograph = Radiograph(lit, geometry, warnings=all_warnings)
     return Reconstruction(
         radiograph,
         maps,
@@ -75,7 +75,7 @@ def made_reconstruction(
             bone: Bone(
                 observed_surface(maps, geometry, bone),
                 None if bone in not_completed else _completed(bone, geometry),
-                measurements={"share_seen": Measurement(61.0, "%"), **MEASURED[bone.split("_")[0]]},
+                measurements={"share_seen": Measurement(61.0, "%"), **MEASURED[kind_and_side(bone)[0]]},
             )
             for bone in bones
         },
@@ -83,7 +83,7 @@ def made_reconstruction(
         BundleName("made-up", "1.0", "ab" * 32),
         "cpu",
         {"networks": 2.5, "surfaces": 0.3, "completion": 4.0},
-        told,
+        all_warnings,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.meshes import Mesh, rigid_fit, sample_surface
 from DualFaceReconLib.metrics import SurfaceDistances, compare_surfaces
 from DualFaceReconLib.pictures import drawing
@@ -128,7 +129,7 @@ def plain_fit(model: ShapeModel, mesh: Mesh, modes: int | None = None) -> np.nda
 
 
 def _landmarks(person: Path, bone: str, found: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    kind, side = bone.split("_")
+    kind, side = kind_and_side(bone)
     picked = {}
     for row in json.loads((person / "landmarks.json").read_text(encoding="utf-8")):
         if row["part"] == "pelvis" or row["side"] == side:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh
 from training.ct.files import Scan
@@ -60,7 +60,7 @@ def check_bones(scan: Scan, masks: Mapping[str, tuple[np.ndarray, tuple[slice, .
     voxel_ml = float(np.prod(scan.volume.spacing_mm)) / 1000
     for bone, (mask, box) in masks.items():
         millilitres = np.count_nonzero(mask) * voxel_ml
-        if millilitres < LEAST_ML[bone.split("_")[0]]:
+        if millilitres < LEAST_ML[kind_and_side(bone)[0]]:
             raise Refusal(f"The label of {bone} has only {millilitres:.1f} ml: label more of it, or take another CT.")
         mean = float(scan.volume.values[box][mask].mean(dtype=np.float64))
         if mean < LABELLED_BONE_HU:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
 from DualFaceReconLib.shape.fitting import Settings, fit
@@ -177,7 +177,7 @@ class RealPerson:
 
     def _stand_in(self, missing: str, other: str) -> None:
         """The other femur's mirror, its head where the missing one's socket is."""
-        sides = missing.split("_")[1], other.split("_")[1]
+        sides = kind_and_side(missing)[1], kind_and_side(other)[1]
         sockets = [self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in sides]
         vertices, triangles = mirrored(self.bones[other])
         shift = sockets[0] - sockets[1] * MIRROR

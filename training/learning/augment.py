@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
+from DualFaceReconLib.bonemaps import mirrored_order
 from training.learning.data import Sample
 
 MIRRORED_SHARE = 0.5
@@ -43,11 +44,7 @@ def augmented(
 
 
 def _mirror(batch: Sample, i: int, bones: Sequence[str]) -> None:
-    other = {"left": "right", "right": "left"}
-    swapped = [
-        f"{kind}_{other[side]}" if side in other else bone for bone in bones for kind, _, side in [bone.rpartition("_")]
-    ]
-    order = [bones.index(name) for name in swapped]
+    order = mirrored_order(bones)
     batch["film"][i] = batch["film"][i].flip(-1)
     batch["mask"][i] = batch["mask"][i][order].flip(-1)
     batch["depth"][i] = batch["depth"][i][order].flip(-1)

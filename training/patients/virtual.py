@@ -16,7 +16,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bonemaps import BONES, other_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored, rigid_fit, sphere_through
 from DualFaceReconLib.shape.repair import mended
@@ -72,15 +72,11 @@ class VirtualPatient:
 
     def mirrored(self) -> VirtualPatient:
         """The patient seen in a mirror: left and right change places."""
-        other = {"left": "right", "right": "left"}
-
-        def name(bone: str) -> str:
-            kind, _, side = bone.rpartition("_")
-            return f"{kind}_{other[side]}" if side in other else bone
-
-        bones = {name(bone): mirrored(mesh) for bone, mesh in self.bones.items()}
-        marks = {name(bone): {k: p * MIRROR for k, p in places.items()} for bone, places in self.landmarks.items()}
-        parts = {name(part): Part(solid.material, mirrored(solid.mesh)) for part, solid in self.parts.items()}
+        bones = {other_side(bone): mirrored(mesh) for bone, mesh in self.bones.items()}
+        marks = {
+            other_side(bone): {k: p * MIRROR for k, p in places.items()} for bone, places in self.landmarks.items()
+        }
+        parts = {other_side(part): Part(solid.material, mirrored(solid.mesh)) for part, solid in self.parts.items()}
         metadata = {**self.metadata, "mirrored": True}
         ordered = {bone: bones[bone] for bone in self.bones}
         return VirtualPatient(bones=ordered, landmarks=marks, metadata=metadata, parts=parts)

@@ -57,8 +57,9 @@ def inspect(options: argparse.Namespace) -> int:
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
     from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
+    from DualFaceReconLib.document import DOCUMENT
     from DualFaceReconLib.reconstruction import Reconstructor
-    from DualFaceReconLib.results import DOCUMENT, refuse_to_lose, save
+    from DualFaceReconLib.results import refuse_to_lose, save
 
     if options.scene:
         import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
@@ -252,7 +253,7 @@ def _say(words: str) -> None:
 
 def _agrees_to_replace(folder: Path) -> bool:
     """Asks, where somebody is there to answer."""
-    from DualFaceReconLib.results import DOCUMENT
+    from DualFaceReconLib.document import DOCUMENT
 
     if not (folder / DOCUMENT).is_file() or not sys.stdin.isatty():
         return False

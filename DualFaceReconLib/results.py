@@ -9,35 +9,24 @@ Names and ids of patients are nowhere in it.
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkVersion
+from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib import __version__
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.disk.folders import display_name, refuse_unwritable, write_folder
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
+from DualFaceReconLib.document import DOCUMENT, Document, as_dict, damaged, read_document
 from DualFaceReconLib.errors import Cancelled, Refusal
-from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
+from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing, overview, report
 
-FORMAT = 1
-DOCUMENT = "reconstruction.json"
-RESEARCH_USE = "For research only; not for clinical use."
-MAX_DOCUMENT_BYTES = 1 << 22
 WRITTEN = (  # by `save` without a scene
     *(DOCUMENT, "radiograph.nrrd", "labels.nrrd", "depth_front.nrrd", "depth_back.nrrd", "picture.png", "report.html"),
     *(f"{bone}{end}" for bone in BONES for end in ("_observed.vtp", ".vtp", ".stl")),
@@ -108,11 +97,7 @@ def _holds_current_folder(folder: Path) -> bool:
 def load_reconstruction(folder: str | Path) -> Reconstruction:
     """A reconstruction as it was written; Refusal where the folder holds none, or one that is damaged."""
     folder = Path(folder)
-    document = _document(folder)
-    try:
-        return _from_document(folder, document)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refusal(f"The reconstruction in {display_name(folder)} is damaged ({error}): make it again.") from error
+    return _from_files(folder, read_document(folder))
 
 
 def _write(reconstruction: Reconstruction, folder: Path, scene: bool, cancelled: Callable[[], bool]) -> None:
@@ -153,109 +138,48 @@ def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) ->
     write_text(folder / DOCUMENT, json.dumps(as_dict(reconstruction), indent=1))
 
 
-def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
-    """All of a reconstruction but pixels and meshes, as reconstruction.json holds it."""
-    import torch  # seconds, which reading a folder does not need
-
-    radiograph = reconstruction.radiograph
-    return {
-        "format": FORMAT,
-        "research_use": RESEARCH_USE,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "radiograph": {
-            "pixel_hash": radiograph.pixel_hash,
-            "file_format": radiograph.file_format,
-            "geometry": radiograph.geometry.to_dict(),
-            "orientation": _known_as_dict(radiograph.orientation),
-            "polarity": _known_as_dict(radiograph.polarity),
-            "collimation_px": None if radiograph.collimation_px is None else _known_as_dict(radiograph.collimation_px),
-            "display_window": radiograph.display_window,
-            "warnings": [asdict(warning) for warning in radiograph.warnings],
-        },
-        "bundle": asdict(reconstruction.bundle),
-        "device": reconstruction.device,
-        "timings_s": {name: round(seconds, 3) for name, seconds in reconstruction.timings_s.items()},
-        "warnings": [asdict(warning) for warning in reconstruction.warnings],
-        "maps": list(reconstruction.maps.bones),
-        "faces": ["front"] if reconstruction.maps.back is None else ["front", "back"],
-        "bones": {
-            name: {
-                "completed": bone.completed is not None,
-                "landmarks_ras_mm": bone.landmarks,
-                "measurements": _measurements_as_dicts(bone.measurements),
-            }
-            for name, bone in reconstruction.bones.items()
-        },
-        "measurements": _measurements_as_dicts(reconstruction.measurements),
-        "versions": {
-            "DualFaceRecon": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "vtk": vtkVersion.GetVTKVersion(),
-            "numpy": np.__version__,
-            "platform": platform.system(),
-        },
-    }
-
-
-def _from_document(folder: Path, document: Mapping[str, Any]) -> Reconstruction:
-    film = document["radiograph"]
-    geometry = ProjectionGeometry.from_dict(film["geometry"])
+def _from_files(folder: Path, document: Document) -> Reconstruction:
+    size = document.geometry.size_px
     radiograph = Radiograph(
-        _image(folder / "radiograph.nrrd")[0],
-        geometry,
-        _known_from_dict(film["orientation"]),
-        _known_from_dict(film["polarity"]),
-        None if film["collimation_px"] is None else _known_from_dict(film["collimation_px"]),
-        tuple(film["display_window"]),
-        _warnings_from_dicts(film["warnings"]),
-        film["file_format"],
+        _image(folder / "radiograph.nrrd", (1, *size))[0],
+        document.geometry,
+        document.orientation,
+        document.polarity,
+        document.collimation_px,
+        document.display_window,
+        document.film_warnings,
+        document.file_format,
     )
-    if radiograph.pixel_hash != film["pixel_hash"]:
-        raise ValueError("radiograph.nrrd is not the film that was reconstructed")
-    back = folder / "depth_back.nrrd"
-    has_back = "back" in document["faces"] if "faces" in document else back.exists()  # older ones do not say
+    if radiograph.pixel_hash != document.pixel_hash:
+        raise damaged(folder, "radiograph.nrrd is not the film that was reconstructed")
+    back, shape = folder / "depth_back.nrrd", (len(document.maps), *size)
+    has_back = back.exists() if document.has_back is None else document.has_back
     maps = BoneMaps(
-        tuple(document["maps"]),
-        _image(folder / "labels.nrrd") > 0,
-        _image(folder / "depth_front.nrrd"),
-        _image(back) if has_back else None,
+        document.maps,
+        _image(folder / "labels.nrrd", shape) > 0,
+        _image(folder / "depth_front.nrrd", shape),
+        _image(back, shape) if has_back else None,
     )
     bones = {
         name: Bone(
-            read_vtp(folder / f"{name}_observed.vtp"),
-            read_vtp(folder / f"{name}.vtp") if bone["completed"] else None,
-            {landmark: tuple(place) for landmark, place in bone["landmarks_ras_mm"].items()},
-            _measurements_from_dicts(bone["measurements"]),
+            _mesh(folder / f"{name}_observed.vtp"),
+            _mesh(folder / f"{name}.vtp") if completed else None,
+            document.landmarks[name],
+            document.bone_measurements[name],
         )
-        for name, bone in document["bones"].items()
+        for name, completed in document.completed.items()
         if name in maps.bones
     }
     return Reconstruction(
         radiograph,
         maps,
         bones,
-        _measurements_from_dicts(document["measurements"]),
-        BundleName(**document["bundle"]),
-        document["device"],
-        document["timings_s"],
-        _warnings_from_dicts(document["warnings"]),
+        document.measurements,
+        document.bundle,
+        document.device,
+        document.timings_s,
+        document.warnings,
     )
-
-
-def _document(folder: Path) -> dict[str, Any]:
-    path, where = folder / DOCUMENT, f"{DOCUMENT} in {display_name(folder)}"
-    try:
-        if path.stat().st_size > MAX_DOCUMENT_BYTES:
-            raise Refusal(f"{where} is far too long to be one: make the reconstruction again.")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise Refusal(f"{display_name(folder)} holds no reconstruction: it has no {DOCUMENT}.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise Refusal(f"{where} cannot be read: make the reconstruction again.") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise Refusal(f"{where} is of another version of DualFaceRecon: make the reconstruction again.")
-    return document
 
 
 def _stl_header(name: str, bone: Bone) -> str:
@@ -277,26 +201,19 @@ def _write_image(values: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None
         raise OSError(0, f"{path.name} could not be written: is there room?") from error
 
 
-def _image(path: Path) -> np.ndarray:
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+def _image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """(slices, rows, cols) of a file; Refusal where it holds none of that shape."""
+    try:
+        image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise damaged(path.parent, f"{path.name} cannot be read") from error
+    if image.shape != shape:
+        raise damaged(path.parent, f"{path.name} has another size")
+    return image
 
 
-def _known_as_dict(known: Known) -> dict[str, Any]:
-    return {"value": known.value, "provenance": asdict(known.provenance)}
-
-
-def _known_from_dict(values: Mapping[str, Any]) -> Known:
-    value = values["value"]
-    return Known(tuple(value) if isinstance(value, list) else value, Provenance(**values["provenance"]))
-
-
-def _measurements_as_dicts(measurements: Mapping[str, Measurement]) -> dict[str, Any]:
-    return {name: asdict(measurement) for name, measurement in measurements.items()}
-
-
-def _measurements_from_dicts(measurements: Mapping[str, Any]) -> dict[str, Measurement]:
-    return {name: Measurement(**measurement) for name, measurement in measurements.items()}
-
-
-def _warnings_from_dicts(warnings: list[Mapping[str, str]]) -> tuple[RadiographWarning, ...]:
-    return tuple(RadiographWarning(**warning) for warning in warnings)
+def _mesh(path: Path) -> vtkPolyData:
+    try:
+        return read_vtp(path)
+    except ValueError as error:
+        raise damaged(path.parent, error) from error

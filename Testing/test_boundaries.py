@@ -29,7 +29,7 @@ ENGINE = (
     ("inference", "measurements"),
     ("outcome",),
     ("pictures",),
-    ("reconstruction", "scene"),
+    ("document", "reconstruction", "scene"),
     ("results",),
     ("batch",),
     ("actions",),

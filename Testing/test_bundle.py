@@ -305,6 +305,15 @@ def test_what_is_no_manifest_is_refused(folder, content, words):
         load_manifest(folder)
 
 
+def test_a_bug_is_not_called_a_damaged_manifest(folder, monkeypatch):
+    def broken(_):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("DualFaceReconLib.bundle.manifest._check_consistent", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        load_manifest(folder)
+
+
 def test_what_is_no_bundle_is_refused(tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(Refusal, match="no model bundle"):

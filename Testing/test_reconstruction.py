@@ -602,6 +602,42 @@ def test_a_damaged_folder_is_refused_in_words(folder, tmp_path, spoilt, how):
         load_reconstruction(place)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.pop("radiograph"),
+        lambda document: document["radiograph"]["geometry"].pop("sdd_mm"),
+        lambda document: document["radiograph"]["geometry"].update(sdd_mm=-1),
+        lambda document: document["radiograph"].update(orientation=None),
+        lambda document: document["radiograph"].update(display_window=[1]),
+        lambda document: document.update(bones=7),
+        lambda document: document.update(maps=document["maps"][:2]),
+        lambda document: document.update(maps=["../" + name for name in document["maps"]]),
+        lambda document: document["bones"]["hip_left"].update(measurements={"volume": {"value": 1}}),
+        lambda document: document["bones"]["hip_left"].update(landmarks_ras_mm={"asis": [10**400, 0, 0]}),
+        lambda document: document["bundle"].update(more="1"),
+        lambda document: document.update(warnings=["text"]),
+    ],
+)
+def test_a_damaged_document_is_refused_in_words(folder, tmp_path, change):
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    document = json.loads((place / "reconstruction.json").read_text(encoding="utf-8"))
+    change(document)
+    (place / "reconstruction.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(Refusal, match=r"^The reconstruction in copy is damaged \(.*\): make it again\.$"):
+        load_reconstruction(place)
+
+
+def test_a_bug_is_not_called_damage(folder, monkeypatch):
+    def broken(*_):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(results, "Reconstruction", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        load_reconstruction(folder)
+
+
 def test_faces_that_an_older_folder_does_not_tell_are_those_that_are_there(folder, tmp_path):
     place = tmp_path / "copy"
     shutil.copytree(folder, place)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from DualFaceReconLib.bundle.manifest import DEVICES
+from DualFaceReconLib.document import DOCUMENT
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.markers import Marker, with_marker
 from DualFaceReconLib.film.radiograph import HEAD_BYTES, Radiograph, kind_by_head, read_radiograph
-from DualFaceReconLib.results import DOCUMENT
 
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".nrrd", ".mha", ".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 UNFINISHED = (".part", ".partial", ".crdownload", ".tmp")

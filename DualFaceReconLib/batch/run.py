@@ -26,12 +26,13 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.disk.folders import locked
+from DualFaceReconLib.document import DOCUMENT
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.inference import usable_device
 from DualFaceReconLib.reconstruction import Reconstructor
-from DualFaceReconLib.results import DOCUMENT, foreign_files, refuse_to_lose, save
+from DualFaceReconLib.results import foreign_files, refuse_to_lose, save
 
 Say = Callable[[str], None]
 NO_OVERRIDES = Overrides()

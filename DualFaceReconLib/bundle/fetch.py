@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +29,8 @@ from DualFaceReconLib.bundle.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
     Manifest,
+    Unusable,
+    check,
     check_bytes,
     check_id,
     check_sha256,
@@ -70,13 +72,19 @@ def registry(path: Path | None = None) -> tuple[Entry, ...]:
     if path is None and not REGISTRY.exists():
         return ()
     path = path or REGISTRY
+    no_registry = f"{path} is no registry of bundles, or a damaged one: get it again."
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["bundles"]
-        return tuple(_entry(values) for values in entries)
+        document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Refusal(f"The registry {path} cannot be read ({error.strerror or error}): name another file.") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Refusal(f"{path} is no registry of bundles, or a damaged one: get it again.") from error
+    except (ValueError, RecursionError) as error:
+        raise Refusal(no_registry) from error
+    if not isinstance(document, dict) or not isinstance(document.get("bundles"), list):
+        raise Refusal(no_registry)
+    try:
+        return tuple(_entry(values) for values in document["bundles"])
+    except Unusable as error:
+        raise Refusal(no_registry) from error
 
 
 def published(id: str, path: Path | None = None) -> Entry:
@@ -143,14 +151,15 @@ def pack(folder: Path, archive: Path, url: str) -> Entry:
     )
 
 
-def _entry(values: dict[str, Any]) -> Entry:
+def _entry(values: Any) -> Entry:
+    names = {field.name for field in fields(Entry)}
+    check(isinstance(values, dict) and set(values) == names, f"needs {', '.join(sorted(names))} of every bundle")
     entry = Entry(**values)
     check_id(entry.id)
     check_version(entry.version)
     check_sha256(entry.sha256)
     check_bytes(entry.bytes)
-    if not isinstance(entry.url, str) or not entry.url.isprintable():
-        raise ValueError("url must be a text")
+    check(isinstance(entry.url, str) and entry.url.isprintable(), "needs a printable text as url")
     return entry
 
 
@@ -276,12 +285,12 @@ def _wrong_length(entry: Entry) -> Refusal:
 def _unpack(entry: Entry, archive: Path, folder: Path) -> Manifest:
     """Writes the bundle that an archive holds, and verifies it; an archive that holds anything else goes."""
     try:
-        with zipfile.ZipFile(archive) as packed:
-            _extract(entry, packed, folder)
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                _extract(entry, packed, folder)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise Refusal(f"The archive of bundle {entry.id} is damaged or holds other files: report it.") from error
         return verify(folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        archive.unlink()
-        raise Refusal(f"The archive of bundle {entry.id} is damaged or holds other files: report it.") from error
     except Refusal:
         archive.unlink()
         raise

@@ -61,16 +61,22 @@ def read_shape_model(folder: Path, manifest: Manifest, bone: str) -> ShapeModel:
     """The shape model of "hip" or "femur", of the left side."""
     name = manifest.shape_models[bone]
     _sealed_bytes(folder, manifest, name)
-    path = folder / name
     try:
-        with zipfile.ZipFile(path) as archive:  # a small file may unpack to more than the memory holds
-            fits = sum(member.file_size for member in archive.infolist()) <= MAX_UNPACKED_BYTES
-        model = load_shape_model(path) if fits else None
-    except (Refusal, OSError, MemoryError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        model = load_shape_model(folder / name) if _unpacks_into_memory(folder / name) else None
+    except (Refusal, MemoryError):  # the second for an array that says that it is huge
         model = None
     if model is None or model.bone != bone:
         raise Refusal(f"Bundle {manifest.id}: {name} holds no shape model of a {bone}: {_cure(folder, manifest)}.")
     return model
+
+
+def _unpacks_into_memory(path: Path) -> bool:
+    """Whether a file is an archive, and not a small one of more than the memory holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist()) <= MAX_UNPACKED_BYTES
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):  # whatever damaged ones raise
+        return False
 
 
 def write_bundle(

@@ -33,6 +33,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
+class Unusable(ValueError):
+    """What is wrong with a manifest or a registry, as the end of a sentence."""
+
+
 @dataclass(frozen=True)
 class FileSeal:
     """By what a file is known again."""
@@ -105,64 +109,65 @@ def parse_manifest(content: bytes, name: str) -> Manifest:
         version = values.get("format")
         if isinstance(version, int) and version > MANIFEST_FORMAT:
             raise Refusal(f"Bundle {name} is of format {version}, newer than this program: update DualFaceRecon.")
-        _check(version == MANIFEST_FORMAT and version is not True, f"is not of format {MANIFEST_FORMAT}")
+        check(version == MANIFEST_FORMAT and version is not True, f"is not of format {MANIFEST_FORMAT}")
         manifest = _manifest(values)
         _check_consistent(manifest)
         _check_writable(manifest)
-    except ValueError as error:
+    except Unusable as error:
         raise Refusal(f"Bundle {name} cannot be used, its {MANIFEST} {error}: get the bundle again.") from error
     return manifest
 
 
 def check_id(value: Any) -> str:
-    """A bundle's id, fit for a folder's name on every platform; ValueError where it is not."""
+    """A bundle's id, fit for a folder's name on every platform; Unusable where it is not."""
     fits = isinstance(value, str) and len(value) <= 60 and ID.fullmatch(value) and value not in DEVICES
-    _check(fits, "needs an id of lower-case letters, digits and single hyphens")
+    check(fits, "needs an id of lower-case letters, digits and single hyphens")
     return value
 
 
 def check_version(value: Any) -> str:
-    """A bundle's version; ValueError where it is none."""
-    _check(isinstance(value, str) and VERSION.fullmatch(value), "needs a version such as 1.0.2")
+    """A bundle's version; Unusable where it is none."""
+    check(isinstance(value, str) and VERSION.fullmatch(value), "needs a version such as 1.0.2")
     return value
 
 
 def check_sha256(value: Any) -> str:
-    """A digest; ValueError where it is none."""
-    _check(isinstance(value, str) and SHA256.fullmatch(value), "holds a sha256 that is none")
+    """A digest; Unusable where it is none."""
+    check(isinstance(value, str) and SHA256.fullmatch(value), "holds a sha256 that is none")
     return value
 
 
 def check_bytes(value: Any) -> int:
-    """A file's length; ValueError where it is none, or beyond what a bundle may take."""
+    """A file's length; Unusable where it is none, or beyond what a bundle may take."""
     fits = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_BUNDLE_BYTES
-    _check(fits, f"holds a length that is not between 1 byte and {MAX_BUNDLE_BYTES >> 20} MB")
+    check(fits, f"holds a length that is not between 1 byte and {MAX_BUNDLE_BYTES >> 20} MB")
     return value
 
 
-def _check(fits: object, otherwise: str) -> None:
+def check(fits: object, otherwise: str) -> None:
+    """Unusable, in these words, where something does not fit."""
     if not fits:
-        raise ValueError(otherwise)
+        raise Unusable(otherwise)
 
 
 def _json_object(content: bytes) -> dict[str, Any]:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(constant)  # NaN and Infinity, which Python reads and JSON does not know
 
-    _check(len(content) <= MAX_MANIFEST_BYTES, f"is larger than {MAX_MANIFEST_BYTES >> 20} MB")
+    check(len(content) <= MAX_MANIFEST_BYTES, f"is larger than {MAX_MANIFEST_BYTES >> 20} MB")
     try:
         values = json.loads(content.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise ValueError("is not JSON") from error
-    _check(isinstance(values, dict), "is no JSON object")
+        raise Unusable("is not JSON") from error
+    check(isinstance(values, dict), "is no JSON object")
     return values
 
 
 def _manifest(values: Mapping[str, Any]) -> Manifest:
     """The values, each of its type."""
     expected = {"format", *(f.name for f in fields(Manifest))}
-    _check(expected <= set(values), f"lacks {', '.join(sorted(expected - set(values)))}")
-    _check(set(values) <= expected, "holds values that are unknown")
+    check(expected <= set(values), f"lacks {', '.join(sorted(expected - set(values)))}")
+    check(set(values) <= expected, "holds values that are unknown")
     texts = ("licence", "research_use", "trained_on", "measured", "object_distance_source")
     numbers = ("mm_per_pixel", "nominal_object_distance_mm", "object_distance_spread_mm")
     return Manifest(
@@ -184,20 +189,20 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
 def _check_consistent(manifest: Manifest) -> None:
     """The values fit together, and every file is named once and sealed."""
     bones = manifest.bones
-    _check(bones and len(set(bones)) == len(bones) and set(bones) <= set(BONES), "names bones that are unknown")
-    _check(manifest.faces in {("front",), ("front", "back")}, "has faces other than front and back")
+    check(bones and len(set(bones)) == len(bones) and set(bones) <= set(BONES), "names bones that are unknown")
+    check(manifest.faces in {("front",), ("front", "back")}, "has faces other than front and back")
     networks = set(manifest.networks)
-    _check({"depth", "segmentation"} <= networks, "names no depth or no segmentation network")
-    _check(networks <= set(NETWORKS), "names networks that are unknown")
+    check({"depth", "segmentation"} <= networks, "names no depth or no segmentation network")
+    check(networks <= set(NETWORKS), "names networks that are unknown")
     kinds = {kind_and_side(bone)[0] for bone in bones}
-    _check(set(manifest.shape_models) == kinds, f"must name the shape models of {', '.join(sorted(kinds))}")
-    _check(set(manifest.surface_error_mm) == kinds, f"must tell the surface error of {', '.join(sorted(kinds))}")
+    check(set(manifest.shape_models) == kinds, f"must name the shape models of {', '.join(sorted(kinds))}")
+    check(set(manifest.surface_error_mm) == kinds, f"must tell the surface error of {', '.join(sorted(kinds))}")
     named = manifest.named_files
-    _check(len({name.lower() for name in named}) == len(named), "names one file twice")
+    check(len({name.lower() for name in named}) == len(named), "names one file twice")
     weights = {network["file"] for network in manifest.networks.values()}
-    _check(all(name.endswith(WEIGHTS if name in weights else SHAPES) for name in named), "confuses kinds of files")
-    _check(set(manifest.files) == set(named), "does not seal just the files that it names")
-    _check(manifest.size_bytes <= MAX_BUNDLE_BYTES, f"seals more than {MAX_BUNDLE_BYTES >> 20} MB")
+    check(all(name.endswith(WEIGHTS if name in weights else SHAPES) for name in named), "confuses kinds of files")
+    check(set(manifest.files) == set(named), "does not seal just the files that it names")
+    check(manifest.size_bytes <= MAX_BUNDLE_BYTES, f"seals more than {MAX_BUNDLE_BYTES >> 20} MB")
 
 
 def _check_writable(manifest: Manifest) -> None:
@@ -205,27 +210,27 @@ def _check_writable(manifest: Manifest) -> None:
     try:
         manifest.to_json()
     except (ValueError, RecursionError) as error:
-        raise ValueError("holds values that JSON cannot") from error
+        raise Unusable("holds values that JSON cannot") from error
 
 
 def _text(values: Mapping[str, Any], key: str) -> str:
     value = values[key]
     printable = isinstance(value, str) and value.strip() and value.replace("\n", " ").isprintable()
-    _check(printable, f"needs a printable text as {key}")  # a terminal obeys some of the others
+    check(printable, f"needs a printable text as {key}")  # a terminal obeys some of the others
     return value
 
 
 def _positive(values: Mapping[str, Any], key: str) -> float:
     value = values[key]
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
-    _check(fits, f"needs a positive number as {key}")
+    check(fits, f"needs a positive number as {key}")
     return value
 
 
 def _errors(values: Mapping[str, Any]) -> dict[str, float]:
     errors = _mapping(values, "surface_error_mm")
     numbers = all(isinstance(error, (int, float)) and not isinstance(error, bool) for error in errors.values())
-    _check(
+    check(
         numbers and all(0 <= error < MAX_ERROR_MM for error in errors.values()),
         "has surface errors that are no lengths",
     )
@@ -234,23 +239,23 @@ def _errors(values: Mapping[str, Any]) -> dict[str, float]:
 
 def _names(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = values[key]
-    _check(isinstance(value, list) and all(isinstance(name, str) for name in value), f"needs a list of names as {key}")
+    check(isinstance(value, list) and all(isinstance(name, str) for name in value), f"needs a list of names as {key}")
     return tuple(value)
 
 
 def _size(value: Any) -> tuple[int, int]:
     fits = isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n <= MAX_INPUT_PX for n in value)
-    _check(fits, f"needs [rows, cols] of at most {MAX_INPUT_PX} pixels as input_px")
+    check(fits, f"needs [rows, cols] of at most {MAX_INPUT_PX} pixels as input_px")
     return value[0], value[1]
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    _check(isinstance(values[key], dict), f"needs an object as {key}")
+    check(isinstance(values[key], dict), f"needs an object as {key}")
     return values[key]
 
 
 def _network(name: str, network: Any) -> dict[str, Any]:
-    _check(
+    check(
         isinstance(network, dict) and set(network) == {"settings", "file"},
         "needs settings and a file for every network",
     )
@@ -260,10 +265,10 @@ def _network(name: str, network: Any) -> dict[str, Any]:
 def _file_name(value: Any) -> str:
     """A plain name inside the bundle's folder, of a kind that holds no code."""
     fits = isinstance(value, str) and FILE_NAME.fullmatch(value) and value.split(".")[0].lower() not in DEVICES
-    _check(fits, f"names a file that is not a plain name ending in {WEIGHTS} or {SHAPES}")
+    check(fits, f"names a file that is not a plain name ending in {WEIGHTS} or {SHAPES}")
     return value
 
 
 def _seal(name: str, seal: Any) -> FileSeal:
-    _check(isinstance(seal, dict) and set(seal) == {"sha256", "bytes"}, f"needs sha256 and bytes of {name}")
+    check(isinstance(seal, dict) and set(seal) == {"sha256", "bytes"}, f"needs sha256 and bytes of {name}")
     return FileSeal(check_sha256(seal["sha256"]), check_bytes(seal["bytes"]))

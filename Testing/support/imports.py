@@ -73,11 +73,11 @@ def _named(function: ast.expr) -> str:
 
 
 def circles(statements: Collection[Import]) -> list[str]:
-    """One circle of files that import each other, where there is any."""
+    """One circle of files that import each other, where there is any; `__version__` makes none."""
     ours = {item.by for item in statements}
     graph = defaultdict(set)
     for item in statements:
-        if item.module in ours:
+        if item.module in ours and item.name != "__version__":
             graph[item.by].add(item.module)
     try:
         graphlib.TopologicalSorter(graph).prepare()

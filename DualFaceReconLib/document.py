@@ -1,0 +1,172 @@
+"""reconstruction.json: all of a reconstruction but pixels and meshes, written and read back."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from vtkmodules.vtkCommonCore import vtkVersion
+
+from DualFaceReconLib import __version__
+from DualFaceReconLib.disk.folders import display_name
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.acquisition import Known, RadiographWarning
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
+from DualFaceReconLib.measurements import Measurement
+from DualFaceReconLib.outcome import BundleName, Reconstruction
+
+DOCUMENT = "reconstruction.json"
+FORMAT = 1
+RESEARCH_USE = "For research only; not for clinical use."
+MAX_DOCUMENT_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A reconstruction's document, each value as what it is."""
+
+    geometry: ProjectionGeometry
+    orientation: Known
+    polarity: Known
+    collimation_px: Known | None
+    display_window: tuple[float, float]
+    file_format: str
+    pixel_hash: str
+    film_warnings: tuple[RadiographWarning, ...]
+    maps: tuple[str, ...]  # the bones of the masks and depths
+    has_back: bool | None  # None in older documents, which do not say
+    completed: Mapping[str, bool]  # by bone, of those that were found
+    landmarks: Mapping[str, Mapping[str, tuple[float, float, float]]]  # by bone and name, RAS mm
+    bone_measurements: Mapping[str, Mapping[str, Measurement]]  # by bone and name
+    measurements: Mapping[str, Measurement]
+    bundle: BundleName
+    device: str
+    timings_s: Mapping[str, float]
+    warnings: tuple[RadiographWarning, ...]
+
+
+def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
+    """All of a reconstruction but pixels and meshes, as reconstruction.json holds it."""
+    import torch  # seconds, which reading a folder does not need
+
+    radiograph = reconstruction.radiograph
+    return {
+        "format": FORMAT,
+        "research_use": RESEARCH_USE,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "radiograph": {
+            "pixel_hash": radiograph.pixel_hash,
+            "file_format": radiograph.file_format,
+            "geometry": radiograph.geometry.to_dict(),
+            "orientation": _known_as_dict(radiograph.orientation),
+            "polarity": _known_as_dict(radiograph.polarity),
+            "collimation_px": None if radiograph.collimation_px is None else _known_as_dict(radiograph.collimation_px),
+            "display_window": radiograph.display_window,
+            "warnings": [asdict(warning) for warning in radiograph.warnings],
+        },
+        "bundle": asdict(reconstruction.bundle),
+        "device": reconstruction.device,
+        "timings_s": {name: round(seconds, 3) for name, seconds in reconstruction.timings_s.items()},
+        "warnings": [asdict(warning) for warning in reconstruction.warnings],
+        "maps": list(reconstruction.maps.bones),
+        "faces": ["front"] if reconstruction.maps.back is None else ["front", "back"],
+        "bones": {
+            name: {
+                "completed": bone.completed is not None,
+                "landmarks_ras_mm": bone.landmarks,
+                "measurements": _measurements_as_dicts(bone.measurements),
+            }
+            for name, bone in reconstruction.bones.items()
+        },
+        "measurements": _measurements_as_dicts(reconstruction.measurements),
+        "versions": {
+            "DualFaceRecon": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "vtk": vtkVersion.GetVTKVersion(),
+            "numpy": np.__version__,
+            "platform": platform.system(),
+        },
+    }
+
+
+def read_document(folder: Path) -> Document:
+    """What a reconstruction's folder says of it; Refusal where it says nothing, or is damaged."""
+    path, where = folder / DOCUMENT, f"{DOCUMENT} in {display_name(folder)}"
+    try:
+        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise Refusal(f"{where} is far too long to be one: make the reconstruction again.")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Refusal(f"{display_name(folder)} holds no reconstruction: it has no {DOCUMENT}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refusal(f"{where} cannot be read: make the reconstruction again.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise Refusal(f"{where} is of another version of DualFaceRecon: make the reconstruction again.")
+    try:
+        return _parsed(document)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise damaged(folder, f"{type(error).__name__} {error} in {DOCUMENT}") from error
+
+
+def _parsed(document: Mapping[str, Any]) -> Document:
+    """Raises what Python raises for values that are missing or of another kind."""
+    film, bones = document["radiograph"], document["bones"]
+    if not all(bone.isidentifier() for bone in document["maps"]):  # they are the beginnings of files' names
+        raise ValueError("bones that have no plain names")
+    low, high = film["display_window"]
+    return Document(
+        geometry=ProjectionGeometry.from_dict(film["geometry"]),
+        orientation=_known_from_dict(film["orientation"]),
+        polarity=_known_from_dict(film["polarity"]),
+        collimation_px=None if film["collimation_px"] is None else _known_from_dict(film["collimation_px"]),
+        display_window=(float(low), float(high)),
+        file_format=film["file_format"],
+        pixel_hash=film["pixel_hash"],
+        film_warnings=_warnings_from_dicts(film["warnings"]),
+        maps=tuple(document["maps"]),
+        has_back="back" in document["faces"] if "faces" in document else None,
+        completed={name: bool(bone["completed"]) for name, bone in bones.items()},
+        landmarks={
+            name: {landmark: tuple(map(float, place)) for landmark, place in bone["landmarks_ras_mm"].items()}
+            for name, bone in bones.items()
+        },
+        bone_measurements={name: _measurements_from_dicts(bone["measurements"]) for name, bone in bones.items()},
+        measurements=_measurements_from_dicts(document["measurements"]),
+        bundle=BundleName(**document["bundle"]),
+        device=document["device"],
+        timings_s=dict(document["timings_s"]),
+        warnings=_warnings_from_dicts(document["warnings"]),
+    )
+
+
+def damaged(folder: Path, reason: object) -> Refusal:
+    """What is raised for a folder that does not hold what it says."""
+    return Refusal(f"The reconstruction in {display_name(folder)} is damaged ({reason}): make it again.")
+
+
+def _known_as_dict(known: Known) -> dict[str, Any]:
+    return {"value": known.value, "provenance": asdict(known.provenance)}
+
+
+def _known_from_dict(values: Mapping[str, Any]) -> Known:
+    value = values["value"]
+    return Known(tuple(value) if isinstance(value, list) else value, Provenance(**values["provenance"]))
+
+
+def _measurements_as_dicts(measurements: Mapping[str, Measurement]) -> dict[str, Any]:
+    return {name: asdict(measurement) for name, measurement in measurements.items()}
+
+
+def _measurements_from_dicts(measurements: Mapping[str, Any]) -> dict[str, Measurement]:
+    return {name: Measurement(**measurement) for name, measurement in measurements.items()}
+
+
+def _warnings_from_dicts(warnings: list[Mapping[str, str]]) -> tuple[RadiographWarning, ...]:
+    return tuple(RadiographWarning(**warning) for warning in warnings)

@@ -27,7 +27,7 @@ from DualFaceReconLib.film.markers import Marker, with_marker
 from DualFaceReconLib.film.radiograph import Radiograph, file_kind, radiograph_of, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.pictures import drawing, inspection
-from DualFaceReconLib.pictures import film as film_picture
+from DualFaceReconLib.pictures.film import film_picture, mark_sides
 from DualFaceReconLib.results import WRITTEN, load_reconstruction, refuse_to_lose, save
 from DualFaceReconLib.worker.protocol import PROTOCOL, Hello, Load, NoRequest, Open, Reconstruct, Save, checked
 
@@ -118,9 +118,9 @@ class Engine:
         radiograph = job.wait_for(_beside(lambda: _film(request)))
         job.progress("film", 0.8)
         name = secrets.token_hex(4)  # of no other film, and of none that a worker before this one had
-        drawn, drawn_geometry = film_picture.shown(radiograph, (PREVIEW_PX, PREVIEW_PX))
+        drawn, drawn_geometry = film_picture(radiograph, (PREVIEW_PX, PREVIEW_PX))
         preview = self.folder / f"film-{name}.png"
-        film_picture.mark_sides(drawn, radiograph)
+        mark_sides(drawn, radiograph)
         drawing.save_png(drawn, preview)
         self.films[name] = OpenFilm(radiograph, self._predictions_of(radiograph))
         for oldest in list(self.films)[:-KEPT_FILMS]:

@@ -1,7 +1,10 @@
 """What the README shows is run, and what it links to is there."""
 
+import importlib.util
 import os
+import pkgutil
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +14,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from DualFaceReconLib import cli
 from DualFaceReconLib.film.radiograph import read_radiograph
+from training import __main__ as training_commands
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "Resources").glob("*.md"))
+PAGES = sorted(page for folder in (".", "Resources", "training") for page in (ROOT / folder).glob("*.md"))
 
 
 SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
@@ -78,7 +83,68 @@ def test_every_data_file_that_ships_has_its_licence_named():
         assert relative in named or path.suffix in {".md", ".ui"}, relative
 
 
-def test_the_contributors_map_names_every_engine_file():
+@pytest.mark.parametrize(
+    ("command", "parser"), [("dualface", cli._parser), ("python -m training", training_commands._parser)]
+)
+def test_commands_are_understood(command, parser):
+    """All of them, also those that run for hours: their names and options are there."""
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "CONTRIBUTING.md"))
+    commands = re.findall(rf"^(?:\.venv/bin/)?{command} (.*)$", text.replace("\\\n", " "), re.MULTILINE)
+    assert len(commands) >= 7
+    for arguments in commands:
+        parser().parse_args(shlex.split(arguments, comments=True))
+
+
+HOUSE = ("DualFaceRecon", "DualFaceReconLib", "training", "Testing", "examples", "Resources")
+PATHS = re.compile(rf"(?<![\w./-])(?:{'|'.join(HOUSE)})/[\w./-]*\w/?")
+NAMES = re.compile(r"\b(?:DualFaceReconLib|training)(?:\.\w+)+")
+
+
+def contributors_map():
+    """What CONTRIBUTING's map names, as paths; a line's indent says which folder it is in."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    missing = [p.name for p in (ROOT / "DualFaceReconLib").glob("*.py") if p.name not in text and p.name[0] != "_"]
+    top, entries = Path(), []
+    for line in re.search(r"## The house\n+```\n(.*?)```", text, re.DOTALL)[1].splitlines():
+        path = Path(line.split()[0])
+        top = top if line.startswith("  ") else path
+        entries.append(top / path if line.startswith("  ") else path)
+    return entries
+
+
+def test_the_contributors_map_is_of_this_house():
+    assert [path for path in contributors_map() if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("package", ["DualFaceReconLib", "training"])
+def test_the_contributors_map_names_every_file_and_room(package):
+    children = (path for path in (ROOT / package).iterdir() if path.suffix == ".py" or any(path.glob("*.*")))
+    children = {path.relative_to(ROOT) for path in children if path.name not in ("__pycache__", "__init__.py")}
+    assert children - {Path("DualFaceReconLib/__main__.py")} <= set(contributors_map())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_that_are_named_exist(page):
+    text = page.read_text(encoding="utf-8")
+    missing = [path for path in PATHS.findall(text) if not list(ROOT.glob(path.rstrip("/")))]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_names_in_code_exist(page):
+    """Dotted ones, such as DualFaceReconLib.metrics, and what is imported from them."""
+    text = page.read_text(encoding="utf-8")
+    names = set(NAMES.findall(text))
+    for module, imported in re.findall(r"^from ((?:DualFaceReconLib|training)[\w.]*) import (.+)$", text, re.MULTILINE):
+        names |= {f"{module}.{name.strip()}" for name in imported.split(",")}
+    assert [name for name in sorted(names) if not resolves(name)] == []
+
+
+def resolves(name):
+    """Whether a dotted name is a module, or something in one."""
+    if name.startswith("DualFaceReconLib.scene") and importlib.util.find_spec("slicer") is None:
+        return True  # nobody can tell without slicer-core
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True

@@ -200,8 +200,10 @@ def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
     from DualFaceReconLib.film.radiograph import read_radiograph
 
     radiograph = read_radiograph(file, **_overrides(options))
-    marker = getattr(options, "marker", None)
-    return radiograph if marker is None else with_marker(radiograph, Marker(*marker))
+    if getattr(options, "marker", None) is None:
+        return radiograph
+    row, col, diameter_px, diameter_mm = options.marker
+    return with_marker(radiograph, Marker(row=row, col=col, diameter_px=diameter_px, diameter_mm=diameter_mm))
 
 
 def _films_with_targets(options: argparse.Namespace, overwrite: bool) -> list[tuple[Path, Radiograph, Path]]:

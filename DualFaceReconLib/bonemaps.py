@@ -31,7 +31,7 @@ def mirrored_order(bones: Sequence[str]) -> list[int]:
     return [bones.index(other_side(bone)) for bone in bones]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoneMaps:
     """Masks and depths of the bones of one picture; depths are mm from the source plane, 0 where a bone is not."""
 
@@ -51,7 +51,12 @@ class BoneMaps:
     def of(self, bones: Sequence[str]) -> BoneMaps:
         """Some of the bones, in the order named."""
         kept = [self.bones.index(bone) for bone in bones]
-        return BoneMaps(tuple(bones), self.mask[kept], self.front[kept], None if self.back is None else self.back[kept])
+        return BoneMaps(
+            bones=tuple(bones),
+            mask=self.mask[kept],
+            front=self.front[kept],
+            back=None if self.back is None else self.back[kept],
+        )
 
     def within(self, area: np.ndarray) -> BoneMaps:
         """What lies in an area (rows, cols) bool of the picture, such as the exposed field."""
@@ -66,17 +71,16 @@ class BoneMaps:
         places = np.stack(np.meshgrid(*centres, indexing="ij"))
 
         def at(image: np.ndarray) -> np.ndarray:
-            return np.stack([map_coordinates(one, places, order=1, mode="nearest") for one in image])
+            return np.stack([map_coordinates(layer, places, order=1, mode="nearest") for layer in image])
 
         weight = at(self.mask.astype(np.float32))
         mask = weight >= 0.5
-        faces = [
-            None
-            if depth is None
-            else np.where(mask, at(np.where(self.mask, depth, 0)) / np.maximum(weight, 0.5), 0).astype(np.float32)
-            for depth in (self.front, self.back)
-        ]
-        return BoneMaps(self.bones, mask, *faces)
+
+        def depths(face: np.ndarray) -> np.ndarray:
+            return np.where(mask, at(np.where(self.mask, face, 0)) / np.maximum(weight, 0.5), 0).astype(np.float32)
+
+        back = None if self.back is None else depths(self.back)
+        return BoneMaps(bones=self.bones, mask=mask, front=depths(self.front), back=back)
 
     def depths(self) -> np.ndarray:
         """(faces, bones, rows, cols) mm, front first."""

@@ -28,7 +28,7 @@ REACH = 1.5  # beyond them values are cut
 NORMALISATION = {"darkest": DARKEST, "brightest": BRIGHTEST, "reach": REACH}  # as a bundle's manifest tells it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """A square of `size_px` on a radiograph of `geometry`, `scale` network pixels to one of its own."""
 
@@ -102,7 +102,7 @@ def frame_of(
     """The frame in which a network sees a radiograph of a geometry, centred on it."""
     pitch = framed_pitch_mm(geometry.sdd_mm, mm_per_pixel, nominal_object_distance_mm)
     scale = tuple(1.0 if abs(p / pitch - 1) < 1e-6 else p / pitch for p in geometry.pixel_pitch_mm)
-    whole = Frame(geometry, size_px, scale, (0, 0))
+    whole = Frame(geometry=geometry, size_px=size_px, scale=scale, first_px=(0, 0))
     if min(whole.resampled_px) < 1:
         raise ValueError(f"at {mm_per_pixel:g} mm a pixel nothing is left of {geometry.size_px} pixels")
     return replace(whole, first_px=tuple((n - size_px) // 2 for n in whole.resampled_px))

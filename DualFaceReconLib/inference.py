@@ -44,7 +44,7 @@ ARCHITECTURES = {
 Progress = Callable[[str, float], None]  # stage, share done of all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Networks:
     """A bundle's networks, ready on a device."""
 
@@ -92,7 +92,13 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
             f"and no more than {FARTHEST_NOMINAL_MM:g} can be right: get the bundle again."
         )
     ready = {name: _network(folder, manifest, name).eval().to(device) for name in manifest.networks}
-    return Networks(manifest, ready["depth"], ready["segmentation"], device, ready.get("shift"))
+    return Networks(
+        manifest=manifest,
+        depth=ready["depth"],
+        segmentation=ready["segmentation"],
+        device=device,
+        shift=ready.get("shift"),
+    )
 
 
 def _network(folder: Path, manifest: Manifest, name: str) -> nn.Module:
@@ -109,7 +115,7 @@ def _network(folder: Path, manifest: Manifest, name: str) -> nn.Module:
     return network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What the networks said of a film, before anybody decided where a bone is and how far from the source."""
 
@@ -183,7 +189,13 @@ def predict(
             depth = torch.stack(said).mean(dim=0)
     if cancelled():
         raise Cancelled
-    return Prediction(frame, manifest.bones, probability.cpu(), depth.cpu(), radiograph.pixel_hash)
+    return Prediction(
+        frame=frame,
+        bones=manifest.bones,
+        probability=probability.cpu(),
+        depth=depth.cpu(),
+        pixel_hash=radiograph.pixel_hash,
+    )
 
 
 @contextmanager
@@ -295,7 +307,7 @@ def maps_of(
         front[number][window] = np.where(own, middle - half, 0)
         back[number][window] = np.where(own, middle + half, 0)
     both = prediction.depth.shape[1] == 2
-    maps = BoneMaps(prediction.bones, whole_mask, front, back if both else None)
+    maps = BoneMaps(bones=prediction.bones, mask=whole_mask, front=front, back=back if both else None)
     if geometry.view == "AP":
         return maps
     if not both:

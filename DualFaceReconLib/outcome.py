@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from DualFaceReconLib.inference import Prediction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BundleName:
     """Which bundle made a reconstruction."""
 
@@ -26,7 +26,7 @@ class BundleName:
     sha256: str  # of its manifest, which seals every file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bone:
     """One bone of a reconstruction."""
 
@@ -36,7 +36,7 @@ class Bone:
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """What came of a radiograph."""
 

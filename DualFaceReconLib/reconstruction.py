@@ -141,25 +141,25 @@ class Reconstructor:
         spread = relative_spread(radiograph.geometry)
         bones = {
             bone: Bone(
-                surface,
-                _shown(bone, found, whole_femurs) if (found := completed.get(bone)) else None,
-                {name: tuple(place.tolist()) for name, place in found.landmarks.items()} if found else {},
-                of_bone(bone, maps, radiograph.geometry, surface, found, spread),
+                observed=surface,
+                completed=_shown(bone, found, whole_femurs) if (found := completed.get(bone)) else None,
+                landmarks={name: tuple(place.tolist()) for name, place in found.landmarks.items()} if found else {},
+                measurements=of_bone(bone, maps, radiograph.geometry, surface, found, spread),
             )
             for bone, surface in observed.items()
         }
         told = self.networks.manifest
         progress("done", 1.0)
         return Reconstruction(
-            radiograph,
-            maps,
-            bones,
-            of_pelvis({bone: one.landmarks for bone, one in bones.items()}, completed, spread),
-            BundleName(told.id, told.version, told.sha256),
-            self.networks.device,
-            timings,
-            tuple(warnings),
-            prediction,
+            radiograph=radiograph,
+            maps=maps,
+            bones=bones,
+            measurements=of_pelvis({bone: one.landmarks for bone, one in bones.items()}, completed, spread),
+            bundle=BundleName(id=told.id, version=told.version, sha256=told.sha256),
+            device=self.networks.device,
+            timings_s=timings,
+            warnings=tuple(warnings),
+            prediction=prediction,
         )
 
     # The stages; each takes what the one before it gave

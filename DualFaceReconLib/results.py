@@ -143,42 +143,42 @@ def _from_files(folder: Path, document: Document) -> Reconstruction:
     radiograph = Radiograph(
         _image(folder / "radiograph.nrrd", (1, *size))[0],
         document.geometry,
-        document.orientation,
-        document.polarity,
-        document.collimation_px,
-        document.display_window,
-        document.film_warnings,
-        document.file_format,
+        orientation=document.orientation,
+        polarity=document.polarity,
+        collimation_px=document.collimation_px,
+        display_window=document.display_window,
+        warnings=document.film_warnings,
+        file_format=document.file_format,
     )
     if radiograph.pixel_hash != document.pixel_hash:
         raise damaged(folder, "radiograph.nrrd is not the film that was reconstructed")
     back, shape = folder / "depth_back.nrrd", (len(document.maps), *size)
     has_back = back.exists() if document.has_back is None else document.has_back
     maps = BoneMaps(
-        document.maps,
-        _image(folder / "labels.nrrd", shape) > 0,
-        _image(folder / "depth_front.nrrd", shape),
-        _image(back, shape) if has_back else None,
+        bones=document.maps,
+        mask=_image(folder / "labels.nrrd", shape) > 0,
+        front=_image(folder / "depth_front.nrrd", shape),
+        back=_image(back, shape) if has_back else None,
     )
     bones = {
         name: Bone(
-            _mesh(folder / f"{name}_observed.vtp"),
-            _mesh(folder / f"{name}.vtp") if completed else None,
-            document.landmarks[name],
-            document.bone_measurements[name],
+            observed=_mesh(folder / f"{name}_observed.vtp"),
+            completed=_mesh(folder / f"{name}.vtp") if completed else None,
+            landmarks=document.landmarks[name],
+            measurements=document.bone_measurements[name],
         )
         for name, completed in document.completed.items()
         if name in maps.bones
     }
     return Reconstruction(
-        radiograph,
-        maps,
-        bones,
-        document.measurements,
-        document.bundle,
-        document.device,
-        document.timings_s,
-        document.warnings,
+        radiograph=radiograph,
+        maps=maps,
+        bones=bones,
+        measurements=document.measurements,
+        bundle=document.bundle,
+        device=document.device,
+        timings_s=document.timings_s,
+        warnings=document.warnings,
     )
 
 

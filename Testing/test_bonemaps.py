@@ -14,7 +14,10 @@ def maps(back=True):
     front = np.where(mask, 800, 0).astype(np.float32)
     front[0, 1, 1] = 0  # a pixel whose depth nobody knows
     return BoneMaps(
-        ("hip_left", "femur_left"), mask, front, np.where(mask, 900, 0).astype(np.float32) if back else None
+        bones=("hip_left", "femur_left"),
+        mask=mask,
+        front=front,
+        back=np.where(mask, 900, 0).astype(np.float32) if back else None,
     )
 
 
@@ -46,18 +49,18 @@ def test_the_mean_depth_is_over_valid_pixels_of_all_maps():
     assert maps().mean_depth_mm() == pytest.approx((9 * 800 + 10 * 900) / 19)
     assert maps(back=False).mean_depth_mm() == 800
     assert maps().shifted(10).mean_depth_mm() == pytest.approx(maps().mean_depth_mm() + 10)
-    empty = BoneMaps(("hip_left",), np.zeros((1, 3, 3), bool), np.zeros((1, 3, 3), np.float32))
+    empty = BoneMaps(bones=("hip_left",), mask=np.zeros((1, 3, 3), bool), front=np.zeros((1, 3, 3), np.float32))
     assert math.isnan(empty.mean_depth_mm())
 
 
 def test_shapes_that_do_not_belong_together_are_refused():
     good = maps()
     with pytest.raises(ValueError, match="mask"):
-        BoneMaps(("hip_left",), good.mask, good.front)
+        BoneMaps(bones=("hip_left",), mask=good.mask, front=good.front)
     with pytest.raises(ValueError, match="mask"):
-        BoneMaps(good.bones, good.mask.astype(np.uint8), good.front)
+        BoneMaps(bones=good.bones, mask=good.mask.astype(np.uint8), front=good.front)
     with pytest.raises(ValueError, match="back"):
-        BoneMaps(good.bones, good.mask, good.front, good.back[:, :3])
+        BoneMaps(bones=good.bones, mask=good.mask, front=good.front, back=good.back[:, :3])
 
 
 def test_maps_within_the_exposed_field():
@@ -85,7 +88,7 @@ def test_turned_maps_are_seen_from_the_other_side():
     mask[0, 1, 1:3] = True
     front, back = np.where(mask, 800, 0).astype(np.float32), np.where(mask, 830, 0).astype(np.float32)
     front[0, 1, 2] = 810
-    maps = BoneMaps(("hip_left",), mask, front, back)
+    maps = BoneMaps(bones=("hip_left",), mask=mask, front=front, back=back)
     turned = maps.turned(820)
     assert turned.front[0, 1].tolist() == [0, 810, 810, 0]
     assert turned.back[0, 1].tolist() == [0, 840, 830, 0]
@@ -93,4 +96,4 @@ def test_turned_maps_are_seen_from_the_other_side():
     assert np.array_equal(again.front, maps.front)
     assert np.array_equal(again.back, maps.back)
     with pytest.raises(ValueError, match="one face"):
-        BoneMaps(("hip_left",), mask, front).turned(820)
+        BoneMaps(bones=("hip_left",), mask=mask, front=front).turned(820)

@@ -91,9 +91,13 @@ def test_what_a_network_is_taught_comes_back_as_the_truth(population, view):
     geometry = replace(taken.rig.geometry, view=view, provenance={})
     geometry = geometry.at_object_distance(geometry.sdd_mm - film.maps.mean_depth_mm(), Provenance("user", "its truth"))
     size = max(geometry.size_px)
-    frame = Frame(geometry, size, (1.0, 1.0), tuple((n - size) // 2 for n in geometry.size_px))
+    frame = Frame(
+        geometry=geometry, size_px=size, scale=(1.0, 1.0), first_px=tuple((n - size) // 2 for n in geometry.size_px)
+    )
     taught = framed_sample(frame, film.pixels, film.maps)
-    said = Prediction(frame, film.maps.bones, taught["mask"].float(), taught["depth"], "")
+    said = Prediction(
+        frame=frame, bones=film.maps.bones, probability=taught["mask"].float(), depth=taught["depth"], pixel_hash=""
+    )
     found = maps_of(said, Radiograph(film.pixels, geometry))
     assert found.mask.sum() > 0.95 * film.maps.mask.sum()
     for face, true in ((found.front, film.maps.front), (found.back, film.maps.back)):

@@ -94,7 +94,8 @@ def off(case, geometry, without=()):
     for bone, number in rows.items():
         for all_of, one in zip(kept, (true.mask, true.front, true.back), strict=True):
             all_of[BONES.index(bone)] = one[number]
-    return BoneMaps(BONES, *kept)
+    mask, front, back = kept
+    return BoneMaps(bones=BONES, mask=mask, front=front, back=back)
 
 
 @pytest.fixture
@@ -198,12 +199,18 @@ def test_what_is_no_bundle_or_no_case_is_refused(case, tmp_path, capsys):
 def test_one_shift_a_picture_is_the_mean_over_what_both_have():
     """Two bones on three pixels; front and back; 100 stands where only one of both has the bone."""
     mask = np.array([[[1, 1, 0]], [[1, 0, 0]]], dtype=bool)
-    true = BoneMaps(("a", "b"), mask, *(np.where(mask, depth, 0).astype(np.float32) for depth in (900, 940)))
+    near, far = (np.where(mask, depth, 0).astype(np.float32) for depth in (900, 940))
+    true = BoneMaps(bones=("a", "b"), mask=mask, front=near, back=far)
     found = np.array([[[1, 0, 1]], [[1, 0, 0]]], dtype=bool)
     front = np.array([[[890, 0, 100]], [[897, 0, 0]]], dtype=np.float32)  # 10 and 3 too near
     back = np.array([[[932, 0, 100]], [[941, 0, 0]]], dtype=np.float32)  # 8 too near, 1 too far
-    everywhere = BoneMaps(("a", "b"), np.ones_like(mask), *(np.full(mask.shape, d, np.float32) for d in (880, 930)))
-    seen = Seen(BoneMaps(("a", "b"), found, front, back), everywhere, *[ProjectionGeometry(1000, (1, 1), (1, 3))] * 2)
+    near, far = (np.full(mask.shape, depth, np.float32) for depth in (880, 930))
+    everywhere = BoneMaps(bones=("a", "b"), mask=np.ones_like(mask), front=near, back=far)
+    seen = Seen(
+        BoneMaps(bones=("a", "b"), mask=found, front=front, back=back),
+        everywhere,
+        *[ProjectionGeometry(1000, (1, 1), (1, 3))] * 2,
+    )
     aligned = align(seen, true)
     assert aligned.valid.tolist() == [[[True, False, False]], [[True, False, False]]]
     shift = (10 + 3 + 8 - 1) / 4
@@ -216,7 +223,10 @@ def test_one_shift_a_picture_is_the_mean_over_what_both_have():
 
 def test_nothing_in_common_is_nothing_found():
     mask = np.array([[[1, 0]]], dtype=bool)
-    true, other = (BoneMaps(("a",), one, one * np.float32(900), one * np.float32(940)) for one in (mask, ~mask))
+    true, other = (
+        BoneMaps(bones=("a",), mask=one, front=one * np.float32(900), back=one * np.float32(940))
+        for one in (mask, ~mask)
+    )
     aligned = align(Seen(other, other, *[ProjectionGeometry(1000, (1, 1), (1, 2))] * 2), true)
     assert not aligned.found("a")
     assert aligned.depths_alone is None

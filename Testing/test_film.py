@@ -40,7 +40,7 @@ def slab(geometry=GEOMETRY, **lengths) -> Projection:
     nowhere = np.zeros((4, *geometry.size_px), np.float32)
     given = {"muscle": 0.0, "fat": 0.0, "water": 0.0, "bone": 0.0, **lengths}
     tensors = {name: torch.as_tensor(value).float().expand(geometry.size_px) for name, value in given.items()}
-    return Projection(geometry, BoneMaps(BONES, nowhere > 0, nowhere, nowhere), tensors)
+    return Projection(geometry, BoneMaps(bones=BONES, mask=nowhere > 0, front=nowhere, back=nowhere), tensors)
 
 
 # Materials and beams
@@ -319,7 +319,9 @@ def test_a_film_comes_again_and_the_worlds_differ():
 
 def test_truth_is_of_the_exposed_field():
     seen = np.ones((4, *GEOMETRY.size_px), np.float32)
-    projection = replace(slab(muscle=150.0), maps=BoneMaps(BONES, seen > 0, 900 * seen, 950 * seen))
+    projection = replace(
+        slab(muscle=150.0), maps=BoneMaps(bones=BONES, mask=seen > 0, front=900 * seen, back=950 * seen)
+    )
     shares = []
     for seed in range(12):
         film = filmed(projection, np.random.default_rng(seed))

@@ -48,7 +48,7 @@ class Ramp(nn.Module):
         return torch.stack([front, front + 30]).expand(len(film), 4, 2, *film.shape[-2:])
 
 
-EXACT = Networks(TOLD, Ramp(), Brightness(), "cpu")
+EXACT = Networks(manifest=TOLD, depth=Ramp(), segmentation=Brightness(), device="cpu")
 
 
 def radiograph_of(geometry, left=-20.0, nominal=NOMINAL_OBJECT_DISTANCE_MM):

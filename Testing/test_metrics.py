@@ -314,7 +314,12 @@ def test_shifts_take_the_mean_error_away():
 
 def test_the_picture_shift_is_what_bone_maps_take():
     mask = np.ones((1, 5, 5), dtype=bool)
-    true = BoneMaps(("hip_left",), mask, np.full(mask.shape, 740, np.float32), np.full(mask.shape, 790, np.float32))
+    true = BoneMaps(
+        bones=("hip_left",),
+        mask=mask,
+        front=np.full(mask.shape, 740, np.float32),
+        back=np.full(mask.shape, 790, np.float32),
+    )
     predicted = true.shifted(-12)
     moved = predicted.shifted(metrics.picture_shift_mm(predicted.depths(), true.depths(), mask))
     assert metrics.depth_mae(moved.depths(), true.depths(), mask) == 0

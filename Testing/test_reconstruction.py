@@ -52,7 +52,9 @@ class ExactReconstructor(Reconstructor):
 
     def __init__(self, skeleton):
         told = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
-        self.networks = Networks(told, torch.nn.Identity(), torch.nn.Identity(), "cpu")
+        self.networks = Networks(
+            manifest=told, depth=torch.nn.Identity(), segmentation=torch.nn.Identity(), device="cpu"
+        )
         self.models = load_shape_models(MODELS)
         self.skeleton, self.asked = skeleton, 0
 
@@ -67,7 +69,9 @@ class ExactReconstructor(Reconstructor):
         near = near - 700
         if radiograph.geometry.view == "PA":  # they speak as if it were AP
             near = -near.flip(1)
-        return Prediction(frame, BONES, mask.float(), near.float(), radiograph.pixel_hash)
+        return Prediction(
+            frame=frame, bones=BONES, probability=mask.float(), depth=near.float(), pixel_hash=radiograph.pixel_hash
+        )
 
 
 def skeleton_of(coefficient=0.8, away=185):
@@ -416,7 +420,7 @@ def test_a_ball_tells_its_depth(place):
 
 def test_a_marker_moves_the_bones_and_says_so():
     assumed = film_of(GEOMETRY, warnings=())
-    marked = with_marker(assumed, Marker(220, 260, 28 * 1100 / 900 / 0.8, 28))
+    marked = with_marker(assumed, Marker(row=220, col=260, diameter_px=28 * 1100 / 900 / 0.8, diameter_mm=28))
     assert marked.geometry.object_distance_mm == pytest.approx(200, abs=0.5)
     came_from = marked.geometry.provenance["object_distance_mm"]
     assert (came_from.kind, came_from.spread) == ("derived", 15.0)
@@ -426,11 +430,11 @@ def test_a_marker_moves_the_bones_and_says_so():
 @pytest.mark.parametrize(
     ("marker", "words"),
     [
-        (Marker(-5, 10, 30, 28), "not in the picture"),
-        (Marker(220, 260, 40, 280), "cannot be right"),
-        (Marker(220, 260, 400, 28), "check its size"),
-        (Marker(220, 260, 30, 28), "check its size"),
-        (Marker(220, float("nan"), 40, 28), "not in the picture"),
+        (Marker(row=-5, col=10, diameter_px=30, diameter_mm=28), "not in the picture"),
+        (Marker(row=220, col=260, diameter_px=40, diameter_mm=280), "cannot be right"),
+        (Marker(row=220, col=260, diameter_px=400, diameter_mm=28), "check its size"),
+        (Marker(row=220, col=260, diameter_px=30, diameter_mm=28), "check its size"),
+        (Marker(row=220, col=float("nan"), diameter_px=40, diameter_mm=28), "not in the picture"),
     ],
 )
 def test_a_marker_that_cannot_be_is_refused(marker, words):
@@ -441,7 +445,7 @@ def test_a_marker_that_cannot_be_is_refused(marker, words):
 def test_a_ball_says_nothing_of_a_film_that_is_calibrated_at_the_patient():
     calibrated = replace(GEOMETRY, provenance={**GEOMETRY.provenance, "pixel_pitch_mm": Provenance("derived", "x")})
     with pytest.raises(Refusal, match="already calibrated"):
-        with_marker(film_of(calibrated), Marker(220, 260, 42, 28))
+        with_marker(film_of(calibrated), Marker(row=220, col=260, diameter_px=42, diameter_mm=28))
 
 
 def test_a_calibration_at_the_patient_holds_at_every_distance():

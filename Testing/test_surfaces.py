@@ -71,8 +71,11 @@ SOLIDS = {
 
 
 def flat_maps(mask, front, back=None):
-    depths = [None if d is None else np.where(mask, np.float32(d), 0).astype(np.float32)[None] for d in (front, back)]
-    return BoneMaps(("hip_left",), mask[None], *depths)
+    front, back = (
+        None if depth is None else np.where(mask, np.float32(depth), 0).astype(np.float32)[None]
+        for depth in (front, back)
+    )
+    return BoneMaps(bones=("hip_left",), mask=mask[None], front=front, back=back)
 
 
 def parts(surface):
@@ -280,7 +283,7 @@ def test_a_single_face_is_an_open_front_sheet():
     geometry, solid = picture(), Sphere(centre("AP"), 25.0)
     maps, _ = render({"hip_left": solid}, geometry)
     both = parts(observed_surface(maps, geometry, "hip_left"))
-    sheet = observed_surface(BoneMaps(maps.bones, maps.mask, maps.front), geometry, "hip_left")
+    sheet = observed_surface(BoneMaps(bones=maps.bones, mask=maps.mask, front=maps.front), geometry, "hip_left")
     points, triangles, face, wall = parts(sheet)
     assert np.all(face == FRONT)
     assert set(np.unique(wall)) <= {NO_WALL, DISCONTINUITY}
@@ -294,7 +297,9 @@ def test_a_single_face_is_an_open_front_sheet():
 def test_a_bone_that_is_not_there_is_empty_with_its_arrays():
     mask = np.zeros((2, 6, 6), dtype=bool)
     mask[1, 3, 3] = True  # a pixel without neighbours carries no surface
-    maps = BoneMaps(("hip_left", "hip_right"), mask, np.where(mask, 700, 0), np.where(mask, 720, 0))
+    maps = BoneMaps(
+        bones=("hip_left", "hip_right"), mask=mask, front=np.where(mask, 700, 0), back=np.where(mask, 720, 0)
+    )
     surfaces = observed_surfaces(maps, picture(size_px=(6, 6)))
     assert list(surfaces) == ["hip_left", "hip_right"]
     for surface in surfaces.values():
@@ -315,7 +320,8 @@ def test_depths_that_are_none_drop_their_pixel(bad, face, dtype):
     without = mask.copy()
     without[3, 4] = False
     geometry = picture(size_px=(7, 8))
-    got = parts(observed_surface(BoneMaps(("hip_left",), mask[None], *depths[:, None]), geometry, "hip_left"))
+    maps = BoneMaps(bones=("hip_left",), mask=mask[None], front=depths[:1], back=depths[1:])
+    got = parts(observed_surface(maps, geometry, "hip_left"))
     expected = parts(observed_surface(flat_maps(without, 700, 730), geometry, "hip_left"))
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -72,7 +72,9 @@ def test_what_is_no_request_says_why(text, id, words):
 
 
 def test_numbers_and_pairs_are_checked_but_whole_numbers_are_numbers():
-    assert checked(Overrides, {"sdd_mm": 1150, "pixel_pitch_mm": [0.2, 0.1]}, "It") == Overrides((0.2, 0.1), 1150)
+    assert checked(Overrides, {"sdd_mm": 1150, "pixel_pitch_mm": [0.2, 0.1]}, "It") == Overrides(
+        pixel_pitch_mm=(0.2, 0.1), sdd_mm=1150
+    )
     for wrong in ({"sdd_mm": True}, {"sdd_mm": "1150"}, {"pixel_pitch_mm": [0.2]}, {"pixel_pitch_mm": [0.2, "x"]}):
         with pytest.raises(NoRequest, match="wrong type"):
             checked(Overrides, wrong, "It")

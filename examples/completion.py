@@ -83,7 +83,7 @@ def spoilt_maps(bones: dict, rng: np.random.Generator) -> BoneMaps:
         [-1, 1], depths.shape
     )
     front, back = np.where(mask, depths + error, 0).astype(np.float32)
-    return BoneMaps(BONES, mask, front, back)
+    return BoneMaps(bones=BONES, mask=mask, front=front, back=back)
 
 
 def panels(observed: dict, completions: dict, truth: dict) -> np.ndarray:

@@ -43,7 +43,7 @@ class Case:
         """True masks and depths."""
         images = {name: self._image(name) for name in ("labels", "depth_front", "depth_back")}
         front, back = images["depth_front"], images["depth_back"]
-        return BoneMaps(tuple(self.meshes), images["labels"] > 0, front, back)
+        return BoneMaps(bones=tuple(self.meshes), mask=images["labels"] > 0, front=front, back=back)
 
     def _image(self, name: str) -> np.ndarray:
         return sitk.GetArrayFromImage(sitk.ReadImage(str(self.folder / "truth" / f"{name}.nrrd")))

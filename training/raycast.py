@@ -92,7 +92,7 @@ def cast(
         top, left, height, width = window
         found[:, number, top : top + height, left : left + width] = along.T.reshape(5, height, width)
     front, back, path, cortical, trabecular = found
-    return Projected(BoneMaps(tuple(meshes), front > 0, front, back), path, cortical, trabecular)
+    return Projected(BoneMaps(bones=tuple(meshes), mask=front > 0, front=front, back=back), path, cortical, trabecular)
 
 
 def union_path_mm(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str | None = None) -> np.ndarray:

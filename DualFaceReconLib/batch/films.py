@@ -105,7 +105,7 @@ def read_table(table: Path, folder: Path, overrides: Overrides) -> dict[str, tup
         ball = {column: values.pop(column) for column in MARKER if column in values}
         if ball and len(ball) < len(MARKER):
             raise Refusal(f"Line {line} of {table.name} says only a part of a marker: fill {', '.join(MARKER)}.")
-        marker = Marker(*(ball[column] for column in MARKER)) if ball else None
+        marker = Marker(**{column.removeprefix("marker_"): ball[column] for column in MARKER}) if ball else None
         if marker is not None:
             values.setdefault("object_distance_mm", None)  # the film's own ball, whatever is said of all films
         films[key] = name, FilmFile(path, replace(overrides, **values), marker)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ class Known:
     provenance: Provenance
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Acquisition:
     """What a file tells about its film, in stored pixel order; None where it tells nothing."""
 
@@ -84,7 +84,7 @@ class Acquisition:
         self.warnings.append(RadiographWarning(code, text))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Overrides:
     """What the user says; each wins over the file."""
 
@@ -96,7 +96,7 @@ class Overrides:
     invert: bool = False  # bone is dark in the file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Turn:
     """How stored pixels become the displayed picture: transposed first, then reversed."""
 
@@ -123,7 +123,7 @@ class Turn:
         return first_row, last_row, first_col, last_col
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settled:
     """The outcome of `settle`."""
 
@@ -187,7 +187,7 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
     collimation = acquisition.collimation_px
     if collimation is not None:
         collimation = Known(turn.box(collimation.value, geometry.size_px), collimation.provenance)
-    return Settled(geometry, orientation, turn, collimation, warnings)
+    return Settled(geometry=geometry, orientation=orientation, turn=turn, collimation_px=collimation, warnings=warnings)
 
 
 def check_size(size_px: tuple[int, int]) -> None:
@@ -369,7 +369,7 @@ def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> 
         turn = turn_for(FACING_VIEWER if known is None else known.value)
         was = "the file does not say" if known is None else f"the file says {known.value}"
         swapped = Known(SIDES_SWAPPED, Provenance("user", f"swapped by the user; {was}"))
-        return swapped, Turn(turn.transpose, turn.reverse_rows, not turn.reverse_cols)
+        return swapped, replace(turn, reverse_cols=not turn.reverse_cols)
     if known is None:
         known = Known(FACING_VIEWER, Provenance("assumed", "shown as if facing the patient"))
         warn(
@@ -387,5 +387,5 @@ def turn_for(orientation: str) -> Turn:
     """The turn that brings a picture whose columns and rows grow towards e.g. "R\\F" to "L\\F"."""
     cols_to, rows_to = orientation.split("\\")
     if cols_to in "HF":
-        return Turn(True, reverse_rows=cols_to == "H", reverse_cols=rows_to == "R")
-    return Turn(False, reverse_rows=rows_to == "H", reverse_cols=cols_to == "R")
+        return Turn(transpose=True, reverse_rows=cols_to == "H", reverse_cols=rows_to == "R")
+    return Turn(transpose=False, reverse_rows=rows_to == "H", reverse_cols=cols_to == "R")

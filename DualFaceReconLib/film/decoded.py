@@ -13,7 +13,7 @@ COLOUR_TOLERANCE = 0.08  # of the range: what lossy compression may add to equal
 COLOUR_FRACTION = 0.002  # of the pixels: a coloured mark is no colour photo
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Decoded:
     """A decoded picture in stored pixel order."""
 

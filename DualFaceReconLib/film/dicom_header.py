@@ -80,7 +80,7 @@ def read_acquisition(ds: Dataset) -> Acquisition:
     size = (integer(ds, "Rows"), integer(ds, "Columns"))
     if None in size:
         raise Refusal("This DICOM file holds no picture (no Rows and Columns): choose the image object of the study.")
-    acquisition = Acquisition(size)
+    acquisition = Acquisition(size_px=size)
     _body_part(ds, acquisition)
     acquisition.view = _view(ds, acquisition)
     acquisition.orientation = _orientation(ds, acquisition)

@@ -163,7 +163,12 @@ def _decode_colour(stored: np.ndarray) -> Decoded:
     note = RadiographWarning(
         "screen-picture", "This is a screen picture with three channels: its grey values are not those of the detector."
     )
-    return Decoded(grey_channel(stored).astype(np.float32), polarity, None, [note, polarity_warning()])
+    return Decoded(
+        pixels=grey_channel(stored).astype(np.float32),
+        polarity=polarity,
+        display_window=None,
+        warnings=[note, polarity_warning()],
+    )
 
 
 def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
@@ -198,7 +203,7 @@ def _decode_grey(ds: Dataset, stored: np.ndarray) -> Decoded:
         if padded.mean() > 0.02:
             share = 100 * padded.mean()
             notes.append(RadiographWarning("padding", f"{share:.0f} % of the picture is padding without X-rays."))
-    return Decoded(pixels, polarity, window, notes)
+    return Decoded(pixels=pixels, polarity=polarity, display_window=window, warnings=notes)
 
 
 def _values_of_codes(ds: Dataset) -> np.ndarray:

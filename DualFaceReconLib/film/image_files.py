@@ -87,14 +87,14 @@ def _read(path: Path, kind: str, white_is_zero: bool) -> tuple[Acquisition, Deco
     if white_is_zero:
         picture = (np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else picture.max()) - picture
 
-    acquisition = Acquisition((rows, cols))
+    acquisition = Acquisition(size_px=(rows, cols))
     if kind in SPATIAL:
         _spacing(info, kind, acquisition)
         acquisition.orientation = _orientation(info, kind)
     polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright"))
     with np.errstate(over="ignore"):  # doubles beyond float32 become infinite, and are refused as such
         pixels = picture.astype(np.float32)
-    return acquisition, Decoded(pixels, polarity, None, [polarity_warning()])
+    return acquisition, Decoded(pixels=pixels, polarity=polarity, display_window=None, warnings=[polarity_warning()])
 
 
 def _spacing(info: dict[str, Any], kind: str, acquisition: Acquisition) -> None:

@@ -14,7 +14,7 @@ SPREAD_MM = 15.0
 DIAMETER_LIMITS_MM = (5.0, 80.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Marker:
     """A round shadow in the displayed picture, and what threw it."""
 

@@ -20,7 +20,7 @@ class NotNifti(ValueError):
     """The bytes are no NIfTI-1 header."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """A header's numbers as they stand; nothing is checked."""
 
@@ -51,4 +51,11 @@ def read_layout(file: BinaryIO) -> Layout:
     if not math.isfinite(first):
         raise NotNifti("the values begin nowhere")
     expected = math.prod(sizes[: max(dimensions, 0)]) * SIZES.get(datatype, bits // 8)
-    return Layout(order, tuple(sizes), datatype, int(first), expected, struct.unpack_from(f"{order}2h", head, 252))
+    return Layout(
+        order=order,
+        sizes=tuple(sizes),
+        datatype=datatype,
+        first_byte=int(first),
+        expected_bytes=expected,
+        axes=struct.unpack_from(f"{order}2h", head, 252),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class Radiograph:
 
     pixels: np.ndarray = field(repr=False)  # (rows, cols) float32, bone bright
     geometry: ProjectionGeometry
+    _: KW_ONLY
     orientation: Known = AS_SHOWN  # as the file stored it
     polarity: Known = BRIGHT_BONE  # whether grey values were inverted to make bone bright
     collimation_px: Known | None = None  # first row, last row, first col, last col of the exposed field
@@ -121,7 +122,14 @@ def read_radiograph(
     bones' centre; `swap_sides` mirrors the picture; `invert` is for a film whose bones are dark.
     Raises Refusal, with one sentence that says what to do.
     """
-    overrides = Overrides(pixel_pitch_mm, sdd_mm, object_distance_mm, view, swap_sides, invert)
+    overrides = Overrides(
+        pixel_pitch_mm=pixel_pitch_mm,
+        sdd_mm=sdd_mm,
+        object_distance_mm=object_distance_mm,
+        view=view,
+        swap_sides=swap_sides,
+        invert=invert,
+    )
     try:
         file_format, settled, decoded = _read(Path(path), overrides)
         return _as_displayed(file_format, settled, decoded, invert)
@@ -136,8 +144,10 @@ def radiograph_of(pixels: np.ndarray, overrides: Overrides) -> Radiograph:
     if pixels.ndim != 2 or pixels.dtype.kind not in "fiu":
         raise Refusal("These are no grey values of one picture: give an array of rows and columns.")
     polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright"))
-    decoded = Decoded(pixels.astype(np.float32), polarity, None, [polarity_warning()])
-    return _as_displayed("array", settle(Acquisition(pixels.shape), overrides), decoded, overrides.invert)
+    decoded = Decoded(
+        pixels=pixels.astype(np.float32), polarity=polarity, display_window=None, warnings=[polarity_warning()]
+    )
+    return _as_displayed("array", settle(Acquisition(size_px=pixels.shape), overrides), decoded, overrides.invert)
 
 
 def file_kind(path: Path) -> str:

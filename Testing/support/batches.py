@@ -40,7 +40,9 @@ class StandIn(reconstruction.Reconstructor):
     """Stands in for a bundle's networks; everything else is real."""
 
     def __init__(self, bundle=None, device=None):
-        self.networks = Networks(load_manifest(Path(bundle)), Ramp(), Square(), "cpu")
+        self.networks = Networks(
+            manifest=load_manifest(Path(bundle)), depth=Ramp(), segmentation=Square(), device="cpu"
+        )
         self.models = {}
 
 

@@ -97,7 +97,9 @@ def film_of(mesh, geometry=FILM, *, dual: bool = True, noise_mm: float = 0.0, se
     mask = depths[0] > 0
     rng = np.random.default_rng(seed)
     front, back = (np.where(mask, depth + rng.normal(0, noise_mm, depth.shape), 0)[None] for depth in depths)
-    maps = BoneMaps(("bone",), mask[None], front.astype(np.float32), back.astype(np.float32) if dual else None)
+    maps = BoneMaps(
+        bones=("bone",), mask=mask[None], front=front.astype(np.float32), back=back.astype(np.float32) if dual else None
+    )
     return observed_surface(maps, geometry, "bone")
 
 

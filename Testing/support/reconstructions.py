@@ -63,27 +63,27 @@ def made_reconstruction(
     front, back = (
         np.array([depths[bone][i] if bone in bones else blank for bone in BONES], np.float32) for i in (0, 1)
     )
-    maps = BoneMaps(BONES, front > 0, front, back)
+    maps = BoneMaps(bones=BONES, mask=front > 0, front=front, back=back)
     thickness = sum(back - front for front, back in depths.values())
     lit = np.linspace(0.2, 0.3, geometry.size_px[1]) + 1 - np.exp(-thickness / 40)
     all_warnings = tuple(RadiographWarning(f"warning-{i}", text) for i, text in enumerate(warnings))
     radiograph = Radiograph(lit, geometry, warnings=all_warnings)
     return Reconstruction(
-        radiograph,
-        maps,
-        {
+        radiograph=radiograph,
+        maps=maps,
+        bones={
             bone: Bone(
-                observed_surface(maps, geometry, bone),
-                None if bone in not_completed else _completed(bone, geometry),
+                observed=observed_surface(maps, geometry, bone),
+                completed=None if bone in not_completed else _completed(bone, geometry),
                 measurements={"share_seen": Measurement(61.0, "%"), **MEASURED[kind_and_side(bone)[0]]},
             )
             for bone in bones
         },
-        {"distance_of_hip_centres": Measurement(181.4, "mm", 7.1)} if len(bones) == 4 else {},
-        BundleName("made-up", "1.0", "ab" * 32),
-        "cpu",
-        {"networks": 2.5, "surfaces": 0.3, "completion": 4.0},
-        all_warnings,
+        measurements={"distance_of_hip_centres": Measurement(181.4, "mm", 7.1)} if len(bones) == 4 else {},
+        bundle=BundleName(id="made-up", version="1.0", sha256="ab" * 32),
+        device="cpu",
+        timings_s={"networks": 2.5, "surfaces": 0.3, "completion": 4.0},
+        warnings=all_warnings,
     )
 
 

@@ -86,7 +86,7 @@ def sample(pixels: np.ndarray, maps: BoneMaps, geometry: ProjectionGeometry, siz
     """
     size = size_px or max(geometry.size_px)
     first = tuple((n - size) // 2 for n in geometry.size_px)
-    return framed_sample(Frame(geometry, size, (1.0, 1.0), first), pixels, maps)
+    return framed_sample(Frame(geometry=geometry, size_px=size, scale=(1.0, 1.0), first_px=first), pixels, maps)
 
 
 def framed_sample(frame: Frame, pixels: np.ndarray, maps: BoneMaps) -> Sample:

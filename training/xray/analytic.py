@@ -134,7 +134,7 @@ def render(solids: Mapping[str, Solid], geometry: ProjectionGeometry) -> tuple[B
             points = geometry.source + distance[met, None] * directions[met]
             face[number][mask[number]] = geometry.project(points)[1]
         path[number] = crossings.path.reshape(geometry.size_px)
-    return BoneMaps(tuple(solids), mask, front, back), path
+    return BoneMaps(bones=tuple(solids), mask=mask, front=front, back=back), path
 
 
 def _quartic_roots(a2: np.ndarray, a1: np.ndarray, a0: np.ndarray, reach: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
 from training.cases import read_case
-from training.ct import prepare as ct
+from training.ct import prepare
 from training.ct.files import LABELS, read_scan
 from training.ct.truth import cut_ends, surface, truth_maps
 from training.raycast import cast
@@ -23,7 +23,7 @@ from training.xray.analytic import Ellipsoid, render
 from training.xray.film import filmed
 from training.xray.volume import Volume
 
-KNOTS, TISSUES = ct.mixtures()
+KNOTS, TISSUES = prepare.mixtures()
 TISSUE_HU = dict(zip(("fat", "muscle", "bone"), KNOTS[1:4], strict=True))
 
 
@@ -36,7 +36,7 @@ def projections(monkeypatch):
         seen.append(projection)
         return filmed(projection, rng)
 
-    monkeypatch.setattr(ct, "filmed", kept)
+    monkeypatch.setattr(prepare, "filmed", kept)
     return seen
 
 
@@ -110,7 +110,7 @@ def test_no_pixel_has_depth_on_a_cut_and_all_others_keep_theirs(view):
     box = boxed(mask)
     assert cut_ends(*box, mask.shape) == ["inferior", "superior"]
     geometry = ProjectionGeometry(1000, (0.8, 0.8), (300, 160), (290.0, 80.0), view=view)
-    found = truth_maps({"it": surface(*box, volume)}, geometry, volume)
+    truth = truth_maps({"it": surface(*box, volume)}, geometry, volume)
     exact, _ = render({"it": Ellipsoid(tuple(centre), tuple(semi_axes))}, geometry)
 
     pixels = np.argwhere(exact.mask[0])
@@ -123,17 +123,17 @@ def test_no_pixel_has_depth_on_a_cut_and_all_others_keep_theirs(view):
     through_cut = exact.mask[0] & ~true
     assert through_cut.sum() > 2000
     assert true.sum() > 5000
-    assert (found.mask[0] & through_cut).sum() < 0.02 * through_cut.sum()  # its rim, where the surface is a voxel off
-    assert (found.mask[0] ^ true).sum() < 0.02 * true.sum()
-    both = found.mask[0] & true
-    for mine, face in ((found.front[0], exact.front[0]), (found.back[0], exact.back[0])):
+    assert (truth.mask[0] & through_cut).sum() < 0.02 * through_cut.sum()  # its rim, where the surface is a voxel off
+    assert (truth.mask[0] ^ true).sum() < 0.02 * true.sum()
+    both = truth.mask[0] & true
+    for mine, face in ((truth.front[0], exact.front[0]), (truth.back[0], exact.back[0])):
         error = np.abs(mine - face)[both]
         assert error.mean() < 0.25
         assert np.percentile(error, 99) < 1.5  # where a surface is grazed
-        points = volume.to_ijk(geometry.back_project(np.argwhere(found.mask[0]), mine[found.mask[0]].astype(float)))
+        points = volume.to_ijk(geometry.back_project(np.argwhere(truth.mask[0]), mine[truth.mask[0]].astype(float)))
         assert points[:, 2].min() >= -0.5
         assert points[:, 2].max() <= 49.5
-    assert ((found.front[0] > 0) == found.mask[0]).all()
+    assert ((truth.front[0] > 0) == truth.mask[0]).all()
 
 
 # What films are made from
@@ -147,16 +147,16 @@ def test_a_tissue_at_its_own_hu_is_its_length(tissue):
     volume = Volume(
         np.pad(np.full((50, 40, 50), hu, np.float32), ((0, 0), (5, 5), (0, 0)), constant_values=-1000), matrix
     )
-    lengths = ct.lengths_mm(volume, ProjectionGeometry(1000, (1.0, 1.0), (5, 5)))
+    lengths = prepare.lengths_mm(volume, ProjectionGeometry(1000, (1.0, 1.0), (5, 5)))
     assert lengths[tissue][2, 2] == pytest.approx(80, abs=3)
-    for other in set(lengths) - {tissue}:
-        assert lengths[other][2, 2] < 2.5  # the faces, a voxel of 2 mm each, where HU pass through the others'
+    for absent in set(lengths) - {tissue}:
+        assert lengths[absent][2, 2] < 2.5  # the faces, a voxel of 2 mm each, where HU pass through the others'
 
 
 def test_tissues_attenuate_what_their_hu_say():
     """Between fat and metal a mm is so much of each tissue that attenuation at 70 keV is the CT's own."""
     assert pytest.approx((-79, 43, 1600), abs=30) == KNOTS[1:4]
-    hu = np.linspace(KNOTS[1], ct.METAL_HU[0], 200)
+    hu = np.linspace(KNOTS[1], prepare.METAL_HU[0], 200)
     shares = {tissue: np.interp(hu, KNOTS, heights) for tissue, heights in TISSUES.items()}
     water = sum((1 + TISSUE_HU[tissue] / 1000) * shares[tissue] for tissue in TISSUE_HU)
     assert water == pytest.approx(1 + hu / 1000, abs=1e-6)
@@ -175,11 +175,13 @@ def test_a_patient_s_bones_come_out_where_they_are(made, files, tmp_path, projec
     assert case.maps.bones == BONES
     patient = made[2]
     moves = [case.meshes[b][0].mean(axis=0) - patient.bones[b][0].mean(axis=0) for b in ("hip_left", "hip_right")]
-    shift = np.mean(moves, axis=0)
+    translation = np.mean(moves, axis=0)
     centres = [(v.min(axis=0) + v.max(axis=0)) / 2 for v in (case.meshes["hip_left"][0], patient.bones["hip_left"][0])]
-    assert shift == pytest.approx(centres[0] - centres[1], abs=1.5)
-    shift = centres[0] - centres[1]
-    true = cast({bone: (patient.bones[bone][0] + shift, patient.bones[bone][1]) for bone in BONES}, case.geometry).maps
+    assert translation == pytest.approx(centres[0] - centres[1], abs=1.5)
+    translation = centres[0] - centres[1]
+    true = cast(
+        {bone: (patient.bones[bone][0] + translation, patient.bones[bone][1]) for bone in BONES}, case.geometry
+    ).maps
     whole = projections[0].maps  # the film shows what its collimator left of it
     assert not (case.maps.mask & ~whole.mask).any()
     for number in range(4):
@@ -201,12 +203,12 @@ def test_a_patient_s_bones_come_out_where_they_are(made, files, tmp_path, projec
 def test_every_ray_stays_inside_what_was_scanned(scan, seed, view, monkeypatch):
     """Films of all kinds: rows beyond are left out, and flesh does not reach through the detector."""
     monkeypatch.setattr("training.xray.rig.PA_SHARE", float(view == "PA"))
-    subject = ct.checked(scan)
-    rig, shift, left_out = ct.lying(subject, np.random.default_rng(seed), 512)
+    subject = prepare.checked(scan)
+    rig, translation, left_out = prepare.covered_rig(subject, np.random.default_rng(seed), 512)
     assert rig.geometry.view == view
-    volume = subject.volume.moved(shift)
+    volume = subject.volume.translated(translation)
     facing = 1 if rig.geometry.view == "AP" else -1
-    skin = (np.array(subject.skin_mm) + shift[1]) * facing
+    skin = (np.array(subject.skin_mm) + translation[1]) * facing
     assert skin.min() == pytest.approx(rig.table_gap_mm, abs=1e-6)
     corners = np.array([[r, c] for r in (0, rig.geometry.size_px[0] - 1) for c in (0, rig.geometry.size_px[1] - 1)])
     for depth in rig.geometry.sdd_mm - skin:
@@ -223,7 +225,7 @@ def test_a_film_of_too_few_pixels_is_refused_before_anything_is_written(files, t
 
 
 def test_the_table_is_no_part_of_the_patient(scan):
-    subject = ct.checked(scan)
+    subject = prepare.checked(scan)
     places = np.stack(np.meshgrid(*(np.arange(n) for n in subject.volume.values.shape), indexing="ij"), -1)[..., ::-1]
     table = np.abs(scan.volume.values + 150) < 1
     assert table.sum() > 10000
@@ -263,7 +265,7 @@ def test_an_oblique_volume_lies_where_its_header_says(made, tmp_path):
     voxel = np.array([31, 17, 44])
     place = turned.TransformIndexToPhysicalPoint([int(n) for n in voxel])
     assert scan.volume.to_ras(voxel.astype(float)) == pytest.approx(np.array(place) * LPS, abs=1e-3)
-    vertices = ct.checked(scan).meshes["hip_left"][0]
+    vertices = prepare.checked(scan).meshes["hip_left"][0]
     straight = (vertices * LPS - made[0].GetOrigin()) @ turn + made[0].GetOrigin()
     true = made[2].bones["hip_left"][0]
     assert (straight * LPS).min(axis=0) == pytest.approx(true.min(axis=0), abs=2.5)
@@ -276,8 +278,8 @@ def test_masks_by_bone_coarser_labels_and_other_numbers(made, files, scan, tmp_p
         sitk.WriteImage(like(made[1], (values == number).astype(np.uint8)), str(tmp_path / f"{bone}.nii.gz"))
     assert np.array_equal(read_scan(files[0], tmp_path).labels, scan.labels)
 
-    other = np.select([values == number for number in LABELS.values()], [5, 6, 7, 8], 0).astype(np.uint8)
-    sitk.WriteImage(like(made[1], other), str(tmp_path / "other.nrrd"))
+    renumbered = np.select([values == number for number in LABELS.values()], [5, 6, 7, 8], 0).astype(np.uint8)
+    sitk.WriteImage(like(made[1], renumbered), str(tmp_path / "other.nrrd"))
     numbers = dict(zip(LABELS, (5, 6, 7, 8), strict=True))
     assert np.array_equal(read_scan(files[0], tmp_path / "other.nrrd", numbers).labels, scan.labels)
 
@@ -291,10 +293,10 @@ def test_masks_by_bone_coarser_labels_and_other_numbers(made, files, scan, tmp_p
         made[1].GetDirection(),
     )
     sitk.WriteImage(coarse, str(tmp_path / "coarse.mha"))
-    found = read_scan(files[0], tmp_path / "coarse.mha").labels
-    agree = [(found == n)[scan.labels == n].mean() for n in (1, 2, 3, 4)]
+    coarse_labels = read_scan(files[0], tmp_path / "coarse.mha").labels
+    agree = [(coarse_labels == n)[scan.labels == n].mean() for n in (1, 2, 3, 4)]
     assert min(agree) > 0.7
-    assert found.shape == scan.labels.shape
+    assert coarse_labels.shape == scan.labels.shape
 
 
 # DICOM
@@ -312,13 +314,13 @@ def test_a_series_is_the_same_hu_and_keeps_the_patient_s_name_to_itself(series, 
     read = read_scan(series, files[1])
     assert np.array_equal(read.volume.values, scan.volume.values)
     assert read.volume.ijk_to_ras == pytest.approx(scan.volume.ijk_to_ras, abs=1e-3)
-    told = next((tmp_path / "out").glob("ct_*/case.json")).read_text(encoding="utf-8")
-    assert json.loads(told)["ct"]["position"] == "HFS"
-    said = "".join(capfd.readouterr())
+    metadata = next((tmp_path / "out").glob("ct_*/case.json")).read_text(encoding="utf-8")
+    assert json.loads(metadata)["ct"]["position"] == "HFS"
+    printed = "".join(capfd.readouterr())
     for path in (tmp_path / "out").rglob("*"):
         assert SECRET not in path.name
         assert not path.is_file() or SECRET.encode() not in path.read_bytes()
-    assert SECRET not in said
+    assert SECRET not in printed
 
 
 def spoilt_series(series, folder, spoil):
@@ -373,8 +375,8 @@ def with_values(image, change):
     return like(image, change(values.copy()))
 
 
-def exchanged(values, one, other):
-    return np.where(values == one, other, np.where(values == other, one, values)).astype(values.dtype)
+def exchanged(values, first, second):
+    return np.where(values == first, second, np.where(values == second, first, values)).astype(values.dtype)
 
 
 def upside(image, axis):
@@ -458,9 +460,9 @@ def test_what_cannot_be_a_case_is_refused_with_the_reason(made, tmp_path, capsys
     for image, spoil, name in zip(made[:2], SPOILT[reason], ("ct.nii", "labels.nii"), strict=True):
         sitk.WriteImage(spoil(image), str(tmp_path / name))
     assert prepared(tmp_path / "ct.nii", tmp_path / "labels.nii", tmp_path / "out") == EXIT_REFUSED
-    said = capsys.readouterr().err
-    assert reason in said
-    assert str(tmp_path) not in said
+    printed = capsys.readouterr().err
+    assert reason in printed
+    assert str(tmp_path) not in printed
     assert not (tmp_path / "out").exists()
 
 
@@ -490,9 +492,9 @@ def test_a_folder_of_cts_gives_cases_and_reasons(files, tmp_path, capsys):
     (tmp_path / "people" / "c").mkdir()
     out = tmp_path / "out"
     assert main(["prepare-ct", str(tmp_path / "people"), "--out", str(out), "--size", "450"]) == EXIT_FLAGGED
-    said = capsys.readouterr().out
-    assert "1 cases" in said
-    assert SECRET not in said
+    printed = capsys.readouterr().out
+    assert "1 cases" in printed
+    assert SECRET not in printed
     rejected = json.loads((out / "rejected.json").read_text(encoding="utf-8"))
     assert [row["number"] for row in rejected] == [2, 3]
     assert "negative values" in rejected[0]["reason"]

@@ -15,7 +15,7 @@ from DualFaceReconLib.inference import Prediction, maps_of
 from training.learning.data import FilmStream, framed_sample, sample
 from training.simulate import Series, take
 
-SERIES = Series(3, 96)
+SERIES = Series(seed=3, size_px=96)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_what_a_network_is_taught_comes_back_as_the_truth(population, view):
 
 
 def test_a_stream_may_begin_anywhere_and_be_shared(population):
-    series = Series(3, None, mm_per_pixel=4.0)
+    series = Series(seed=3, size_px=None, mm_per_pixel=4.0)
     whole = by_content(FilmStream(population, series, pool=2, projections=4, first=2, size_px=96))
     parts = [FilmStream(population, series, pool=2, projections=4, first=2, size_px=96, share=(n, 2)) for n in (0, 1)]
     shared = by_content([film for part in parts for film in part])

@@ -1,4 +1,4 @@
-"""The film's physics and makers: tables, beams, scatter, noise, looks, marks; on exact cases and on distributions."""
+"""The film's physics and makers: tables, beams, scatter, noise, postprocessing, marks; exact cases, distributions."""
 
 from dataclasses import replace
 
@@ -25,14 +25,23 @@ from training.xray.exposure import (
 from training.xray.film import filmed
 from training.xray.marks import FONT, Aperture, draw_aperture, lead_letters, stamped
 from training.xray.materials import MATERIALS, attenuation
-from training.xray.postprocessing import SEEN_LUTS, UNSEEN_LUTS, Look, draw_look, look_at
+from training.xray.postprocessing import SEEN_LUTS, UNSEEN_LUTS, Postprocessing, draw_postprocessing, postprocessed
 from training.xray.projection import Projection
 from training.xray.smoothing import blurred
 
 GEOMETRY = ProjectionGeometry(1100, (1.5, 1.5), (160, 200), None, "AP", 150.0)
 FAR = ProjectionGeometry(1e5, (1.5, 1.5), (160, 200), None, "AP", 150.0)  # where the field is even
-STILL = Scatter("ohnesorge", 0.0, (30.0,), (1.0,))
-PLAIN = Exposure(Beam(75, 3.0), STILL, 2.5, 0.6, 0.1, 1e4, "up", 0.0)
+STILL = Scatter(law="ohnesorge", amount=0.0, spread_mm=(30.0,), shares=(1.0,))
+PLAIN = Exposure(
+    beam=Beam(75, 3.0),
+    scatter=STILL,
+    dose_ugy=2.5,
+    focal_mm=0.6,
+    sharpness_mm=0.1,
+    saturated_at=1e4,
+    anode="up",
+    uncorrected=0.0,
+)
 
 
 def slab(geometry=GEOMETRY, **lengths) -> Projection:
@@ -40,7 +49,8 @@ def slab(geometry=GEOMETRY, **lengths) -> Projection:
     nowhere = np.zeros((4, *geometry.size_px), np.float32)
     given = {"muscle": 0.0, "fat": 0.0, "water": 0.0, "bone": 0.0, **lengths}
     tensors = {name: torch.as_tensor(value).float().expand(geometry.size_px) for name, value in given.items()}
-    return Projection(geometry, BoneMaps(bones=BONES, mask=nowhere > 0, front=nowhere, back=nowhere), tensors)
+    maps = BoneMaps(bones=BONES, mask=nowhere > 0, front=nowhere, back=nowhere)
+    return Projection(geometry=geometry, maps=maps, lengths_mm=tensors)
 
 
 # Materials and beams
@@ -131,9 +141,8 @@ def test_scatter_grows_with_thickness_and_a_grid_stops_it():
 def test_scatter_is_smooth_and_reaches_beyond_the_body():
     body = torch.zeros(160, 200)
     body[:, 100:] = 200.0
-    read = expose(
-        slab(FAR, muscle=body), replace(PLAIN, dose_ugy=1e6, scatter=Scatter("ohnesorge", 0.8, (20.0,), (1.0,))), 0
-    )
+    scatter = Scatter(law="ohnesorge", amount=0.8, spread_mm=(20.0,), shares=(1.0,))
+    read = expose(slab(FAR, muscle=body), replace(PLAIN, dose_ugy=1e6, scatter=scatter), 0)
     level = torch.exp(-read[80])
     near, far = float(level[95]), float(level[5])
     assert near > far * 1.0005  # beside the body's edge more arrives than far from it
@@ -144,8 +153,8 @@ def test_the_heel_is_spekpy_s():
         tube = Spek(kvp=75, th=ANODE_DEGREES, dk=1.0, mu_data_source="nist", x=100 * tangent, z=100).filter("Al", 3.0)
         return tube.get_kerma() * (1 + tangent**2)
 
-    found = [kerma(tangent) / kerma(0.0) for tangent in HEEL_TANGENTS[[0, 3, -1]]]
-    assert found == pytest.approx([HEEL[0], HEEL[3], HEEL[-1]], rel=1e-9)
+    heel = [kerma(tangent) / kerma(0.0) for tangent in HEEL_TANGENTS[[0, 3, -1]]]
+    assert heel == pytest.approx([HEEL[0], HEEL[3], HEEL[-1]], rel=1e-9)
 
 
 def test_a_field_is_weak_towards_the_anode_unless_the_detector_takes_it_off():
@@ -196,15 +205,26 @@ def test_training_never_meets_the_unseen_world():
     assert {e.scatter.law for e in seen} == {"ohnesorge"}
     assert {e.scatter.law for e in unseen} == {"saturating"}
     assert len({e.beam for e in unseen}) == 1
-    assert {draw_look(rng).lut for _ in range(500)} == set(SEEN_LUTS)
-    assert {draw_look(rng, "unseen").lut for _ in range(50)} == set(UNSEEN_LUTS)
+    assert {draw_postprocessing(rng).lut for _ in range(500)} == set(SEEN_LUTS)
+    assert {draw_postprocessing(rng, "unseen").lut for _ in range(50)} == set(UNSEEN_LUTS)
     with pytest.raises(ValueError, match="seen, unseen"):
         draw_exposure(rng, "other")
 
 
-# Looks
+# Postprocessing
 
-LOOK = Look("linear", 0.5, 1.0, 99.0, 0.0, 3.0, 0.0, 40.0, True, 12)
+PROCESSING = Postprocessing(
+    lut="linear",
+    steepness=0.5,
+    low_percent=1.0,
+    high_percent=99.0,
+    detail_gain=0.0,
+    detail_mm=3.0,
+    flattening=0.0,
+    flattening_mm=40.0,
+    shutter=True,
+    bits=12,
+)
 
 
 @pytest.mark.parametrize("lut", [*SEEN_LUTS, *UNSEEN_LUTS])
@@ -212,11 +232,11 @@ LOOK = Look("linear", 0.5, 1.0, 99.0, 0.0, 3.0, 0.0, 40.0, True, 12)
 def test_every_look_up_table_rises_from_black_to_white(lut, steepness):
     read = torch.linspace(-3, 2, 400).expand(50, 400)
     everywhere = torch.ones(50, 400, dtype=torch.bool)
-    shown = look_at(read, replace(LOOK, lut=lut, steepness=steepness), 1.0, everywhere, everywhere)[25]
-    assert float((shown[1:] - shown[:-1]).min()) >= 0
-    assert float(shown.min()) >= 0
-    assert float(shown.max()) <= 1
-    assert float(shown[-1] - shown[0]) > 0.5
+    displayed = postprocessed(read, replace(PROCESSING, lut=lut, steepness=steepness), 1.0, everywhere, everywhere)[25]
+    assert float((displayed[1:] - displayed[:-1]).min()) >= 0
+    assert float(displayed.min()) >= 0
+    assert float(displayed.max()) <= 1
+    assert float(displayed[-1] - displayed[0]) > 0.5
 
 
 def test_detail_is_made_stronger_and_slow_variation_weaker():
@@ -224,12 +244,12 @@ def test_detail_is_made_stronger_and_slow_variation_weaker():
     fine, slow = 0.05 * torch.cos(rows * 2 * np.pi / 6), 1.0 * torch.cos(rows * 2 * np.pi / 256)
     read = (fine + slow)[:, None].expand(128, 128)
     everywhere = torch.ones(128, 128, dtype=torch.bool)
-    window = replace(LOOK, low_percent=0.0, high_percent=100.0)
+    window = replace(PROCESSING, low_percent=0.0, high_percent=100.0)
 
-    def strengths(look):
-        shown = look_at(read, look, 1.0, everywhere, everywhere)[:, 64]
-        coarse = blurred(shown[:, None].expand(128, 128), 6.0)[:, 64]
-        return float((shown - coarse)[30:-30].std()), float(coarse.max() - coarse.min())
+    def strengths(processing):
+        displayed = postprocessed(read, processing, 1.0, everywhere, everywhere)[:, 64]
+        coarse = blurred(displayed[:, None].expand(128, 128), 6.0)[:, 64]
+        return float((displayed - coarse)[30:-30].std()), float(coarse.max() - coarse.min())
 
     plain, sharp = strengths(window), strengths(replace(window, detail_gain=1.0, detail_mm=4.0))
     flat = strengths(replace(window, flattening=0.6, flattening_mm=30.0))
@@ -241,10 +261,10 @@ def test_the_shutter_is_black_and_steps_are_whole():
     read = torch.rand(60, 80)
     lit = torch.ones(60, 80, dtype=torch.bool)
     lit[:10] = False
-    shown = look_at(read, replace(LOOK, bits=10), 1.0, lit, torch.ones_like(lit))
-    assert float(shown[:10].max()) == 0
-    assert torch.allclose(shown * 1023, torch.round(shown * 1023), atol=1e-3)
-    bare = look_at(read, replace(LOOK, shutter=False), 1.0, lit, torch.ones_like(lit))
+    displayed = postprocessed(read, replace(PROCESSING, bits=10), 1.0, lit, torch.ones_like(lit))
+    assert float(displayed[:10].max()) == 0
+    assert torch.allclose(displayed * 1023, torch.round(displayed * 1023), atol=1e-3)
+    bare = postprocessed(read, replace(PROCESSING, shutter=False), 1.0, lit, torch.ones_like(lit))
     assert float(bare[:10].max()) > 0.5
 
 
@@ -253,13 +273,13 @@ def test_the_shutter_is_black_and_steps_are_whole():
 
 def test_letters_lie_on_the_side_that_they_name():
     rng = np.random.default_rng(0)
-    found = {"R": [], "L": [], "": []}
+    columns = {"R": [], "L": [], "": []}
     for _ in range(300):
         lead, letter = lead_letters(GEOMETRY, rng)
-        found[letter].append(np.argwhere(lead > 0)[:, 1].mean() if letter else lead.max())
-    assert 20 < len(found[""]) < 90
-    assert max(found[""]) == 0
-    assert max(found["R"]) < 100 < min(found["L"])  # the patient's right is on the left of the picture
+        columns[letter].append(np.argwhere(lead > 0)[:, 1].mean() if letter else lead.max())
+    assert 20 < len(columns[""]) < 90
+    assert max(columns[""]) == 0
+    assert max(columns["R"]) < 100 < min(columns["L"])  # the patient's right is on the left of the picture
 
 
 def test_a_letter_is_upright_as_tall_as_asked_and_turns():
@@ -277,7 +297,7 @@ def test_a_letter_is_upright_as_tall_as_asked_and_turns():
 
 
 def test_an_aperture_lets_through_what_lies_between_its_edges():
-    edges = Aperture((20.0, 30.0), (140.0, 170.0), 0.0, 0.5)
+    edges = Aperture(low_px=(20.0, 30.0), high_px=(140.0, 170.0), turn=0.0, penumbra_mm=0.5)
     share = edges.share(GEOMETRY)
     assert share[21:139, 31:169].min() == 1
     assert share[:19].max() == share[:, :29].max() == share[142:].max() == share[:, 172:].max() == 0
@@ -302,10 +322,10 @@ def test_a_film_comes_again_and_the_worlds_differ():
     bone = torch.zeros(160, 200)
     bone[:, 90:110] = 12.0
     projection = slab(muscle=body, bone=bone)
-    one, same, other = (filmed(projection, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert np.array_equal(one.pixels, same.pixels)
-    assert one.metadata == same.metadata
-    assert not np.array_equal(one.pixels, other.pixels)
+    first, again, other = (filmed(projection, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first.pixels, again.pixels)
+    assert first.metadata == again.metadata
+    assert not np.array_equal(first.pixels, other.pixels)
     unseen = filmed(projection, np.random.default_rng(1), "unseen")
     assert unseen.metadata["exposure"]["beam"]["detector"] == "selenium"
     for seed in range(20):

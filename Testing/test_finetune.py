@@ -17,7 +17,7 @@ from training.cases import cases_in
 from training.learning.bundling import bundle
 from training.learning.data import FilmStream
 from training.learning.finetune import CaseFilms, case_sample, finetune
-from training.simulate import Series, one_thread, simulate_one
+from training.simulate import Series, one_thread, simulate_case
 
 tune = partial(finetune, workers=0, device="cpu", say=lambda _: None)
 
@@ -27,7 +27,7 @@ def cases(tmp_path_factory):
     """Three films of three patients."""
     folder = tmp_path_factory.mktemp("Fälle")
     for number in range(3):
-        simulate_one(made_population(), Series(5, 400), number, folder / f"case {number}")
+        simulate_case(made_population(), Series(seed=5, size_px=400), number, folder / f"case {number}")
     return cases_in(folder)
 
 
@@ -45,7 +45,9 @@ def start(tmp_path_factory):
 
 def test_a_case_is_seen_as_its_film_was_in_training(cases):
     """The same patient on the same rig: from the stream at the network's pixels, and from a finer film's folder."""
-    streamed = next(iter(FilmStream(made_population(), Series(5, None, mm_per_pixel=6.0), projections=1, size_px=64)))
+    streamed = next(
+        iter(FilmStream(made_population(), Series(seed=5, size_px=None, mm_per_pixel=6.0), projections=1, size_px=64))
+    )
     read = case_sample(cases[0], 64, 6.0)
     assert read.keys() == streamed.keys()
     for name, value in streamed.items():

@@ -32,8 +32,18 @@ def pillar(half_width, ahead, behind=None, middle=(0.0, 150.0), square=0.0) -> S
 
 
 def flesh_of(skin, lean=None, table_mm=-1000.0, facing=1.0, folds=(), bladder=(), gas=()) -> Flesh:
-    told = {"fat_in_muscle": 0.0}
-    return Flesh((skin,), (lean or skin,), folds, bladder, gas, (), table_mm, facing, np.zeros((0, 4)), told)
+    return Flesh(
+        skin=(skin,),
+        lean=(lean or skin,),
+        folds=folds,
+        bladder=bladder,
+        gas=gas,
+        scrotum=(),
+        table_mm=table_mm,
+        facing=facing,
+        marbling=np.zeros((0, 4)),
+        metadata={"fat_in_muscle": 0.0},
+    )
 
 
 def elliptic_cylinder(geometry, half_width, half_depth, centre):
@@ -54,12 +64,12 @@ def test_a_pillar_of_flesh_is_an_elliptic_cylinder(view):
     middle = 150.0 if view == "AP" else -150.0
     facing = 1.0 if view == "AP" else -1.0
     skin = pillar(100, 80, middle=(10.0, middle))
-    found = cast_flesh(flesh_of(skin, table_mm=-1e3 * facing, facing=facing), geometry)["muscle"].numpy()
+    muscle = cast_flesh(flesh_of(skin, table_mm=-1e3 * facing, facing=facing), geometry)["muscle"].numpy()
     exact = elliptic_cylinder(geometry, 100, 80, np.array([10.0, middle]))
     thick = exact > 60
-    assert np.abs(found - exact)[thick].max() < 3
-    assert np.abs(found - exact)[thick].mean() < 0.5
-    assert found[exact == 0].max() < 8  # the outline is rounded by a few pixels at most
+    assert np.abs(muscle - exact)[thick].max() < 3
+    assert np.abs(muscle - exact)[thick].mean() < 0.5
+    assert muscle[exact == 0].max() < 8  # the outline is rounded by a few pixels at most
 
 
 def test_fat_lies_over_muscle_and_the_table_presses_flat():
@@ -73,20 +83,20 @@ def test_fat_lies_over_muscle_and_the_table_presses_flat():
 
 
 def test_blobs_are_ellipsoids_and_displace_muscle():
-    blob = Blob((20.0, 160.0, 30.0), (30.0, 20.0, 25.0))
-    found = cast_flesh(flesh_of(pillar(150, 100), bladder=(blob,)), GEOMETRY)
+    blob = Blob(centre=(20.0, 160.0, 30.0), half=(30.0, 20.0, 25.0))
+    lengths = cast_flesh(flesh_of(pillar(150, 100), bladder=(blob,)), GEOMETRY)
     _, exact = render({"it": Ellipsoid(blob.centre, blob.half)}, GEOMETRY)
-    assert np.abs(found["water"].numpy() - exact[0]).max() < 4.0  # the chord along A, not along the ray
-    assert np.abs(found["water"].numpy() - exact[0]).mean() < 0.1
+    assert np.abs(lengths["water"].numpy() - exact[0]).max() < 4.0  # the chord along A, not along the ray
+    assert np.abs(lengths["water"].numpy() - exact[0]).mean() < 0.1
     whole = cast_flesh(flesh_of(pillar(150, 100)), GEOMETRY)["muscle"]
-    assert torch.allclose(found["water"] + found["muscle"], whole, atol=1e-3)
+    assert torch.allclose(lengths["water"] + lengths["muscle"], whole, atol=1e-3)
     gas = cast_flesh(flesh_of(pillar(150, 100), gas=((blob, blob),)), GEOMETRY)["muscle"]
     assert float((whole - gas).max()) == pytest.approx(40, rel=0.05)
     assert float((whole - gas).min()) == 0
 
 
 def test_a_fold_hangs_over_with_a_sharp_lower_edge():
-    fold = Fold((0.0, 20.0), 100.0, 0.0, 30.0, 80.0)
+    fold = Fold(middle=(0.0, 20.0), half_width_mm=100.0, sag_mm=0.0, thickness_mm=30.0, reach_mm=80.0)
     column = cast_flesh(flesh_of(pillar(120, 90), folds=(fold,)), GEOMETRY)["fat"].numpy()[:, 88]
     edge = int(np.argmax(column < 5))  # rows grow downwards
     assert column[edge - 8] > 20
@@ -101,16 +111,16 @@ def test_the_cortex_of_a_ball_is_exact(thickness):
     geometry = ProjectionGeometry(1100, (0.5, 0.5), (160, 160))
     vertices, triangles = ball((0, 150, 0), 30, 120)
     vertices = (vertices - (0, 150, 0)) / np.linalg.norm(vertices - (0, 150, 0), axis=1)[:, None] * 30 + (0, 150, 0)
-    matter = {"it": Matter(np.full(len(vertices), thickness), np.full(len(vertices), 0.25))}
-    found = cast({"it": (vertices, triangles)}, geometry, matter=matter)
+    matter = {"it": Matter(cortex_mm=np.full(len(vertices), thickness), density=np.full(len(vertices), 0.25))}
+    projected = cast({"it": (vertices, triangles)}, geometry, matter=matter)
     _, whole = render({"it": Sphere((0, 150, 0), 30.0)}, geometry)
     _, core = render({"it": Sphere((0, 150, 0), 30.0 - thickness)}, geometry)
     exact = whole[0] - core[0]
     inside = whole[0] > 15  # grazing rays see the triangles
-    assert np.abs(found.cortical_mm[0] - exact)[inside].mean() < 0.06
-    assert np.abs(found.trabecular_mm[0] - 0.25 * core[0])[inside].mean() < 0.06
-    sum_of_parts = found.cortical_mm[0] + found.trabecular_mm[0] / 0.25
-    assert sum_of_parts == pytest.approx(found.path_mm[0], abs=0.01)
+    assert np.abs(projected.cortical_mm[0] - exact)[inside].mean() < 0.06
+    assert np.abs(projected.trabecular_mm[0] - 0.25 * core[0])[inside].mean() < 0.06
+    sum_of_parts = projected.cortical_mm[0] + projected.trabecular_mm[0] / 0.25
+    assert sum_of_parts == pytest.approx(projected.path_mm[0], abs=0.01)
     assert cast({"it": (vertices, triangles)}, geometry).cortical_mm.max() == 0
 
 
@@ -118,10 +128,12 @@ def test_a_wall_thinner_than_two_cortices_is_all_cortex():
     geometry = ProjectionGeometry(1100, (1.0, 1.0), (60, 60))
     vertices, triangles = ball((0, 150, 0), 1, 80)
     plate = (vertices - (0, 150, 0)) * (40, 1.5, 40) + (0, 150, 0)
-    found = cast(
-        {"it": (plate, triangles)}, geometry, matter={"it": Matter(np.full(len(plate), 2.0), np.ones(len(plate)))}
+    projected = cast(
+        {"it": (plate, triangles)},
+        geometry,
+        matter={"it": Matter(cortex_mm=np.full(len(plate), 2.0), density=np.ones(len(plate)))},
     )
-    assert found.cortical_mm[0] == pytest.approx(found.path_mm[0], abs=1e-3)
+    assert projected.cortical_mm[0] == pytest.approx(projected.path_mm[0], abs=1e-3)
 
 
 def test_matter_is_that_of_adults(population):
@@ -156,8 +168,8 @@ def test_matter_is_that_of_adults(population):
 
 def test_people_are_slim_and_obese_and_as_thick_as_people(population):
     patient = sample_patient(population, 1)
-    rig, shift = draw_rig(patient.bones, np.random.default_rng(0), 128)
-    bones = patient.translated(shift).bones
+    rig, translation = draw_rig(patient.bones, np.random.default_rng(0), 128)
+    bones = patient.translated(translation).bones
     facing = 1.0 if rig.geometry.view == "AP" else -1.0
     thickness, adiposity = [], []
     for seed in range(60):
@@ -176,7 +188,7 @@ def test_people_are_slim_and_obese_and_as_thick_as_people(population):
 
 def test_bones_lie_in_flesh_and_displace_it(population):
     for number in range(4):
-        taken = take(population, Series(5, 160, plain=True), number)
+        taken = take(population, Series(seed=5, size_px=160, plain=True), number)
         lengths = taken.projection.lengths_mm
         mask = taken.projection.maps.mask.any(axis=0)
         around = (lengths["muscle"] + lengths["fat"]).numpy()
@@ -191,7 +203,9 @@ def test_metal_displaces_what_it_lies_in():
         bone: ball((x, 150, 0), 12, 30)
         for bone, x in zip(("hip_left", "hip_right", "femur_left", "femur_right"), (-40, -14, 14, 40), strict=True)
     }
-    matter = {bone: Matter(np.full(len(v), 2.0), np.full(len(v), 0.2)) for bone, (v, _) in bones.items()}
+    matter = {
+        bone: Matter(cortex_mm=np.full(len(v), 2.0), density=np.full(len(v), 0.2)) for bone, (v, _) in bones.items()
+    }
     flesh = flesh_of(pillar(150, 100))
     bare = project(bones, matter, flesh, {}, geometry, 0)
     shot = project(bones, matter, flesh, {"shot": Part("titanium", ball((14, 150, 0), 5, 30))}, geometry, 0)

@@ -118,8 +118,8 @@ def test_the_obturator_foramen_stays_open(patients):
     """Rays pass the hole that the hip's outline encloses."""
     patient = patients[2]
     bones = {"hip_left": patient.bones["hip_left"]}
-    rig, shift = draw_rig(patient.bones, np.random.default_rng(0), 512)
-    moved = {bone: (v + shift, t) for bone, (v, t) in bones.items()}
+    rig, translation = draw_rig(patient.bones, np.random.default_rng(0), 512)
+    moved = {bone: (v + translation, t) for bone, (v, t) in bones.items()}
     mask = cast(moved, replace(rig.geometry, view="AP")).maps.mask[0]
     filled = mask.copy()
     outside = np.zeros_like(mask)
@@ -180,11 +180,11 @@ def test_nothing_lies_behind_the_skin_or_the_table(patients):
     rng = np.random.default_rng(2)
     for patient in patients:
         for _ in range(10):
-            rig, shift = draw_rig(patient.bones, rng, 256)
+            rig, translation = draw_rig(patient.bones, rng, 256)
             height = 1 if rig.geometry.view == "AP" else -1
-            lowest = min(((v + shift)[:, 1] * height).min() for v, _ in patient.bones.values())
+            lowest = min(((v + translation)[:, 1] * height).min() for v, _ in patient.bones.values())
             assert lowest >= rig.table_gap_mm + 9.9  # the skin
-            assert rig.geometry.sees(patient.bones["hip_left"][0] + shift).any() or rig.side == "right"
+            assert rig.geometry.sees(patient.bones["hip_left"][0] + translation).any() or rig.side == "right"
 
 
 # The real people

@@ -32,7 +32,7 @@ def population():
 
 @pytest.fixture(scope="module")
 def batch(population):
-    films = list(FilmStream(population, Series(5, None, mm_per_pixel=6.0), projections=4, size_px=64))
+    films = list(FilmStream(population, Series(seed=5, size_px=None, mm_per_pixel=6.0), projections=4, size_px=64))
     return {name: torch.stack([film[name] for film in films]) for name in films[0]}
 
 

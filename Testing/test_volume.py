@@ -46,12 +46,12 @@ def test_specks_anywhere_are_as_sampled_one_by_one(view, turn):
     geometry = ProjectionGeometry(1000, (3.0, 2.5), (70, 90), (30.2, 47.9), view=view)
     planes = planes_through(volume, geometry, 1.3)
     knots, heights = (-1000, -80, 45, 1600), ((0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
-    found = line_integrals(volume, geometry, planes, knots, heights, device="cpu")
+    integrals = line_integrals(volume, geometry, planes, knots, heights, device="cpu")
     truth = sampled(volume, geometry, planes, knots, heights)
-    assert found.shape == (3, 70, 90)
-    assert found.dtype == np.float32
+    assert integrals.shape == (3, 70, 90)
+    assert integrals.dtype == np.float32
     assert truth.max(axis=(1, 2)).min() > 0.5
-    assert np.abs(found - truth).max() < 0.02  # mm, of up to 80; places in single precision
+    assert np.abs(integrals - truth).max() < 0.02  # mm, of up to 80; places in single precision
 
 
 def test_an_ellipsoid_s_lengths_are_the_closed_form_s():
@@ -61,11 +61,11 @@ def test_an_ellipsoid_s_lengths_are_the_closed_form_s():
     places = np.stack(np.meshgrid(*(np.arange(n) for n in volume.values.shape), indexing="ij"), axis=-1)[..., ::-1]
     inside = (((volume.to_ras(places.astype(float)) - centre) / semi_axes) ** 2).sum(axis=-1) < 1
     volume = Volume(inside.astype(np.float32), volume.ijk_to_ras)
-    found = line_integrals(volume, GEOMETRY, planes_through(volume, GEOMETRY, 0.5), (0, 1), ((0, 1),))[0]
+    integrals = line_integrals(volume, GEOMETRY, planes_through(volume, GEOMETRY, 0.5), (0, 1), ((0, 1),))[0]
     path = render({"it": Ellipsoid(tuple(centre), tuple(semi_axes))}, GEOMETRY)[1][0]
-    assert np.abs(found - path)[path > 20].max() < 1.5
-    assert abs((found - path)[path > 20].mean()) < 0.03
-    assert found.sum() == pytest.approx(path.sum(), rel=2e-3)
+    assert np.abs(integrals - path)[path > 20].max() < 1.5
+    assert abs((integrals - path)[path > 20].mean()) < 0.03
+    assert integrals.sum() == pytest.approx(path.sum(), rel=2e-3)
 
 
 def test_a_box_of_one_value_counts_its_length_and_clamps():
@@ -75,12 +75,12 @@ def test_a_box_of_one_value_counts_its_length_and_clamps():
     volume = posed(values, (2.0, 2.0, 2.0), (0, 200, 0))
     geometry = ProjectionGeometry(1000, (1.0, 1.0), (21, 21))
     knots, heights = (-1000, 50, 1600), ((0, 1, 0), (0, 0, 1.5))
-    found = line_integrals(volume, geometry, planes_through(volume, geometry, 0.25), knots, heights)
-    middle = found[:, 10, 10]
+    integrals = line_integrals(volume, geometry, planes_through(volume, geometry, 0.25), knots, heights)
+    middle = integrals[:, 10, 10]
     # Of the edge between -3000 and 5000 a quarter voxel has values below -1000, and 2.6 / 8 are over 1600.
     assert middle[1] == pytest.approx(1.5 * 60, rel=0.02)
     assert middle[0] < 1.0
-    corner = found[1, 0, 0] / found[1, 10, 10]
+    corner = integrals[1, 0, 0] / integrals[1, 10, 10]
     assert corner == pytest.approx(np.sqrt(1 + 2 * 0.01**2), rel=1e-4)
 
 
@@ -102,7 +102,7 @@ def test_the_planes_cover_the_volume_and_nothing_else():
     assert planes.first_mm == pytest.approx(850 - 31.5 + 0.25)
     assert last == pytest.approx(850 + 31.5 - 0.25, abs=0.5)
     with pytest.raises(ValueError, match="behind the X-ray source"):
-        planes_through(volume.moved(np.array([0, 840.0, 0])), GEOMETRY, 0.5)
+        planes_through(volume.translated(np.array([0, 840.0, 0])), GEOMETRY, 0.5)
 
 
 def test_what_cannot_be_integrated_is_refused():

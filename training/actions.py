@@ -75,7 +75,7 @@ def simulate_cases(options: argparse.Namespace) -> int:
             )
         else:
             population = load_population(options.bones, options.cache, options.people, options.without)
-            series = Series(options.seed, options.size, options.world, options.plain)
+            series = Series(seed=options.seed, size_px=options.size, world=options.world, plain=options.plain)
             folders = simulate(population, options.count, series, options.out, options.jobs)
     except (FileNotFoundError, ValueError) as error:
         raise Refusal(str(error)) from error

@@ -2,7 +2,7 @@
 
 projected = cast({"hip_left": (vertices, triangles)}, geometry)
 projected.maps.front, projected.path_mm
-cast(meshes, geometry, matter={"hip_left": Matter(cortex_mm, density)}).cortical_mm
+cast(meshes, geometry, matter={"hip_left": Matter(cortex_mm=..., density=...)}).cortical_mm
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEAST_COSINE = 0.02  # of a ray with the wall that it passes through
 wp.config.log_level = wp.LOG_ERROR  # no greeting, and no warning where there is no CUDA
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matter:
     """What a bone consists of at each of its vertices: a dense cortex, and a share of dense bone within it."""
 
@@ -33,7 +33,7 @@ class Matter:
     density: np.ndarray  # (V,) 0 to 1, of what lies under the cortex
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Projected:
     """What rays meet of every mesh."""
 
@@ -58,7 +58,7 @@ def cast(
     """
     device = device or ("cuda" if wp.is_cuda_available() else "cpu")
     rows, cols = geometry.size_px
-    found = np.zeros((5, len(meshes), rows, cols), dtype=np.float32)
+    images = np.zeros((5, len(meshes), rows, cols), dtype=np.float32)
     for number, (name, (vertices, triangles)) in enumerate(meshes.items()):
         window = _window(vertices, geometry)
         if window is None:
@@ -90,9 +90,10 @@ def cast(
         along = out.numpy().astype(np.float64)
         along[:, :2] *= (rays @ forward)[:, None]  # lengths to depths
         top, left, height, width = window
-        found[:, number, top : top + height, left : left + width] = along.T.reshape(5, height, width)
-    front, back, path, cortical, trabecular = found
-    return Projected(BoneMaps(bones=tuple(meshes), mask=front > 0, front=front, back=back), path, cortical, trabecular)
+        images[:, number, top : top + height, left : left + width] = along.T.reshape(5, height, width)
+    front, back, path, cortical, trabecular = images
+    maps = BoneMaps(bones=tuple(meshes), mask=front > 0, front=front, back=back)
+    return Projected(maps=maps, path_mm=path, cortical_mm=cortical, trabecular_mm=trabecular)
 
 
 def union_path_mm(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, device: str | None = None) -> np.ndarray:
@@ -213,6 +214,6 @@ def _cross(
 @wp.kernel
 def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), out: wp.array(dtype=float)) -> None:
     point = wp.tid()
-    found = wp.mesh_query_point_sign_normal(mesh, points[point], 1.0e6)
-    nearest = wp.mesh_eval_position(mesh, found.face, found.u, found.v)
-    out[point] = found.sign * wp.length(points[point] - nearest)
+    query = wp.mesh_query_point_sign_normal(mesh, points[point], 1.0e6)
+    nearest = wp.mesh_eval_position(mesh, query.face, query.u, query.v)
+    out[point] = query.sign * wp.length(points[point] - nearest)

@@ -18,7 +18,7 @@ from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import arrays
 from training.kept_out import kept_out_people
 from training.patients.population import load_population
-from training.simulate import Series, simulate_one
+from training.simulate import Series, simulate_case
 from training.xray.dicom_film import write_lossless
 
 RECIPE = Path(__file__).parent / "recipes" / "samples.toml"
@@ -42,7 +42,7 @@ def make_samples(
         folder = out / name
         folders.append(folder)
         if not (folder / "geometry.json").exists():
-            simulate_one(population, Series(recipe["seed"], recipe["size_px"]), number, folder)
+            simulate_case(population, Series(seed=recipe["seed"], size_px=recipe["size_px"]), number, folder)
         film = shipped / f"{name}.dcm"
         if not film.exists():
             write_lossless(folder / "radiograph.dcm", film)

@@ -42,21 +42,19 @@ ROLL_DEGREES = (2.5, 8.0)  # in the film's plane: standard deviation, most
 OUTLINES = ((250, 190, 90), (250, 120, 90), (110, 190, 250), (110, 130, 250))  # of the scored bones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Series:
     """What films that are made together have in common."""
 
     seed: int
     size_px: int | None = 1024  # along the longer side; None: a pitch of 0.1 to 0.2 mm
     world: str = "seen"  # whose physics and makers; see `training.xray.exposure.WORLDS`
-    plain: bool = (
-        False  # nobody ill, operated on, dressed or askew, no room for cartilage, all lit: as frozen films are
-    )
-    mm_per_pixel: float | None = None  # instead of `size_px`, at the nominal bone plane: as networks see films
+    plain: bool = False  # nobody ill, operated on, dressed or askew, no room made for cartilage, the whole film lit
+    mm_per_pixel: float | None = None  # in place of `size_px`: at the nominal bone plane, as networks see films
     distances: Distances = USUAL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Taken:
     """A patient on a detector, before the exposure."""
 
@@ -64,7 +62,7 @@ class Taken:
     rig: Rig
     projection: Projection
     seed: tuple[int, ...]
-    metadata: dict
+    metadata: dict  # how it came about, for case.json; plain values
 
     def film(self, series: Series, again: int = 0, device: str = "cpu") -> Film:
         """The film; `again` 1, 2, ... are other films of the same projection."""
@@ -88,7 +86,7 @@ def simulate(
         say(f"{count - len(missing)} cases were there before")
     if jobs == 1 or len(missing) <= 1:
         for done, i in enumerate(missing, 1):
-            simulate_one(population, series, i, folders[i])
+            simulate_case(population, series, i, folders[i])
             say(f"{done} of {len(missing)} cases")
         return folders
     context = multiprocessing.get_context("spawn")
@@ -100,7 +98,7 @@ def simulate(
     return folders
 
 
-def simulate_one(population: Population, series: Series, number: int, folder: Path) -> None:
+def simulate_case(population: Population, series: Series, number: int, folder: Path) -> None:
     """One case of a series."""
     with one_thread():
         taken = take(population, series, number)
@@ -129,21 +127,21 @@ def take_patient(
 ) -> Taken:
     """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
     rng = np.random.default_rng([*seed, 1])
-    rig, shift = draw_rig(patient.bones, rng, series.size_px, series.mm_per_pixel, series.distances)
+    rig, translation = draw_rig(patient.bones, rng, series.size_px, series.mm_per_pixel, series.distances)
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng)
-    placed = patient.translated(shift)
+    placed = patient.translated(translation)
     facing = 1.0 if rig.geometry.view == "AP" else -1.0
     flesh = draw_flesh(placed.bones, facing * rig.table_gap_mm, facing, rng)
     grain = int(rng.integers(2**31))
     projection = project(placed.bones, matter, flesh, placed.parts, rig.geometry, grain, device)
     rigged = {name: value for name, value in asdict(rig).items() if name != "geometry"}
     return Taken(
-        placed.bones,
-        rig,
-        projection,
-        tuple(seed),
-        {**metadata, "patient": patient.metadata, "rig": rigged, "flesh": flesh.metadata},
+        bones=placed.bones,
+        rig=rig,
+        projection=projection,
+        seed=tuple(seed),
+        metadata={**metadata, "patient": patient.metadata, "rig": rigged, "flesh": flesh.metadata},
     )
 
 
@@ -156,7 +154,7 @@ def write(taken: Taken, film: Film, folder: Path) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: how sums are shared out changes last digits, and processes side by side need no more."""
+    """PyTorch on one thread: more would change last digits, and would be in each other's way in parallel processes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -175,7 +173,7 @@ def _keep(population: Population) -> None:
 
 def _in_process(series: Series, number: int, folder: Path) -> None:
     assert _population is not None
-    simulate_one(_population, series, number, folder)
+    simulate_case(_population, series, number, folder)
 
 
 def contact_sheet(

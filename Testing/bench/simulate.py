@@ -1,6 +1,6 @@
 """Films a second at 256 x 256 with their truth, made while a network learns: python Testing/bench/simulate.py
 
-New films, everything on (disease, hardware, flesh, physics, makers), in worker processes; a pool of projections filmed
+New films, everything on (disease, implants, flesh, physics, makers), in worker processes; a pool of projections filmed
 anew; and where the time goes. Patients come from the shipped shape models, so that no bones are needed. VTK's ray
 caster is the peer, on one bone. Where there is a GPU, rays and physics are timed on it as well.
 """
@@ -36,16 +36,16 @@ from training.simulate import Series, take
 from training.xray.rig import draw_rig
 
 WARM, FILMS, POOL, AGAIN = 8, 96, 8, 240
-SERIES = Series(11, 256)
+SERIES = Series(seed=11, size_px=256)
 STAGES = {  # function -> what it is
     "sample_patient": "patients: shapes, posture",
     "diseased": "disease",
-    "operated": "hardware",
-    "dressed": "what is worn",
+    "operated": "implants",
+    "dressed": "clothing",
     "matter_of": "cortex and marrow",
     "cast": "rays through bones and metal",
     "cast_flesh": "rays through flesh",
-    "filmed": "exposure, looks, marks",
+    "filmed": "exposure, postprocessing, marks",
 }
 
 
@@ -94,7 +94,8 @@ def on_gpu(count: int = 64) -> tuple[float, float]:
     """New projections and films anew a second on the GPU, from patients that are there already."""
     population = made_population()
     taken = [take(population, SERIES, number, "cuda") for number in range(4)]
-    [one.film(SERIES, device="cuda") for one in taken]
+    for projection in taken:
+        projection.film(SERIES, device="cuda")
     begin = time.perf_counter()
     for number in range(count):
         taken[number % 4] = take(population, SERIES, number, "cuda")
@@ -108,17 +109,17 @@ def on_gpu(count: int = 64) -> tuple[float, float]:
 def beside_vtk() -> tuple[float, float]:
     """Seconds for the rays of one hip at 256 x 256, ours and vtkOBBTree's (a tenth of them, times ten)."""
     patient = sample_patient(made_population(), 0)
-    rig, shift = draw_rig(patient.bones, np.random.default_rng(0), 256)
+    rig, translation = draw_rig(patient.bones, np.random.default_rng(0), 256)
     vertices, triangles = patient.bones["hip_left"]
-    mesh = {"hip_left": (vertices + shift, triangles)}
+    mesh = {"hip_left": (vertices + translation, triangles)}
     cast(mesh, rig.geometry)
     begin = time.perf_counter()
-    found = cast(mesh, rig.geometry)
+    projected = cast(mesh, rig.geometry)
     ours = time.perf_counter() - begin
     tree = vtkOBBTree()
     tree.SetDataSet(polydata(*mesh["hip_left"]))
     tree.BuildLocator()
-    rows, cols = np.nonzero(found.maps.mask[0])
+    rows, cols = np.nonzero(projected.maps.mask[0])
     window = np.argwhere(np.ones((np.ptp(rows) + 1, np.ptp(cols) + 1)))[::10] + np.array([rows.min(), cols.min()])
     ends = rig.geometry.back_project(window, np.full(len(window), rig.geometry.sdd_mm))
     source = rig.geometry.source

@@ -135,8 +135,10 @@ def made_people(count: int = 6) -> Everybody:
     made = BoneSet("made", "drawn from the shipped models", "MPL-2.0 and CC BY 4.0")
     sides = np.array([hip for pair in ((hip, hip + np.array([0.0, 0.5, 0.0])) for hip in hips) for hip in pair])
     return Everybody(
-        Corresponded("hip", models["hip"].triangles, sides, tuple(name for name in names for _ in range(2)), (made,)),
-        Corresponded("femur", models["femur"].triangles, np.array(femora), names, (made,)),
-        np.array(sacra),
-        egg_triangles,
+        hips=Corresponded(
+            "hip", models["hip"].triangles, sides, tuple(name for name in names for _ in range(2)), (made,)
+        ),
+        femora=Corresponded("femur", models["femur"].triangles, np.array(femora), names, (made,)),
+        sacra=np.array(sacra),
+        sacrum_triangles=egg_triangles,
     )

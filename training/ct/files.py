@@ -2,7 +2,7 @@
 
 scan = read_scan(Path("ct.nii.gz"), Path("segmentations"), LABELS)
 
-What is said about a file never holds its name or its header's texts: they may name the patient.
+No message about a file holds its name or a text of its header: they may name the patient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def _ijk_to_ras(image: sitk.Image) -> np.ndarray:
 
 
 def _read_image(path: Path, what: str) -> sitk.Image:
-    """One volume of a file. `what` it is, for what is said about it."""
+    """One volume of a file; messages call it `what`."""
     name = path.name.lower()
     if not path.is_file():
         raise Refusal(f"There is no {what} at the place that was named: check the path.")
@@ -119,26 +119,42 @@ def _damaged(what: str) -> str:
 
 
 def _check_nifti(path: Path, what: str) -> None:
-    """ITK fills up with zeros what is missing, puts zeros where numbers are not numbers, and axes where none are."""
-    try:
-        with nifti.opened(path) as file:
-            layout = nifti.read_layout(file)
-            file.seek(layout.first_byte)
-            width = nifti.FLOATS.get(layout.datatype)
-            found, numbers = 0, True
-            while chunk := file.read(min(CHUNK_BYTES, layout.expected_bytes - found)):
-                found += len(chunk)
-                if width:
-                    whole = len(chunk) // width * width
-                    numbers &= bool(np.isfinite(np.frombuffer(chunk[:whole], f"{layout.order}f{width}")).all())
-    except (OSError, EOFError, KeyError, ValueError, struct.error, zlib.error) as error:
-        raise Refusal(_damaged(what)) from error
-    if found < layout.expected_bytes:
+    """Refusal where a NIfTI lacks bytes, numbers or axes: ITK would put zeros and the identity in their place."""
+    layout = _nifti_layout(path, what)
+    width = nifti.FLOATS.get(layout.datatype)
+    read, all_numbers = 0, True
+    for chunk in _nifti_values(path, layout, what):
+        read += len(chunk)
+        if width:
+            whole = len(chunk) // width * width
+            all_numbers &= bool(np.isfinite(np.frombuffer(chunk[:whole], f"{layout.order}f{width}")).all())
+    if read < layout.expected_bytes:
         raise Refusal(_damaged(what))
-    if not numbers:
+    if not all_numbers:
         raise Refusal(f"The {what} holds values that are not numbers (NaN or infinite): export it again.")
     if layout.axes == (0, 0):
         raise Refusal(f"The {what} does not say where the patient's left is (no qform, no sform): export it again.")
+
+
+def _nifti_layout(path: Path, what: str) -> nifti.Layout:
+    try:
+        with nifti.opened(path) as file:
+            return nifti.read_layout(file)
+    except (OSError, EOFError, zlib.error, struct.error, KeyError, ValueError, OverflowError) as error:
+        raise Refusal(_damaged(what)) from error
+
+
+def _nifti_values(path: Path, layout: nifti.Layout, what: str) -> Iterator[bytes]:
+    """The values' bytes, piece by piece, as far as there are any."""
+    left = layout.expected_bytes
+    try:
+        with nifti.opened(path) as file:
+            file.seek(layout.first_byte)
+            while chunk := file.read(min(CHUNK_BYTES, left)):
+                left -= len(chunk)
+                yield chunk
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # ValueError: a first byte below 0
+        raise Refusal(_damaged(what)) from error
 
 
 # DICOM
@@ -210,15 +226,15 @@ def _read_labels(path: Path, ct: sitk.Image, numbers: Mapping[str, int]) -> np.n
     """(slices, rows, cols) uint8 on the CT's grid."""
     if not path.is_dir():
         image = _read_image(path, "label map")
-        found = _on_grid(image, ct, "label map")
-        if np.issubdtype(found.dtype, np.floating) and np.any(found != np.rint(found)):
+        values = _on_grid(image, ct, "label map")
+        if np.issubdtype(values.dtype, np.floating) and np.any(values != np.rint(values)):
             raise Refusal("The label map holds values that are no whole numbers: export it without interpolation.")
-        table = np.zeros(int(max(found.max(), *numbers.values())) + 1, dtype=np.uint8)
+        table = np.zeros(int(max(values.max(), *numbers.values())) + 1, dtype=np.uint8)
         for place, bone in enumerate(BONES, 1):
             table[numbers[bone]] = place
-        if found.min() < 0:
+        if values.min() < 0:
             raise Refusal("The label map holds negative values: it is no label map.")
-        return table[found.astype(np.int32)]
+        return table[values.astype(np.int32)]
     labels = np.zeros(ct.GetSize()[::-1], dtype=np.uint8)
     for place, bone in enumerate(BONES, 1):
         masks = [path / f"{bone}{ending}" for ending in FILES if (path / f"{bone}{ending}").exists()]
@@ -231,8 +247,8 @@ def _on_grid(image: sitk.Image, ct: sitk.Image, what: str) -> np.ndarray:
     """The values at the CT's voxels: as they are, or the nearest where a coarser or finer grid covers the same box."""
     image = sitk.DICOMOrient(image, "LPS")
     turned = np.abs(np.subtract(image.GetDirection(), ct.GetDirection())).max()
-    ends = [_outer_corners(one) for one in (image, ct)]
-    apart = np.abs(np.subtract(*ends)).max()
+    corners = [_outer_corners(grid) for grid in (image, ct)]
+    apart = np.abs(np.subtract(*corners)).max()
     same = image.GetSize() == ct.GetSize()
     allowed = SAME_PLACE * min(ct.GetSpacing()) if same else max(image.GetSpacing())  # grids end within a voxel
     if turned > SAME_DIRECTION or apart > allowed:

@@ -2,8 +2,8 @@
 
 prepare(Path("ct.nii.gz"), Path("segmentations"), Path("out/cases"), seed=1)
 
-The patient lies on the table as in the scanner; the film shows only what the CT covers. A case has a number made of the
-CT's voxels: no name of a patient, a file or a folder goes into it.
+The patient lies on the table as in the scanner, and the film shows only what the CT covers. A case is named by a digest
+of the CT's voxels: no name of a patient, a file or a folder goes into it.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ NOTHING_HU = -900.0  # air with its noise, and lung, counts nothing; ours
 METAL_HU = (3000.0, 3071.0)  # most scanners' values end at 3071 (12 bits); denser than any bone, so taken for titanium
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """A CT that has passed every check."""
 
     volume: Volume  # HU of the patient alone
     meshes: dict[str, Mesh]  # the scored bones, RAS mm where the CT has them
     skin_mm: tuple[float, float]  # the rearmost and the foremost of the body, A
-    metadata: dict  # for the case: what the CT is, and where it cuts bones
+    metadata: dict  # for case.json: what the CT is, and where it cuts bones
 
 
 def prepare(
@@ -85,7 +85,7 @@ def prepare_all(
     for number, person in enumerate(people, 1):
         try:
             cases.append(
-                prepare(_one(person, "ct"), _one(person, "labels", "segmentations"), out, seed, size_px, numbers)
+                prepare(_only(person, "ct"), _only(person, "labels", "segmentations"), out, seed, size_px, numbers)
             )
             say(f"{number} of {len(people)}: {cases[-1].name}")
         except Refusal as refusal:
@@ -96,13 +96,13 @@ def prepare_all(
     return cases, rejected
 
 
-def _one(folder: Path, *names: str) -> Path:
-    """The file or folder of one of these names, whatever its kind."""
-    found = [folder / f"{name}{ending}" for name in names for ending in ("", *FILES)]
-    found = [path for path in found if path.exists()]
-    if len(found) != 1:
-        raise Refusal(f"A CT's folder holds {len(found)} things called {' or '.join(names)}: there must be one.")
-    return found[0]
+def _only(folder: Path, *names: str) -> Path:
+    """The file or folder that has one of these names, with any ending."""
+    candidates = [folder / f"{name}{ending}" for name in names for ending in ("", *FILES)]
+    paths = [path for path in candidates if path.exists()]
+    if len(paths) != 1:
+        raise Refusal(f"A CT's folder holds {len(paths)} things called {' or '.join(names)}: there must be one.")
+    return paths[0]
 
 
 def checked(scan: Scan) -> Subject:
@@ -129,21 +129,26 @@ def checked(scan: Scan) -> Subject:
         "position": scan.position,
         "cut": {bone: ends for bone, (mask, box) in masks.items() if (ends := cut_ends(mask, box, shape))},
     }
-    return Subject(_alone(scan, patient, steps), meshes, (float(skin.min()), float(skin.max())), metadata)
+    return Subject(
+        volume=_alone(scan, patient, steps),
+        meshes=meshes,
+        skin_mm=(float(skin.min()), float(skin.max())),
+        metadata=metadata,
+    )
 
 
 def film_ct(
     subject: Subject, seed: list[int], folder: Path, size_px: int | None, metadata: Mapping[str, object]
 ) -> None:
     """A film of a CT with its truth, as a case."""
-    rig, shift, left_out = lying(subject, np.random.default_rng([*seed, 1]), size_px)
-    meshes = {bone: (vertices + shift, triangles) for bone, (vertices, triangles) in subject.meshes.items()}
-    volume = subject.volume.moved(shift)
+    rig, translation, left_out = covered_rig(subject, np.random.default_rng([*seed, 1]), size_px)
+    meshes = {bone: (vertices + translation, triangles) for bone, (vertices, triangles) in subject.meshes.items()}
+    volume = subject.volume.translated(translation)
     maps = truth_maps(meshes, rig.geometry, volume)
     if not maps.mask.any():
         raise Refusal("No bone lies on the part of the film that the CT covers: take a longer CT.")
     lengths = {name: torch.from_numpy(length) for name, length in lengths_mm(volume, rig.geometry).items()}
-    film = filmed(Projection(rig.geometry, maps, lengths), np.random.default_rng([*seed, 2]))
+    film = filmed(Projection(geometry=rig.geometry, maps=maps, lengths_mm=lengths), np.random.default_rng([*seed, 2]))
     taken = {name: value for name, value in asdict(rig).items() if name != "geometry"}
     whole = {
         **metadata,
@@ -164,7 +169,7 @@ def lengths_mm(volume: Volume, geometry: ProjectionGeometry) -> dict[str, np.nda
 
 @lru_cache(maxsize=1)
 def mixtures() -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
-    """HU of pure tissues, and mm of each tissue in a mm of the CT at those; linear between, as attenuation mixes."""
+    """HU of pure tissues, and mm of each tissue in a mm of CT at those HU; linear between, as attenuation is."""
     water = attenuation("water", [CT_KEV])[0]
     fat, muscle, bone = (1000 * (attenuation(name, [CT_KEV])[0] / water - 1) for name in ("fat", "muscle", "bone"))
     densest = (METAL_HU[0] + 1000) / (bone + 1000)  # mm of cortical bone in a mm, just below metal
@@ -176,20 +181,20 @@ def mixtures() -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
     }
 
 
-def lying(subject: Subject, rng: np.random.Generator, size_px: int | None) -> tuple[Rig, np.ndarray, list[int]]:
-    """A rig whose film the CT covers, the shift (3,) mm into its frame, and the rows left out above and below.
+def covered_rig(subject: Subject, rng: np.random.Generator, size_px: int | None) -> tuple[Rig, np.ndarray, list[int]]:
+    """A rig whose film the CT covers, the translation (3,) mm into its frame, and the rows left out above and below.
 
-    How far bones lie from the table is the patient's own; what the rig drew for it is replaced.
+    How far the bones are from the table is taken from the CT, not drawn.
     """
-    rig, shift = draw_rig(subject.meshes, rng, size_px)
+    rig, translation = draw_rig(subject.meshes, rng, size_px)
     facing = 1.0 if rig.geometry.view == "AP" else -1.0
     skin = np.array(subject.skin_mm) * facing
     rearmost = min((vertices[:, 1] * facing).min() for vertices, _ in subject.meshes.values())
     behind = float(rearmost - skin.min())
-    shift = shift + np.array([0, facing * (behind - rig.behind_bones_mm), 0])
+    translation = translation + np.array([0, facing * (behind - rig.behind_bones_mm), 0])
 
-    depths = rig.geometry.sdd_mm - (skin + facing * shift[1])
-    rows = _covered_rows(subject.volume.moved(shift), rig.geometry, depths)
+    depths = rig.geometry.sdd_mm - (skin + facing * translation[1])
+    rows = _covered_rows(subject.volume.translated(translation), rig.geometry, depths)
     covered = (rows[-1] - rows[0] + 1) * rig.geometry.pixel_pitch_mm[0] if len(rows) else 0.0
     if covered < SHORTEST_FILM_MM:
         raise Refusal(f"The CT covers only {covered:.0f} mm of the film: take a CT that reaches further up and down.")
@@ -197,13 +202,13 @@ def lying(subject: Subject, rng: np.random.Generator, size_px: int | None) -> tu
     if min(len(rows), columns) < SIDE_LIMITS_PX[0]:
         raise Refusal(f"The film would be only {len(rows)} x {columns} pixels: ask for more of them with --size.")
     geometry = rig.geometry.cropped((rows[0], 0), (len(rows), columns))
-    scored = np.concatenate([vertices for vertices, _ in subject.meshes.values()]) + shift
+    scored = np.concatenate([vertices for vertices, _ in subject.meshes.values()]) + translation
     seen = scored[geometry.sees(scored)]
     if len(seen) == 0:
         raise Refusal("No bone lies on the part of the film that the CT covers: take a longer CT.")
     geometry = replace(geometry, object_distance_mm=float(np.mean(facing * seen[:, 1])))
     left_out = [int(rows[0]), int(total - 1 - rows[-1])]
-    return replace(rig, geometry=geometry, behind_bones_mm=behind), shift, left_out
+    return replace(rig, geometry=geometry, behind_bones_mm=behind), translation, left_out
 
 
 def _covered_rows(volume: Volume, geometry: ProjectionGeometry, depths: np.ndarray) -> np.ndarray:
@@ -218,7 +223,7 @@ def _covered_rows(volume: Volume, geometry: ProjectionGeometry, depths: np.ndarr
 
 
 def _alone(scan: Scan, patient: np.ndarray, steps: np.ndarray) -> Volume:
-    """The patient's box of a scan, with air where the table and whatever else does not belong was."""
+    """The patient's box of a scan, with air where the table and other things were."""
     patient = ndimage.binary_dilation(patient, np.ones((3, 3, 3)), iterations=2)  # what opening took off, and the skin
     box = ndimage.find_objects(patient.astype(np.uint8))[0]
     box = (slice(0, len(patient)), *box[1:])  # all slices: a film ends where the scan does

@@ -1,7 +1,7 @@
 """The true bones of a CT: surfaces from labels, where the CT cuts them, and their depth maps.
 
-A bone that the CT cuts is drawn on beyond the CT's end as it is there. So its surface is right up to the end, no flat
-face closes it inside, and whatever a ray meets beyond the end is told by its place and does not count.
+A bone that the CT cuts is continued beyond the CT's end by its last slice. So its surface is right up to the end, and
+no flat face closes it there; what a ray meets beyond the end lies outside the CT and does not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from DualFaceReconLib.meshes import Mesh, arrays, volume_mm3
 from training.raycast import cast
 from training.xray.volume import Volume
 
-BEYOND = 3  # voxels that a cut bone is drawn on
+BEYOND = 3  # voxels by which a cut bone is continued
 SPECK_SHARE = 0.02  # of a bone's voxels: smaller pieces apart from it are specks, larger ones may be a fracture's
 SMOOTHINGS, PASS_BAND = 20, 0.02  # of a filter that takes away voxels' steps and leaves sizes; ours, by balls
 ENDS = (("right", "left"), ("anterior", "posterior"), ("inferior", "superior"))  # of a scan's columns, rows, slices
@@ -68,14 +68,14 @@ def surface(mask: np.ndarray, box: tuple[slice, ...], volume: Volume) -> Mesh:
 
 def cut_ends(mask: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> list[str]:
     """At which ends of the CT it cuts a bone."""
-    found = []
+    ends = []
     for axis, names in zip((2, 1, 0), ENDS, strict=True):
         for name, index, at_end in zip(
             names, (0, -1), (box[axis].start == 0, box[axis].stop == shape[axis]), strict=True
         ):
             if at_end and mask.take(index, axis).any():
-                found.append(name)
-    return found
+                ends.append(name)
+    return ends
 
 
 def truth_maps(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, volume: Volume) -> BoneMaps:

@@ -87,7 +87,7 @@ def finished(run: Path) -> tuple[Recipe, nn.Module]:
 
 def judged_on(network: nn.Module, recipe: Recipe, population: Population, which: str, count: int) -> Judged:
     """The head on one film of each of `count` patients, who are the same in both sets."""
-    series = Series(SEED, None, mm_per_pixel=recipe.films.mm_per_pixel, distances=SETS[which])
+    series = Series(seed=SEED, size_px=None, mm_per_pixel=recipe.films.mm_per_pixel, distances=SETS[which])
     found, people = [], []
     with one_thread():
         for number in range(count):

@@ -174,7 +174,7 @@ def films_of(
     of the fold's, which are not scored.
     """
     population = _own(everybody, fold)
-    series = Series(SEED, measuring.size_px, plain=True)
+    series = Series(seed=SEED, size_px=measuring.size_px, plain=True)
     order = sorted(everybody.people)  # so that a person's seeds do not hang on the fold
     folders = []
     for person in population.pelvis_people:

@@ -64,7 +64,7 @@ def make_judging_set(
         folders = _films_of_real_people(recipe, bones, out, world, say)
     else:
         kept = load_population(bones, cache, recipes[recipe.get("people_of", which)]["people"], say=say)
-        series = Series(recipe["seed"], recipe["size_px"], world, recipe["plain"])
+        series = Series(seed=recipe["seed"], size_px=recipe["size_px"], world=world, plain=recipe["plain"])
         folders = simulate(kept, recipe["films"], series, out, jobs, say)
     wrong = []
     if (seal := seal_of(folders)) != recipe["seal"]:
@@ -81,7 +81,7 @@ def _films_of_real_people(
     recipe: Mapping, bones: Path, out: Path, world: str, say: Callable[[str], None]
 ) -> list[Path]:
     models = load_shape_models(MODELS)
-    series = Series(recipe["seed"], recipe["size_px"], world, plain=True)
+    series = Series(seed=recipe["seed"], size_px=recipe["size_px"], world=world, plain=True)
     folders = []
     for number, person in enumerate(recipe["people"]):
         mine = [out / f"{person}_{film:02d}" for film in range(recipe["films_a_person"])]

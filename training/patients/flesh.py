@@ -3,9 +3,9 @@
     flesh = draw_flesh(bones, table_mm, facing, rng)
     cast_flesh(flesh, geometry)  # training.xray.fleshcast: how far rays go through it
 
-Skin and the muscle under it are each a trunk and two thighs, described by sections at every height; a ray goes through
-the union of the three. Muscle is laid around the bones, fat around muscle. The table presses flat what lies on it.
-Fat's thickness over muscle is 5 to 60 mm at the hips between a slim and an obese adult; shares and shapes are ours.
+Skin, and the muscle under it, is the union of a trunk and two thighs, each described by horizontal sections. Muscle
+lies around the bones, fat around the muscle, and the table presses flat what lies on it. Beside the hips the fat over
+the muscle is 5 mm thick in a slim adult and 60 in an obese one; shares and shapes are ours.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from scipy.ndimage import gaussian_filter1d
 from DualFaceReconLib.meshes import Mesh
 
 STEP_MM = 2.0  # between sections
-ENDS_MM = 30.0  # over which a trunk or a thigh runs out, its faces changing places
-ROUNDED_MM = 12.0  # standard deviation of what smooths an outline along the body
-WAVES = 12  # that marble muscle with fat
+ENDS_MM = 30.0  # over which a trunk or a thigh ends: its front face sinks behind its back face
+ROUNDED_MM = 12.0  # standard deviation of the Gaussian that smooths an outline along the body
+WAVES = 12  # of fat within muscle
 ADIPOSITY_SPREAD = 0.55  # of fat's thickness between people, in logarithms
 GAS_SHARE, BLADDER_SHARE, SCROTUM_SHARE = 0.85, 0.9, 0.4
 APRON_ABOVE = 1.6  # adiposity from which the belly may hang over the groin
@@ -41,40 +41,40 @@ class Sections:
         return float(np.interp(up, self.lowest_mm + STEP_MM * np.arange(len(self.table)), self.table[:, 1]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Where skin hangs over: it is thicker above a line, which has a sharp lower edge."""
+    """A fold of skin: above a line it is thicker, and ends there in a sharp lower edge."""
 
     middle: tuple[float, float]  # R, S mm
     half_width_mm: float
-    sag: float  # mm that the line's ends lie above its middle
+    sag_mm: float  # how far the line's middle hangs below its ends
     thickness_mm: float
     reach_mm: float  # upwards
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Blob:
-    """An ellipsoid whose axes are R, A, S but for a turn about A."""
+    """An ellipsoid whose axes are R, A and S, turned about A."""
 
-    centre: tuple[float, float, float]
-    half: tuple[float, float, float]
+    centre: tuple[float, float, float]  # RAS mm
+    half: tuple[float, float, float]  # half the length of each axis, mm
     turn: float = 0.0  # radians
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Flesh:
     """A patient's soft tissue, in the film's frame."""
 
-    skin: tuple[Sections, ...]
-    lean: tuple[Sections, ...]
+    skin: tuple[Sections, ...]  # trunk, left thigh, right thigh
+    lean: tuple[Sections, ...]  # the outside of the muscle, likewise
     folds: tuple[Fold, ...]
     bladder: tuple[Blob, ...]
     gas: tuple[tuple[Blob, ...], ...]  # loops of bowel, each a chain
-    pendent: tuple[Blob, ...]  # what hangs between the thighs
+    scrotum: tuple[Blob, ...]
     table_mm: float  # A of the table's plane
     facing: float  # 1: the patient lies on the back, -1: on the belly
-    marbling: np.ndarray  # (K, 4) waves over R and S that turn some muscle into fat: two frequencies, phase, share
-    metadata: dict
+    marbling: np.ndarray  # (K, 4) waves over R and S in the share of fat in muscle: two frequencies, phase, amplitude
+    metadata: dict  # plain values for JSON
 
 
 def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: np.random.Generator) -> Flesh:
@@ -94,7 +94,15 @@ def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: n
     if adiposity > APRON_ABOVE and rng.random() < 0.6:
         low = body.crotch + rng.uniform(20, 75)
         thick = rng.uniform(8, 22) * adiposity
-        folds.append(Fold((body.middle, low), body.half_width, rng.uniform(20, 70), thick, rng.uniform(60, 150)))
+        folds.append(
+            Fold(
+                middle=(body.middle, low),
+                half_width_mm=body.half_width,
+                sag_mm=rng.uniform(20, 70),
+                thickness_mm=thick,
+                reach_mm=rng.uniform(60, 150),
+            )
+        )
     metadata = {
         "adiposity": round(adiposity, 3),
         "fat_mm": {place: round(float(thickness), 1) for place, thickness in fat.items()},
@@ -107,18 +115,29 @@ def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: n
     marbling = np.stack([frequencies * np.cos(angles), frequencies * np.sin(angles), phases, strengths], axis=1)
     bladder = _bladder(body, rng) if rng.random() < BLADDER_SHARE else ()
     gas = _gas(body, rng) if rng.random() < GAS_SHARE else ()
-    pendent: tuple[Blob, ...] = ()
+    scrotum: tuple[Blob, ...] = ()
     if rng.random() < SCROTUM_SHARE:
         half = rng.uniform((22, 6, 28), (36, 14, 42))
         place = body.middle + rng.normal(0, 8), body.pubis_front, body.crotch + 35 - half[2]
-        pendent = (Blob(tuple(map(float, place)), tuple(map(float, half))),)
+        scrotum = (Blob(centre=tuple(map(float, place)), half=tuple(map(float, half))),)
     metadata |= {"bladder": bool(bladder), "gas": len(gas)}
     lean, skin = zip(trunk, *thighs, strict=True)
-    return Flesh(skin, lean, tuple(folds), bladder, gas, pendent, table_mm, facing, marbling, metadata)
+    return Flesh(
+        skin=skin,
+        lean=lean,
+        folds=tuple(folds),
+        bladder=bladder,
+        gas=gas,
+        scrotum=scrotum,
+        table_mm=table_mm,
+        facing=facing,
+        marbling=marbling,
+        metadata=metadata,
+    )
 
 
 class _Body:
-    """Places of the skeleton that flesh is laid around, mm."""
+    """Where the skeleton is that flesh is laid around; RAS mm."""
 
     def __init__(self, bones: Mapping[str, Mesh]) -> None:
         hips = np.concatenate([bones["hip_left"][0], bones["hip_right"][0]])
@@ -143,7 +162,7 @@ class _Body:
 
 
 def _smooth(levels: list[tuple[float, ...]], square: float) -> Sections:
-    """Sections through a few: each a height and the five numbers of `Sections.table`."""
+    """Sections between some given ones, each a height and a row of `Sections.table`."""
     levels = sorted(levels)
     heights = np.array([level[0] for level in levels])
     up = np.arange(heights[0], heights[-1] + STEP_MM, STEP_MM)
@@ -153,7 +172,7 @@ def _smooth(levels: list[tuple[float, ...]], square: float) -> Sections:
 
 
 def _trunk(body: _Body, sturdy: float, fat: Mapping[str, float], rng: np.random.Generator) -> tuple[Sections, Sections]:
-    """Muscle and skin of the trunk; below the hips it narrows to the perineum, and thighs take over."""
+    """Muscle and skin of the trunk; below the hips it narrows to the perineum between the thighs."""
     beside = rng.uniform(10, 22) * sturdy
     waist = body.crest_half * rng.uniform(0.88, 1.02)
     depth = (body.front + body.spine_back) / 2
@@ -211,7 +230,7 @@ def _thigh(
         if up >= body.trochanter:
             inner = body.middle + out * 45
             outer = body.middle + out * (trunk[0].half_width_at(up) + (1 if up == body.trochanter else -20))
-        if (inner - body.middle) * out < apart:  # flesh gives way to the other thigh's
+        if (inner - body.middle) * out < apart:  # a thigh does not cross the midline
             inner = body.middle + out * apart
         beside = fat["side"] * np.interp(up, [body.crotch - 120, body.trochanter], [0.5, 1.0])
         thicker = fat["thigh"] * np.interp(up, [lowest, body.crotch], [0.6, 1.0])
@@ -230,11 +249,11 @@ def _thigh(
 def _bladder(body: _Body, rng: np.random.Generator) -> tuple[Blob, ...]:
     half = rng.uniform((22, 22, 16), (58, 50, 52))
     place = body.middle + rng.normal(0, 6), body.pubis_front - 15 - half[1], body.trochanter + 8 + half[2]
-    return (Blob(tuple(map(float, place)), tuple(map(float, half))),)
+    return (Blob(centre=tuple(map(float, place)), half=tuple(map(float, half))),)
 
 
 def _gas(body: _Body, rng: np.random.Generator) -> tuple[tuple[Blob, ...], ...]:
-    """Loops: the rectum before the sacrum, and some bowel above it."""
+    """Loops of bowel that hold gas: the rectum in front of the sacrum, and some above it."""
     loops = []
     for _ in range(rng.integers(1, 6)):
         width = rng.uniform(6, 15)
@@ -253,7 +272,13 @@ def _gas(body: _Body, rng: np.random.Generator) -> tuple[tuple[Blob, ...], ...]:
         loop = []
         for _ in range(rng.integers(2, 9)):  # haustra along a bend
             half = width * rng.uniform(0.6, 1.4, 3) * (1.2, rng.uniform(0.3, 1.0), 0.9)
-            loop.append(Blob(tuple(map(float, place)), tuple(map(float, half)), float(rng.uniform(0, np.pi))))
+            loop.append(
+                Blob(
+                    centre=tuple(map(float, place)),
+                    half=tuple(map(float, half)),
+                    turn=float(rng.uniform(0, np.pi)),
+                )
+            )
             heading += rng.normal(0, 0.6)
             place = place + width * 1.1 * np.array([np.cos(heading), 0, np.sin(heading)])
         loops.append(tuple(loop))

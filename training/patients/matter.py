@@ -36,7 +36,7 @@ def matter_of(patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Ma
             cortex, density = np.full(len(vertices), thin), np.full(len(vertices), 0.11)
         cortex = cortex * sturdy * _uneven(vertices, rng)
         density = np.minimum(density * quality * _uneven(vertices, rng), 0.6)
-        matter[bone] = Matter(cortex, density)
+        matter[bone] = Matter(cortex_mm=cortex, density=density)
     return matter
 
 

@@ -34,7 +34,7 @@ from training.anatomy.shapes import shape_model
 MODES = {"hip": 60, "femur": 40}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Population:
     """Pelves in the pelvic frame and left femora in the femoral one, mm.
 
@@ -59,27 +59,27 @@ class Population:
     sacrum_triangles: np.ndarray
 
     def alone(self, person: str) -> Population:
-        """One person's pelvis, and what else of the person there is; femora and sacra are the others' otherwise."""
+        """The population of one person's pelvis; femora and sacra are the person's own too, where there are any."""
         pelvis = self.pelvis_people.index(person)
-        of_one = replace(self, pelves=self.pelves[[pelvis]], pelvis_people=(person,))
+        alone = replace(self, pelves=self.pelves[[pelvis]], pelvis_people=(person,))
         if person in self.femur_people:
             femur = self.femur_people.index(person)
-            of_one = replace(of_one, femora=self.femora[[femur]], femur_people=(person,))
+            alone = replace(alone, femora=self.femora[[femur]], femur_people=(person,))
         if person in self.sacrum_people:
             sacrum = [self.sacrum_people.index(person)]
-            of_one = replace(
-                of_one, sacra=self.sacra[sacrum], sacrum_hips=self.sacrum_hips[sacrum], sacrum_people=(person,)
+            alone = replace(
+                alone, sacra=self.sacra[sacrum], sacrum_hips=self.sacrum_hips[sacrum], sacrum_people=(person,)
             )
-        return of_one
+        return alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Everybody:
     """The bones of all people on one template for each kind, as they stand in their sets, mm."""
 
     hips: Corresponded
     femora: Corresponded
-    sacra: np.ndarray  # (S, X, 3) where the hips of the last S people stand
+    sacra: np.ndarray  # (S, X, 3) of the last S people, where their hips stand
     sacrum_triangles: np.ndarray
 
     @property
@@ -99,7 +99,7 @@ def load_population(
     without: Collection[str] = (),
     say: Callable[[str], None] = print,
 ) -> Population:
-    """Everybody in `rhan40` and `llp26`, or some `people` alone, `without` others, all by "set/person".
+    """Everybody in `rhan40` and `llp26`, or only some `people`, `without` others, all named "set/person".
 
     Correspondences are kept in `cache`; they take a minute to find.
     """
@@ -111,7 +111,8 @@ def load_everybody(bones: Path, cache: Path, say: Callable[[str], None] = print)
     """The bones of all people in `rhan40` and `llp26`."""
     hips = _cached(bones, cache, "hip", corresponded_hips, say)
     femora = _cached(bones, cache, "femur", corresponded_femora, say)
-    return Everybody(hips, femora, *_sacra(bones, hips))
+    sacra, sacrum_triangles = _sacra(bones, hips)
+    return Everybody(hips=hips, femora=femora, sacra=sacra, sacrum_triangles=sacrum_triangles)
 
 
 def population_of(
@@ -121,7 +122,7 @@ def population_of(
     sacrum_triangles: np.ndarray,
     without: frozenset[str] = frozenset(),
 ) -> Population:
-    """A population of corresponded bones; `sacra` (S, X, 3) stand where the hips of the last S people of them stand."""
+    """A population of corresponded bones; `sacra` (S, X, 3) are those of the last S people, where their hips stand."""
     unknown = without - set(hips.people) - set(femora.people)
     if unknown:
         raise Refusal(f"Nobody is called {', '.join(sorted(unknown))}: people are named as in rhan40/s02.")
@@ -145,20 +146,20 @@ def population_of(
         return tuple(people[i] for i in kept(people))
 
     return Population(
-        pelves[kept(names)],
-        named(names),
-        hips.triangles,
-        hip_marks,
-        shape_model(hips.without(without & set(hips.people)), modes=MODES["hip"]),
-        upright[kept(femora.people)],
-        named(femora.people),
-        femora.triangles,
-        femur_marks,
-        shape_model(femora.without(without & set(femora.people)), modes=MODES["femur"]),
-        sacra[kept(with_sacrum)],
-        pelves[len(names) - len(sacra) :][kept(with_sacrum)],
-        named(with_sacrum),
-        sacrum_triangles,
+        pelves=pelves[kept(names)],
+        pelvis_people=named(names),
+        hip_triangles=hips.triangles,
+        hip_landmarks=hip_marks,
+        hip_model=shape_model(hips.without(without & set(hips.people)), modes=MODES["hip"]),
+        femora=upright[kept(femora.people)],
+        femur_people=named(femora.people),
+        femur_triangles=femora.triangles,
+        femur_landmarks=femur_marks,
+        femur_model=shape_model(femora.without(without & set(femora.people)), modes=MODES["femur"]),
+        sacra=sacra[kept(with_sacrum)],
+        sacrum_hips=pelves[len(names) - len(sacra) :][kept(with_sacrum)],
+        sacrum_people=named(with_sacrum),
+        sacrum_triangles=sacrum_triangles,
     )
 
 
@@ -180,7 +181,7 @@ def _cached(
 
 
 def _sacra(bones: Path, hips: Corresponded) -> tuple[np.ndarray, np.ndarray]:
-    """Whole sacra of `llp26` (S, X, 3), the last people of the hips', and triangles; rhan40's end at S3."""
+    """Whole sacra (S, X, 3) of `llp26`, the last of the hips' people, and triangles; those of rhan40 end at S3."""
     people = [person for person in dict.fromkeys(hips.people) if person.startswith(LLP26.name)]
     meshes = [read_ply(bones / person / "sacrum.ply") for person in people]
     triangles = meshes[0][1]

@@ -27,7 +27,7 @@ class Beam:
     layer_mm: float = 0.45  # of it; CsI panels have 0.4 to 0.6 mm, packed at about 0.75, a-Se ones for films 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bins:
     """A beam in energy bins, as the detector sees it."""
 
@@ -69,4 +69,4 @@ def bins(beam: Beam) -> Bins:
     per_mm = np.stack(
         [np.bincount(number, photons * _coefficients(name, beam.kvp))[kept] / total[kept] for name in MATERIALS]
     )
-    return Bins(total[kept] / total.sum(), mean, per_mm)
+    return Bins(photons=total[kept] / total.sum(), energies_kev=mean, per_mm=per_mm)

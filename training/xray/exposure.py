@@ -1,9 +1,9 @@
-"""From lengths in materials to what a detector reads: spectrum, heel, focal spot, scatter, grid, dose, noise.
+"""From lengths in materials to a detector's reading: spectrum, heel effect, focal spot, scatter, grid, dose, noise.
 
     exposure = draw_exposure(rng)
-    read = expose(projection, exposure, seed, device)  # (rows, cols) tensor, logarithm of attenuation, bone bright
+    reading = expose(projection, exposure, seed, device)  # (rows, cols) tensor, logarithm of attenuation, bone bright
 
-Everything is in PyTorch, so that it runs where the projections lie.
+All in PyTorch, on the device where the projections are.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from training.xray.materials import MATERIALS
 from training.xray.projection import Projection
 from training.xray.smoothing import blurred
 
-WORLDS = ("seen", "unseen")  # training draws from the first alone; the second shows a world that no network has met
+WORLDS = ("seen", "unseen")  # training draws from the first only; no network has met the second
 
 KVP = (65, 70, 75, 80, 85)  # of pelvis films 70 kV is best and 60 too low (Moore et al., Br J Radiol 93:20200565, 2020)
 ALUMINIUM_MM = (2.5, 4.0)
 COPPER_MM = {0.0: 0.7, 0.1: 0.3}
 UNSEEN_BEAM = {"kvp": 100, "aluminium_mm": 3.0, "copper_mm": 0.2, "detector": "selenium", "layer_mm": 1.0}
-DOSE_UGY = (0.8, 10.0)  # at the detector: a speed class of 1000 to 100; 400 is 2.5 uGy by its definition
+DOSE_UGY = (0.8, 10.0)  # at the detector: speed classes of 1000 to 100; class 400 is defined as 2.5 uGy
 FOCAL_MM = (0.6, 1.3)
-READOUT_UGY = 0.05  # the dose whose photons are as noisy as the electronics are
-SHARPNESS_MM = (0.08, 0.22)  # standard deviation of what the detector smears
+READOUT_UGY = 0.05  # the dose at which photons and electronics make the same noise
+SHARPNESS_MM = (0.08, 0.22)  # standard deviation of the detector's blur
 SATURATED_AT = (15.0, 150.0)  # times the signal that the exposure control aims at
-UNCORRECTED = 0.3  # share of films whose detector takes no field of its own off: cassettes
+UNCORRECTED_SHARE = 0.3  # of films: cassettes, whose uneven field is not corrected
 
-# Scatter: Ohnesorge's kernel for CT (Eur Radiol 9:563, 1999): primary * -ln(primary), spread broadly. 0.85 is what
-# gives the 4 scattered photons to a primary one behind 22 cm of pelvis; a grid lets 12 to 30 % of them through.
+# Scatter by Ohnesorge's kernel for CT (Eur Radiol 9:563, 1999): primary * -ln(primary), spread broadly. With 0.85 there
+# are 4 scattered photons for each primary one behind 22 cm of pelvis; a grid lets 12 to 30 % of the scattered through.
 SCATTER = 0.85
 GRID_LETS_THROUGH = (0.12, 0.30)
 NO_GRID_SHARE = 0.06
 NARROW_MM, BROAD_MM = (18.0, 40.0), (70.0, 150.0)
-SATURATES_AT = 3.5  # in -ln of the primary
-SCATTER_PITCH_MM = 7.0  # scatter is smooth
+SATURATES_AT = 3.5  # in -ln of the primary; of the unseen world's scatter
+SCATTER_PITCH_MM = 7.0  # scatter is smooth, so a coarse grid does
 
-# The field's strength along the tube's axis, over the central ray's, by the tangent of the angle to it, positive away
-# from the anode: air kerma that SpekPy gives at 75 kV, an anode of 12 degrees, behind 3 mm of aluminium, times
-# 1 + tangent^2. Beyond the cut-off at 12 degrees there is nothing.
+# The heel effect: strength of the field along the tube's axis over that at the central ray, by the tangent of the angle
+# to the central ray, positive away from the anode. From SpekPy: air kerma at 75 kV, an anode of 12 degrees, behind 3 mm
+# of aluminium, times 1 + tangent^2. Beyond the cut-off at 12 degrees there is nothing.
 HEEL_TANGENTS = np.linspace(-0.2, 0.24, 12)
 HEEL = (
     *(0.28276441996459745, 0.654303376982699, 0.813398014969574, 0.9041560373246386, 0.961778630160223, 1.0),
@@ -53,18 +53,18 @@ HEEL = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scatter:
     """How much is scattered, and how broadly: a mixture of Gaussians."""
 
-    law: str  # "ohnesorge": by -ln of the primary; "saturating": ends to grow with thickness, over a constant veil
+    law: str  # "ohnesorge": grows with -ln of the primary; "saturating": levels off with thickness
     amount: float
-    spread_mm: tuple[float, ...]
-    shares: tuple[float, ...]
-    veil: float = 0.0  # of the mean signal, everywhere: glare of optics
+    spread_mm: tuple[float, ...]  # standard deviations of the Gaussians
+    shares: tuple[float, ...]  # of each
+    veil: float = 0.0  # share of the mean signal that is added everywhere: glare of optics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exposure:
     """How one film is exposed."""
 
@@ -75,7 +75,7 @@ class Exposure:
     sharpness_mm: float
     saturated_at: float
     anode: str  # the side of the picture that the anode is on: "up", "down", "left" or "right"
-    uncorrected: float  # 1: the field's unevenness stays, 0: the detector takes it off
+    uncorrected: float  # share of the field's unevenness that the detector leaves, 0 to 1
 
 
 def draw_exposure(rng: np.random.Generator, world: str = "seen") -> Exposure:
@@ -87,19 +87,26 @@ def draw_exposure(rng: np.random.Generator, world: str = "seen") -> Exposure:
     through = 1.0 if rng.random() < NO_GRID_SHARE else float(rng.uniform(*GRID_LETS_THROUGH))
     narrow = float(rng.uniform(0.2, 0.6))
     spread = float(rng.uniform(*NARROW_MM)), float(rng.uniform(*BROAD_MM))
-    scatter = Scatter("ohnesorge", SCATTER * through * float(rng.uniform(0.8, 1.2)), spread, (narrow, 1 - narrow))
+    amount = SCATTER * through * float(rng.uniform(0.8, 1.2))
+    scatter = Scatter(law="ohnesorge", amount=amount, spread_mm=spread, shares=(narrow, 1 - narrow))
     if world == "unseen":
         beam = Beam(**UNSEEN_BEAM)
-        scatter = Scatter("saturating", 5.0 * through, (10.0, 35.0, 110.0), (0.15, 0.35, 0.5), 0.03)
+        scatter = Scatter(
+            law="saturating",
+            amount=5.0 * through,
+            spread_mm=(10.0, 35.0, 110.0),
+            shares=(0.15, 0.35, 0.5),
+            veil=0.03,
+        )
     return Exposure(
-        beam,
-        scatter,
-        float(np.exp(rng.uniform(*np.log(DOSE_UGY)))),
-        float(rng.uniform(*FOCAL_MM)),
-        float(rng.uniform(*SHARPNESS_MM)),
-        float(np.exp(rng.uniform(*np.log(SATURATED_AT)))),
-        str(rng.choice(["up", "down", "left", "right"], p=[0.6, 0.2, 0.1, 0.1])),
-        1.0 if rng.random() < UNCORRECTED else float(rng.uniform(0, 0.2)),
+        beam=beam,
+        scatter=scatter,
+        dose_ugy=float(np.exp(rng.uniform(*np.log(DOSE_UGY)))),
+        focal_mm=float(rng.uniform(*FOCAL_MM)),
+        sharpness_mm=float(rng.uniform(*SHARPNESS_MM)),
+        saturated_at=float(np.exp(rng.uniform(*np.log(SATURATED_AT)))),
+        anode=str(rng.choice(["up", "down", "left", "right"], p=[0.6, 0.2, 0.1, 0.1])),
+        uncorrected=1.0 if rng.random() < UNCORRECTED_SHARE else float(rng.uniform(0, 0.2)),
     )
 
 
@@ -110,7 +117,7 @@ def expose(
     device: str = "cpu",
     aperture: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """(rows, cols) minus the logarithm of what the detector reads; 0 where it reads what the exposure control aims at.
+    """(rows, cols) minus the logarithm of the detector's signal over the signal that the exposure control aims at.
 
     `aperture` (rows, cols) is the share of the beam that the collimator lets through. `seed` is the noise's.
     """
@@ -121,26 +128,29 @@ def expose(
     lit = field if aperture is None else field * aperture.to(device)
     distance = geometry.object_distance_mm or 150.0
     unsharp = exposure.focal_mm * distance / (geometry.sdd_mm - distance)
-    smear_px = float(np.hypot(unsharp, pitch) / np.sqrt(12) / pitch)  # the focal spot's box and the pixel's own
+    smear_px = float(np.hypot(unsharp, pitch) / np.sqrt(12) / pitch)  # boxes of focal spot and pixel
     energy, squared, photons = (blurred(part * lit, smear_px) for part in (energy, squared, photons))
     scattered = _scattered(energy, lit, exposure.scatter, geometry)
     signal = energy + scattered
 
-    aimed, counted = (_measured(part, projection, aperture) for part in (signal, photons + scattered))
+    aim, counted = (_measured(part, projection, aperture) for part in (signal, photons + scattered))
     per_ugy = PHOTONS_PER_MM2_UGY * pitch * geometry.pixel_pitch_mm[1]
     quanta = exposure.dose_ugy * per_ugy / counted  # of an open field
     variance = (squared + scattered * float(squared.double().sum() / energy.double().sum())) / quanta
-    variance = variance + aimed**2 * READOUT_UGY / (exposure.dose_ugy**2 * per_ugy)
+    variance = variance + aim**2 * READOUT_UGY / (exposure.dose_ugy**2 * per_ugy)
     generator = torch.Generator(device).manual_seed(seed)
     noise = torch.randn(signal.shape, generator=generator, device=device)
-    read = blurred(signal + variance.sqrt() * noise, exposure.sharpness_mm / pitch)
-    read = read / (1 + (1 - exposure.uncorrected) * (field - 1))
-    read = torch.clamp(read / aimed, 1e-4, exposure.saturated_at)
-    return -torch.log(read)
+    reading = blurred(signal + variance.sqrt() * noise, exposure.sharpness_mm / pitch)
+    reading = reading / (1 + (1 - exposure.uncorrected) * (field - 1))
+    reading = torch.clamp(reading / aim, 1e-4, exposure.saturated_at)
+    return -torch.log(reading)
 
 
 def _primary(projection: Projection, beam: Beam, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Energy, its second moment and photons (rows, cols) that arrive straight, each over an open field's energy."""
+    """What arrives unscattered, each (rows, cols): energy, its second moment, and photons.
+
+    In units in which an open field has the energy 1 and 1 photon.
+    """
     binned = bins(beam)
     present = [name for name in MATERIALS if name in projection.lengths_mm]
     lengths = torch.stack([projection.lengths_mm[name].to(device) for name in present])
@@ -170,7 +180,7 @@ def _field(geometry: ProjectionGeometry, anode: str, device: str) -> torch.Tenso
 
 
 def _scattered(energy: torch.Tensor, lit: torch.Tensor, scatter: Scatter, geometry: ProjectionGeometry) -> torch.Tensor:
-    """(rows, cols) energy of what arrives astray."""
+    """(rows, cols) energy of the scattered photons that arrive; `lit` is the energy of the field without a patient."""
     step = max(round(SCATTER_PITCH_MM / geometry.pixel_pitch_mm[0]), 1)
     share = (energy / lit.clamp(min=1e-3)).clamp(1e-6, 1)
     thick = -torch.log(share)
@@ -197,7 +207,7 @@ def _kernel(size: int, sigma_px: float, device: torch.device) -> torch.Tensor:
 
 
 def _measured(part: torch.Tensor, projection: Projection, aperture: torch.Tensor | None) -> float:
-    """Mean where the exposure control measures: within the patient, around the middle of the film."""
+    """Mean of a picture where the exposure control measures: behind the patient, around the middle of the film."""
     rows, cols = part.shape
     middle = (slice(rows // 4, -(rows // 4) or None), slice(cols // 5, -(cols // 5) or None))
     flesh = projection.lengths_mm["muscle"] + projection.lengths_mm["fat"]

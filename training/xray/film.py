@@ -15,7 +15,7 @@ import torch
 from DualFaceReconLib.bonemaps import BoneMaps
 from training.xray.exposure import draw_exposure, expose
 from training.xray.marks import burn_labels, draw_aperture, lead_letters
-from training.xray.postprocessing import draw_look, look_at
+from training.xray.postprocessing import draw_postprocessing, postprocessed
 from training.xray.projection import Projection
 from training.xray.rig import Rig
 
@@ -24,23 +24,23 @@ STORED = (  # how stations store the same film
     {"photometric": "MONOCHROME1", "orientation": "L\\F"},
     {"photometric": "MONOCHROME2", "orientation": "R\\F"},
 )
-TELLS_TABLE_SHARE = 0.6  # of headers have DistanceSourceToPatient; ours
-FLESH_MM = 15.0  # thinner is beside the patient, to a station
+TABLE_SHARE = 0.6  # of headers have DistanceSourceToPatient; ours
+FLESH_MM = 15.0  # a station takes what is thinner to be beside the patient
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Film:
     """A film as a station stores it."""
 
     pixels: np.ndarray  # (rows, cols) float32 from 0 to 1 as displayed, bone bright
     maps: BoneMaps  # the truth of what lies in the exposed field
     stored: dict[str, str]  # one of STORED
-    tells_table: bool  # whether the header says how far the table is
+    has_table: bool  # whether the header says how far the table is
     metadata: dict  # how it came about, plain values for JSON
 
     def stored_from(self, rig: Rig) -> dict[str, Any]:
         """What goes to `dicom_film.dx_dataset` of a film that was taken by a rig."""
-        return {**self.stored, "bones_above_table_mm": rig.bones_above_table_mm() if self.tells_table else None}
+        return {**self.stored, "bones_above_table_mm": rig.bones_above_table_mm() if self.has_table else None}
 
 
 def filmed(
@@ -52,7 +52,7 @@ def filmed(
 ) -> Film:
     """The film of a projection; its edges may be collimated. `world`: see `exposure.WORLDS`."""
     geometry = projection.geometry
-    exposure, look = draw_exposure(rng, world), draw_look(rng, world)
+    exposure, processing = draw_exposure(rng, world), draw_postprocessing(rng, world)
     aperture = draw_aperture(geometry, rng) if collimated else None
     lead, letter = lead_letters(geometry, rng, aperture)
     seed = int(rng.integers(2**31))
@@ -62,17 +62,23 @@ def filmed(
     lengths["lead"] = lengths.get("lead", 0) + torch.as_tensor(lead, device=lengths["bone"].device)
     share = np.ones(geometry.size_px, np.float32) if aperture is None else aperture.share(geometry)
     lit = torch.as_tensor(share, device=device)
-    read = expose(replace(projection, lengths_mm=lengths), exposure, seed, device, lit)
+    reading = expose(replace(projection, lengths_mm=lengths), exposure, seed, device, lit)
     body = (lengths["muscle"] + lengths["fat"]).to(device) > FLESH_MM
-    shown = look_at(read, look, geometry.pixel_pitch_mm[0], lit > 0.5, body).cpu().numpy()
-    labels = burn_labels(shown, rng)
+    pixels = postprocessed(reading, processing, geometry.pixel_pitch_mm[0], lit > 0.5, body).cpu().numpy()
+    labels = burn_labels(pixels, rng)
     metadata = {
         "world": world,
         "exposure": asdict(exposure),
-        "look": asdict(look),
+        "look": asdict(processing),
         "aperture": None if aperture is None else asdict(aperture),
         "letter": letter,
         "labels": labels,
     }
     maps = projection.maps if aperture is None else projection.maps.within(share > 0.5)
-    return Film(shown, maps, dict(stored), bool(rng.random() < TELLS_TABLE_SHARE), metadata)
+    return Film(
+        pixels=pixels,
+        maps=maps,
+        stored=dict(stored),
+        has_table=bool(rng.random() < TABLE_SHARE),
+        metadata=metadata,
+    )

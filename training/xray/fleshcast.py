@@ -14,10 +14,10 @@ from torch.nn.functional import embedding
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.patients.flesh import STEP_MM, Blob, Flesh, Fold, Sections
 
-NOWHERE_MM = 1e4
+NOWHERE_MM = 1e4  # depth of a face where a part has none
 REACH_MM = 600.0  # no flesh lies farther from the detector
-SOFT_MM = 40.0  # how far from a crease flesh rounds it
-ROUNDS = 2  # along a ray towards the surface that it enters by
+SOFT_MM = 40.0  # creases between parts are rounded over this distance
+ROUNDS = 2  # of looking for the place where a ray meets a face
 MOST_FAT, MOST_GAS = 0.6, 0.6  # shares of muscle's length that may be either
 
 
@@ -35,7 +35,7 @@ def cast_flesh(flesh: Flesh, geometry: ProjectionGeometry, device: str = "cpu") 
     share = flesh.metadata["fat_in_muscle"] + _marbling(flesh, rays, geometry)
     share = share.clamp(0, MOST_FAT)
     muscle, fat = lean * (1 - share), skin - lean + lean * share
-    for blob in flesh.pendent:  # without the sharp outline of an ellipsoid
+    for blob in flesh.scrotum:  # without the sharp outline of an ellipsoid
         muscle = muscle + _chord(blob, rays) ** 2 / (2 * blob.half[1])
     water = torch.zeros_like(muscle)
     for blob in flesh.bladder:
@@ -93,7 +93,7 @@ def _between(front: torch.Tensor, back: torch.Tensor, flesh: Flesh, rays: _Rays)
 def _face(parts: tuple[Sections, ...], rays: _Rays, begun: torch.Tensor, outwards: float, rounds: int) -> torch.Tensor:
     """A (rows, cols) at which the rays meet the foremost face of the parts, or the rearmost (`outwards` -1).
 
-    `begun` (rows, cols) is where they are sought first.
+    `begun` (rows, cols) is A of the first guess.
     """
     for _ in range(rounds):
         right, up = rays.at(begun.clamp(-REACH_MM, REACH_MM))
@@ -105,7 +105,7 @@ def _face(parts: tuple[Sections, ...], rays: _Rays, begun: torch.Tensor, outward
 
 
 def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: float) -> torch.Tensor:
-    """Outward place of a part's face at (R, S); beside the part it falls on, so that front comes to lie behind back."""
+    """How far out a part's face lies at (R, S). Beside the part the face sinks on, so that front is behind back."""
     table = torch.as_tensor(part.table, device=right.device)
     level = ((up - part.lowest_mm) / STEP_MM).clamp(0, len(table) - 1.001)
     low = level.to(torch.int64)
@@ -121,21 +121,22 @@ def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: flo
     return torch.where(beyond, -NOWHERE_MM, outwards * depth + rise)
 
 
-def _union(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """The higher of two faces, rounded where they meet."""
-    near = (SOFT_MM - (one - other).abs()).clamp(min=0)
-    return torch.maximum(one, other) + near * near / (4 * SOFT_MM)
+def _union(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The outer of two faces, rounded where they meet."""
+    near = (SOFT_MM - (first - second).abs()).clamp(min=0)
+    return torch.maximum(first, second) + near * near / (4 * SOFT_MM)
 
 
 def _hanging(fold: Fold, right: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """By how much a fold thickens the skin at (R, S), mm."""
     across = (right - fold.middle[0]) / fold.half_width_mm
-    above = up - fold.middle[1] - fold.sag * across**2
+    above = up - fold.middle[1] - fold.sag_mm * across**2
     fade = torch.exp(-above.clamp(min=0) / fold.reach_mm) * (1.5 - across.abs()).clamp(0, 1)
     return fold.thickness_mm * fade * torch.sigmoid(above / 2.0)
 
 
 def _from_middle(blob: Blob, rays: _Rays) -> torch.Tensor:
-    """(rows, cols) squared distance of the rays from a blob's middle; 1 where they touch it."""
+    """(rows, cols) squared distance of the rays from a blob's middle, in its half axes: 1 on its outline."""
     right, up = rays.at(blob.centre[1])
     cosine, sine = math.cos(blob.turn), math.sin(blob.turn)
     across, along = right - blob.centre[0], up - blob.centre[2]

@@ -1,8 +1,8 @@
-"""What stands on a film beside the patient: collimation, lead letters, and a station's own labels.
+"""What a film shows beside the patient: collimation, lead letters, and a station's own labels.
 
 aperture = draw_aperture(geometry, rng).share(geometry)
 lead = lead_letters(geometry, rng)
-burn_labels(shown, rng)
+burn_labels(pixels, rng)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FONT = {  # 5 x 7 dots
 LABELS = ("AP", "PA", "SUPINE", "HIP", "PELVIS", "R", "L", "R HIP", "L HIP", "SUPINE 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Aperture:
     """The collimator's opening on the detector, a little turned."""
 
@@ -65,7 +65,7 @@ class Aperture:
 
 
 def draw_aperture(geometry: ProjectionGeometry, rng: np.random.Generator) -> Aperture | None:
-    """Edges up to a tenth of the film inside of it, each on its own; None where the whole film is lit."""
+    """An opening whose edges lie up to a tenth of the film inside it, or beyond; None where the whole film is lit."""
     if rng.random() > COLLIMATED_SHARE:
         return None
     size = np.array(geometry.size_px, dtype=float)
@@ -73,7 +73,12 @@ def draw_aperture(geometry: ProjectionGeometry, rng: np.random.Generator) -> Ape
     margin[:, rng.random(2) < 0.3] *= 0.3
     low, high = margin[0] - 0.5, size - 0.5 - margin[1]
     turn = float(np.radians(np.clip(rng.normal(0, 0.6), -2.5, 2.5)))
-    return Aperture(tuple(map(float, low)), tuple(map(float, high)), turn, float(rng.uniform(*PENUMBRA_MM)))
+    return Aperture(
+        low_px=tuple(map(float, low)),
+        high_px=tuple(map(float, high)),
+        turn=turn,
+        penumbra_mm=float(rng.uniform(*PENUMBRA_MM)),
+    )
 
 
 def lead_letters(
@@ -81,7 +86,7 @@ def lead_letters(
 ) -> tuple[np.ndarray, str]:
     """(rows, cols) float32 mm of lead, and the letter; the patient's right is on the left of the picture.
 
-    A letter lies where it names, seldom anywhere else in that half, mostly beside the patient.
+    A letter lies in the half that it names, mostly beside the patient.
     """
     lead = np.zeros(geometry.size_px, dtype=np.float32)
     if rng.random() > MARKED_SHARE:
@@ -106,11 +111,11 @@ def lead_letters(
     return lead, letter
 
 
-def burn_labels(shown: np.ndarray, rng: np.random.Generator) -> list[str]:
-    """Writes a station's labels into a displayed film (rows, cols), 0 to 1; says which."""
+def burn_labels(pixels: np.ndarray, rng: np.random.Generator) -> list[str]:
+    """Writes a station's labels into a displayed film (rows, cols), 0 to 1, and gives them."""
     if rng.random() > LABELLED_SHARE:
         return []
-    rows, cols = shown.shape
+    rows, cols = pixels.shape
     words = [str(word) for word in rng.choice(LABELS, rng.integers(1, 3), replace=False)]
     for word in words:
         tall = rows * rng.uniform(0.018, 0.035)
@@ -118,8 +123,8 @@ def burn_labels(shown: np.ndarray, rng: np.random.Generator) -> list[str]:
         dots = np.concatenate([np.pad(FONT.get(c, np.zeros((7, 5))), ((0, 0), (0, 1))) for c in word], axis=1)
         if rng.random() < 0.4:  # on a patch
             patch = np.ones((9, dots.shape[1] + 2), dtype=np.float32)
-            stamped(shown, patch, place, tall * 9 / 7, 0.0, 0.0, replaces=True)
-        stamped(shown, dots, place, tall, 0.0, 1.0, replaces=True)
+            stamped(pixels, patch, place, tall * 9 / 7, 0.0, 0.0, replaces=True)
+        stamped(pixels, dots, place, tall, 0.0, 1.0, replaces=True)
     return words
 
 
@@ -133,7 +138,7 @@ def stamped(
     framed: bool = False,
     replaces: bool = False,
 ) -> None:
-    """Puts dots `tall_px` high around a place: added to a picture, or in the place of what is there."""
+    """Writes dots, `tall_px` high in all, around a place: added to a picture, or over it where `replaces`."""
     high, wide = dots.shape
     reach = 0.5 * tall_px / high * np.hypot(high, wide) * 1.5 + 2
     top, left = np.maximum(np.floor(centre - reach), 0).astype(int)

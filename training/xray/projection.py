@@ -1,4 +1,4 @@
-"""What lies on every ray of a film: all that its grey values depend on, and the truth that goes with it."""
+"""Lengths in materials on every ray of a film, on which its grey values depend, and the truth that goes with them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from training.raycast import Matter, cast, union_path_mm
 from training.xray.fleshcast import cast_flesh
 from training.xray.smoothing import blurred
 
-GRAIN_MM = (0.35, 0.7, 1.4)  # sizes of what trabecular bone's texture is made of: they stand about 0.6 to 1 mm apart
-UPRIGHT = 1.8  # longer along the body than across it, as the lines of load
-TRABECULA_MM = 0.12  # a ray meets dense bone in steps of about this
+GRAIN_MM = (0.35, 0.7, 1.4)  # of the texture of trabecular bone, whose trabeculae are about 0.6 to 1 mm apart
+UPRIGHT = 1.8  # how much longer the texture is along the body than across it, as the lines of load are
+TRABECULA_MM = 0.12  # thickness; a ray meets dense bone in such steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Projection:
     """A film before it is exposed."""
 
@@ -59,13 +59,13 @@ def project(
     lengths["bone"] = cortical + trabecular
     if parts:
         _add_parts(lengths, parts, geometry, device)
-    return Projection(geometry, cast_bones.maps.of(BONES), lengths)
+    return Projection(geometry=geometry, maps=cast_bones.maps.of(BONES), lengths_mm=lengths)
 
 
 def _add_parts(
     lengths: dict[str, torch.Tensor], parts: Mapping[str, Part], geometry: ProjectionGeometry, device: str
 ) -> None:
-    """Puts metal in the place of what was there; parts overlap where they are joined."""
+    """Puts metal and other parts in the place of tissue; parts of one implant overlap where they are joined."""
     foreign = torch.zeros_like(lengths["bone"])
     for material in {part.material: None for part in parts.values()}:
         meshes = {name: part.mesh for name, part in parts.items() if part.material == material}
@@ -79,7 +79,7 @@ def _add_parts(
 
 
 def _grain(trabecular: torch.Tensor, pitch_mm: float, seed: int) -> torch.Tensor:
-    """Lengths (rows, cols) by which a pixel's rays meet more or less dense bone than their neighbours'."""
+    """Lengths (rows, cols), mm, by which a pixel's rays meet more or less dense bone than its neighbours' rays."""
     generator = torch.Generator(trabecular.device).manual_seed(seed)
     grain = torch.zeros_like(trabecular)
     for size in GRAIN_MM:

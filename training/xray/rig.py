@@ -1,6 +1,7 @@
 """How films are taken: distances, detector, where the patient lies on it; drawn over the clinical range.
 
-geometry, moved, told = draw_rig(patient, rng)  # moved: the patient's bones in the film's frame
+rig, translation = draw_rig(patient.bones, rng)
+rig.geometry, patient.translated(translation)  # the patient in the film's frame
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ KINDS = {"pelvis": 0.7, "hip": 0.2, "one hip": 0.1}
 PA_SHARE = 0.08
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distances:
-    """From where to where distances are drawn, evenly."""
+    """The ranges that distances are drawn from, evenly."""
 
     sdd_mm: tuple[float, float]  # source to detector, but for the long stands
     table_gap_mm: tuple[float, float]  # detector to what the patient lies on
@@ -38,17 +39,17 @@ class Distances:
 
 # Pelvis films are taken at 1000 to 1200. The gap is nothing for a cassette on the table, 85 in a maker's example of a
 # bucky (xcalibr.co.uk).
-USUAL = Distances((1000.0, 1200.0), (0.0, 90.0))
-# What training never meets: mattresses and trolleys whose tray lies deep, tubes at whatever height. The ranges are
-# ours, wide so that no guess of a middle fits them.
-UNUSUAL = Distances((900.0, 1400.0), (0.0, 200.0))
+USUAL = Distances(sdd_mm=(1000.0, 1200.0), table_gap_mm=(0.0, 90.0))
+# Never in training: mattresses and trolleys whose tray lies deep, tubes at any height. The ranges are ours, and so wide
+# that the usual mean is a bad guess.
+UNUSUAL = Distances(sdd_mm=(900.0, 1400.0), table_gap_mm=(0.0, 200.0))
 
 
 class NoBoneOnFilm(Refusal):
     """The film that was drawn shows no bone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rig:
     """A film's geometry and how it came about."""
 
@@ -71,7 +72,7 @@ def draw_rig(
     mm_per_pixel: float | None = None,
     distances: Distances = USUAL,
 ) -> tuple[Rig, np.ndarray]:
-    """A film's rig, and the shift (3,) mm that brings a patient into its frame.
+    """A film's rig, and the translation (3,) mm that brings a patient into its frame.
 
     `pixels`: along the film's longer side, or `mm_per_pixel`: at the nominal bone plane, as networks see films; instead
     of a pitch of 0.1 to 0.2 mm.
@@ -92,26 +93,27 @@ def draw_rig(
     gap, behind = float(rng.uniform(*distances.table_gap_mm)), float(rng.uniform(*BEHIND_BONES_MM))
     facing = 1.0 if view == "AP" else -1.0
     rearmost = min((vertices[:, 1] * facing).min() for vertices, _ in bones.values())  # lies on the table
-    shift = np.zeros(3)
-    shift[1] = facing * (gap + behind - rearmost)
+    translation = np.zeros(3)
+    translation[1] = facing * (gap + behind - rearmost)
 
     geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view)
-    centre = _centred_on(bones, side) + shift + rng.normal(0, (12.0, 0, 12.0))
+    centre = _centred_on(bones, side) + translation + rng.normal(0, (12.0, 0, 12.0))
     depth = sdd - facing * centre[1]
     wanted = geometry.back_project((size_px - 1) / 2 + _below_middle(kind, size_px), depth)
-    shift += (wanted - centre) * (1, 0, 1)
-    scored = np.concatenate([bones[name][0] for name in bones if name.startswith(("hip", "femur"))]) + shift
+    translation += (wanted - centre) * (1, 0, 1)
+    scored = np.concatenate([bones[name][0] for name in bones if name.startswith(("hip", "femur"))]) + translation
     seen = scored[geometry.sees(scored)]
     if len(seen) == 0:
         raise NoBoneOnFilm("No bone lies on the film: take another seed.")
     distance = float(np.mean(facing * seen[:, 1]))
     geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view, distance)
-    return Rig(geometry, kind, side, gap, behind), shift
+    rig = Rig(geometry=geometry, kind=kind, side=side, table_gap_mm=gap, behind_bones_mm=behind)
+    return rig, translation
 
 
 def _centred_on(bones: Mapping[str, Mesh], side: str | None) -> np.ndarray:
-    """What the radiographer aims at: the middle of the pelvis, or a hip."""
-    hips = [bones[f"hip_{one}"][0] for one in ((side,) if side else ("left", "right"))]
+    """Where the radiographer aims, RAS mm: the middle of the pelvis, or a hip joint."""
+    hips = [bones[f"hip_{name}"][0] for name in ((side,) if side else ("left", "right"))]
     low, high = np.min([h.min(axis=0) for h in hips], axis=0), np.max([h.max(axis=0) for h in hips], axis=0)
     middle = (low + high) / 2
     if side:
@@ -120,5 +122,5 @@ def _centred_on(bones: Mapping[str, Mesh], side: str | None) -> np.ndarray:
 
 
 def _below_middle(kind: str, size_px: np.ndarray) -> np.ndarray:
-    """Pixels from the film's middle to where its aim lies: a pelvis film shows more of the femora than of the spine."""
+    """Pixels [row, col] from a film's middle to its aim: a pelvis film shows more of the femora than of the spine."""
     return np.array([-0.06 if kind == "pelvis" else -0.04, 0.0]) * size_px

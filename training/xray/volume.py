@@ -33,10 +33,10 @@ class Volume:
     values: np.ndarray  # (slices, rows, cols), any kind of number
     ijk_to_ras: np.ndarray  # (4, 4) from [column, row, slice] to RAS mm; an integer is a voxel's centre
 
-    def moved(self, shift: np.ndarray) -> Volume:
-        """The same values elsewhere; `shift` (3,) RAS mm."""
+    def translated(self, translation: np.ndarray) -> Volume:
+        """The same values elsewhere, moved by (3,) RAS mm."""
         matrix = self.ijk_to_ras.copy()
-        matrix[:3, 3] += shift
+        matrix[:3, 3] += translation
         return Volume(self.values, matrix)
 
     def to_ijk(self, points: np.ndarray) -> np.ndarray:
@@ -192,8 +192,8 @@ def _within(start: float, speed: float, low: float, high: float, span: wp.vec2) 
         if start < low or start > high:
             return wp.vec2(span[1], span[0] - 1.0)
         return span
-    one, other = (low - start) / speed, (high - start) / speed
-    return wp.vec2(wp.max(span[0], wp.min(one, other)), wp.min(span[1], wp.max(one, other)))
+    at_low, at_high = (low - start) / speed, (high - start) / speed
+    return wp.vec2(wp.max(span[0], wp.min(at_low, at_high)), wp.min(span[1], wp.max(at_low, at_high)))
 
 
 @wp.func

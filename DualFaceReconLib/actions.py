@@ -117,7 +117,7 @@ def batch(options: argparse.Namespace) -> int:
 
 def models_list(options: argparse.Namespace) -> int:
     """The bundles that are here, and those that can be fetched."""
-    from DualFaceReconLib.bundle.fetch import registry
+    from DualFaceReconLib.bundle.registry import registry
     from DualFaceReconLib.bundle.store import installed, models_folder
 
     here, fetchable = installed(), registry(options.registry)
@@ -171,7 +171,8 @@ def models_verify(options: argparse.Namespace) -> int:
 
 def models_fetch(options: argparse.Namespace) -> int:
     """Fetches a bundle, goes on with one that was begun, and replaces an older version."""
-    from DualFaceReconLib.bundle.fetch import fetch, published
+    from DualFaceReconLib.bundle.fetch import fetch
+    from DualFaceReconLib.bundle.registry import published
     from DualFaceReconLib.bundle.store import find
 
     def show(done: int, total: int) -> None:

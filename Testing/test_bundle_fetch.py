@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from support.bundles import made_bundle, serving
 
-from DualFaceReconLib.bundle.fetch import SafeRedirects, fetch, pack, published, registry
+from DualFaceReconLib.bundle.archives import pack
+from DualFaceReconLib.bundle.fetch import SafeRedirects, fetch
 from DualFaceReconLib.bundle.files import verify
+from DualFaceReconLib.bundle.registry import published, registry
 from DualFaceReconLib.bundle.store import find, installed, remove
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.errors import Refusal
@@ -33,7 +35,7 @@ def models(tmp_path, monkeypatch):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "my models ü"))
     monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr("DualFaceReconLib.bundle.fetch.REGISTRY", tmp_path / "shipped" / "registry.json")
+    monkeypatch.setattr("DualFaceReconLib.bundle.registry.REGISTRY", tmp_path / "shipped" / "registry.json")
     monkeypatch.setattr("DualFaceReconLib.bundle.fetch.CHUNK_BYTES", 512)
     return tmp_path / "my models ü"
 

@@ -3,96 +3,40 @@
     entry = published("hip-large")
     fetch(entry)
 
-A registry is a JSON file, {"bundles": [{"id", "version", "url", "sha256", "bytes"}, ...]}, of zip archives as `pack`
-writes them. Nothing about the user is sent: a request names the file, how much of it is here, and this program.
+Nothing about the user is sent: a request names the file, how much of it is here, and this program.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from DualFaceReconLib.bundle.archives import unpack
 from DualFaceReconLib.bundle.files import verify
-from DualFaceReconLib.bundle.manifest import (
-    MANIFEST,
-    MAX_MANIFEST_BYTES,
-    Manifest,
-    Unusable,
-    check,
-    check_bytes,
-    check_id,
-    check_sha256,
-    check_version,
-    parse_manifest,
-)
+from DualFaceReconLib.bundle.manifest import Manifest
+from DualFaceReconLib.bundle.registry import Entry
 from DualFaceReconLib.bundle.store import (
     ENVIRONMENT,
-    SHIPPED,
     bundle_folders,
     clear_leftovers,
     discard,
     installed,
     models_folder,
 )
-from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.disk.folders import put_in_place
 from DualFaceReconLib.errors import Refusal
 
-REGISTRY = SHIPPED / "registry.json"
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 30  # without a byte, then the connection counts as broken
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}  # where a lab may serve its own without a certificate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A bundle that can be fetched."""
-
-    id: str
-    version: str
-    url: str  # of a zip archive
-    sha256: str  # of that archive
-    bytes: int
-
-
-def registry(path: Path | None = None) -> tuple[Entry, ...]:
-    """The bundles that can be fetched: those of a file, or of the one that ships, if any does."""
-    if path is None and not REGISTRY.exists():
-        return ()
-    path = path or REGISTRY
-    no_registry = f"{path} is no registry of bundles, or a damaged one: get it again."
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Refusal(f"The registry {path} cannot be read ({error.strerror or error}): name another file.") from error
-    except (ValueError, RecursionError) as error:
-        raise Refusal(no_registry) from error
-    if not isinstance(document, dict) or not isinstance(document.get("bundles"), list):
-        raise Refusal(no_registry)
-    try:
-        return tuple(_entry(values) for values in document["bundles"])
-    except Unusable as error:
-        raise Refusal(no_registry) from error
-
-
-def published(id: str, path: Path | None = None) -> Entry:
-    """A registry's entry."""
-    entries = {entry.id: entry for entry in registry(path)}
-    if id not in entries:
-        raise Refusal(f"No bundle {id!a} can be fetched; {', '.join(entries) or 'none'} can.")
-    return entries[id]
 
 
 def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, total: None) -> Manifest:
@@ -110,7 +54,7 @@ def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, tota
     try:
         models.mkdir(parents=True, exist_ok=True)
         _download(entry, part, progress)
-        manifest = _unpack(entry, part, new)
+        manifest = unpack(entry, part, new)
         put_in_place(new, models / name)
     except OSError as error:
         with suppress(OSError):  # nor must it fill the disk
@@ -127,40 +71,6 @@ def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, tota
                 discard(folder)
         clear_leftovers(models, entry.id)
     return manifest
-
-
-def pack(folder: Path, archive: Path, url: str) -> Entry:
-    """Writes a bundle as the zip archive that `fetch` unpacks, and gives its entry for a registry."""
-    manifest = verify(folder)
-
-    def write(beside: Path) -> None:
-        with zipfile.ZipFile(beside, "w") as packed:
-            for name in (MANIFEST, *sorted(manifest.files)):
-                packed.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())  # dated 1980: same bytes each time
-
-    write_file(archive, write)
-    content = archive.read_bytes()
-    return _entry(
-        {
-            "id": manifest.id,
-            "version": manifest.version,
-            "url": url,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content),
-        }
-    )
-
-
-def _entry(values: Any) -> Entry:
-    names = {field.name for field in fields(Entry)}
-    check(isinstance(values, dict) and set(values) == names, f"needs {', '.join(sorted(names))} of every bundle")
-    entry = Entry(**values)
-    check_id(entry.id)
-    check_version(entry.version)
-    check_sha256(entry.sha256)
-    check_bytes(entry.bytes)
-    check(isinstance(entry.url, str) and entry.url.isprintable(), "needs a printable text as url")
-    return entry
 
 
 def _verified(folder: Path) -> Manifest | None:
@@ -280,36 +190,3 @@ def _wrong_length(entry: Entry) -> Refusal:
         f"The server's file is not bundle {entry.id}, which has {entry.bytes} bytes: try again later, "
         "and report it if that does not help."
     )
-
-
-def _unpack(entry: Entry, archive: Path, folder: Path) -> Manifest:
-    """Writes the bundle that an archive holds, and verifies it; an archive that holds anything else goes."""
-    try:
-        try:
-            with zipfile.ZipFile(archive) as packed:
-                _extract(entry, packed, folder)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise Refusal(f"The archive of bundle {entry.id} is damaged or holds other files: report it.") from error
-        return verify(folder)
-    except Refusal:
-        archive.unlink()
-        raise
-
-
-def _extract(entry: Entry, packed: zipfile.ZipFile, folder: Path) -> None:
-    """Writes the files that the manifest names; an archive's own paths and links are never followed."""
-    sizes = {member.filename: member.file_size for member in packed.infolist()}
-    if len(sizes) != len(packed.infolist()) or not 0 < sizes.pop(MANIFEST, 0) <= MAX_MANIFEST_BYTES:
-        raise zipfile.BadZipFile
-    content = packed.read(MANIFEST)
-    manifest = parse_manifest(content, entry.id)
-    if (manifest.id, manifest.version) != (entry.id, entry.version):
-        raise Refusal(f"The archive of bundle {entry.id} {entry.version} holds another: report it.")
-    if sizes != {name: seal.bytes for name, seal in manifest.files.items()}:  # no bomb, no stowaway
-        raise zipfile.BadZipFile
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / MANIFEST).write_bytes(content)
-    for name in sizes:
-        with packed.open(name) as source, (folder / name).open("wb") as file:
-            shutil.copyfileobj(source, file, CHUNK_BYTES)

@@ -18,7 +18,6 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonCore import reference
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
-import DualFaceReconLib.reconstruction as reconstruction_module
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.disk.meshfiles import write_stl
@@ -515,7 +514,7 @@ def test_without_slicer_core_it_is_refused_at_once(tmp_path, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "slicer", types.ModuleType("slicer"))
     for name in ("DualFaceReconLib.scene", "DualFaceReconLib.scene.scene"):
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(reconstruction_module, "Reconstructor", lambda *_: pytest.fail("networks were loaded"))
+    monkeypatch.setattr("DualFaceReconLib.reconstruction.Reconstructor", lambda *_: pytest.fail("networks were loaded"))
     assert main(["reconstruct", str(SAMPLE), "-o", str(tmp_path / "out"), "--scene"]) == 2
     assert "pip install slicer-core" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -524,7 +523,7 @@ def test_without_slicer_core_it_is_refused_at_once(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("asked", [["--scene"], []])
 def test_the_command_writes_a_scene_when_asked(tmp_path, monkeypatch, reconstruction, asked):
     Ready.made = reconstruction
-    monkeypatch.setattr(reconstruction_module, "Reconstructor", Ready)
+    monkeypatch.setattr("DualFaceReconLib.reconstruction.Reconstructor", Ready)
     assert main(["reconstruct", str(SAMPLE), "-o", str(tmp_path / "out"), *asked]) == 0
     assert (tmp_path / "out" / "scene.mrb").exists() == bool(asked)
 

@@ -20,7 +20,8 @@ from DualFaceReconLib.bonemaps import BoneMaps, Window, bounding_window, mirrore
 from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
-from DualFaceReconLib.film.acquisition import DISTANCE_LIMITS_MM, FARTHEST_BONES_SHARE, NEAREST_BONES_MM
+from DualFaceReconLib.film.limits import DISTANCE_LIMITS_MM
+from DualFaceReconLib.film.object_distance import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
@@ -55,7 +56,7 @@ class Networks:
     shift: nn.Module | None = None  # (B, 1, n, n), (B,) sdd -> (B, 2) object distance and its spread, mm
 
 
-def found_device() -> str:
+def best_device() -> str:
     """The best device here: "cuda", "mps" or "cpu"."""
     if torch.cuda.is_available():
         return "cuda"
@@ -65,13 +66,13 @@ def found_device() -> str:
 def usable_device(asked: str | None) -> str:
     """The device that is asked for, or the best one; Refusal where this machine has no such device."""
     if asked is None:
-        return found_device()
+        return best_device()
     try:
         torch.zeros(1, device=asked)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise Refusal(
             f"{asked!r} does not work on this machine: leave the device out, and the best one here is taken "
-            f"({found_device()})."
+            f"({best_device()})."
         ) from error
     return asked
 

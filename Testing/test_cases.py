@@ -10,7 +10,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.acquisition import TABLE_TO_BONES_MM
+from DualFaceReconLib.film.object_distance import TABLE_TO_BONES_MM
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import arrays, polydata

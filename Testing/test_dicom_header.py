@@ -12,7 +12,7 @@ from pydicom.uid import (
 from support.films import COLS, GEOMETRY, ROWS, dataset, film, save
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.acquisition import turn_for
+from DualFaceReconLib.film.orientation import turn_for
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
 

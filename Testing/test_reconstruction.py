@@ -21,9 +21,10 @@ from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.disk.folders import locked, write_folder
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.errors import Cancelled, Refusal
-from DualFaceReconLib.film.acquisition import ASSUMED_SDD, Known
+from DualFaceReconLib.film.acquisition import Known
 from DualFaceReconLib.film.markers import Marker, with_marker
 from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.film.settling import ASSUMED_SDD
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Networks, Prediction, seen_on

@@ -14,7 +14,7 @@ import numpy as np
 
 from DualFaceReconLib.errors import NO_SPACE, Refusal
 from DualFaceReconLib.film import native_decoder
-from DualFaceReconLib.film.acquisition import SIDE_LIMITS_PX
+from DualFaceReconLib.film.limits import SIDE_LIMITS_PX
 
 LONGEST_SECONDS = 120
 

@@ -24,12 +24,13 @@ from pydicom.uid import (
 )
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.acquisition import Known, RadiographWarning, check_size
+from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.film.codestreams import compressed_size, ends_whole
 from DualFaceReconLib.film.decoded import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.film.decoding import DecodingFailed, decode_apart
 from DualFaceReconLib.film.dicom_header import FLUOROSCOPY
 from DualFaceReconLib.film.dicom_values import from_tag, integer, items, numbers, text, values
+from DualFaceReconLib.film.limits import check_size
 from DualFaceReconLib.geometry import Provenance
 
 LARGEST_GREY = 1e30

@@ -13,8 +13,8 @@ import numpy as np
 
 from DualFaceReconLib.errors import NO_SPACE, NOT_NUMBERS, Refusal
 from DualFaceReconLib.film import nifti
-from DualFaceReconLib.film.acquisition import SIDE_LIMITS_PX, check_size
 from DualFaceReconLib.film.codestreams import ends_whole
+from DualFaceReconLib.film.limits import SIDE_LIMITS_PX, check_size
 
 HEADER_BYTES = 1 << 16
 TIFF_PHOTOMETRIC, TIFF_ORIENTATION, TIFF_SHORT, TIFF_LONG = 262, 274, 3, 4

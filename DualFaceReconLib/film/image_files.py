@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.acquisition import Acquisition, Known, check_size
+from DualFaceReconLib.film.acquisition import Acquisition, Known
 from DualFaceReconLib.film.decoded import Decoded, grey_channel, polarity_warning
 from DualFaceReconLib.film.decoding import DecodingFailed, decode_apart
 from DualFaceReconLib.film.image_checks import damaged, prepare
+from DualFaceReconLib.film.limits import check_size
 from DualFaceReconLib.geometry import Provenance
 
 SIGNATURES = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.radiograph import TOLD, Radiograph
+from DualFaceReconLib.film.acquisition import GIVEN_BY_USER
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
 
 # A head lies, and a ball is put, about as deep as the hip joint; the centre of all bones' surfaces is not just there.
@@ -29,7 +30,7 @@ def with_marker(radiograph: Radiograph, marker: Marker) -> Radiograph:
     geometry = radiograph.geometry
     rows, cols = geometry.size_px
     low, high = DIAMETER_LIMITS_MM
-    if geometry.provenance.get("object_distance_mm") == TOLD:
+    if geometry.provenance.get("object_distance_mm") == GIVEN_BY_USER:
         raise Refusal("Both a distance and a ball are given: leave one of them out.")
     if not (0 <= marker.row < rows and 0 <= marker.col < cols and 0 < marker.diameter_px < max(rows, cols)):
         raise Refusal(

@@ -15,30 +15,22 @@ from pathlib import Path
 import numpy as np
 
 from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
-from DualFaceReconLib.film.acquisition import (
-    FACING_VIEWER,
-    Acquisition,
-    Known,
-    Overrides,
-    RadiographWarning,
-    Settled,
-    assumed_object_distance,
-    check_object_distance,
-    check_source_distance,
-    settle,
-)
+from DualFaceReconLib.film.acquisition import GIVEN_BY_USER, Acquisition, Known, Overrides, RadiographWarning
 from DualFaceReconLib.film.collimation import field_of_exposure
 from DualFaceReconLib.film.decoded import Decoded, polarity_warning
 from DualFaceReconLib.film.dicom_header import read_acquisition
 from DualFaceReconLib.film.dicom_pixels import decode, read_dataset
 from DualFaceReconLib.film.image_files import image_format, read_image
+from DualFaceReconLib.film.limits import check_source_distance
+from DualFaceReconLib.film.object_distance import assumed_object_distance, check_object_distance
+from DualFaceReconLib.film.orientation import FACING_VIEWER
+from DualFaceReconLib.film.settling import Settled, settle
 from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance
 
 LARGEST_FILE_BYTES = 1 << 30
 HEAD_BYTES = 4096  # of a file, which tell its kind
 POLARITY_CODES = ("polarity-assumed", "polarity-conflict")  # settled where the user says it
 OBJECT_DISTANCE_CODES = "object_distance_mm-"  # how the codes of warnings of the bones' distance begin
-TOLD = Provenance("user", "given by the user")
 AS_SHOWN = Known(FACING_VIEWER, GIVEN_IN_CODE)
 BRIGHT_BONE = Known("as stored", GIVEN_IN_CODE)
 
@@ -91,7 +83,7 @@ class Radiograph:
         """What identifies the film without naming the patient: 12 hexadecimal digits of its grey values' sha256."""
         return hashlib.sha256(self.pixels.tobytes()).hexdigest()[:12]
 
-    def at_object_distance(self, object_distance_mm: float, provenance: Provenance = TOLD) -> Radiograph:
+    def at_object_distance(self, object_distance_mm: float, provenance: Provenance = GIVEN_BY_USER) -> Radiograph:
         """The same film with its bones' centre so far from the detector, and no more said against that."""
         check_object_distance(object_distance_mm, self.geometry.sdd_mm)
         return replace(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib import __version__
-from DualFaceReconLib.film.acquisition import FACING_VIEWER, SIDES_SWAPPED
+from DualFaceReconLib.film.orientation import FACING_VIEWER, SIDES_SWAPPED
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.pictures import drawing

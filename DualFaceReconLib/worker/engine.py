@@ -101,13 +101,13 @@ class Engine:
 
     def hello(self, request: Hello, job: Job) -> Result:
         job.wait_for(_beside(_import_packages))
-        from DualFaceReconLib.inference import found_device
+        from DualFaceReconLib.inference import best_device
 
         return {
             "protocol": PROTOCOL,
             "versions": {"DualFaceRecon": __version__, "python": platform.python_version(), **_versions()},
-            "device": found_device(),
-            "device_words": device_words(found_device()),
+            "device": best_device(),
+            "device_words": device_words(best_device()),
         }
 
     def load(self, request: Load, job: Job) -> Result:

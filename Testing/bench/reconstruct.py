@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
-from DualFaceReconLib.inference import found_device, load_networks
+from DualFaceReconLib.inference import best_device, load_networks
 
 FILM = Path(__file__).parents[2] / "Resources" / "Samples" / "pelvis_1.dcm"
 FILM_SIDES_PX = (512, 1024, 2560)
@@ -33,7 +33,7 @@ WARM_RUNS = 3
 
 
 def main() -> None:
-    devices = ["cpu"] if found_device() == "cpu" else ["cpu", found_device()]
+    devices = ["cpu"] if best_device() == "cpu" else ["cpu", best_device()]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, devices: {', '.join(devices)}\n")
     for device in devices:
         print(f"Stages on {device}, seconds")

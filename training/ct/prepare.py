@@ -22,7 +22,7 @@ from scipy import ndimage
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.acquisition import SIDE_LIMITS_PX
+from DualFaceReconLib.film.limits import SIDE_LIMITS_PX
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh
 from training.cases import write_case

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.acquisition import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
+from DualFaceReconLib.film.object_distance import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.weights import give_weights
 from training.judging.tables import interval
 from training.kept_out import kept_out_people

@@ -1,0 +1,102 @@
+"""How far the bones were from the detector: the user, a calibration, the table, the isocentre, or the population."""
+
+from __future__ import annotations
+
+import math
+
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.acquisition import Acquisition, Known, Overrides, RadiographWarning, Warn, given_by_user
+from DualFaceReconLib.geometry import Provenance
+
+# Magnification of the hip on routine films: 119.8 % (117 to 123.4) in Brew et al., J Arthroplasty 27:643 (2012),
+# 121 % in Franken et al., J Bone Joint Surg Br 92:1345 (2010), 114 +- 4 % in Wangjiraphan et al., Lampang Med J
+# (2019). At 1150 mm these are 190, 200 and 142 mm from the detector.
+POPULATION_OBJECT_DISTANCE_MM = 180.0
+POPULATION_OBJECT_DISTANCE = Provenance(
+    "assumed",
+    "population mean from published hip magnifications of 114 to 121 % (Brew 2012, Franken 2010, Wangjiraphan 2019)",
+    spread=35.0,
+)
+# Height of the hips above the table: 0.45 of the body's thickness there in CT (King et al., J Bone Joint Surg Br
+# 91:1217, 2009), adults being 180 to 280 mm thick at the hips.
+TABLE_TO_BONES_MM = 100.0
+TABLE_TO_BONES_SPREAD_MM = 20.0
+ISOCENTRE_SPREAD_MM = 40.0
+NEAREST_BONES_MM, FARTHEST_BONES_SHARE = 50.0, 0.5  # from the detector; the farther one as a share of sdd
+
+
+def object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, warn: Warn) -> Known:
+    """The ladder of the depth: the user, a calibration, the table or the isocentre, the population."""
+    given = given_by_user(overrides.object_distance_mm)
+    if given is not None:
+        check_object_distance(given.value, sdd.value)
+        return given
+    known = _header_object_distance(acquisition, sdd.value)
+    nearest, farthest = NEAREST_BONES_MM, FARTHEST_BONES_SHARE * sdd.value
+    if known is not None and nearest <= known.value <= farthest:
+        if acquisition.source_to_isocentre_mm is not None and acquisition.depth_share is None:
+            warn(
+                "object_distance_mm-isocentre",
+                "The bones are taken to be at the C-arm's isocentre, which holds only if the hip was centred there.",
+            )
+        return known
+    if known is not None:
+        warn(
+            "object_distance_mm-implausible",
+            f"The header puts the bones {known.value:.0f} mm from the detector ({known.provenance}), "
+            f"outside of {nearest:g} to {farthest:.0f} mm: it is not used.",
+        )
+    assumed, warning = assumed_object_distance(sdd.value, _lengths_are_calibrated(acquisition, overrides))
+    warn(warning.code, warning.text)
+    return assumed
+
+
+def assumed_object_distance(sdd_mm: float, lengths_are_calibrated: bool) -> tuple[Known, RadiographWarning]:
+    """The population's distance for a film of which nobody knows it, and the warning that goes with it."""
+    spread = POPULATION_OBJECT_DISTANCE.spread
+    if lengths_are_calibrated:
+        effect = "the bones' lengths follow the calibration, their place in depth is uncertain"
+    else:
+        effect = f"every length is uncertain by {100 * spread / (sdd_mm - POPULATION_OBJECT_DISTANCE_MM):.1f} %"
+    warning = RadiographWarning(
+        "object_distance_mm-assumed",
+        f"Nothing says how far the bones were from the detector: {POPULATION_OBJECT_DISTANCE_MM:g} +- {spread:g} mm is "
+        f"assumed; {effect}. Give it with --object-distance.",
+    )
+    return Known(POPULATION_OBJECT_DISTANCE_MM, POPULATION_OBJECT_DISTANCE), warning
+
+
+def check_object_distance(object_distance_mm: float, sdd_mm: float) -> None:
+    """Refuses distances from the detector at which no patient can be."""
+    if not (math.isfinite(object_distance_mm) and 0 <= object_distance_mm <= 0.6 * sdd_mm):
+        raise Refusal(
+            f"An object distance of {object_distance_mm:g} mm cannot be right: it is the distance from the detector to "
+            f"the bones' centre, 0 to {0.6 * sdd_mm:.0f} mm for this film."
+        )
+
+
+def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | None:
+    """What the file's distances say, with the source-detector distance that holds in the end."""
+    share, table, isocentre = (
+        acquisition.depth_share,
+        acquisition.source_to_table_mm,
+        acquisition.source_to_isocentre_mm,
+    )
+    if share is not None:
+        formula = f"sdd * (1 - {share.provenance.source})"
+        return Known(sdd * (1 - share.value), Provenance("derived", formula))
+    if table is not None and table.value < sdd:
+        formula = f"sdd - {table.provenance.source} + {TABLE_TO_BONES_MM:g} mm from table to bones (King 2009)"
+        return Known(sdd - table.value + TABLE_TO_BONES_MM, Provenance("derived", formula, TABLE_TO_BONES_SPREAD_MM))
+    if table is not None:  # behind the detector: a negative distance, which the caller says and does not use
+        return Known(sdd - table.value, Provenance("derived", f"sdd - {table.provenance.source}"))
+    if isocentre is not None:
+        formula = f"sdd - {isocentre.provenance.source}, the isocentre in RF and XA"
+        return Known(sdd - isocentre.value, Provenance("derived", formula, ISOCENTRE_SPREAD_MM))
+    return None
+
+
+def _lengths_are_calibrated(acquisition: Acquisition, overrides: Overrides) -> bool:
+    """Whether the pitch will come from a calibration at the bones, so that the depth does not scale them."""
+    detector_pitch = overrides.pixel_pitch_mm is not None or acquisition.pixel_pitch_mm is not None
+    return acquisition.patient_plane_pitch_mm is not None and not detector_pitch

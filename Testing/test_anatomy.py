@@ -220,6 +220,8 @@ def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, cap
     monkeypatch.setattr(report, "corresponded_femora", lambda folder, report: femora)
     monkeypatch.setattr(report, "LANDMARKS", dict.fromkeys(("hip", "femur"), made_landmarks))
     monkeypatch.setattr(outsiders, "SAMPLES", 4000)
+    for module in (report, outsiders):  # pictures of a hundredth of the points, which is most of the time
+        monkeypatch.setattr(module, "dense_points", few_points)
     write_outsider(tmp_path / "vsd_dev", bones)
     out, told = tmp_path / "models", tmp_path / "told"
     assert main(["anatomy", "models", "--bones", str(tmp_path), "--out", str(out), "--report", str(told)]) == 0
@@ -236,6 +238,10 @@ def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, cap
     assert sorted(p.name for p in out.iterdir()) == ["MODELS.md", "femur.ssm.npz", "hip.ssm.npz"]
     pictures = [f"{bone}_{what}.png" for bone in ("femur", "hip") for what in ("landmarks", "modes", "worst")]
     assert sorted(p.name for p in told.iterdir()) == sorted(["curves.png", "models.json", *pictures])
+
+
+def few_points(mesh, values, count=15_000, seed=0):
+    return meshes.dense_points(mesh, values, min(count, 15_000), seed)
 
 
 def made_landmarks(mean, triangles):

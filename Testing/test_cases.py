@@ -190,7 +190,7 @@ def test_a_contact_sheet_shows_all_films(cases, tmp_path):
 
 @pytest.fixture
 def fewer_samples(monkeypatch):
-    monkeypatch.setattr(evaluating, "SAMPLES", 4000)
+    monkeypatch.setattr(evaluating, "SAMPLES", 1500)
     monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
 
 
@@ -230,7 +230,7 @@ def test_no_cases_and_no_question_are_refused(tmp_path, capsys):
 
 
 def test_evaluate_writes_a_table_and_its_rows(cases, fewer_samples, tmp_path, capsys):
-    arguments = ["evaluate", str(cases[0].parent), "--out", str(tmp_path), "--every", "3", "--pixels", "128"]
+    arguments = ["evaluate", str(cases[0].parent), "--out", str(tmp_path), "--every", "3", "--pixels", "64"]
     assert main([*arguments, "--jobs", "1"]) == 0
     assert "| exact maps |" in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -55,6 +55,7 @@ from training.raycast import cast
 
 GEOMETRY = ProjectionGeometry(1100, (1.2, 1.2), (300, 280), None, "AP", 180.0)
 OFF_MM = 12.0
+SAMPLES = 1500  # of a surface; each costs as much as the others, and figures here need no more
 
 
 def shown_bones():
@@ -102,7 +103,7 @@ def off(case, geometry, without=()):
 def stand_ins(case, monkeypatch):
     """Networks that say the truth, 12 mm off; gives a set of bones that they shall miss."""
     missed = set()
-    monkeypatch.setattr(evaluating, "SAMPLES", 4000)
+    monkeypatch.setattr(evaluating, "SAMPLES", SAMPLES)
     monkeypatch.setattr(evaluating, "loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr("training.judging.tables.loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
@@ -127,7 +128,7 @@ def test_true_maps_that_stand_too_far_away_are_exact_once_aligned(case, bundle, 
             assert found[row, BY_PICTURE] == pytest.approx(exact, abs=1e-3)
         assert found[COMPLETED, BY_PICTURE] == pytest.approx(found["exact maps, completed", WITHOUT], abs=0.02)
         further = observed_triangles(observed_surface(cast(case.meshes, GEOMETRY).maps.shifted(OFF_MM), GEOMETRY, bone))
-        moved = compare_surfaces(on_film(further, GEOMETRY), on_film(case.meshes[bone], GEOMETRY), 4000).assd_mm
+        moved = compare_surfaces(on_film(further, GEOMETRY), on_film(case.meshes[bone], GEOMETRY), SAMPLES).assd_mm
         assert found[OBSERVED, UNALIGNED] == pytest.approx(moved, abs=1e-3)
         assert found[OBSERVED, UNALIGNED] > exact + 3
         grown = OFF_MM / (GEOMETRY.sdd_mm - GEOMETRY.object_distance_mm)  # what moves away before back-projection grows
@@ -280,7 +281,8 @@ def test_a_mean_shape_is_found_by_its_mask():
         placed = placed_by_mask(model, maps.mask[0], GEOMETRY, depth)
         upright = model.mean - model.mean.mean(axis=0) + move, model.triangles
         assd = [
-            compare_surfaces(on_film(one, GEOMETRY), on_film(mesh, GEOMETRY), 4000).assd_mm for one in (placed, upright)
+            compare_surfaces(on_film(one, GEOMETRY), on_film(mesh, GEOMETRY), SAMPLES).assd_mm
+            for one in (placed, upright)
         ]
         assert assd[0] < limit
         assert assd[0] < 0.7 * assd[1]

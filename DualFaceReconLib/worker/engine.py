@@ -188,6 +188,8 @@ class Engine:
         """The bundle's, loaded now where it is not; where nobody waits any more, it is loaded for the next time."""
         if self.loading is None or self.loading[0] != request:
             self.loading = request, _beside(lambda: _loaded(request))
+            for film in self.films.values():  # another bundle says something else
+                film.predictions.clear()
         if not self.loading[1].done():
             job.progress("bundle", 0.0)
         try:

@@ -1,0 +1,125 @@
+"""The worker with the bundle and a film that ship: the terminal's own bytes, stopped in time, ended at once."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from DualFaceReconLib import cli
+from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.results import load_reconstruction
+from DualFaceReconLib.worker.client import Client
+from DualFaceReconLib.worker.engine import STAGES
+from DualFaceReconLib.worker.protocol import Hello, Load, Open, Ping, Reconstruct
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """In the environment that this process has: one thread for networks."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        with Client() as driven:
+            yield driven
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    path = tmp_path_factory.mktemp("Röntgen bilder") / "Hüfte 1 Köhler.dcm"
+    shutil.copyfile(SAMPLE, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def opened(worker, film):
+    return worker.ask(Open(str(film)))["film"]
+
+
+class Stop:
+    """A caller who wants no more from a stage on; remembers what it was told."""
+
+    def __init__(self, words):
+        self.words, self.told, self.stopped = words, [], False
+
+    def progress(self, words, share):
+        self.told.append(words)
+        self.stopped |= words == self.words
+
+    def __call__(self):
+        return self.stopped
+
+
+@pytest.mark.parametrize("stage", ["bundle", "networks", "completion"])
+def test_a_stage_stops_in_the_midst_and_leaves_nothing(worker, opened, tmp_path, stage):
+    """The first of them while packages are imported, which then are there for the next one."""
+    stop = Stop(STAGES[stage])
+    with pytest.raises(Cancelled):
+        worker.ask(Reconstruct(opened, folder=str(tmp_path / "out")), progress=stop.progress, cancelled=stop)
+    stages = [stage for stage, words in STAGES.items() if words in stop.told]
+    assert stages[-1] == stage
+    assert list(tmp_path.iterdir()) == []
+    assert worker.ask(Ping())["event"] == "done"
+
+
+def test_the_worker_and_the_terminal_give_the_same_bytes(worker, opened, film, tmp_path):
+    told = []
+    place = tmp_path / "vom Worker"
+    done = worker.ask(Reconstruct(opened, folder=str(place)), progress=lambda *values: told.append(values))
+    assert cli.main(["reconstruct", str(film), "-o", str(tmp_path / "vom Terminal")]) == 0
+    compared = 0
+    for path in (tmp_path / "vom Terminal").iterdir():
+        if path.suffix in (".vtp", ".stl", ".nrrd"):
+            assert path.read_bytes() == (place / path.name).read_bytes(), path.name
+            compared += 1
+    assert compared == 4 * 3 + 4
+    found = load_reconstruction(done["folder"])
+    assert all(bone.completed is not None for bone in found.bones.values())
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+    assert list(dict.fromkeys(words for words, _ in told)) == [
+        STAGES[stage] for stage in ("networks", "surfaces", "completion", "saving")
+    ]
+
+
+def test_a_damaged_bundle_is_refused_and_the_one_that_ships_is_there_again(worker, tmp_path):
+    folder = shutil.copytree(ROOT / "Resources" / "Models", tmp_path / "Bündel")
+    weights = bytearray((folder / "segmentation.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "segmentation.safetensors").write_bytes(weights)
+    with pytest.raises(Refusal, match="damaged"):
+        worker.ask(Load(str(folder)))
+    assert worker.ask(Load())["bundle"]["id"] == "hips-small"
+
+
+def test_versions_and_device_in_words(worker):
+    answer = worker.ask(Hello())
+    assert answer["versions"]["torch"] == torch.__version__
+    assert answer["device_words"].startswith(("CPU: ", "GPU: "))
+
+
+def test_the_log_names_no_film(worker, film):
+    tail = "\n".join(worker.log_tail())
+    assert "reconstruct done" in tail
+    assert not [word for word in ("Köhler", film.name, str(film.parent), os.fspath(ROOT)) if word in tail]
+
+
+def test_where_stdin_ends_while_bones_are_completed_the_process_ends(worker, opened, tmp_path):
+    process = worker._process
+
+    def leave(words, share):
+        if words == STAGES["completion"] and not process.popen.stdin.closed:
+            process.popen.stdin.close()
+
+    with pytest.raises(Cancelled):
+        worker.ask(Reconstruct(opened, folder=str(tmp_path / "out")), progress=leave)
+    assert process.popen.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []

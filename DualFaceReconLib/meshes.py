@@ -97,12 +97,11 @@ def _clip_to_plane(vertices: np.ndarray, triangles: np.ndarray, height: np.ndarr
     near, far = edges.T
     share = (height[near] / (height[near] - height[far]))[:, None]
     on_second, on_third = (which.reshape(2, -1) + len(vertices)).astype(triangles.dtype)
-    one, two = lone_is_inside, ~lone_is_inside
     pieces = [
         triangles[kept == 3],
-        np.stack([first, on_second, on_third], axis=1)[one],
-        np.stack([on_second, second, third], axis=1)[two],
-        np.stack([on_second, third, on_third], axis=1)[two],
+        np.stack([first, on_second, on_third], axis=1)[lone_is_inside],
+        np.stack([on_second, second, third], axis=1)[~lone_is_inside],
+        np.stack([on_second, third, on_third], axis=1)[~lone_is_inside],
     ]
     return np.concatenate([vertices, vertices[near] * (1 - share) + vertices[far] * share]), np.concatenate(pieces)
 

@@ -233,7 +233,7 @@ class Reconstructor:
             observed,
             self.models,
             seen_on(self.networks, radiograph),
-            refused=refused,
+            on_refusal=refused,
             progress=progress,
             cancelled=cancelled,
         )

@@ -16,12 +16,10 @@ from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shape.shapemodel import Landmark, load_shape_model
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
-from training.anatomy import generalisation as outsiders
-from training.anatomy import people, report
-from training.anatomy import remeshing as meshes
+from training.anatomy import generalisation, people, remeshing, report
 from training.anatomy.folder import Job
 from training.anatomy.people import LLP26, RHAN40, Corresponded, corresponded_femora, procrustes
-from training.anatomy.shapes import compactness, generalisation, shape_model, specificity, windows
+from training.anatomy.shapes import compactness, generalisation_errors, shape_model, specificity, windows
 
 
 def ball(resolution=40):
@@ -47,18 +45,18 @@ def slab(thickness, count=25):
 def test_open_edges_are_closed_and_normals_point_outward():
     vertices, triangles = ball()
     holed = triangles[~np.isin(np.arange(len(triangles)), [5, 6, 200])]
-    assert meshes.open_edges(holed) > 0
-    mended = meshes.closed((vertices, holed[:, ::-1]))
-    assert meshes.open_edges(mended[1]) == 0
-    normals = unit_normals(*mended)
-    assert (np.sum(normals * mended[0], axis=1) > 0).all()
+    assert remeshing.open_edges(holed) > 0
+    mesh = remeshing.closed((vertices, holed[:, ::-1]))
+    assert remeshing.open_edges(mesh[1]) == 0
+    normals = unit_normals(*mesh)
+    assert (np.sum(normals * mesh[0], axis=1) > 0).all()
 
 
 def test_a_template_is_even_closed_and_on_the_surface():
-    template = meshes.even_template(ball(), 500)
+    template = remeshing.even_template(ball(), 500)
     vertices, triangles = template
     assert len(vertices) == pytest.approx(500, abs=5)
-    assert meshes.open_edges(triangles) == 0
+    assert remeshing.open_edges(triangles) == 0
     edges = np.linalg.norm(vertices[triangles[:, 0]] - vertices[triangles[:, 1]], axis=1)
     assert edges.max() < 2.2 * edges.min()
     assert np.abs(np.linalg.norm(vertices, axis=1) - 30).max() < 0.5
@@ -66,22 +64,22 @@ def test_a_template_is_even_closed_and_on_the_surface():
 
 def test_points_are_carried_to_another_shape_of_the_mesh():
     vertices, triangles = ball()
-    points = meshes.even_template((vertices, triangles), 300)
-    anchor = meshes.anchors(points[0], unit_normals(*points), (vertices, triangles))
+    points = remeshing.even_template((vertices, triangles), 300)
+    anchor = remeshing.anchors(points[0], unit_normals(*points), (vertices, triangles))
     assert anchor[1].sum(axis=1) == pytest.approx(np.ones(len(points[0])))
     assert anchor[1].min() >= 0
-    assert meshes.carried(triangles, anchor, vertices) == pytest.approx(points[0], abs=0.4)
-    stretched = meshes.carried(triangles, anchor, vertices * (1, 2, 3))
-    assert stretched == pytest.approx(meshes.carried(triangles, anchor, vertices) * (1, 2, 3))
+    assert remeshing.carried(triangles, anchor, vertices) == pytest.approx(points[0], abs=0.4)
+    stretched = remeshing.carried(triangles, anchor, vertices * (1, 2, 3))
+    assert stretched == pytest.approx(remeshing.carried(triangles, anchor, vertices) * (1, 2, 3))
 
 
 def test_a_thin_wing_s_other_side_catches_nothing():
     wing = slab(1.0)
     points = np.column_stack([np.random.default_rng(0).uniform(5, 43, (200, 2)), np.full(200, 0.8)])  # nearer to z = 1
     downward = np.tile([0.0, 0.0, -1.0], (200, 1))
-    anchor = meshes.anchors(points, downward, wing)
-    assert meshes.carried(wing[1], anchor, wing[0])[:, 2] == pytest.approx(np.zeros(200))
-    assert meshes.carried(wing[1], meshes.anchors(points, -downward, wing), wing[0])[:, 2] == pytest.approx(
+    anchor = remeshing.anchors(points, downward, wing)
+    assert remeshing.carried(wing[1], anchor, wing[0])[:, 2] == pytest.approx(np.zeros(200))
+    assert remeshing.carried(wing[1], remeshing.anchors(points, -downward, wing), wing[0])[:, 2] == pytest.approx(
         np.ones(200)
     )
 
@@ -110,15 +108,15 @@ def made_people(count=8, seed=0):
 def test_every_person_of_a_set_comes_to_the_template(tmp_path):
     shapes, triangles = made_people()
     write_people(tmp_path / "llp26", "femur_left", shapes + 7, triangles)
-    told = []
-    bones = corresponded_femora(tmp_path, vertices=300, report=told.append)
+    lines = []
+    bones = corresponded_femora(tmp_path, vertices=300, say=lines.append)
     assert bones.shapes.shape == (8, 300, 3)
     assert bones.people[0] == "llp26/s00"
-    assert "8 people" in told[0]
-    assert "mended" in told[-1]
+    assert "8 people" in lines[0]
+    assert "repaired" in lines[-1]
     for made, shape in zip(shapes, bones.shapes, strict=True):
-        found = compare_surfaces((shape, bones.triangles), (made + 7, triangles), count=3000)
-        assert found.assd_mm < 0.4
+        distances = compare_surfaces((shape, bones.triangles), (made + 7, triangles), count=3000)
+        assert distances.assd_mm < 0.4
 
 
 def test_right_bones_are_mirrored_to_the_left(tmp_path):
@@ -146,7 +144,8 @@ def test_missing_bones_and_other_meshes_are_named(tmp_path):
 @pytest.fixture
 def bones():
     shapes, triangles = made_people(12)
-    return Corresponded("hip", triangles, shapes, tuple(f"rhan40/s{i // 2:02d}" for i in range(12)), (RHAN40,))
+    people = tuple(f"rhan40/s{i // 2:02d}" for i in range(12))
+    return Corresponded(bone="hip", triangles=triangles, shapes=shapes, people=people, sets=(RHAN40,))
 
 
 def test_procrustes_takes_pose_away_and_leaves_size(bones):
@@ -183,15 +182,15 @@ def test_windows_cover_the_bone_and_fade_with_distance(bones):
     assert shared[apart > 0.9 * apart.max()].max() < 0.5
 
 
-def test_stray_vertices_and_crossings_are_mended_and_the_rest_stays(bones):
+def test_stray_vertices_and_crossings_are_repaired_and_the_rest_stays(bones):
     shapes = bones.shapes.copy()
     shapes[3, 100] += (0, 60, 0)
-    whole, moved = people.sound(shapes, bones.triangles)
+    repaired, moved = people.repaired_shapes(shapes, bones.triangles)
     assert np.flatnonzero(moved).tolist() == [3]
-    assert whole[3, 100] == pytest.approx(bones.shapes[3, 100], abs=1.5)
-    assert np.linalg.norm(whole[3] - shapes[3], axis=1)[100] > 50
-    assert np.count_nonzero(np.linalg.norm(whole[3] - shapes[3], axis=1) > 1e-6) < 60  # of 530
-    assert whole[0] == pytest.approx(shapes[0])
+    assert repaired[3, 100] == pytest.approx(bones.shapes[3, 100], abs=1.5)
+    assert np.linalg.norm(repaired[3] - shapes[3], axis=1)[100] > 50
+    assert np.count_nonzero(np.linalg.norm(repaired[3] - shapes[3], axis=1) > 1e-6) < 60  # of 530
+    assert repaired[0] == pytest.approx(shapes[0])
 
 
 def test_people_are_left_out_with_both_their_sides(bones):
@@ -204,7 +203,7 @@ def test_people_are_left_out_with_both_their_sides(bones):
 
 
 def test_generalisation_falls_with_modes_and_specificity_is_within_the_spread(bones):
-    errors = generalisation(bones, [1, 3], local=0)
+    errors = generalisation_errors(bones, [1, 3], local=0)
     assert errors.shape == (6, 2)
     assert errors[:, 1].mean() < 0.15 * errors[:, 0].mean()
     aligned, mean = procrustes(bones.shapes)
@@ -216,16 +215,16 @@ def test_generalisation_falls_with_modes_and_specificity_is_within_the_spread(bo
 
 def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, capsys):
     femora = replace(bones, bone="femur", people=tuple(f"llp26/s{i:02d}" for i in range(12)), sets=(LLP26,))
-    monkeypatch.setattr(report, "corresponded_hips", lambda folder, report: bones)
-    monkeypatch.setattr(report, "corresponded_femora", lambda folder, report: femora)
+    monkeypatch.setattr(report, "corresponded_hips", lambda folder, say: bones)
+    monkeypatch.setattr(report, "corresponded_femora", lambda folder, say: femora)
     monkeypatch.setattr(report, "LANDMARKS", dict.fromkeys(("hip", "femur"), made_landmarks))
-    monkeypatch.setattr(outsiders, "SAMPLES", 4000)
-    for module in (report, outsiders):  # pictures of a hundredth of the points, which is most of the time
+    monkeypatch.setattr(generalisation, "SAMPLES", 4000)
+    for module in (report, generalisation):  # pictures of a hundredth of the points, which is most of the time
         monkeypatch.setattr(module, "dense_points", few_points)
-    write_outsider(tmp_path / "vsd_dev", bones)
-    out, told = tmp_path / "models", tmp_path / "told"
-    assert main(["anatomy", "models", "--bones", str(tmp_path), "--out", str(out), "--report", str(told)]) == 0
-    figures = json.loads((told / "models.json").read_text(encoding="utf-8"))
+    write_person_from_elsewhere(tmp_path / "vsd_dev", bones)
+    out, pictures = tmp_path / "models", tmp_path / "report"
+    assert main(["anatomy", "models", "--bones", str(tmp_path), "--out", str(out), "--report", str(pictures)]) == 0
+    figures = json.loads((pictures / "models.json").read_text(encoding="utf-8"))
     assert figures["hip"]["people"] == 6
     assert figures["femur"]["people"] == 12
     by_modes = figures["hip"]["by_modes"]
@@ -236,8 +235,8 @@ def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, cap
     assert 0.5 < float(distance[1]) < 2
     assert load_shape_model(out / "femur.ssm.npz").bone == "femur"
     assert sorted(p.name for p in out.iterdir()) == ["MODELS.md", "femur.ssm.npz", "hip.ssm.npz"]
-    pictures = [f"{bone}_{what}.png" for bone in ("femur", "hip") for what in ("landmarks", "modes", "worst")]
-    assert sorted(p.name for p in told.iterdir()) == sorted(["curves.png", "models.json", *pictures])
+    of_bones = [f"{bone}_{what}.png" for bone in ("femur", "hip") for what in ("landmarks", "modes", "worst")]
+    assert sorted(p.name for p in pictures.iterdir()) == sorted(["curves.png", "models.json", *of_bones])
 
 
 def few_points(mesh, values, count=15_000, seed=0):
@@ -245,10 +244,10 @@ def few_points(mesh, values, count=15_000, seed=0):
 
 
 def made_landmarks(mean, triangles):
-    return {"asis": Landmark(np.array([int(mean[:, 2].argmax())]), np.ones(1))}
+    return {"asis": Landmark(vertices=np.array([int(mean[:, 2].argmax())]), weights=np.ones(1))}
 
 
-def write_outsider(folder, bones):
+def write_person_from_elsewhere(folder, bones):
     """One whole person whose landmark the raters picked 1 mm off, with a spread of 2.5 mm."""
     shape = bones.shapes[5]
     picks = []
@@ -265,7 +264,7 @@ def write_outsider(folder, bones):
 
 def test_models_without_bones_are_refused(tmp_path, capsys):
     arguments = ["anatomy", "models", "--bones", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main([*arguments, "--report", str(tmp_path / "told")]) == EXIT_REFUSED
+    assert main([*arguments, "--report", str(tmp_path / "report")]) == EXIT_REFUSED
     assert "CONTRIBUTING" in capsys.readouterr().err
 
 
@@ -277,7 +276,7 @@ def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path,
     write_people(tmp_path / "bones", "femur_left", shapes, triangles)
     stray = arrays(cube())
     write_people(tmp_path / "bones" / "other", "femur_left", [stray[0] * (30, 1, 30) + 5], stray[1])
-    template = meshes.even_template((shapes[0], triangles), 400)
+    template = remeshing.even_template((shapes[0], triangles), 400)
     write_people(tmp_path, "template", [template[0]], template[1])
     arguments = ["anatomy", "register", str(tmp_path / "bones"), "--template", str(tmp_path / "s00" / "template.ply")]
     arguments += ["--out", str(tmp_path / "out ü")]
@@ -290,9 +289,9 @@ def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path,
     assert table.count("femur_left") == 3
     assert table.count("**") == 2  # one flag
     for person in ("s00", "s01"):
-        result = meshes.read_ply(tmp_path / "out ü" / person / "femur_left.ply")
+        result = remeshing.read_ply(tmp_path / "out ü" / person / "femur_left.ply")
         assert np.array_equal(result[1], template[1])
-        bone = meshes.read_ply(tmp_path / "bones" / person / "femur_left.ply")
+        bone = remeshing.read_ply(tmp_path / "bones" / person / "femur_left.ply")
         assert compare_surfaces(result, bone, count=3000).assd_mm < 0.5
         assert (tmp_path / "out ü" / person / "femur_left.png").stat().st_size > 5000
 
@@ -319,7 +318,7 @@ def cube():
     return triangles.GetOutput()
 
 
-def test_nothing_to_register_is_said(tmp_path, capsys):
+def test_nothing_to_register_is_refused(tmp_path, capsys):
     (tmp_path / "bones").mkdir()
     arguments = ["anatomy", "register", str(tmp_path / "bones"), "--template", str(tmp_path / "t.ply")]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == EXIT_REFUSED

@@ -11,9 +11,9 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, mirrored, unit_normals
 from DualFaceReconLib.proximity import distances_to_surface
-from DualFaceReconLib.shape.completion import complete, complete_all, completed, observed_target, started
-from DualFaceReconLib.shape.fitting import USUAL, Fit, Settings, Target, _Objective, fit
-from DualFaceReconLib.shape.repair import crossing, turned_over
+from DualFaceReconLib.shape.completion import complete, complete_all, completion_of, initial_fit, observed_target
+from DualFaceReconLib.shape.fitting import DEFAULT_SETTINGS, Fit, FitSettings, Target, _Objective, fit
+from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.visibility import rays_to
 from training.anatomy.people import corresponded_femora, corresponded_hips
@@ -33,6 +33,11 @@ def person(model, seed, turn=(0, 0, 0), place=PLACE):
     return (on_film(model.shape(coefficients), place, turn), model.triangles), coefficients
 
 
+def standing(place, coefficients):
+    """An upright fit."""
+    return Fit(rotation=np.eye(3), translation=np.array(place, float), coefficients=np.array(coefficients))
+
+
 # The objective
 
 
@@ -40,9 +45,9 @@ def test_the_gradient_is_that_of_the_objective(model):
     """Against finite differences, pairs held: turn, move and coefficients, plain and robust."""
     mesh, _ = person(model, 1)
     target = observed_target(film_of(mesh), FILM)
-    start = Fit(np.eye(3), np.array([-68.0, 178, 33]), np.array([0.5, -0.3, 0.2, 0.1]))
+    start = standing((-68, 178, 33), [0.5, -0.3, 0.2, 0.1])
     for robust in (False, True):
-        objective = _Objective(model, target, Settings(robust=robust, regularisation=0.3))
+        objective = _Objective(model, target, FitSettings(robust=robust, regularisation=0.3))
         known = objective.linearised(start)
         about = known.fixed.about
         step = 1e-4
@@ -64,8 +69,9 @@ def test_the_gradient_is_that_of_the_objective(model):
 def test_regularisation_counts_squared_standard_deviations(model):
     mesh, _ = person(model, 1)
     target = observed_target(film_of(mesh), FILM)
-    at = Fit(np.eye(3), np.array(PLACE, float), np.array([1.0, -2.0, 0.0, 1.0]))
-    values = [_Objective(model, target, Settings(regularisation=weight)).linearised(at).value for weight in (0, 0.01)]
+    at = standing(PLACE, [1.0, -2.0, 0.0, 1.0])
+    objectives = [_Objective(model, target, FitSettings(regularisation=weight)) for weight in (0, 0.01)]
+    values = [objective.linearised(at).value for objective in objectives]
     assert values[1] - values[0] == pytest.approx(0.01 / 4 * 6)
 
 
@@ -74,11 +80,11 @@ def test_a_single_face_pulls_in_one_direction_alone(model):
     dual, single = (observed_target(film_of(mesh, dual=both), FILM) for both in (True, False))
     assert dual.both_ways
     assert not single.both_ways
-    at = Fit(np.eye(3), np.array(PLACE, float), np.zeros(4))
+    at = standing(PLACE, np.zeros(4))
     for target, expected in ((dual, True), (single, False)):
-        objective = _Objective(model, target, USUAL)
+        objective = _Objective(model, target, DEFAULT_SETTINGS)
         vertices = objective.vertices(at)
-        seen = target.shown(vertices, model.triangles)
+        seen = target.visible_vertices(vertices, model.triangles)
         assert (len(objective.paired(vertices, seen).vertex) > len(target.points)) == expected
         looks = (unit_normals(vertices, model.triangles) * rays_to(vertices, FILM)).sum(axis=1)
         assert (looks[seen] > 0).any() == expected  # the back counts only where it was observed
@@ -91,53 +97,53 @@ def test_a_single_face_pulls_in_one_direction_alone(model):
 @pytest.mark.parametrize("seed", [3, 4, 5])
 def test_a_sampled_shape_comes_back_from_a_noisy_surface(model, seed, dual):
     mesh, coefficients = person(model, seed, turn=(12, -8, 15))
-    found = complete(film_of(mesh, dual=dual, noise_mm=0.5, seed=seed), model, FILM)
-    assert apart(found.vertices, found.triangles, mesh) < (0.3 if dual else 0.9)
+    completion = complete(film_of(mesh, dual=dual, noise_mm=0.5, seed=seed), model, FILM)
+    assert apart(completion.vertices, completion.triangles, mesh) < (0.3 if dual else 0.9)
     if dual:
-        assert found.fit.coefficients == pytest.approx(coefficients, abs=0.4)
-    assert found.seen.mean() > (0.8 if dual else 0.35)
-    assert np.median(found.distance_mm[found.seen]) < 0.6
-    assert found.landmarks["tip"] == pytest.approx(mesh[0][model.mean[:, 2].argmax()], abs=1.5)
+        assert completion.fit.coefficients == pytest.approx(coefficients, abs=0.4)
+    assert completion.seen.mean() > (0.8 if dual else 0.35)
+    assert np.median(completion.distance_mm[completion.seen]) < 0.6
+    assert completion.landmarks["tip"] == pytest.approx(mesh[0][model.mean[:, 2].argmax()], abs=1.5)
 
 
 def test_a_bone_cut_by_the_picture_is_completed_beyond_it(model):
     mesh, _ = person(model, 6, place=(-70, 180, 160))
     inside = FILM.sees(mesh[0])
     assert 0.3 < inside.mean() < 0.7
-    found = complete(film_of(mesh), model, FILM)
-    assert apart(found.vertices, found.triangles, mesh) < 0.4
-    assert not found.seen[~FILM.sees(found.vertices)].any()
-    away = np.linalg.norm(found.vertices - mesh[0], axis=1)
+    completion = complete(film_of(mesh), model, FILM)
+    assert apart(completion.vertices, completion.triangles, mesh) < 0.4
+    assert not completion.seen[~FILM.sees(completion.vertices)].any()
+    away = np.linalg.norm(completion.vertices - mesh[0], axis=1)
     assert away.mean() < 4
-    assert found.std_mm[~inside].mean() > 2 * found.std_mm[inside].mean()
+    assert completion.std_mm[~inside].mean() > 2 * completion.std_mm[inside].mean()
 
 
 @pytest.mark.parametrize("place", [(160, 180, 20), (-160, 180, -20), (150, 180, -130)])
 def test_a_bone_cut_at_the_side_is_found_by_its_other_end(model, place):
     mesh, _ = person(model, 9, place=place)
     assert 0.2 < FILM.sees(mesh[0]).mean() < 0.8
-    found = complete(film_of(mesh), model, FILM)
-    assert apart(found.vertices, found.triangles, mesh) < 0.5
-    assert np.linalg.norm(found.vertices.mean(axis=0) - mesh[0].mean(axis=0)) < 5
+    completion = complete(film_of(mesh), model, FILM)
+    assert apart(completion.vertices, completion.triangles, mesh) < 0.5
+    assert np.linalg.norm(completion.vertices.mean(axis=0) - mesh[0].mean(axis=0)) < 5
 
 
 @pytest.mark.parametrize("turn", [(30, 0, 0), (0, -30, 0), (0, 0, 30), (-20, 20, -20)])
 def test_no_alignment_by_hand_is_needed(model, turn):
     mesh, _ = person(model, 7, turn=turn, place=(60, 120, -60))
-    found = complete(film_of(mesh), model, FILM)
-    assert apart(found.vertices, found.triangles, mesh) < 0.4
+    completion = complete(film_of(mesh), model, FILM)
+    assert apart(completion.vertices, completion.triangles, mesh) < 0.4
 
 
 def test_the_right_bone_is_the_mirror_of_the_left(model):
     mesh, _ = person(model, 8)
     right = mirrored(mesh)
     surfaces = {"hip_left": film_of(mesh), "hip_right": film_of(right)}
-    found = complete_all(surfaces, {"hip": model}, FILM)
-    assert found["hip_right"].side == "right"
-    assert apart(found["hip_right"].vertices, found["hip_right"].triangles, right) < 0.3
-    assert found["hip_right"].vertices * MIRROR == pytest.approx(found["hip_left"].vertices, abs=0.3)
+    completions = complete_all(surfaces, {"hip": model}, FILM)
+    assert completions["hip_right"].side == "right"
+    assert apart(completions["hip_right"].vertices, completions["hip_right"].triangles, right) < 0.3
+    assert completions["hip_right"].vertices * MIRROR == pytest.approx(completions["hip_left"].vertices, abs=0.3)
     again = complete(surfaces["hip_left"], model, FILM)
-    assert np.array_equal(again.vertices, found["hip_left"].vertices)  # the same again, threads or not
+    assert np.array_equal(again.vertices, completions["hip_left"].vertices)  # the same again, threads or not
 
 
 def with_wrong_depths(target: Target, share: float, seed: int) -> Target:
@@ -145,8 +151,8 @@ def with_wrong_depths(target: Target, share: float, seed: int) -> Target:
     rng = np.random.default_rng(seed)
     wrong = rng.random(len(target.points)) < share
     rays = rays_to(target.points, FILM)
-    shift = rng.uniform(10, 40, len(rays)) * rng.choice([-1, 1], len(rays))
-    points = target.points + np.where(wrong, shift, 0)[:, None] * rays / np.abs(rays[:, 1:2])
+    offset = rng.uniform(10, 40, len(rays)) * rng.choice([-1, 1], len(rays))
+    points = target.points + np.where(wrong, offset, 0)[:, None] * rays / np.abs(rays[:, 1:2])
     return replace(target, points=points)
 
 
@@ -157,30 +163,31 @@ def test_a_third_of_wrong_depths_hardly_matters(model, dual):
         mesh, _ = person(model, 10 + seed)
         target = observed_target(film_of(mesh, dual=dual, noise_mm=0.5), FILM)
         wrong = with_wrong_depths(target, 0.3, seed)
-        for errors, one, settings in (
-            (clean, target, USUAL),
-            (spoilt, wrong, USUAL),
-            (plain, wrong, replace(USUAL, robust=False)),
+        for errors, observed, settings in (
+            (clean, target, DEFAULT_SETTINGS),
+            (spoilt, wrong, DEFAULT_SETTINGS),
+            (plain, wrong, replace(DEFAULT_SETTINGS, robust=False)),
         ):
-            found = completed(one, model, fit(model, one, started(model, one), settings), settings)
-            errors.append(apart(found.vertices, found.triangles, mesh))
-            assert len(crossing(found.vertices, found.triangles)) == 0
+            fitted = fit(model, observed, initial_fit(model, observed), settings)
+            completion = completion_of(fitted, model, observed, settings)
+            errors.append(apart(completion.vertices, completion.triangles, mesh))
+            assert len(crossing_triangles(completion.vertices, completion.triangles)) == 0
     assert np.mean(spoilt) <= 1.5 * np.mean(clean)
     assert np.mean(plain) > 3 * np.mean(clean)  # so the wrong depths are wrong enough
 
 
-# What is said of it
+# What it tells
 
 
 def test_unseen_places_are_less_sure_and_the_file_says_so(model):
     mesh, _ = person(model, 20)
-    found = complete(film_of(mesh, dual=False), model, FILM)
-    assert found.std_mm[~found.seen].mean() > 1.3 * found.std_mm[found.seen].mean()
-    data = found.polydata().GetPointData()
-    assert np.array_equal(vtk_to_numpy(data.GetArray("seen")) > 0, found.seen)
-    assert vtk_to_numpy(data.GetArray("std_mm")) == pytest.approx(found.std_mm, rel=1e-5)
-    assert vtk_to_numpy(data.GetArray("distance_mm")) == pytest.approx(found.distance_mm, abs=1e-4)
-    assert found.polydata().GetNumberOfPolys() == len(model.triangles)
+    completion = complete(film_of(mesh, dual=False), model, FILM)
+    assert completion.std_mm[~completion.seen].mean() > 1.3 * completion.std_mm[completion.seen].mean()
+    data = completion.polydata().GetPointData()
+    assert np.array_equal(vtk_to_numpy(data.GetArray("seen")) > 0, completion.seen)
+    assert vtk_to_numpy(data.GetArray("std_mm")) == pytest.approx(completion.std_mm, rel=1e-5)
+    assert vtk_to_numpy(data.GetArray("distance_mm")) == pytest.approx(completion.distance_mm, abs=1e-4)
+    assert completion.polydata().GetNumberOfPolys() == len(model.triangles)
 
 
 def test_refinement_moves_what_was_seen_smoothly_and_within_bounds(model):
@@ -192,9 +199,11 @@ def test_refinement_moves_what_was_seen_smoothly_and_within_bounds(model):
     plain, refined = (complete(film_of(bumped), held, FILM, refine=refine) for refine in (False, True))
     assert plain.refined_mm is None
     assert 0.5 < refined.refined_mm < 3.01
-    errors = [distances_to_surface(one.vertices[one.seen], *bumped).mean() for one in (plain, refined)]
+    errors = [
+        distances_to_surface(completion.vertices[completion.seen], *bumped).mean() for completion in (plain, refined)
+    ]
     assert errors[1] < 0.5 * errors[0]
-    assert len(crossing(refined.vertices, refined.triangles)) == 0
+    assert len(crossing_triangles(refined.vertices, refined.triangles)) == 0
 
 
 @pytest.mark.parametrize("what", ["nothing", "speck", "not finite"])
@@ -216,7 +225,7 @@ def test_too_little_to_complete_is_refused(model, what):
 def held_out(bones, people, place, modes):
     """A model of the others, and the held-out people's left bones on the film."""
     others = shape_model(bones.without(set(people)), modes=modes)
-    shapes = [bones.shapes[bones.people.index(one)] for one in people]
+    shapes = [bones.shapes[bones.people.index(person)] for person in people]
     return others, [(on_film(shape, place), bones.triangles) for shape in shapes]
 
 
@@ -224,21 +233,21 @@ def check_held_out(model, meshes, limits):
     within = {True: [], False: []}
     for mesh in meshes:
         for dual, limit in limits.items():
-            found = complete(film_of(mesh, dual=dual, noise_mm=0.5), model, FILM)
-            assert apart(found.vertices, found.triangles, mesh) < limit
-            assert len(crossing(found.vertices, found.triangles)) == 0
-            upright = (found.vertices - found.fit.translation) @ found.fit.rotation
-            assert len(turned_over(upright, found.triangles, model.mean)) == 0
-            deviations = distances_to_surface(found.vertices, *mesh) / found.std_mm
+            completion = complete(film_of(mesh, dual=dual, noise_mm=0.5), model, FILM)
+            assert apart(completion.vertices, completion.triangles, mesh) < limit
+            assert len(crossing_triangles(completion.vertices, completion.triangles)) == 0
+            upright = (completion.vertices - completion.fit.translation) @ completion.fit.rotation
+            assert len(flipped_triangles(upright, completion.triangles, model.mean)) == 0
+            deviations = distances_to_surface(completion.vertices, *mesh) / completion.std_mm
             for seen in (True, False):
-                part = deviations[found.seen == seen]
+                part = deviations[completion.seen == seen]
                 within[seen].append(((part < 1).mean(), (part < 2).mean()))
     return {seen: np.mean(shares, axis=0) for seen, shares in within.items()}
 
 
 def test_femora_of_people_who_are_not_in_the_model():
     load_bone("llp26", "s01", "femur_left")
-    bones = corresponded_femora(SHARED / "bones", report=lambda _: None)
+    bones = corresponded_femora(SHARED / "bones", say=lambda _: None)
     people = [f"llp26/s{i:02d}" for i in (2, 7, 12, 17, 22, 26)]
     shares = check_held_out(*held_out(bones, people, (-95, 180, -130), 60), {True: 0.6, False: 1.2})
     assert 0.6 < shares[True][0] < 0.85
@@ -250,7 +259,7 @@ def test_femora_of_people_who_are_not_in_the_model():
 @pytest.mark.slow
 def test_hips_of_people_who_are_not_in_the_model():
     load_bone("rhan40", "s02", "hip_left")
-    bones = corresponded_hips(SHARED / "bones", report=lambda _: None)
+    bones = corresponded_hips(SHARED / "bones", say=lambda _: None)
     people = ["rhan40/s02", "rhan40/s08", "rhan40/s14", "rhan40/s22", "llp26/s03", "llp26/s11"]
     shares = check_held_out(*held_out(bones, people, (-75, 180, 20), 100), {True: 0.8, False: 1.6})
     assert 0.6 < shares[True][0] < 0.76

@@ -8,7 +8,7 @@ import pytest
 from support.bones import made_population
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.shape.repair import crossing
+from DualFaceReconLib.shape.repair import crossing_triangles
 from training.patients.arthritis import CAM_MM, GROWTH_MM, SIGNS, cam, collapse, irregular
 from training.patients.cartilage import with_cartilage
 from training.patients.disease import UNLIKE_RANGE_MM, diseased
@@ -61,7 +61,7 @@ def test_bones_stay_sound_in_correspondence_and_apart(ill):
             assert after.bones[bone][1] is before.bones[bone][1]
             if np.ptp(moved(before, after, bone)) > 0.1:
                 changed += 1
-                assert len(crossing(*after.bones[bone])) == 0, (bone, after.metadata["disease"])
+                assert len(crossing_triangles(*after.bones[bone])) == 0, (bone, after.metadata["disease"])
         for side in ("left", "right"):
             centre = after.landmarks[f"femur_{side}"]["femoral_head_centre"]
             upper = after.bones[f"femur_{side}"][0]
@@ -220,7 +220,7 @@ def test_sockets_get_the_room_of_healthy_joints(patients):
             assert np.array_equal(after[far], before[far])
             order = np.argsort(away)
             assert (np.diff(away[order] + grown[order]) > -1e-9).all()  # nothing overtakes what lies before it
-            assert len(crossing(after, roomy.bones[f"hip_{side}"][1])) == 0
+            assert len(crossing_triangles(after, roomy.bones[f"hip_{side}"][1])) == 0
             assert roomy.bones[f"femur_{side}"] is patient.bones[f"femur_{side}"]
             femur = patient.bones[f"femur_{side}"][0]
             near = femur[np.linalg.norm(femur - joint.centre, axis=1) < 2 * joint.radius]

@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from support.bones import GOLDEN_CASES, load_bone, load_golden
 
 from training.anatomy import gbcpd
-from training.anatomy.gbcpd import Settings, register
+from training.anatomy.gbcpd import RegistrationSettings, register
 
-FAST = Settings(accelerated=True)
+FAST = RegistrationSettings(accelerated=True)
 
 
 def grid(rows, cols):
@@ -54,7 +54,7 @@ def both_ways(points, target):
     return there.mean(), back.mean(), back.max()
 
 
-STIFF = Settings(stiffness=500, steps=100)  # a smooth body gives little hold against sliding along itself
+STIFF = RegistrationSettings(stiffness=500, steps=100)  # a smooth body gives little hold against sliding along itself
 
 
 @pytest.mark.parametrize("settings", [STIFF, replace(STIFF, accelerated=True)], ids=["plain", "accelerated"])
@@ -71,7 +71,7 @@ def test_a_known_map_comes_back(settings):
 
 def test_the_parts_of_the_result_make_its_points():
     source, triangles = knuckle(20)
-    result = register(source, source * 1.1 + (5, 0, -3), triangles, Settings(steps=30))
+    result = register(source, source * 1.1 + (5, 0, -3), triangles, RegistrationSettings(steps=30))
     made = result.scale * (source + result.displacement) @ result.rotation.T + result.translation
     assert made == pytest.approx(result.points, abs=1e-9)
     assert np.linalg.det(result.rotation) == pytest.approx(1)
@@ -79,13 +79,13 @@ def test_the_parts_of_the_result_make_its_points():
     assert result.points.dtype == np.float64
 
 
-def test_the_same_seed_gives_the_same_result_and_progress_is_told():
+def test_the_same_seed_gives_the_same_result_and_progress_is_reported():
     source, triangles = knuckle(24)
-    told = []
-    first = register(source, source + bent(source), triangles, FAST, seed=3, progress=lambda *s: told.append(s))
+    progress = []
+    first = register(source, source + bent(source), triangles, FAST, seed=3, progress=lambda *s: progress.append(s))
     second = register(source, source + bent(source), triangles, FAST, seed=3)
     assert np.array_equal(first.points, second.points)
-    steps, sigmas = zip(*told, strict=True)
+    steps, sigmas = zip(*progress, strict=True)
     assert steps == tuple(range(1, first.steps + 1))
     assert sigmas[-1] == pytest.approx(first.sigma)
     assert sigmas[-1] < 0.1 * sigmas[0]
@@ -123,7 +123,7 @@ def test_parts_that_are_not_joined_are_as_far_as_through_space():
 def test_the_basis_is_a_root_of_the_kernel(tau):
     points, triangles = grid(8, 8)
     points = points / np.std(points[:, :2])
-    settings = Settings(tau=tau, reach=0.8)
+    settings = RegistrationSettings(tau=tau, reach=0.8)
     basis = gbcpd.kernel_basis(points, triangles, settings, np.random.default_rng(0))
     width = -1 / (2 * 0.8**2)
     straight = np.exp(width * ((points[:, None] - points) ** 2).sum(axis=2))
@@ -145,7 +145,7 @@ def test_near_convergence_the_neighbours_are_enough():
 
 def test_bcpd_needs_no_triangles_and_impossible_input_is_named():
     source, triangles = knuckle(20)
-    register(source, source, settings=Settings(tau=0, steps=5))
+    register(source, source, settings=RegistrationSettings(tau=0, steps=5))
     with pytest.raises(ValueError, match="triangles"):
         register(source, source)
     for wrong in (source[:3], source[:, :2], np.where(source > 20, np.nan, source)):
@@ -173,7 +173,7 @@ def test_the_accelerated_mode_is_as_close_as_the_author_s_plain_run(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", GOLDEN_CASES)
 def test_the_plain_mode_is_as_close_as_the_author_s_plain_run(case):
-    compare(case, Settings())
+    compare(case, RegistrationSettings())
 
 
 @pytest.mark.parametrize(

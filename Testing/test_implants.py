@@ -9,7 +9,7 @@ from support.bones import made_population
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import MIRROR, volume_mm3
-from DualFaceReconLib.shape.repair import crossing
+from DualFaceReconLib.shape.repair import crossing_triangles
 from training.anatomy.remeshing import open_edges
 from training.patients.arthroplasty import BALLS_MM, LINER_MM, SHELL_MM
 from training.patients.clothing import CLOTHING, body_of, dressed
@@ -83,7 +83,7 @@ def test_a_flat_plate_is_sound_wherever_it_lies(seed):
     rng = np.random.default_rng(seed)
     right, out = np.linalg.qr(rng.normal(size=(3, 3)))[0][:2]
     path = rng.normal(0, 100, 3) + np.linspace(-30, 30, 15)[:, None] * right
-    assert len(crossing(*strip(path, np.tile(out, (len(path), 1)), 10.0, 3.4))) == 0
+    assert len(crossing_triangles(*strip(path, np.tile(out, (len(path), 1)), 10.0, 3.4))) == 0
 
 
 # Everything
@@ -99,7 +99,7 @@ def test_every_part_is_a_closed_solid_that_does_not_cross_itself(treated):
                 assert open_edges(part.mesh[1]) == 0, name
                 assert alike_turned(part.mesh[1]), name
                 assert volume_mm3(*part.mesh) > 5, name
-                assert len(crossing(*part.mesh)) == 0, name
+                assert len(crossing_triangles(*part.mesh)) == 0, name
 
 
 def test_bones_stay_closed_and_sound_and_the_other_side_stays(treated):
@@ -113,7 +113,7 @@ def test_bones_stay_closed_and_sound_and_the_other_side_stays(treated):
                 assert open_edges(mesh[1]) == 0
                 assert alike_turned(mesh[1])
                 assert volume_mm3(*mesh) > 0
-                assert len(crossing(*mesh)) == 0
+                assert len(crossing_triangles(*mesh)) == 0
                 assert kind == "total hip" or bone.startswith("femur")
 
 

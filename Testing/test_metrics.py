@@ -63,7 +63,7 @@ def area(vertices, triangles):
 def brute_force(points, vertices, triangles):
     """Point to triangle by the regions of its plane (Ericson, Real-Time Collision Detection), one at a time."""
 
-    def one(p, a, b, c):
+    def nearest(p, a, b, c):
         ab, ac, ap = b - a, c - a, p - a
         d1, d2 = ab @ ap, ac @ ap
         if d1 <= 0 and d2 <= 0:
@@ -85,7 +85,7 @@ def brute_force(points, vertices, triangles):
             return b + (d4 - d3) / (d4 - d3 + d5 - d6) * (c - b)
         return a + (vb * ab + vc * ac) / (va + vb + vc)
 
-    return np.array([min(np.linalg.norm(p - one(p, *vertices[t])) for t in triangles) for p in points])
+    return np.array([min(np.linalg.norm(p - nearest(p, *vertices[t])) for t in triangles) for p in points])
 
 
 # Surfaces
@@ -108,17 +108,17 @@ def test_two_concentric_spheres_are_their_radii_apart():
     assert 2 * low**2 <= distances.cd_l2_mm2 <= 2 * high**2
 
 
-def test_a_shifted_sphere():
+def test_a_moved_sphere():
     """|r u + s| - r, averaged over the sphere's directions, by its closed form in cos(u, s), uniform in -1 .. 1."""
-    radius, shift = 40.0, 5.0
+    radius, offset = 40.0, 5.0
     mesh = sphere(radius)
-    distances = compare_surfaces((mesh[0] + [shift, 0, 0], mesh[1]), mesh, count=40_000)
+    distances = compare_surfaces((mesh[0] + [offset, 0, 0], mesh[1]), mesh, count=40_000)
     cosine = np.linspace(-1, 1, 200_001)
-    exact = np.abs(np.sqrt(radius**2 + shift**2 + 2 * radius * shift * cosine) - radius)
+    exact = np.abs(np.sqrt(radius**2 + offset**2 + 2 * radius * offset * cosine) - radius)
     tolerance = 2 * sagitta(mesh, radius) + 2 * SAMPLING
     assert distances.assd_mm == pytest.approx(np.mean(exact), abs=tolerance)
     assert distances.hd95_mm == pytest.approx(np.percentile(exact, 95), abs=tolerance)
-    assert distances.cd_l2_mm2 == pytest.approx(2 * np.mean(exact**2), abs=4 * shift * tolerance)
+    assert distances.cd_l2_mm2 == pytest.approx(2 * np.mean(exact**2), abs=4 * offset * tolerance)
 
 
 def test_one_surface_at_two_resolutions_has_one_assd():
@@ -132,7 +132,7 @@ def test_one_surface_at_two_resolutions_has_one_assd():
 
 
 def test_pooled_and_maximum_hd95_and_the_sums_by_hand():
-    distances = SurfaceDistances(np.zeros(100), np.linspace(1, 100, 100))
+    distances = SurfaceDistances(predicted_to_truth=np.zeros(100), truth_to_predicted=np.linspace(1, 100, 100))
     assert distances.hd95_mm == pytest.approx(np.percentile(np.r_[np.zeros(100), 1:101], 95))
     assert distances.hd95_mm < 91
     assert distances.hd95_max_mm == pytest.approx(95.05)
@@ -164,15 +164,15 @@ def test_long_thin_triangles_are_exact():
     strips = start + np.concatenate([0 * along, along, 0.5 * along + rng.normal(size=(300, 1, 3)) * 0.01], axis=1)
     vertices, triangles = strips.reshape(-1, 3), np.arange(900).reshape(-1, 3)
     points = rng.uniform(-200, 200, (40, 3))
-    found = distances_to_surface(points, vertices, triangles)
-    np.testing.assert_allclose(found, brute_force(points, vertices, triangles), atol=1e-9)
+    distances = distances_to_surface(points, vertices, triangles)
+    np.testing.assert_allclose(distances, brute_force(points, vertices, triangles), atol=1e-9)
 
 
 def test_triangles_without_area_are_segments_and_points():
     vertices = np.array([[0, 0, 0], [10, 0, 0], [5, 0, 0], [0, 40, 0]], dtype=float)
     points = np.array([[2, 3, 0], [-3, 4, 0], [0, 40, 7]], dtype=float)
-    found = distances_to_surface(points, vertices, np.array([[0, 1, 2], [3, 3, 3]]))
-    np.testing.assert_allclose(found, [3, 5, 7], atol=1e-12)
+    distances = distances_to_surface(points, vertices, np.array([[0, 1, 2], [3, 3, 3]]))
+    np.testing.assert_allclose(distances, [3, 5, 7], atol=1e-12)
 
 
 def test_many_points_against_many_triangles_match_the_closed_form(monkeypatch):
@@ -259,10 +259,12 @@ def test_emd_weighs_clouds_of_any_size_alike():
 
 def test_emd_is_comparable_only_well_above_its_floor():
     truth = square(0)
-    far = metrics.emd_with_floor(square(60), truth, count=200)
-    near = metrics.emd_with_floor(square(1), truth, count=200)
-    assert far.samples == 200
-    assert 0 < near.floor_mm == far.floor_mm < 20
+    floor = metrics.emd_floor(truth, 200)
+    assert 0 < floor < 20
+    far, near = (
+        metrics.EarthMovers(emd_mm=metrics.emd_of_surfaces(square(away), truth, 200), samples=200, floor_mm=floor)
+        for away in (60, 1)
+    )
     assert far.emd_mm >= 60
     assert far.comparable
     assert not near.comparable
@@ -341,8 +343,14 @@ POINT, TRIANGLE, NAN_POINT = np.zeros((1, 3)), (np.eye(3), np.array([[0, 1, 2]])
         (lambda: distances_to_surface(NOTHING, *TRIANGLE), "points must be"),
         (lambda: distances_to_surface(NAN_POINT, *TRIANGLE), "NaN"),
         (lambda: distances_to_surface(POINT, np.full((3, 3), np.inf), TRIANGLE[1]), "infinite"),
-        (lambda: SurfaceDistances(np.zeros(0), np.zeros(3)), "predicted_to_truth"),
-        (lambda: SurfaceDistances(np.zeros(3), np.array([np.nan])), "truth_to_predicted"),
+        (
+            lambda: SurfaceDistances(predicted_to_truth=np.zeros(0), truth_to_predicted=np.zeros(3)),
+            "predicted_to_truth",
+        ),
+        (
+            lambda: SurfaceDistances(predicted_to_truth=np.zeros(3), truth_to_predicted=NAN_POINT[0]),
+            "truth_to_predicted",
+        ),
         (lambda: metrics.emd(POINT, NAN_POINT), "NaN"),
         (lambda: metrics.dice(np.zeros(3), np.zeros(3)), "empty masks"),
         (lambda: metrics.dice(np.zeros(3), np.zeros(4)), "shape"),

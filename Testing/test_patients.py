@@ -8,9 +8,9 @@ from support.bones import SHARED, made_population
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.meshes import MIRROR, sphere_through
-from DualFaceReconLib.shape.repair import crossing
+from DualFaceReconLib.shape.repair import crossing_triangles
 from training.anatomy.lumbar import NAMES
-from training.anatomy.people import restored, stored
+from training.anatomy.people import load_corresponded, save_corresponded
 from training.anatomy.remeshing import open_edges
 from training.patients.plausibility import PUBLISHED, measures, table
 from training.patients.population import load_population
@@ -67,7 +67,7 @@ def test_heads_sit_in_their_sockets_and_pass_through_nothing(population, patient
             assert away < 6
             head = femur[0][population.femur_landmarks["femoral_head_centre"].vertices]
             assert 17 < sphere_through(head)[1] < 29
-            assert len(crossing(*hip)) == 0
+            assert len(crossing_triangles(*hip)) == 0
 
 
 def test_sides_differ_a_little_and_postures_more(patients):
@@ -104,11 +104,10 @@ def test_corresponded_bones_are_kept_and_restored(tmp_path):
     from training.anatomy.people import RHAN40, Corresponded
 
     shapes = np.random.default_rng(0).normal(size=(4, 5, 3))
-    bones = Corresponded(
-        "hip", np.array([[0, 1, 2]]), shapes, ("rhan40/a", "rhan40/b", "rhan40/a", "rhan40/b"), (RHAN40,)
-    )
-    stored(bones, tmp_path / "hip.npz")
-    again = restored(tmp_path / "hip.npz")
+    people = ("rhan40/a", "rhan40/b", "rhan40/a", "rhan40/b")
+    bones = Corresponded(bone="hip", triangles=np.array([[0, 1, 2]]), shapes=shapes, people=people, sets=(RHAN40,))
+    save_corresponded(bones, tmp_path / "hip.npz")
+    again = load_corresponded(tmp_path / "hip.npz")
     assert again.shapes == pytest.approx(shapes, abs=1e-6)
     assert replace(again, shapes=shapes, triangles=bones.triangles).people == bones.people
     assert again.sets == (RHAN40,)

@@ -10,7 +10,7 @@ from vtkmodules.vtkFiltersGeneral import vtkOBBTree
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import joined, polydata
-from DualFaceReconLib.shape.visibility import entry_and_exit
+from DualFaceReconLib.shape.visibility import entry_and_exit_depths
 from training.raycast import cast, penetration_mm, union_path_mm
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
 
@@ -48,10 +48,10 @@ def fine_ellipsoid(centre, semi_axes):
 def test_ellipsoids_are_exact_to_a_hundredth_of_a_millimetre(view, semi_axes):
     geometry = ProjectionGeometry(1100, (0.8, 0.9), (200, 180), (90.3, 101.7), view=view)
     centre = np.array([8.0, 180 if view == "AP" else -180, -5])
-    found = cast({"it": fine_ellipsoid(centre, semi_axes)}, geometry)
+    projected = cast({"it": fine_ellipsoid(centre, semi_axes)}, geometry)
     truth, path = render({"it": Ellipsoid(tuple(centre), semi_axes)}, geometry)
-    both_hit = truth.mask[0] & found.maps.mask[0]
-    for mine, exact in ((found.maps.front[0], truth.front[0]), (found.maps.back[0], truth.back[0])):
+    both_hit = truth.mask[0] & projected.maps.mask[0]
+    for mine, exact in ((projected.maps.front[0], truth.front[0]), (projected.maps.back[0], truth.back[0])):
         points = geometry.back_project(np.argwhere(both_hit), exact[both_hit].astype(float))
         normals = (points - centre) / np.square(semi_axes)
         rays = points - geometry.source
@@ -59,29 +59,29 @@ def test_ellipsoids_are_exact_to_a_hundredth_of_a_millimetre(view, semi_axes):
         error = np.abs(mine[both_hit] - exact[both_hit])
         assert error[cosine > STEEPEST].max() < 0.01
     thick = truth.back[0] - truth.front[0] > 20
-    assert np.abs(found.path_mm[0] - path[0])[thick].max() < 0.02
-    wrong = truth.mask[0] ^ found.maps.mask[0]
+    assert np.abs(projected.path_mm[0] - path[0])[thick].max() < 0.02
+    wrong = truth.mask[0] ^ projected.maps.mask[0]
     assert wrong.sum() < 0.01 * truth.mask.sum()  # a silhouette to half a pixel: not one pixel in a hundred
 
 
 def test_paths_leave_out_the_gap_and_the_hole():
     geometry = ProjectionGeometry(1000, (1.0, 1.0), (200, 200))
     near, far = ball((0, 300, 0), 20, 80), ball((0, 150, 0), 25, 80)
-    found = cast({"two": joined([near, far])}, geometry)
+    projected = cast({"two": joined([near, far])}, geometry)
     middle = (100, 100)
-    assert found.maps.front[0][middle] == pytest.approx(680, abs=0.1)
-    assert found.maps.back[0][middle] == pytest.approx(875, abs=0.1)
-    assert found.path_mm[0][middle] == pytest.approx(90, abs=0.3)
+    assert projected.maps.front[0][middle] == pytest.approx(680, abs=0.1)
+    assert projected.maps.back[0][middle] == pytest.approx(875, abs=0.1)
+    assert projected.path_mm[0][middle] == pytest.approx(90, abs=0.3)
     torus, _ = render({"ring": Torus((0, 200, 0), (0, 1, 0), 40, 12)}, geometry)
     assert not torus.mask[0][middle]  # as through the obturator foramen
 
 
 def test_the_union_of_overlapping_solids_counts_once():
     geometry = ProjectionGeometry(1000, (1.0, 1.0), (120, 120))
-    balls = {"one": ball((0, 200, 0), 20, 60), "other": ball((5, 215, 0), 20, 60), "within": ball((0, 200, 0), 8, 40)}
-    found = union_path_mm(balls, geometry)
-    assert found[59:61, 59:61].mean() == pytest.approx(54.4, abs=0.4)  # A from 180 to 215 + sqrt(20^2 - 5^2)
-    apart = union_path_mm({"one": ball((0, 200, 0), 20, 60), "far": ball((0, 300, 0), 10, 60)}, geometry)
+    balls = {"first": ball((0, 200, 0), 20, 60), "other": ball((5, 215, 0), 20, 60), "within": ball((0, 200, 0), 8, 40)}
+    path_mm = union_path_mm(balls, geometry)
+    assert path_mm[59:61, 59:61].mean() == pytest.approx(54.4, abs=0.4)  # A from 180 to 215 + sqrt(20^2 - 5^2)
+    apart = union_path_mm({"first": ball((0, 200, 0), 20, 60), "far": ball((0, 300, 0), 10, 60)}, geometry)
     assert apart[59:61, 59:61].mean() == pytest.approx(60, abs=0.4)
 
 
@@ -91,12 +91,12 @@ def test_a_ray_through_an_edge_or_a_corner_goes_through_once():
     corners = np.array([[x, y, z] for x in (-16.0, 16) for y in (184.0, 216) for z in (-16.0, 16)])
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     triangles = np.array([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))])
-    found = cast({"cube": (corners, triangles)}, geometry)
-    mask = found.maps.mask[0]
+    projected = cast({"cube": (corners, triangles)}, geometry)
+    mask = projected.maps.mask[0]
     assert mask[50 - 19 : 50 + 20, 50 - 19 : 50 + 20].all()  # no pinholes along the diagonals
-    assert found.maps.front[0][50, 50] == pytest.approx(784, abs=1e-3)
-    assert found.maps.back[0][50, 50] == pytest.approx(816, abs=1e-3)
-    inner = found.path_mm[0][50 - 15 : 50 + 16, 50 - 15 : 50 + 16]
+    assert projected.maps.front[0][50, 50] == pytest.approx(784, abs=1e-3)
+    assert projected.maps.back[0][50, 50] == pytest.approx(816, abs=1e-3)
+    inner = projected.path_mm[0][50 - 15 : 50 + 16, 50 - 15 : 50 + 16]
     assert inner.min() == pytest.approx(32, abs=0.01)
     assert inner.max() < 32 / np.cos(np.arctan(22 / 800)) + 0.01
 
@@ -115,23 +115,23 @@ def test_beside_the_film_and_behind_the_source():
 def test_the_z_buffer_of_the_engine_and_the_rays_agree():
     geometry = ProjectionGeometry(1100, (1.0, 1.0), (160, 160))
     mesh = joined([ball((10, 180, 5), 40, 50), ball((-20, 240, -10), 15, 30)])
-    front, back = entry_and_exit(*mesh, geometry)
-    found = cast({"it": mesh}, geometry).maps
-    hit = (front > 0) & found.mask[0]
-    assert np.count_nonzero((front > 0) ^ found.mask[0]) <= 2
-    assert np.abs(front - found.front[0])[hit].max() < 0.01
-    assert np.abs(back - found.back[0])[hit].max() < 0.01
+    front, back = entry_and_exit_depths(*mesh, geometry)
+    maps = cast({"it": mesh}, geometry).maps
+    hit = (front > 0) & maps.mask[0]
+    assert np.count_nonzero((front > 0) ^ maps.mask[0]) <= 2
+    assert np.abs(front - maps.front[0])[hit].max() < 0.01
+    assert np.abs(back - maps.back[0])[hit].max() < 0.01
 
 
 def test_real_bones_as_vtk_casts_them():
     vertices, triangles = load_bone("llp26", "s05", "femur_left")
     upper = on_film(vertices, (-60, 180, -120))
     geometry = ProjectionGeometry(1100, (1.0, 1.0), (250, 250))
-    found = cast({"femur": (upper, triangles)}, geometry).maps
+    maps = cast({"femur": (upper, triangles)}, geometry).maps
     tree = vtkOBBTree()
     tree.SetDataSet(polydata(upper, triangles))
     tree.BuildLocator()
-    pixels = np.argwhere(found.mask[0])
+    pixels = np.argwhere(maps.mask[0])
     chosen = pixels[np.random.default_rng(0).choice(len(pixels), 400, replace=False)]
     for row, col in chosen:
         end = geometry.back_project(np.array([row, col]), 1099.0)
@@ -139,10 +139,10 @@ def test_real_bones_as_vtk_casts_them():
         tree.IntersectWithLine(geometry.source, end, points, cells)
         depths = [geometry.project(np.array(points.GetPoint(i)))[1] for i in range(points.GetNumberOfPoints())]
         if not depths:  # it grazes, and VTK has its tolerance
-            assert found.back[0][row, col] - found.front[0][row, col] < 2
+            assert maps.back[0][row, col] - maps.front[0][row, col] < 2
             continue
-        assert found.front[0][row, col] == pytest.approx(min(depths), abs=0.02)
-        assert found.back[0][row, col] == pytest.approx(max(depths), abs=0.02)
+        assert maps.front[0][row, col] == pytest.approx(min(depths), abs=0.02)
+        assert maps.back[0][row, col] == pytest.approx(max(depths), abs=0.02)
     assert isinstance(tree.GetDataSet(), vtkPolyData)
 
 
@@ -155,9 +155,9 @@ def test_penetration_is_negative_inside_and_a_distance_outside():
 
 def test_a_sphere_s_maps_are_the_engine_s_bone_maps():
     geometry = ProjectionGeometry(1000, (2.0, 2.0), (60, 60))
-    found = cast({"a": ball((0, 200, 0), 30), "b": ball((30, 180, 0), 20)}, geometry, device="cpu")
-    assert found.maps.bones == ("a", "b")
-    assert found.maps.front.dtype == np.float32
-    assert found.maps.mean_depth_mm() == pytest.approx(810, abs=8)
+    projected = cast({"a": ball((0, 200, 0), 30), "b": ball((30, 180, 0), 20)}, geometry, device="cpu")
+    assert projected.maps.bones == ("a", "b")
+    assert projected.maps.front.dtype == np.float32
+    assert projected.maps.mean_depth_mm() == pytest.approx(810, abs=8)
     truth, _ = render({"a": Sphere((0, 200, 0), 30), "b": Sphere((30, 180, 0), 20)}, geometry)
-    assert np.count_nonzero(truth.mask ^ found.maps.mask) <= 4
+    assert np.count_nonzero(truth.mask ^ projected.maps.mask) <= 4

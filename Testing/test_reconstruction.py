@@ -35,7 +35,7 @@ from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import load_reconstruction, save
 from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
 from DualFaceReconLib.shape.trimming import long_axis, without_unseen_shaft
-from DualFaceReconLib.shape.visibility import entry_and_exit
+from DualFaceReconLib.shape.visibility import entry_and_exit_depths
 
 HEADER = Provenance("header", "made up")
 SPREAD = Provenance("assumed", "made up", 35.0)
@@ -62,7 +62,7 @@ class ExactReconstructor(Reconstructor):
     def predict(self, radiograph, **_):
         self.asked += 1
         frame = frame_of(radiograph.geometry, 256, 1.5)
-        faces = torch.tensor(np.array([entry_and_exit(*self.skeleton[bone], frame.framed) for bone in BONES]))
+        faces = torch.tensor(np.array([entry_and_exit_depths(*self.skeleton[bone], frame.framed) for bone in BONES]))
         mask = faces[:, 0] > 0
         near = faces.clone()
         for bone in range(len(BONES)):  # as networks do, depths go on smoothly where the bone has ended
@@ -118,7 +118,7 @@ def on_film(mesh, geometry=GEOMETRY):
 
 def true_distance(skeleton):
     """Detector to the mean of all valid depths."""
-    faces = np.array([entry_and_exit(*skeleton[bone], GEOMETRY) for bone in BONES])
+    faces = np.array([entry_and_exit_depths(*skeleton[bone], GEOMETRY) for bone in BONES])
     return GEOMETRY.sdd_mm - faces[faces > 0].mean()
 
 
@@ -157,7 +157,7 @@ def test_an_array_and_a_geometry_without_a_distance_go_all_the_way(reconstructor
 
 def test_a_pa_film_has_the_front_of_its_bones_in_front():
     skeleton, geometry = skeleton_of(away=-185), replace(GEOMETRY, view="PA", provenance={})
-    faces = np.array([entry_and_exit(*skeleton[bone], geometry) for bone in BONES])
+    faces = np.array([entry_and_exit_depths(*skeleton[bone], geometry) for bone in BONES])
     geometry = geometry.at_object_distance(float(geometry.sdd_mm - faces[faces > 0].mean()), HEADER)
     found = ExactReconstructor(skeleton).run(film_of(geometry))
     for bone, one in found.bones.items():

@@ -23,15 +23,18 @@ def model():
     moves = [np.tile(axis, (VERTICES, 1)).ravel() for axis in np.eye(3)]
     basis = np.linalg.qr(np.stack([*turns, *moves, *rng.normal(size=(MODES, VERTICES * 3))], axis=1))[0][:, 6:]
     return ShapeModel(
-        "hip",
-        mean,
-        basis.reshape(VERTICES, 3, MODES),
-        np.array([900.0, 250.0, 60.0, 9.0]),
-        rng.integers(0, VERTICES, (90, 3)),
-        {"tip": Landmark(np.array([3, 7]), np.array([0.25, 0.75])), "inside": Landmark(np.array([0]), np.array([1.0]))},
-        ("rhan40/s02", "llp26/s01"),
-        ("somebody",),
-        ("CC BY 4.0",),
+        bone="hip",
+        mean=mean,
+        modes=basis.reshape(VERTICES, 3, MODES),
+        variances=np.array([900.0, 250.0, 60.0, 9.0]),
+        triangles=rng.integers(0, VERTICES, (90, 3)),
+        landmarks={
+            "tip": Landmark(vertices=np.array([3, 7]), weights=np.array([0.25, 0.75])),
+            "inside": Landmark(vertices=np.array([0]), weights=np.array([1.0])),
+        },
+        people=("rhan40/s02", "llp26/s01"),
+        sources=("somebody",),
+        licences=("CC BY 4.0",),
     )
 
 
@@ -39,8 +42,8 @@ def test_shapes_and_coefficients_are_each_other_s_inverse(model):
     coefficients = np.array([1.5, -0.5, 2.0, 0.25])
     assert model.coefficients(model.shape(coefficients)) == pytest.approx(coefficients)
     assert model.shape([]) == pytest.approx(model.mean)
-    one = model.shape([1.0]) - model.mean
-    assert np.sqrt((one**2).sum()) == pytest.approx(30)  # the root of the first variance
+    first_mode = model.shape([1.0]) - model.mean
+    assert np.sqrt((first_mode**2).sum()) == pytest.approx(30)  # the root of the first variance
 
 
 def test_what_the_model_knows_is_found_wherever_it_lies(model):
@@ -160,8 +163,8 @@ def test_parts_that_do_not_fit_are_refused(model):
 def test_rigid_fit_turns_and_moves_but_neither_scales_nor_mirrors():
     points = np.random.default_rng(2).normal(size=(40, 3)) * 30
     turn = Rotation.from_euler("xyz", (170, 20, -100), degrees=True).as_matrix()
-    rotation, shift = rigid_fit(points, points @ turn.T + (1, 2, 3))
+    rotation, translation = rigid_fit(points, points @ turn.T + (1, 2, 3))
     assert rotation == pytest.approx(turn)
-    assert shift == pytest.approx([1, 2, 3])
+    assert translation == pytest.approx([1, 2, 3])
     rotation, _ = rigid_fit(points, 2 * points * (-1, 1, 1))
     assert np.linalg.det(rotation) == pytest.approx(1)

@@ -321,10 +321,10 @@ def test_depths_that_are_none_drop_their_pixel(bad, face, dtype):
     without[3, 4] = False
     geometry = picture(size_px=(7, 8))
     maps = BoneMaps(bones=("hip_left",), mask=mask[None], front=depths[:1], back=depths[1:])
-    got = parts(observed_surface(maps, geometry, "hip_left"))
+    dropped = parts(observed_surface(maps, geometry, "hip_left"))
     expected = parts(observed_surface(flat_maps(without, 700, 730), geometry, "hip_left"))
-    for one, other in zip(got, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for part, expected_part in zip(dropped, expected, strict=True):
+        np.testing.assert_array_equal(part, expected_part)
 
 
 def test_wrong_requests_say_what_is_wrong():

@@ -24,7 +24,7 @@ from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.completion import complete_all
 from DualFaceReconLib.shape.shapemodel import load_shape_models
-from DualFaceReconLib.shape.visibility import entry_and_exit
+from DualFaceReconLib.shape.visibility import entry_and_exit_depths
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
 from training.anatomy.remeshing import dense_points
 
@@ -76,7 +76,7 @@ def skeleton(models: dict, rng: np.random.Generator) -> dict:
 
 def spoilt_maps(bones: dict, rng: np.random.Generator) -> BoneMaps:
     """Exact masks and depths, with noise, and some of the depths wrong."""
-    depths = np.array([entry_and_exit(*bones[bone], GEOMETRY) for bone in BONES]).swapaxes(0, 1)
+    depths = np.array([entry_and_exit_depths(*bones[bone], GEOMETRY) for bone in BONES]).swapaxes(0, 1)
     mask = depths[0] > 0
     wrong = rng.random(depths.shape) < WRONG_SHARE
     error = rng.normal(0, 0.5, depths.shape) + wrong * rng.uniform(10, 40, depths.shape) * rng.choice(

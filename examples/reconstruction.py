@@ -21,7 +21,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.meshes import Mesh, arrays, clip_to_planes
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
-from DualFaceReconLib.shape.visibility import entry_and_exit
+from DualFaceReconLib.shape.visibility import entry_and_exit_depths
 
 SAMPLES = Path(__file__).parent.parent / "Resources" / "Samples"
 SAMPLE = "pelvis_1"
@@ -52,7 +52,9 @@ def main(folder: Path) -> None:
 def true_object_distance(truth: dict[str, Mesh], geometry: ProjectionGeometry) -> float:
     """Detector to the mean of all depths that the film shows, mm."""
     coarse = geometry.resized([n // 4 for n in geometry.size_px])
-    depths = np.concatenate([np.ravel(faces) for mesh in truth.values() for faces in entry_and_exit(*mesh, coarse)])
+    depths = np.concatenate(
+        [np.ravel(faces) for mesh in truth.values() for faces in entry_and_exit_depths(*mesh, coarse)]
+    )
     return geometry.sdd_mm - float(depths[depths > 0].mean())
 
 

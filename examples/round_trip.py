@@ -15,11 +15,12 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parent.parent))  # training is not installed
 
-from DualFaceReconLib import metrics, read_radiograph
+from DualFaceReconLib import read_radiograph
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.pictures import drawing, inspection
 from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.surfaces import observed_surfaces, observed_triangles
@@ -56,7 +57,7 @@ def main(folder: Path) -> None:
     print("Brought back from exact depth maps of 512 x 512 pixels (0.6 mm at the bones):")
     rows = []
     for bone, surface in surfaces.items():
-        errors = metrics.compare_surfaces(surface, truth[bone])
+        errors = compare_surfaces(surface, truth[bone])
         kind = type(SOLIDS[bone]).__name__
         rows.append(f"{bone:<12} {kind:<10} ASSD {errors.assd_mm:.2f} mm   HD95 {errors.hd95_mm:.2f} mm")
         print("  " + rows[-1])

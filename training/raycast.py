@@ -52,9 +52,9 @@ def cast(
 ) -> Projected:
     """First entry, last exit and path length of every mesh along every pixel's ray. `device`: "cpu" or "cuda".
 
-    Under each wall the cortex is followed as in the ball on which the same chord makes the same angle with the wall:
-    exact of round bones also where rays graze them, and of walls that a ray meets at right angles. `nested`: what is
-    entered twice must be left twice, as where solids overlap; else the first way out counts, as befits bones.
+    The path through the cortex under each wall is that in a ball, on which a chord of the same length meets the wall at
+    the same angle: exact for round bones, also where rays graze them, and for walls that a ray meets at right angles.
+    `nested`: a mesh that is entered twice must be left twice, as where solids overlap; else the first exit counts.
     """
     device = device or ("cuda" if wp.is_cuda_available() else "cpu")
     rows, cols = geometry.size_px
@@ -68,9 +68,11 @@ def cast(
             points=wp.array(vertices - geometry.source, dtype=wp.vec3, device=device),
             indices=wp.array(triangles.ravel(), dtype=wp.int32, device=device),
         )
-        made_of = (matter or {}).get(name)
-        layers = np.zeros((0, 2)) if made_of is None else np.stack([made_of.cortex_mm, made_of.density], axis=1)
-        normals = np.zeros((0, 3)) if made_of is None else unit_normals(vertices, triangles)
+        own_matter = (matter or {}).get(name)
+        layers = (
+            np.zeros((0, 2)) if own_matter is None else np.stack([own_matter.cortex_mm, own_matter.density], axis=1)
+        )
+        normals = np.zeros((0, 3)) if own_matter is None else unit_normals(vertices, triangles)
         count = len(rays)
         out = wp.zeros((count, 5), dtype=wp.float32, device=device)
         wp.launch(

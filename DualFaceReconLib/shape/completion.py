@@ -1,10 +1,10 @@
 """Completes what was seen of a bone: fits the bone's shape model, and says for every vertex what it rests on.
 
-    completed = complete(observed, model, geometry)
-    completed.vertices, completed.seen, completed.std_mm
+    completion = complete(observed, model, geometry)
+    completion.vertices, completion.seen, completion.std_mm
 
-`fitting.py` has the objective and its search; here are the start, which needs no alignment by hand, and what is said
-of the result. No triangle of a completed bone is turned over, and no two cross.
+`fitting.py` has the objective and its search; here are the first pose, which needs no alignment by hand, and what a fit
+tells of the bone. No triangle of a completed bone is flipped, and no two cross.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import area_mm2, polydata, sample_surface, unit_normals
 from DualFaceReconLib.shape.fitting import (
-    USUAL,
+    DEFAULT_SETTINGS,
     Fit,
-    Settings,
+    FitSettings,
     Target,
-    beside,
     data_precision,
     fit,
     pairing_features,
+    without_sampling_gap,
 )
-from DualFaceReconLib.shape.repair import mended, neighbours
+from DualFaceReconLib.shape.repair import repaired_vertices, vertex_adjacency
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 from DualFaceReconLib.shape.visibility import rays_to
 from DualFaceReconLib.surfaces import BACK, FRONT, observed_triangles
@@ -44,8 +44,8 @@ FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does no
 
 START_POINTS = 700
 # Few modes, strongly held, and both ways even for one face: a long bone slides along a target that shows half of it.
-STARTING = Settings(modes=3, rounds=1, evaluations=4, every=6, regularisation=1.0)
-JOINT = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # the landmarks that lie where both meet
+START_SETTINGS = FitSettings(modes=3, rounds=1, evaluations=4, vertex_stride=6, regularisation=1.0)
+JOINT_LANDMARK = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # one place of both bones
 EDGE_SHARE = 0.015  # of the picture; a bone that comes so close to its edge goes on beyond it
 
 # How sure a vertex is: chosen on people of llp26 and rhan40 who were not in the model, so that 60 to 76 % of vertices
@@ -62,7 +62,7 @@ REFINED_AT_MOST_MM = 3.0
 REFINED_OVER_MM = 8.0  # how far a lone displacement reaches along the surface
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Completion:
     """A whole bone, and what every vertex of it rests on."""
 
@@ -75,8 +75,8 @@ class Completion:
     std_mm: np.ndarray  # (V,) standard deviation of the surface's place, along its normal
     landmarks: Mapping[str, np.ndarray]  # name -> (3,) RAS mm
     radii_mm: Mapping[str, float]  # of the spheres that some landmarks are the centres of
-    fit: Fit  # pose and coefficients; where spots were mended or refined, the vertices differ from it
-    mended: int  # vertices that were moved so that no triangles cross
+    fit: Fit  # pose and coefficients; repaired and refined vertices differ from it
+    repaired_count: int  # vertices that were moved so that no triangle is flipped or crosses another
     refined_mm: float | None  # the farthest that refinement moved a vertex; None where it was off
 
     def polydata(self) -> vtkPolyData:
@@ -97,19 +97,19 @@ def complete_all(
     observed: Mapping[str, vtkPolyData],
     models: Mapping[str, ShapeModel],
     geometry: ProjectionGeometry,
-    settings: Settings = USUAL,
+    settings: FitSettings = DEFAULT_SETTINGS,
     *,
     refine: bool = False,
-    refused: Callable[[str, Refusal], None] | None = None,
+    on_refusal: Callable[[str, Refusal], None] | None = None,
     progress: Callable[[float], None] = lambda share: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, Completion]:
     """The completed bones of a picture; `models` are the left "hip" and "femur", bones are called `hip_right` ...
 
-    Both sides at a time, and of each the hip first, as it tells where its femur's head is. `refused` is told the bones
+    Both sides at a time, and of each the hip first, as it tells where its femur's head is. `on_refusal` gets the bones
     of which too little was seen; without it their Refusal is raised. Callbacks are called in the caller's own thread.
     """
-    found: dict[str, Completion] = {}
+    completions: dict[str, Completion] = {}
     jobs: dict[Future[Completion], str] = {}
     stop = Event()
     with ThreadPoolExecutor() as pool:
@@ -132,12 +132,12 @@ def complete_all(
                 for job in ready:
                     bone, joint = jobs.pop(job), None
                     try:
-                        found[bone] = job.result()
-                        joint = found[bone].landmarks.get(JOINT[found[bone].bone])
+                        completion = completions[bone] = job.result()
+                        joint = completion.landmarks.get(JOINT_LANDMARK[completion.bone])
                     except Refusal as refusal:
-                        if refused is None:
+                        if on_refusal is None:
                             raise
-                        refused(bone, refusal)
+                        on_refusal(bone, refusal)
                     done += 1
                     progress(done / len(observed))
                     femur = bone.replace("hip", "femur")
@@ -145,14 +145,14 @@ def complete_all(
                         begin(femur, joint)
         finally:
             stop.set()  # or whoever leaves early would wait for all fits
-    return {bone: found[bone] for bone in observed if bone in found}
+    return {bone: completions[bone] for bone in observed if bone in completions}
 
 
 def complete(
     observed: vtkPolyData,
     model: ShapeModel,
     geometry: ProjectionGeometry,
-    settings: Settings = USUAL,
+    settings: FitSettings = DEFAULT_SETTINGS,
     *,
     joint: np.ndarray | None = None,
     refine: bool = False,
@@ -165,16 +165,16 @@ def complete(
     all the time, in the thread that computes; Cancelled is raised where it says so.
     """
     target = observed_target(observed, geometry)
-    found = fit(model, target, started(model, target, joint, cancelled), settings, cancelled)
-    return completed(target, model, found, settings, refine=refine)
+    fitted = fit(model, target, initial_fit(model, target, joint, cancelled), settings, cancelled)
+    return completion_of(fitted, model, target, settings, refine=refine)
 
 
 def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: int = TARGET_POINTS) -> Target:
     """Points of an observed surface, evenly by area, walls left out."""
     vertices, triangles = observed_triangles(observed)
     face = vtk_to_numpy(observed.GetPointData().GetArray("face"))
-    by_face = {one: triangles[face[triangles[:, 0]] == one] for one in (FRONT, BACK)}
-    area = {one: area_mm2(vertices, part) for one, part in by_face.items()}
+    by_face = {side: triangles[face[triangles[:, 0]] == side] for side in (FRONT, BACK)}
+    area = {side: area_mm2(vertices, part) for side, part in by_face.items()}
     whole = sum(area.values())
     fewest = FEWEST_MM2 * max(np.count_nonzero(list(area.values())), 1)
     if whole < fewest:
@@ -183,16 +183,18 @@ def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: 
             f"{fewest / 100:.0f} are needed; leave the bone out, or check its mask and depths"
         )
     points, outward = [], []
-    for one, part in by_face.items():
-        if area[one] > 0:
-            share = sample_surface(vertices, part, max(round(count * area[one] / whole), 1), seed=one)
-            points.append(share)
-            outward.append(rays_to(share, geometry) * (1 if one == BACK else -1))
+    for side, part in by_face.items():
+        if area[side] > 0:
+            sampled = sample_surface(vertices, part, max(round(count * area[side] / whole), 1), seed=side)
+            points.append(sampled)
+            outward.append(rays_to(sampled, geometry) * (1 if side == BACK else -1))
     dual = area[BACK] > 0
-    return Target(np.concatenate(points), np.concatenate(outward), geometry, dual=dual, both_ways=dual)
+    return Target(
+        points=np.concatenate(points), outward=np.concatenate(outward), geometry=geometry, dual=dual, both_ways=dual
+    )
 
 
-def started(
+def initial_fit(
     model: ShapeModel,
     target: Target,
     joint: np.ndarray | None = None,
@@ -200,24 +202,25 @@ def started(
 ) -> Fit:
     """A pose and a size near the target: from the joint, or else from the target's own frame, middle and ends."""
     few = replace(target.thinned(START_POINTS), both_ways=True)
-    if joint is not None and (own := model.landmarks.get(JOINT[model.bone])) is not None:
-        places = [joint - own.place(model.mean)]
+    if joint is not None and (own := model.landmarks.get(JOINT_LANDMARK[model.bone])) is not None:
+        translations = [joint - own.place(model.mean)]
     else:
-        places = _places_by_its_ends(model, target)
-    tried = [fit(model, few, Fit(np.eye(3), place, np.zeros(0)), STARTING, cancelled) for place in places]
-    best = min(tried, key=lambda one: one.objective)
-    return fit(model, few, best, replace(STARTING, rounds=4), cancelled)
+        translations = _translations_by_its_ends(model, target)
+    upright = [Fit(rotation=np.eye(3), translation=offset, coefficients=np.zeros(0)) for offset in translations]
+    fits = [fit(model, few, start, START_SETTINGS, cancelled) for start in upright]
+    best = min(fits, key=lambda fitted: fitted.objective)
+    return fit(model, few, best, replace(START_SETTINGS, rounds=4), cancelled)
 
 
-def _places_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:
-    """Moves that put the model's middle or one of its ends upon the target's."""
+def _translations_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:
+    """Translations (3,) that put the model's middle or one of its ends upon the target's."""
     low, high = np.percentile(target.points, (2, 98), axis=0)
     own_low, own_high = model.mean.min(axis=0), model.mean.max(axis=0)
-    places = [(low + high - own_low - own_high) / 2]
+    candidates = [(low + high - own_low - own_high) / 2]
     for axis, cut_low, cut_high in _cut_by_the_picture(target):  # there the other end is the one to go by
         ends = [high - own_high] * cut_low + [low - own_low] * cut_high
-        places += [np.where(np.arange(3) == axis, end, place) for place in places for end in ends]
-    return places
+        candidates += [np.where(np.arange(3) == axis, end, middle) for middle in candidates for end in ends]
+    return candidates
 
 
 def _cut_by_the_picture(target: Target) -> list[tuple[int, bool, bool]]:
@@ -235,19 +238,21 @@ def _cut_by_the_picture(target: Target) -> list[tuple[int, bool, bool]]:
     return [(0, bool(last[1]), bool(first[1])), (2, bool(last[0]) or at_side, bool(first[0]) or at_side)]
 
 
-def completed(
-    target: Target,
+def completion_of(
+    fitted: Fit,
     model: ShapeModel,
-    found: Fit,
-    settings: Settings = USUAL,
+    target: Target,
+    settings: FitSettings = DEFAULT_SETTINGS,
     *,
     refine: bool = False,
 ) -> Completion:
-    """What a fit says of the bone, vertex by vertex."""
-    placed = found.vertices(model)
-    sound = mended(placed, model.triangles, model.mean @ found.rotation.T + found.translation)
-    vertices = mended(_refined(sound, model, target), model.triangles, sound) if refine else sound
-    seen = target.shown(vertices, model.triangles)
+    """What a fit of a model to a target tells of the bone, vertex by vertex."""
+    placed = fitted.vertices(model)
+    faultless = repaired_vertices(placed, model.triangles, model.mean @ fitted.rotation.T + fitted.translation)
+    vertices = faultless
+    if refine:
+        vertices = repaired_vertices(_refined(faultless, model, target), model.triangles, faultless)
+    seen = target.visible_vertices(vertices, model.triangles)
     normals = unit_normals(vertices, model.triangles)
     distance = _to_target(vertices, normals, target)
     return Completion(
@@ -257,30 +262,30 @@ def completed(
         triangles=model.triangles,
         seen=seen,
         distance_mm=np.linalg.norm(distance, axis=1),
-        std_mm=_standard_deviations(model, target, found, settings, seen, (distance * normals).sum(axis=1)),
+        std_mm=_standard_deviations(fitted, model, target, settings, seen, (distance * normals).sum(axis=1)),
         landmarks=model.landmark_points(vertices),
         radii_mm=model.landmark_radii(vertices),
-        fit=found,
-        mended=int(np.count_nonzero((sound != placed).any(axis=1))),
-        refined_mm=float(np.linalg.norm(vertices - sound, axis=1).max()) if refine else None,
+        fit=fitted,
+        repaired_count=int(np.count_nonzero((faultless != placed).any(axis=1))),
+        refined_mm=float(np.linalg.norm(vertices - faultless, axis=1).max()) if refine else None,
     )
 
 
 def _to_target(vertices: np.ndarray, normals: np.ndarray, target: Target) -> np.ndarray:
-    """Vectors (V, 3) to the observed surface, whose points stand apart: along it, only what is further than that."""
+    """Vectors (V, 3) to the observed surface, without the gaps between the target's points."""
     tree = cKDTree(pairing_features(target.points, target.outward))
     nearest = tree.query(pairing_features(vertices, target.outward_of(vertices, normals)))[1]
-    return beside(target.points[nearest] - vertices, normals, target.reach_mm)
+    return without_sampling_gap(target.points[nearest] - vertices, normals, target.reach_mm)
 
 
 def _standard_deviations(
-    model: ShapeModel, target: Target, found: Fit, settings: Settings, seen: np.ndarray, height: np.ndarray
+    fitted: Fit, model: ShapeModel, target: Target, settings: FitSettings, seen: np.ndarray, height: np.ndarray
 ) -> np.ndarray:
     """(V,) mm along the normals: the model's posterior given the points, and what no shape of the model explains."""
-    links = neighbours(model.triangles, len(height))
-    shared = (links @ height + height) / (links.sum(axis=1) + 1)  # the points' own noise is not the bone's error
-    typical = max(1.4826 * float(np.median(np.abs(shared[seen]))) if seen.any() else 0, LEAST_ERROR_MM)
-    precision, rows = data_precision(model, target, found, settings)
+    adjacency = vertex_adjacency(model.triangles, len(height))
+    smoothed = (adjacency @ height + height) / (adjacency.sum(axis=1) + 1)  # points' own noise is no error of the bone
+    typical = max(1.4826 * float(np.median(np.abs(smoothed[seen]))) if seen.any() else 0, LEAST_ERROR_MM)
+    precision, rows = data_precision(fitted, model, target, settings)
     precision *= INDEPENDENT_POINTS / typical**2
     precision[np.diag_indices_from(precision)] += np.r_[np.full(6, 1e-6), np.ones(len(precision) - 6)]
     posterior = np.linalg.norm(rows @ np.linalg.inv(np.linalg.cholesky(precision)).T.astype(np.float32), axis=1)
@@ -295,11 +300,11 @@ def _refined(vertices: np.ndarray, model: ShapeModel, target: Target) -> np.ndar
     """Seen vertices drawn along their normals towards what was seen; smooth, and bounded."""
     normals = unit_normals(vertices, model.triangles)
     height = (_to_target(vertices, normals, target) * normals).sum(axis=1)
-    say = target.shown(vertices, model.triangles) & (np.abs(height) < 2 * REFINED_AT_MOST_MM)
-    links = neighbours(model.triangles, len(vertices))
+    drawn = target.visible_vertices(vertices, model.triangles) & (np.abs(height) < 2 * REFINED_AT_MOST_MM)
+    adjacency = vertex_adjacency(model.triangles, len(vertices))
     edge = np.linalg.norm(np.diff(vertices[model.triangles[:, :2]], axis=1), axis=2).mean()
-    laplacian = diags_array(links.sum(axis=1)) - links
+    laplacian = diags_array(adjacency.sum(axis=1)) - adjacency
     stiff = (REFINED_OVER_MM / edge) ** 4 / 36 * (laplacian @ laplacian)  # an even vertex has six neighbours
-    smooth = splu(csc_array(diags_array(say.astype(float)) + stiff + 1e-3 * diags_array(np.ones(len(vertices)))))
-    moved = np.clip(smooth.solve(np.where(say, height, 0.0)), -REFINED_AT_MOST_MM, REFINED_AT_MOST_MM)
+    smooth = splu(csc_array(diags_array(drawn.astype(float)) + stiff + 1e-3 * diags_array(np.ones(len(vertices)))))
+    moved = np.clip(smooth.solve(np.where(drawn, height, 0.0)), -REFINED_AT_MOST_MM, REFINED_AT_MOST_MM)
     return vertices + moved[:, None] * normals

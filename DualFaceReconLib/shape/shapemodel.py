@@ -30,7 +30,7 @@ ARRAYS = ("mean", "modes_low", "modes_high", "variances", "triangles", METADATA)
 NO_MODEL = "{name} is no shape model that can be read: build it again, or get it again."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Landmark:
     """A named point that the modes carry along: a weighted mean of vertices, or the centre of a sphere through them."""
 
@@ -43,7 +43,7 @@ class Landmark:
         return sphere_through(points)[0] if self.weights is None else self.weights @ points
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShapeModel:
     """Shapes of one bone: mean + modes @ (coefficients * standard deviations), RAS mm around the mean's centre."""
 
@@ -189,8 +189,8 @@ def load_shape_model(path: Path) -> ShapeModel:
         triangles=arrays["triangles"].astype(np.int64),
         landmarks={
             name: Landmark(
-                np.array(mark["vertices"], dtype=np.int64),
-                None if mark["weights"] is None else np.array(mark["weights"], dtype=float),
+                vertices=np.array(mark["vertices"], dtype=np.int64),
+                weights=None if mark["weights"] is None else np.array(mark["weights"], dtype=float),
             )
             for name, mark in metadata["landmarks"].items()
         },

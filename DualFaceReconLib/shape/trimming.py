@@ -1,4 +1,4 @@
-"""Cuts from a completed femur what was never seen of its shaft and knee: a film of the hip says nothing of them."""
+"""Cuts off what was never seen of a completed femur's shaft and knee: a film of the hip does not show them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vtkmodules.vtkFiltersGeneral import vtkClipClosedSurface
 
 MARGIN_MM = 5.0  # kept below the last vertex that was seen
 LAST_SEEN_PERCENT = 1.0  # of the seen vertices may lie further down: stray ones do not keep a shaft
-FEWEST_SEEN = 20  # vertices; with fewer nobody can say where to cut
+FEWEST_SEEN = 20  # vertices; with fewer there is no telling where to cut
 
 
 def without_unseen_shaft(femur: vtkPolyData) -> vtkPolyData:

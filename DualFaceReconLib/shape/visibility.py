@@ -18,12 +18,12 @@ def rays_to(points: np.ndarray, geometry: ProjectionGeometry) -> np.ndarray:
     return rays / np.sqrt(np.einsum("nx,nx->n", rays, rays))[:, None]
 
 
-def entry_and_exit(
+def entry_and_exit_depths(
     vertices: np.ndarray, triangles: np.ndarray, geometry: ProjectionGeometry
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depths (rows, cols) in mm of a mesh's first entry and last exit along every pixel's ray; 0 beside the mesh.
 
-    A z-buffer: exact at the pixels' centres, and swift where triangles cover few pixels.
+    A z-buffer: exact at the pixels' centres, and fast where triangles cover few pixels.
     """
     pixels, depth = geometry.project(vertices)
     nearness = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), np.nan)  # linear across the picture, depth is not
@@ -38,29 +38,29 @@ def entry_and_exit(
     return np.where(hit, 1 / np.where(hit, nearest, 1), 0), np.where(hit, 1 / farthest, 0)
 
 
-def first_and_last(
+def entry_and_exit_vertices(
     vertices: np.ndarray, triangles: np.ndarray, geometry: ProjectionGeometry
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which vertices (V,) are first entries, and which last exits, of their rays, inside the viewing frustum.
+    """Which vertices (V,) are first entries of their rays, and which last exits, inside the viewing frustum.
 
-    A z-buffer as fine as the mesh tells the outermost layers' depths; a vertex belongs to one where it agrees with its
-    pixel as far as the slope of the surface allows, and where it looks the right way.
+    Depths of the outermost layers come from a z-buffer about as fine as the mesh. A vertex belongs to a layer if its
+    depth agrees with its pixel's, as far as the slope of the surface allows, and if it faces the right way.
     """
     inside = geometry.sees(vertices)
     if not inside.any():
         return inside, inside
     edge = np.linalg.norm(vertices[triangles[:, 0]] - vertices[triangles[:, 1]], axis=1).mean()
-    finer = geometry.pixel_size_at(float(np.median(geometry.project(vertices[inside])[1])))
-    coarse = geometry.resized([max(round(n * size / edge), 1) for n, size in zip(geometry.size_px, finer, strict=True)])
-    front, back = entry_and_exit(vertices, triangles, coarse)
+    pixel = geometry.pixel_size_at(float(np.median(geometry.project(vertices[inside])[1])))
+    coarse = geometry.resized([max(round(n * size / edge), 1) for n, size in zip(geometry.size_px, pixel, strict=True)])
+    front, back = entry_and_exit_depths(vertices, triangles, coarse)
 
     pixels, depth = coarse.project(vertices)
-    spot = np.clip(np.rint(np.nan_to_num(pixels, nan=-1)).astype(np.int64), 0, np.array(coarse.size_px) - 1)
-    spot = tuple(spot.T)
-    empty = front[spot] == 0  # at the silhouette: no other layer there
+    nearest = np.clip(np.rint(np.nan_to_num(pixels, nan=-1)).astype(np.int64), 0, np.array(coarse.size_px) - 1)
+    nearest = tuple(nearest.T)
+    empty = front[nearest] == 0  # at the silhouette: no other layer there
     cosine = (unit_normals(vertices, triangles) * rays_to(vertices, geometry)).sum(axis=1)
     slope = np.sqrt(1 - np.minimum(cosine**2, 1)) / np.maximum(np.abs(cosine), 1e-9)
     slack = SLACK_MM + 0.71 * edge * np.minimum(slope, STEEPEST)  # a vertex lies up to half a diagonal from its pixel
-    first = inside & (cosine < 0) & (empty | (depth <= front[spot] + slack))
-    last = inside & (cosine > 0) & (empty | (depth >= back[spot] - slack))
+    first = inside & (cosine < 0) & (empty | (depth <= front[nearest] + slack))
+    last = inside & (cosine > 0) & (empty | (depth >= back[nearest] - slack))
     return first, last

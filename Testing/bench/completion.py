@@ -23,8 +23,8 @@ from support.bones import FILM, apart, film_of, on_film
 
 from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.meshes import mirrored
-from DualFaceReconLib.shape.completion import complete_all, observed_target, started
-from DualFaceReconLib.shape.fitting import USUAL, fit
+from DualFaceReconLib.shape.completion import complete_all, initial_fit, observed_target
+from DualFaceReconLib.shape.fitting import DEFAULT_SETTINGS, fit
 from DualFaceReconLib.shape.shapemodel import load_shape_models
 
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
@@ -68,10 +68,13 @@ def main() -> None:
     times = []
     for _ in range(5):
         begin = time.perf_counter()
-        found = complete_all(surfaces, models, geometry)
+        completions = complete_all(surfaces, models, geometry)
         times.append(time.perf_counter() - begin)
     print(f"observed points: {points}")
-    errors = ", ".join(f"{bone} {apart(one.vertices, one.triangles, meshes[bone]):.2f}" for bone, one in found.items())
+    errors = ", ".join(
+        f"{bone} {apart(completion.vertices, completion.triangles, meshes[bone]):.2f}"
+        for bone, completion in completions.items()
+    )
     print(f"four bones completed in {min(times):.2f} s (best of 5), ASSD inside the film, mm: {errors}")
 
     print(f"\n{'error against time, one bone at a time':<42}{'s':>8}{'ASSD, mm':>10}")
@@ -79,11 +82,11 @@ def main() -> None:
         model = models[kind_and_side(bone)[0]]
         target = observed_target(surfaces[bone], geometry)
         begin = time.perf_counter()
-        start = started(model, target)
+        start = initial_fit(model, target)
         spent = time.perf_counter() - begin
         print(f"{bone + ': start':<42}{spent:8.2f}{apart(start.vertices(model), model.triangles, meshes[bone]):10.2f}")
         for rounds in (1, 2, 4, 8):
-            settings = replace(USUAL, rounds=rounds, settled=0.0)
+            settings = replace(DEFAULT_SETTINGS, rounds=rounds, settled=0.0)
             begin = time.perf_counter()
             vertices = fit(model, target, start, settings).vertices(model)
             spent = time.perf_counter() - begin

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.bones import GOLDEN_CASES, SHARED, load_golden
 
-from training.anatomy.gbcpd import Settings, register
+from training.anatomy.gbcpd import RegistrationSettings, register
 
 
 def both_ways(points: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
@@ -37,7 +37,10 @@ def main() -> None:
         golden = load_golden(case)
         theirs = both_ways(golden["gbcpd_y"], golden["target"])
         times = {}
-        for mode, settings in (("accelerated", Settings(accelerated=True)), ("plain", Settings())):
+        for mode, settings in (
+            ("accelerated", RegistrationSettings(accelerated=True)),
+            ("plain", RegistrationSettings()),
+        ):
             start = time.perf_counter()
             result = register(golden["source"], golden["target"], golden["triangles"], settings)
             times[mode] = time.perf_counter() - start

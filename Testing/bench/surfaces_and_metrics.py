@@ -84,9 +84,9 @@ def main() -> None:
         points = samples + away * outwards / np.linalg.norm(outwards, axis=1, keepdims=True)
         few = points[:PEER_POINTS]
         all_of_them, _ = best_of(1, lambda points=points: distances_to_surface(points, *mesh))
-        ours, found = best_of(1, lambda few=few: distances_to_surface(few, *mesh))
+        ours, distances = best_of(1, lambda few=few: distances_to_surface(few, *mesh))
         theirs, expected = best_of(1, lambda few=few: peer_distances(few, mesh))
-        difference = np.abs(found - expected).max()
+        difference = np.abs(distances - expected).max()
         print(f"{away:8.0f}{all_of_them:15.2f}{ours:15.2f}{theirs:17.2f}{theirs / ours:8.1f}{difference:25.1e}")
 
 

@@ -14,7 +14,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import arrays, clip_to_planes
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load_shape_models
-from DualFaceReconLib.shape.visibility import entry_and_exit
+from DualFaceReconLib.shape.visibility import entry_and_exit_depths
 from DualFaceReconLib.surfaces import observed_surface
 from training.anatomy.people import BoneSet, Corresponded
 from training.anatomy.remeshing import even_template, read_ply
@@ -69,9 +69,17 @@ def made_model(bone: str = "hip") -> ShapeModel:
     ]
     offsets = np.stack([_without_pose(way, vertices).ravel() for way in ways], axis=1)
     modes, lengths, _ = np.linalg.svd(offsets, full_matrices=False)
-    tip = Landmark(np.array([int(vertices[:, 2].argmax())]), np.ones(1))
+    tip = Landmark(vertices=np.array([int(vertices[:, 2].argmax())]), weights=np.ones(1))
     return ShapeModel(
-        bone, vertices, modes.reshape(*vertices.shape, -1), lengths**2, triangles, {"tip": tip}, ("made/up",), (), ()
+        bone=bone,
+        mean=vertices,
+        modes=modes.reshape(*vertices.shape, -1),
+        variances=lengths**2,
+        triangles=triangles,
+        landmarks={"tip": tip},
+        people=("made/up",),
+        sources=(),
+        licences=(),
     )
 
 
@@ -93,7 +101,7 @@ def on_film(
 
 def film_of(mesh, geometry=FILM, *, dual: bool = True, noise_mm: float = 0.0, seed: int = 0):
     """The observed surface of a bone by exact depth maps, with noise on every pixel where asked for."""
-    depths = entry_and_exit(*mesh, geometry)
+    depths = entry_and_exit_depths(*mesh, geometry)
     mask = depths[0] > 0
     rng = np.random.default_rng(seed)
     front, back = (np.where(mask, depth + rng.normal(0, noise_mm, depth.shape), 0)[None] for depth in depths)
@@ -136,9 +144,19 @@ def made_people(count: int = 6) -> Everybody:
     sides = np.array([hip for pair in ((hip, hip + np.array([0.0, 0.5, 0.0])) for hip in hips) for hip in pair])
     return Everybody(
         hips=Corresponded(
-            "hip", models["hip"].triangles, sides, tuple(name for name in names for _ in range(2)), (made,)
+            bone="hip",
+            triangles=models["hip"].triangles,
+            shapes=sides,
+            people=tuple(name for name in names for _ in range(2)),
+            sets=(made,),
         ),
-        femora=Corresponded("femur", models["femur"].triangles, np.array(femora), names, (made,)),
+        femora=Corresponded(
+            bone="femur",
+            triangles=models["femur"].triangles,
+            shapes=np.array(femora),
+            people=names,
+            sets=(made,),
+        ),
         sacra=np.array(sacra),
         sacrum_triangles=egg_triangles,
     )

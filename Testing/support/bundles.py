@@ -64,7 +64,17 @@ def shape_models(folder):
     for bone in ("hip", "femur"):
         modes = np.linalg.qr(rng.normal(size=(36, 2)))[0].reshape(12, 3, 2)
         triangles = rng.integers(0, 12, (20, 3))
-        model = ShapeModel(bone, rng.normal(size=(12, 3)) * 40, modes, np.array([90.0, 10]), triangles, {}, (), (), ())
+        model = ShapeModel(
+            bone=bone,
+            mean=rng.normal(size=(12, 3)) * 40,
+            modes=modes,
+            variances=np.array([90.0, 10]),
+            triangles=triangles,
+            landmarks={},
+            people=(),
+            sources=(),
+            licences=(),
+        )
         paths[bone] = folder / f"{bone}.ssm.npz"
         model.save(paths[bone])
     return paths

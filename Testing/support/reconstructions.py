@@ -17,7 +17,7 @@ from DualFaceReconLib.meshes import Mesh, mirrored, polydata
 from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
 from DualFaceReconLib.shape.shapemodel import load_shape_models
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
-from DualFaceReconLib.shape.visibility import entry_and_exit, first_and_last
+from DualFaceReconLib.shape.visibility import entry_and_exit_depths, entry_and_exit_vertices
 from DualFaceReconLib.surfaces import observed_surface
 from support.bones import MODELS
 
@@ -99,14 +99,14 @@ MEASURED = {
 
 @cache
 def _depths(bone: str, geometry: ProjectionGeometry) -> tuple[np.ndarray, np.ndarray]:
-    return entry_and_exit(*skeleton(geometry.view)[bone], geometry)
+    return entry_and_exit_depths(*skeleton(geometry.view)[bone], geometry)
 
 
 @cache
 def _completed(bone: str, geometry: ProjectionGeometry) -> vtkPolyData:
     """The true bone as completion hands it over; the less sure, the farther from what was seen."""
     vertices, triangles = skeleton(geometry.view)[bone]
-    seen = np.logical_or(*first_and_last(vertices, triangles, geometry))
+    seen = np.logical_or(*entry_and_exit_vertices(vertices, triangles, geometry))
     std = np.where(seen, 0.8, 3.0) + np.maximum(-vertices[:, 2] - 60, 0) / 20
     made = polydata(vertices.astype(np.float32), triangles)
     for name, values in (("seen", seen.astype(np.uint8)), ("std_mm", std.astype(np.float32))):

@@ -4,10 +4,10 @@
     result.points        # the source's vertices, moved onto the target
 
 The source's vertices y_m move to s R (y_m + v_m) + t, a similarity and a smooth displacement v; the target's points are
-drawn from Gaussians around them or from a uniform outlier density. Variational Bayes alternates between who belongs to
-whom and where everything lies. What is smooth is said by a kernel over the source mesh that blends distances through
-space with distances along the surface, so that the two sides of a thin wing need not move together. With `tau` 0 it is
-plain BCPD (Hirose, IEEE TPAMI 43:2269, 2021).
+drawn from Gaussians around them or from a uniform outlier density. Variational Bayes alternates between which points
+belong together and where everything lies. A kernel over the source mesh keeps the displacement smooth; it blends
+distances through space with distances along the surface, so that the two sides of a thin wing need not move together.
+With `tau` 0 it is plain BCPD (Hirose, IEEE TPAMI 43:2269, 2021).
 
 The accelerated mode ("++", Hirose, IEEE TPAMI 43:2858, 2021) registers thinned points and lets the kernel carry the
 displacement to all vertices, which are then refined against the target's near neighbours alone.
@@ -28,10 +28,10 @@ Progress = Callable[[int, float], None]  # step, sigma in the target's unit
 
 
 @dataclass(frozen=True)
-class Settings:
+class RegistrationSettings:
     """The method's knobs; distances in the kernel are in units of the target's spread."""
 
-    outliers: float = 0.05  # omega: the share of target points that belong to nothing
+    outliers: float = 0.05  # omega: the share of target points that belong to no vertex
     stiffness: float = 20.0  # lambda: how reluctantly the source deforms
     reach: float = 1.2  # beta: how far the kernel ties neighbours together
     tau: float = 0.5  # share of geodesic distance in the kernel; 0 is BCPD
@@ -47,7 +47,7 @@ class Settings:
     refining_steps: int = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Registration:
     """A source brought onto a target, in the target's unit and frame."""
 
@@ -66,7 +66,7 @@ def register(
     source: np.ndarray,
     target: np.ndarray,
     triangles: np.ndarray | None = None,
-    settings: Settings | None = None,
+    settings: RegistrationSettings | None = None,
     *,
     seed: int = 0,
     device: str = "cpu",
@@ -76,7 +76,7 @@ def register(
 
     Deterministic for a seed. float64 on every device.
     """
-    settings = settings or Settings()
+    settings = settings or RegistrationSettings()
     source, target = _cloud(source, "source"), _cloud(target, "target")
     if settings.tau > 0 and triangles is None:
         raise ValueError("a geodesic kernel needs the source's triangles; without them set tau to 0")
@@ -85,7 +85,7 @@ def register(
     y, x = (source - middle) / spread, (target - middle) / spread
     basis = kernel_basis(y, triangles, settings, np.random.default_rng(seed))
 
-    def said(step: int, sigma: float) -> None:
+    def report(step: int, sigma: float) -> None:
         if progress is not None:
             progress(step, sigma * spread)
 
@@ -93,16 +93,16 @@ def register(
     few_y, few_x = _thinned(y, settings.thinned_source, seed), _thinned(x, settings.thinned_target, seed)
     if settings.pose_first:
         still = np.zeros((len(few_y), basis.shape[1]))
-        pose = _drift(x[few_x], y[few_y], still, state, replace(settings, tolerance=1e-4), device, said)
+        pose = _drift(x[few_x], y[few_y], still, state, replace(settings, tolerance=1e-4), device, report)
         state = replace(pose, spreads=None, converged=False)
     if settings.accelerated:
         # a thinned target point stands for several, so the source has to be as much softer
         thinned = replace(settings, stiffness=settings.stiffness * len(few_x) / len(x))
-        state = _drift(x[few_x], y[few_y], basis[few_y], state, thinned, device, said)
+        state = _drift(x[few_x], y[few_y], basis[few_y], state, thinned, device, report)
         refining = replace(settings, steps=state.step + settings.refining_steps)
-        state = _drift(x, y, basis, replace(state, spreads=None), refining, device, said, settings.neighbours)
+        state = _drift(x, y, basis, replace(state, spreads=None), refining, device, report, settings.neighbours)
     else:
-        state = _drift(x, y, basis, state, settings, device, said)
+        state = _drift(x, y, basis, state, settings, device, report)
 
     moved = (y + basis @ state.weights) * state.scale @ state.rotation.T + state.translation
     # from the target's normalised frame back to its own, for all parts of the map
@@ -121,7 +121,7 @@ def register(
 
 
 def kernel_basis(
-    points: np.ndarray, triangles: np.ndarray | None, settings: Settings, rng: np.random.Generator
+    points: np.ndarray, triangles: np.ndarray | None, settings: RegistrationSettings, rng: np.random.Generator
 ) -> np.ndarray:
     """B (M, rank) with B B^T close to the kernel of (M, 3) points: Nystroem's over points spread far apart.
 
@@ -152,7 +152,7 @@ def geodesic_distances(points: np.ndarray, triangles: np.ndarray, starts: np.nda
 # The drift
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _State:
     """Where the source stands, in the target's normalised frame."""
 
@@ -167,10 +167,16 @@ class _State:
     converged: bool = False
 
 
-def _first_state(x: np.ndarray, y: np.ndarray, rank: int, settings: Settings) -> _State:
+def _first_state(x: np.ndarray, y: np.ndarray, rank: int, settings: RegistrationSettings) -> _State:
     """The source where it is, and a sigma so wide that everything belongs to everything."""
     mean_squared = (x**2).sum(axis=1).mean() + (y**2).sum(axis=1).mean() - 2 * x.mean(axis=0) @ y.mean(axis=0)
-    return _State(np.zeros((rank, 3)), 1.0, np.eye(3), np.zeros(3), settings.first_sigma * np.sqrt(mean_squared / 3))
+    return _State(
+        weights=np.zeros((rank, 3)),
+        scale=1.0,
+        rotation=np.eye(3),
+        translation=np.zeros(3),
+        sigma=settings.first_sigma * np.sqrt(mean_squared / 3),
+    )
 
 
 def _drift(
@@ -178,9 +184,9 @@ def _drift(
     y: np.ndarray,
     basis: np.ndarray,
     state: _State,
-    settings: Settings,
+    settings: RegistrationSettings,
     device: str,
-    said: Progress,
+    report: Progress,
     neighbours: int | None = None,
 ) -> _State:
     """Expectation and maximisation until sigma stands still; against `neighbours` alone where a number is given."""
@@ -199,7 +205,7 @@ def _drift(
     moved = scale * displaced @ rotation.T + translation
     converged, matched = False, None
     while step < settings.steps and not converged:
-        # who belongs to whom
+        # which target points belong to which vertices
         prior = (1 - settings.outliers) / len(y) * torch.exp(-1.5 * scale**2 / sigma2 * spreads)
         prior = prior / (2 * torch.pi * sigma2) ** 1.5
         if neighbours is None:
@@ -217,7 +223,7 @@ def _drift(
         spreads = ((basis @ covariance) * basis).sum(dim=1)
         displaced = y + basis @ weights
 
-        # how it turns, grows and shifts
+        # how it turns, grows and moves
         middle_x, middle_u = drawn.sum(dim=0) / total, (matched @ displaced) / total
         mean_spread = (matched @ spreads) / total
         offset = displaced - middle_u
@@ -236,17 +242,17 @@ def _drift(
         new_sigma2 = max((left_over / (3 * total) + scale**2 * mean_spread).item(), 1e-10)
         converged = abs(new_sigma2 - sigma2) < settings.tolerance * sigma2
         sigma2, step = new_sigma2, step + 1
-        said(step, sigma2**0.5)
+        report(step, sigma2**0.5)
     return _State(
-        weights.cpu().numpy(),
-        scale,
-        rotation.cpu().numpy(),
-        translation.cpu().numpy(),
-        sigma2**0.5,
-        spreads.cpu().numpy(),
-        None if matched is None else matched.cpu().numpy(),
-        step,
-        converged,
+        weights=weights.cpu().numpy(),
+        scale=scale,
+        rotation=rotation.cpu().numpy(),
+        translation=translation.cpu().numpy(),
+        sigma=sigma2**0.5,
+        spreads=spreads.cpu().numpy(),
+        matched=None if matched is None else matched.cpu().numpy(),
+        step=step,
+        converged=converged,
     )
 
 

@@ -25,7 +25,7 @@ def hip_landmarks(mean: np.ndarray, triangles: np.ndarray) -> dict[str, Landmark
         "piis": _furthest(mean, (superior > -15) & (superior < 15) & (right > 0), (0, -1, 0)),
         "pubic_tubercle": _furthest(mean, _near_symphysis(right) & (anterior > 0), (0, 0.8, 0.6)),
         "ischial_spine": _furthest(mean, np.linalg.norm(mean - (25, -34, -44), axis=1) < 15, (0.5, -1, 0)),
-        "acetabular_centre": Landmark(_socket(mean, triangles), None),
+        "acetabular_centre": Landmark(vertices=_socket(mean, triangles), weights=None),
     }
 
 
@@ -44,7 +44,7 @@ def femur_landmarks(mean: np.ndarray, triangles: np.ndarray) -> dict[str, Landma
     inner = mean @ medial > np.median((mean @ medial)[height < 40])
     below = mean[:, 2] - centre[2]
     return {
-        "femoral_head_centre": Landmark(head, None),
+        "femoral_head_centre": Landmark(vertices=head, weights=None),
         "femoral_neck_centre": _neck(mean, centre),
         "greater_trochanter": _furthest(mean, (below > -60) & (mean[:, 0] < centre[0] - 25), (-0.2, 0, 1)),
         "lesser_trochanter": _furthest(mean, (below < -35) & (below > -85), (0.7, -0.7, 0)),
@@ -97,7 +97,8 @@ LANDMARKS = {"hip": hip_landmarks, "femur": femur_landmarks}
 
 def _furthest(mean: np.ndarray, stretch: np.ndarray, towards: ArrayLike) -> Landmark:
     inside = np.flatnonzero(stretch)
-    return Landmark(inside[[(mean[inside] @ np.asarray(towards)).argmax()]], np.ones(1))
+    furthest = (mean[inside] @ np.asarray(towards)).argmax()
+    return Landmark(vertices=inside[[furthest]], weights=np.ones(1))
 
 
 def _head(mean: np.ndarray) -> np.ndarray:
@@ -125,4 +126,4 @@ def _neck(mean: np.ndarray, head_centre: np.ndarray) -> Landmark:
 
 
 def _ring(vertices: np.ndarray) -> Landmark:
-    return Landmark(vertices, np.full(len(vertices), 1 / len(vertices)))
+    return Landmark(vertices=vertices, weights=np.full(len(vertices), 1 / len(vertices)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,19 @@ import numpy as np
 from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh, mirrored, rigid_fit, sample_surface, unit_normals
-from DualFaceReconLib.shape.repair import mended, neighbours
-from training.anatomy.gbcpd import Settings, register
+from DualFaceReconLib.shape.repair import repaired_vertices, vertex_adjacency
+from training.anatomy.gbcpd import RegistrationSettings, register
 from training.anatomy.remeshing import anchors, carried, closed, even_template, read_ply
 
 # Stiffer than the method's own default of 20: where true correspondence is known, between two people of one set, that
 # takes 11 to 18 % off the error (two pairs of femora, two of hips).
-ONTO_A_MEAN = Settings(
+ONTO_A_MEAN = RegistrationSettings(
     accelerated=True, stiffness=100, rank=300, thinned_source=800, thinned_target=1600, refining_steps=60
 )
 TARGET_POINTS = 6000
 CARRIED_TOO_FAR_MM = 6.0  # a template vertex further from the mean's surface was not registered
 PROCRUSTES_ROUNDS = 10
-STRAY_MM = 4.0  # a vertex that differs so much more from the mean bone than its neighbours do was flung away
+STRAY_MM = 4.0  # a vertex so much further from the mean bone's than its neighbours are is a stray
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ RHAN40 = BoneSet(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Corresponded:
     """Bones of many people on one template, in left form; both sides of a person stand under the person's name."""
 
@@ -59,9 +59,7 @@ class Corresponded:
         """The first set's bones alone, of one side: what a plain model is made of."""
         first = [i for i, person in enumerate(self.people) if person.startswith(f"{self.sets[0].name}/")]
         kept = [i for place, i in enumerate(first) if self.people[i] not in {self.people[j] for j in first[:place]}]
-        return Corresponded(
-            self.bone, self.triangles, self.shapes[kept], tuple(self.people[i] for i in kept), self.sets[:1]
-        )
+        return replace(self._of(kept), sets=self.sets[:1])
 
     def without(self, people: set[str]) -> Corresponded:
         """All but some people, as folds need it; an unknown name is an error."""
@@ -69,53 +67,52 @@ class Corresponded:
         if unknown:
             raise ValueError(f"nobody is called {', '.join(sorted(unknown))}")
         kept = [i for i, person in enumerate(self.people) if person not in people]
-        return Corresponded(
-            self.bone, self.triangles, self.shapes[kept], tuple(self.people[i] for i in kept), self.sets
-        )
+        return self._of(kept)
+
+    def _of(self, kept: list[int]) -> Corresponded:
+        return replace(self, shapes=self.shapes[kept], people=tuple(self.people[i] for i in kept))
 
 
-def stored(bones: Corresponded, path: Path) -> None:
+def save_corresponded(bones: Corresponded, path: Path) -> None:
     """Keeps corresponded bones in an .npz file."""
     arrays = {
         "bone": bones.bone,
         "triangles": bones.triangles.astype(np.int32),
         "shapes": bones.shapes.astype(np.float32),
         "people": np.array(bones.people),
-        "sets": np.array([one.name for one in bones.sets]),
+        "sets": np.array([bone_set.name for bone_set in bones.sets]),
     }
     write_file(path, lambda beside: np.savez_compressed(beside, **arrays))
 
 
-def restored(path: Path) -> Corresponded:
-    """The inverse of `stored`."""
+def load_corresponded(path: Path) -> Corresponded:
+    """The inverse of `save_corresponded`."""
     with np.load(path, allow_pickle=False) as file:
-        known = {one.name: one for one in (LLP26, RHAN40)}
+        known = {bone_set.name: bone_set for bone_set in (LLP26, RHAN40)}
         return Corresponded(
-            str(file["bone"]),
-            file["triangles"].astype(np.int64),
-            file["shapes"].astype(np.float64),
-            tuple(str(person) for person in file["people"]),
-            tuple(known[str(name)] for name in file["sets"]),
+            bone=str(file["bone"]),
+            triangles=file["triangles"].astype(np.int64),
+            shapes=file["shapes"].astype(np.float64),
+            people=tuple(str(person) for person in file["people"]),
+            sets=tuple(known[str(name)] for name in file["sets"]),
         )
 
 
-Report = Callable[[str], None]
+Say = Callable[[str], None]
 
 
-def corresponded_hips(bones: Path, vertices: int = 4600, report: Report = print) -> Corresponded:
+def corresponded_hips(bones: Path, vertices: int = 4600, say: Say = print) -> Corresponded:
     """Both hemipelves of everybody in `rhan40` and `llp26` on an even template of rhan40's mean left one."""
     parts = [(RHAN40, "hip_left"), (RHAN40, "hip_right"), (LLP26, "hip_left"), (LLP26, "hip_right")]
-    return _corresponded("hip", bones, parts, vertices, report)
+    return _corresponded("hip", bones, parts, vertices, say)
 
 
-def corresponded_femora(bones: Path, vertices: int = 3000, report: Report = print) -> Corresponded:
+def corresponded_femora(bones: Path, vertices: int = 3000, say: Say = print) -> Corresponded:
     """The left femora of everybody in `llp26` on an even template of their mean."""
-    return _corresponded("femur", bones, [(LLP26, "femur_left")], vertices, report)
+    return _corresponded("femur", bones, [(LLP26, "femur_left")], vertices, say)
 
 
-def _corresponded(
-    bone: str, bones: Path, parts: list[tuple[BoneSet, str]], vertices: int, report: Report
-) -> Corresponded:
+def _corresponded(bone: str, bones: Path, parts: list[tuple[BoneSet, str]], vertices: int, say: Say) -> Corresponded:
     """A set's people share a mesh, so the template goes to the set's mean alone and is carried from there."""
     template, shapes, people = None, [], []
     for people_set, file in parts:
@@ -129,9 +126,7 @@ def _corresponded(
         anchor = anchors(placed, unit_normals(placed, template[1]), (mean, triangles))
         moved = np.linalg.norm(carried(triangles, anchor, mean) - placed, axis=1)
         worst = moved.max()
-        report(
-            f"{people_set.name} {file}: {len(names)} people, template {moved.mean():.2f} mm off, at worst {worst:.1f}"
-        )
+        say(f"{people_set.name} {file}: {len(names)} people, template {moved.mean():.2f} mm off, at worst {worst:.1f}")
         if worst > CARRIED_TOO_FAR_MM:
             raise Refusal(
                 f"The template does not fit the mean {file} of {people_set.name}, {worst:.1f} mm off: look at them."
@@ -139,45 +134,45 @@ def _corresponded(
         shapes += [carried(triangles, anchor, shape) for shape in stack]
         people += [f"{people_set.name}/{name}" for name in names]
     sets = tuple(dict.fromkeys(people_set for people_set, _ in parts))
-    whole, moved = sound(np.array(shapes), template[1])
-    report(
-        f"{bone}: {moved.max(initial=0)} vertices of {len(template[0])} mended at most, {moved.mean():.0f} on average"
+    faultless, moved = repaired_shapes(np.array(shapes), template[1])
+    say(
+        f"{bone}: {moved.max(initial=0)} vertices of {len(template[0])} repaired at most, {moved.mean():.0f} on average"
     )
-    return Corresponded(bone, template[1], whole, tuple(people), sets)
+    return Corresponded(bone=bone, triangles=template[1], shapes=faultless, people=tuple(people), sets=sets)
 
 
-def sound(shapes: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shapes (N, V, 3) without stray vertices, turned or crossing triangles, and how many vertices moved in each (N,).
+def repaired_shapes(shapes: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shapes (N, V, 3) without stray vertices, flipped or crossing triangles; how many vertices of each (N,) moved.
 
     rhan40 has vertices that were flung up to 100 mm away, and slivers near the ischial spine and the pubic tubercle.
     """
     aligned = procrustes(shapes)[0]
     typical = np.median(aligned, axis=0)  # strays do not move it
-    beside = neighbours(triangles, len(typical))
-    whole, moved = np.empty_like(shapes), np.zeros(len(shapes), dtype=np.int64)
+    adjacency = vertex_adjacency(triangles, len(typical))
+    faultless, moved = np.empty_like(shapes), np.zeros(len(shapes), dtype=np.int64)
     for i, shape in enumerate(shapes):
-        rotation, shift = rigid_fit(shape, typical)
-        placed = shape @ rotation.T + shift
-        way = placed - typical
-        apart = np.linalg.norm(way - (beside @ way) / beside.sum(axis=1)[:, None], axis=1)
-        mend = mended(placed, triangles, typical, np.flatnonzero(apart > STRAY_MM))
-        moved[i] = np.count_nonzero((mend != placed).any(axis=1))
-        whole[i] = (mend - shift) @ rotation
-    return whole, moved
+        rotation, translation = rigid_fit(shape, typical)
+        placed = shape @ rotation.T + translation
+        offset = placed - typical
+        apart = np.linalg.norm(offset - (adjacency @ offset) / adjacency.sum(axis=1)[:, None], axis=1)
+        mesh = repaired_vertices(placed, triangles, typical, np.flatnonzero(apart > STRAY_MM))
+        moved[i] = np.count_nonzero((mesh != placed).any(axis=1))
+        faultless[i] = (mesh - translation) @ rotation
+    return faultless, moved
 
 
 def _read_set(folder: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, vertices (N, V, 3) in left form and the shared triangles of one bone of a set."""
-    found = list(_bones_of(folder, file))
-    if not found:
+    bones = list(_bones_of(folder, file))
+    if not bones:
         raise Refusal(f"There is no {file}.ply in {folder}: CONTRIBUTING.md says where the bones come from.")
-    triangles = found[0][1][1]
-    if any(not np.array_equal(mesh[1], triangles) for _, mesh in found):
+    triangles = bones[0][1][1]
+    if any(not np.array_equal(mesh[1], triangles) for _, mesh in bones):
         raise Refusal(f"The people of {folder.name} do not share a mesh of {file}: get the set again.")
-    stack = np.array([mesh[0] for _, mesh in found])
+    stack = np.array([mesh[0] for _, mesh in bones])
     if file.endswith("right"):
         stack, triangles = mirrored((stack, triangles))
-    return [name for name, _ in found], stack, triangles
+    return [name for name, _ in bones], stack, triangles
 
 
 def _bones_of(folder: Path, file: str) -> Iterator[tuple[str, Mesh]]:
@@ -197,7 +192,7 @@ def procrustes(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = shapes[0] - shapes[0].mean(axis=0)
     for _ in range(PROCRUSTES_ROUNDS):
         fits = [rigid_fit(shape, mean) for shape in shapes]
-        aligned = np.array([s @ rotation.T + shift for s, (rotation, shift) in zip(shapes, fits, strict=True)])
+        aligned = np.array([s @ rotation.T + move for s, (rotation, move) in zip(shapes, fits, strict=True)])
         mean = aligned.mean(axis=0)
         mean = mean - mean.mean(axis=0)
     return aligned, mean

@@ -15,11 +15,11 @@ import numpy as np
 from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.shape.shapemodel import ShapeModel
-from training.anatomy import generalisation as outsiders
+from training.anatomy import generalisation
 from training.anatomy.landmarks import LANDMARKS
 from training.anatomy.people import Corresponded, corresponded_femora, corresponded_hips
 from training.anatomy.remeshing import dense_points
-from training.anatomy.shapes import LOCAL_SHARE, compactness, generalisation, shape_model, specificity
+from training.anatomy.shapes import LOCAL_SHARE, compactness, generalisation_errors, shape_model, specificity
 
 matplotlib.use("agg")
 from matplotlib import pyplot
@@ -27,7 +27,7 @@ from matplotlib import pyplot
 MODES = {"hip": 100, "femur": 60}
 MODES_SHOWN = (1, 2, 3, 5, 10, 20, 40, 60, 100)
 PANEL_PX = (420, 300)
-SHIFT_COLOURS = [(235, 225, 200), (90, 140, 220), (40, 50, 140)]  # how far a mode moves a vertex
+OFFSET_COLOURS = [(235, 225, 200), (90, 140, 220), (40, 50, 140)]  # how far a mode moves a vertex
 MARK_COLOUR = (225, 40, 40)
 
 
@@ -37,7 +37,7 @@ def build_models(bones: Path, out: Path, report: Path, say: Callable[[str], None
     report.mkdir(parents=True, exist_ok=True)
     figures, models, plain = {}, {}, {}
     for make in (corresponded_hips, corresponded_femora):
-        people = make(bones, report=say)
+        people = make(bones, say=say)
         bone = people.bone
         models[bone] = save_model(people, out)
         drawing.save_png(modes_picture(models[bone]), report / f"{bone}_modes.png")
@@ -47,12 +47,12 @@ def build_models(bones: Path, out: Path, report: Path, say: Callable[[str], None
         plain[bone] = shape_model(people.one_sided(), modes=len(people.shapes), local=0)
     curves_picture(figures, report / "curves.png")
     text = as_markdown(figures)
-    if (bones / outsiders.SET).is_dir():
-        judged = outsiders.judge(bones, models, plain, say)
-        text += "\n" + outsiders.as_markdown(judged)
+    if (bones / generalisation.SET).is_dir():
+        fitted = generalisation.judge(bones, models, plain, say)
+        text += "\n" + generalisation.as_markdown(fitted)
         for bone, model in models.items():
-            worst = outsiders.worst(judged, bone)
-            drawing.save_png(outsiders.error_picture(worst, model.triangles), report / f"{bone}_worst.png")
+            worst = generalisation.worst(fitted, bone)
+            drawing.save_png(generalisation.error_picture(worst, model.triangles), report / f"{bone}_worst.png")
     write_text(report / "models.json", json.dumps(figures, indent=2))
     write_text(out / "MODELS.md", text)
     return text
@@ -68,9 +68,9 @@ def save_model(people: Corresponded, out: Path) -> ShapeModel:
 
 def figures_of(people: Corresponded, model: ShapeModel) -> dict:
     """Compactness, generalisation (one person left out with both sides) and specificity, for JSON."""
-    shown = [count for count in MODES_SHOWN if count <= len(model.variances)]
-    errors = generalisation(people, shown)
-    plain = generalisation(people, shown, local=0)
+    counts = [count for count in MODES_SHOWN if count <= len(model.variances)]
+    errors = generalisation_errors(people, counts)
+    plain = generalisation_errors(people, counts, local=0)
     return {
         "people": len(model.people),
         "bones": len(people.shapes),
@@ -87,7 +87,7 @@ def figures_of(people: Corresponded, model: ShapeModel) -> dict:
                 "specificity_mm": float(away),
             }
             for i, (count, share, away) in enumerate(
-                zip(shown, compactness(model)[np.array(shown) - 1], specificity(people, model, shown), strict=True)
+                zip(counts, compactness(model)[np.array(counts) - 1], specificity(people, model, counts), strict=True)
             )
         ],
     }
@@ -105,18 +105,18 @@ def as_markdown(figures: dict[str, dict]) -> str:
         "",
         "Mean distance between vertices, mm. Without local variation: the plain principal components of these people.",
     ]
-    for bone, told in figures.items():
+    for bone, of_bone in figures.items():
         lines += [
             "",
             f"### {bone}",
             "",
-            f"{told['bones']} bones of {told['people']} people, {told['vertices']} vertices, {told['modes']} modes; "
-            f"{100 * told['local_share']:.0f} % of the variance is local.",
+            f"{of_bone['bones']} bones of {of_bone['people']} people, {of_bone['vertices']} vertices, "
+            f"{of_bone['modes']} modes; {100 * of_bone['local_share']:.0f} % of the variance is local.",
             "",
             "| modes | variance % | one person left out | worst person | without local variation | specificity |",
             "|---|---|---|---|---|---|",
         ]
-        for row in told["by_modes"]:
+        for row in of_bone["by_modes"]:
             lines.append(
                 f"| {row['modes']} | {100 * row['variance']:.1f} | {row['generalisation_mm']:.2f} | "
                 f"{row['worst_person_mm']:.2f} | {row['without_local_mm']:.2f} | {row['specificity_mm']:.2f} |"
@@ -127,8 +127,8 @@ def as_markdown(figures: dict[str, dict]) -> str:
 def curves_picture(figures: dict[str, dict], path: Path) -> None:
     """Compactness, generalisation and specificity by the number of modes."""
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    for bone, told in figures.items():
-        rows = told["by_modes"]
+    for bone, of_bone in figures.items():
+        rows = of_bone["by_modes"]
         count = [row["modes"] for row in rows]
         axes[0].plot(count, [100 * row["variance"] for row in rows], marker="o", label=bone)
         line = axes[1].plot(count, [row["generalisation_mm"] for row in rows], marker="o", label=bone)[0]
@@ -147,7 +147,7 @@ def curves_picture(figures: dict[str, dict], path: Path) -> None:
 def landmarks_picture(model: ShapeModel) -> np.ndarray:
     """The mean from the front, from outside, from behind and from inside, with its landmarks."""
     points, normals, _ = dense_points((model.mean, model.triangles), np.zeros(len(model.mean)), 1_500_000)
-    colours = np.full((len(points), 3), SHIFT_COLOURS[0], dtype=float)
+    colours = np.full((len(points), 3), OFFSET_COLOURS[0], dtype=float)
     size = (PANEL_PX[0] * 2, PANEL_PX[1] * 2)
     scale = 0.9 * min(size[0] / np.ptp(points[:, 2]), size[1] / np.ptp(points[:, :2], axis=0).max())
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
@@ -171,8 +171,8 @@ def modes_picture(model: ShapeModel, count: int = 3, deviations: float = 2.0) ->
         for sign in (-1, 0, 1):
             shape = model.shape([0.0] * mode + [sign * deviations])
             away = np.linalg.norm(shape - model.mean, axis=1)
-            points, normals, shift = dense_points((shape, model.triangles), away)
-            colours = drawing.blended(np.clip(shift / 15, 0, 1), SHIFT_COLOURS)
+            points, normals, offset = dense_points((shape, model.triangles), away)
+            colours = drawing.blended(np.clip(offset / 15, 0, 1), OFFSET_COLOURS)
             extent = np.ptp(model.mean, axis=0)
             scale = 0.75 * min(PANEL_PX[0] / extent[2], PANEL_PX[1] / extent[0])
             panel = drawing.shaded(points, normals, colours, (-1, 0, 0), (0, 1, 0), PANEL_PX, scale)

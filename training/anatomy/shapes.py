@@ -15,9 +15,9 @@ WINDOWS = (8, 40)
 def shape_model(bones: Corresponded, *, modes: int, local: float = LOCAL_SHARE) -> ShapeModel:
     """Mean and modes of how people differ.
 
-    A few dozen people do not show every combination of parts. So a share of the variance, `local`, comes from what
-    they show in windows of the bone, each part for itself: the covariance of two vertices is multiplied by how far
-    they share windows. The total variance of every vertex stays what it was.
+    A few dozen people do not show every combination of parts. So a share of the variance, `local`, is local: there
+    the covariance of two vertices is multiplied by how far they lie in the same windows of the bone. The total
+    variance of every vertex stays what it was.
     """
     aligned, mean = procrustes(bones.shapes)
     offsets = ((aligned - mean) / np.sqrt(len(aligned) - 1)).reshape(len(aligned), -1)
@@ -29,12 +29,12 @@ def shape_model(bones: Corresponded, *, modes: int, local: float = LOCAL_SHARE) 
             shares = np.repeat(windows(mean, count), 3, axis=0).T  # (count, 3 V)
             parts += [np.sqrt(local / len(WINDOWS)) * strongest * share for share in shares]
         offsets = np.concatenate(parts)
-    found = _principal(offsets, modes)
-    lengths = np.linalg.norm(found, axis=1)
+    directions = _principal(offsets, modes)
+    lengths = np.linalg.norm(directions, axis=1)
     return ShapeModel(
         bone=bones.bone,
         mean=mean,
-        modes=np.ascontiguousarray((found / lengths[:, None]).T.reshape(*mean.shape, -1)),
+        modes=np.ascontiguousarray((directions / lengths[:, None]).T.reshape(*mean.shape, -1)),
         variances=lengths**2,
         triangles=bones.triangles,
         landmarks={},  # placed on the mean: `with_landmarks`
@@ -69,7 +69,7 @@ def compactness(model: ShapeModel) -> np.ndarray:
     return np.cumsum(model.variances) / model.variances.sum()
 
 
-def generalisation(bones: Corresponded, counts: list[int], local: float = LOCAL_SHARE) -> np.ndarray:
+def generalisation_errors(bones: Corresponded, counts: list[int], local: float = LOCAL_SHARE) -> np.ndarray:
     """(people, counts) mean vertex distance in mm of a person to the model of everybody else, both sides left out."""
     people = tuple(dict.fromkeys(bones.people))
     errors = np.empty((len(people), len(counts)))
@@ -85,13 +85,12 @@ def generalisation(bones: Corresponded, counts: list[int], local: float = LOCAL_
 def specificity(bones: Corresponded, model: ShapeModel, counts: list[int], samples: int = 100) -> np.ndarray:
     """(counts,) mean vertex distance in mm of random shapes of so many modes to the nearest real one."""
     aligned, mean = procrustes(bones.shapes)
-    rotation, shift = rigid_fit(mean, model.mean)
-    real = aligned @ rotation.T + shift
+    rotation, translation = rigid_fit(mean, model.mean)
+    real = aligned @ rotation.T + translation
     rng = np.random.default_rng(0)
     drawn = [model.sample(rng) for _ in range(samples)]
-    return np.array(
-        [
-            np.mean([np.linalg.norm(real - model.shape(one[:count]), axis=2).mean(axis=1).min() for one in drawn])
-            for count in counts
-        ]
-    )
+
+    def nearest(coefficients: np.ndarray) -> float:
+        return np.linalg.norm(real - model.shape(coefficients), axis=2).mean(axis=1).min()
+
+    return np.array([np.mean([nearest(coefficients[:count]) for coefficients in drawn]) for count in counts])

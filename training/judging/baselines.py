@@ -26,9 +26,9 @@ from DualFaceReconLib.inference import Networks, maps_of, predict, seen_on
 from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.metrics import bone_shifts_mm, picture_shift_mm
 from DualFaceReconLib.shape.completion import complete_all
-from DualFaceReconLib.shape.fitting import Fit, Settings, fit
+from DualFaceReconLib.shape.fitting import Fit, FitSettings, fit
 from DualFaceReconLib.shape.shapemodel import ShapeModel
-from DualFaceReconLib.surfaces import observed_surface, observed_triangles
+from DualFaceReconLib.surfaces import observed_surface, observed_surfaces, observed_triangles
 from training.anatomy.generalisation import centred, whole_target
 
 EXACT, BY_PICTURE, BY_BONE, UNALIGNED = "", "one shift a picture", "one shift a bone", "unaligned"
@@ -88,7 +88,7 @@ def exact_surfaces(true: BoneMaps, geometry: ProjectionGeometry, bone: str, comp
 def mean_at_true_pose(model: ShapeModel, mesh: Mesh) -> Mesh:
     """The mean shape put where it lies closest to the whole true bone."""
     start: Fit = centred(model, mesh)
-    pose = fit(model, whole_target(mesh), start, Settings(modes=0, robust=False, settled=0.001, rounds=20))
+    pose = fit(model, whole_target(mesh), start, FitSettings(modes=0, robust=False, settled=0.001, rounds=20))
     return pose.vertices(model), model.triangles
 
 
@@ -174,6 +174,6 @@ def completed_bones(
     `geometry` is of the maps' pixels, `shown` of the part of the film on which bones could be seen; `models` are the
     left "hip" and "femur".
     """
-    observed = {bone: observed_surface(maps, geometry, bone) for bone in maps.bones}
-    found = complete_all(observed, models, shown, refused=lambda bone, why: None)
+    observed = observed_surfaces(maps, geometry)
+    found = complete_all(observed, models, shown, on_refusal=lambda bone, refusal: None)
     return {bone: (one.vertices, one.triangles) for bone, one in found.items()}

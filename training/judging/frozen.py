@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
-from DualFaceReconLib.shape.fitting import Settings, fit
+from DualFaceReconLib.shape.fitting import FitSettings, fit
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.anatomy.generalisation import centred, whole_target
 from training.anatomy.lumbar import lumbar_bodies
@@ -187,7 +187,7 @@ class RealPerson:
 
 def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[str, np.ndarray]:
     model = model_of(bone, models)
-    found = fit(model, whole_target(mesh), centred(model, mesh), Settings(settled=0.01))
+    found = fit(model, whole_target(mesh), centred(model, mesh), FitSettings(settled=0.01))
     return model.landmark_points(found.vertices(model))
 
 

@@ -138,7 +138,7 @@ def _surface_lines(scored: Sequence[Scored]) -> Iterator[str]:
 
 def _emd_cells(known: Sequence[Scored]) -> str:
     """Mean EMD, marked where it is mostly floor, and mean floor."""
-    found = EarthMovers(_mean(known, "emd_mm"), EMD_POINTS, _mean(known, "emd_floor_mm"))
+    found = EarthMovers(emd_mm=_mean(known, "emd_mm"), samples=EMD_POINTS, floor_mm=_mean(known, "emd_floor_mm"))
     return f"{found.emd_mm:.2f}{'' if found.comparable else ' ' + MOSTLY_FLOOR} | {found.floor_mm:.2f}"
 
 

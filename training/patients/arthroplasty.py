@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from DualFaceReconLib.meshes import Mesh, unit
-from DualFaceReconLib.shape.repair import crossing, turned_over
+from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
 from training.patients.femur_frame import FemurFrame, femur_frame
 from training.patients.sawing import sawn
 from training.patients.solids import ball, revolved
@@ -69,7 +69,7 @@ def replaced_hip(patient: VirtualPatient, side: str, rng: np.random.Generator, s
     if stem is None or cut is None:
         return None
     metal = stem.mesh()
-    if len(crossing(*metal)):
+    if len(crossing_triangles(*metal)):
         return None
     bones[f"femur_{side}"], cut_metadata = cut
     ball_metal = "cobalt_chrome" if rng.random() < 0.8 else "steel"
@@ -161,7 +161,7 @@ def _reamed(hip: Mesh, centre: np.ndarray, radius: float) -> Mesh | None:
     pushed = vertices.copy()
     pushed[inside] = centre + (radius + 0.02) * to[inside] / away[inside, None]
     around = triangles[(away < radius + 15)[triangles].any(axis=1)]
-    if len(turned_over(pushed, around, vertices)) or len(crossing(pushed, around)):
+    if len(flipped_triangles(pushed, around, vertices)) or len(crossing_triangles(pushed, around)):
         return None
     return pushed, triangles
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from DualFaceReconLib.meshes import Mesh, unit
-from DualFaceReconLib.shape.repair import mended
+from DualFaceReconLib.shape.repair import repaired_vertices
 from training.patients.virtual import VirtualPatient
 from training.raycast import penetration_mm
 
@@ -141,7 +141,9 @@ def _repaired(vertices: np.ndarray, before: np.ndarray, triangles: np.ndarray) -
     numbers = np.flatnonzero(near)
     place = np.cumsum(near) - 1
     whole = vertices.copy()
-    whole[numbers] = mended(vertices[numbers], place[triangles[near[triangles].all(axis=1)]], before[numbers])
+    whole[numbers] = repaired_vertices(
+        vertices[numbers], place[triangles[near[triangles].all(axis=1)]], before[numbers]
+    )
     return whole
 
 

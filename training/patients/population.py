@@ -24,9 +24,9 @@ from training.anatomy.people import (
     Corresponded,
     corresponded_femora,
     corresponded_hips,
+    load_corresponded,
     procrustes,
-    restored,
-    stored,
+    save_corresponded,
 )
 from training.anatomy.remeshing import read_ply
 from training.anatomy.shapes import shape_model
@@ -173,10 +173,10 @@ def _cached(
             seal.update(path.relative_to(bones).as_posix().encode() + path.read_bytes())
     path = cache / f"{bone}_{seal.hexdigest()[:16]}.npz"
     if path.exists():
-        return restored(path)
-    made = make(bones, report=say)
+        return load_corresponded(path)
+    made = make(bones, say=say)
     cache.mkdir(parents=True, exist_ok=True)
-    stored(made, path)
+    save_corresponded(made, path)
     return made
 
 

@@ -11,7 +11,7 @@ from vtkmodules.vtkCommonDataModel import vtkPolygon
 from vtkmodules.vtkFiltersCore import vtkClipPolyData, vtkTriangleFilter
 
 from DualFaceReconLib.meshes import Mesh, arrays, polydata
-from DualFaceReconLib.shape.repair import crossing
+from DualFaceReconLib.shape.repair import crossing_triangles
 from training.anatomy.remeshing import open_edges
 
 
@@ -56,7 +56,7 @@ def sawn(mesh: Mesh, point: np.ndarray, inwards: np.ndarray, beside: np.ndarray,
     mesh = vertices, np.concatenate([triangles, *caps])
     fresh = np.unique(np.concatenate(caps))
     near = np.isin(mesh[1], fresh).any(axis=1)
-    clean = open_edges(mesh[1]) == 0 and len(crossing(vertices, mesh[1][near])) == 0
+    clean = open_edges(mesh[1]) == 0 and len(crossing_triangles(vertices, mesh[1][near])) == 0
     return mesh if clean else None
 
 

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from DualFaceReconLib.bonemaps import BONES, other_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored, rigid_fit, sphere_through
-from DualFaceReconLib.shape.repair import mended
+from DualFaceReconLib.shape.repair import repaired_vertices
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy.lumbar import lumbar_bodies
 from training.patients.population import Population
@@ -163,7 +163,7 @@ def _varied(model: ShapeModel, sides: Iterable[np.ndarray], rng: np.random.Gener
         rotation, translation = rigid_fit(model.mean, vertices)
         offsets = model.shape(own) - model.mean
         reference = model.mean @ rotation.T + translation
-        varied.append(mended(vertices + offsets @ rotation.T, model.triangles, reference))
+        varied.append(repaired_vertices(vertices + offsets @ rotation.T, model.triangles, reference))
     return varied
 
 

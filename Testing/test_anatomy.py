@@ -240,7 +240,7 @@ def test_models_are_built_and_judged_in_one_go(bones, tmp_path, monkeypatch, cap
 
 
 def few_points(mesh, values, count=15_000, seed=0):
-    return meshes.dense_points(mesh, values, min(count, 15_000), seed)
+    return remeshing.dense_points(mesh, values, min(count, 15_000), seed)
 
 
 def made_landmarks(mean, triangles):

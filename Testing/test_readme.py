@@ -25,33 +25,22 @@ PAGES = sorted(page for folder in (".", "Resources", "training") for page in (RO
 SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
 
 
-def python(folder, *arguments):
-    """In a folder, with this repository's engine."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_console_examples_run(tmp_path):
     """One after the other, beside a film that ships."""
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 2
     shutil.copy(SAMPLE, tmp_path / "film.dcm")
     program = "\n".join([*code, "print(point, len(radiograph.warnings))", 'print(load_reconstruction("out/film"))'])
-    done = python(tmp_path, "-c", program)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment, command = {**os.environ, "PYTHONPATH": path}, [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[")
     assert "hip_left, hip_right, femur_left, femur_right; 4 completed" in done.stdout
     assert (tmp_path / "out/film/hip_left.stl").is_file()
 
 
-def test_the_terminal_examples_run(tmp_path):
+def test_the_terminal_examples_run(tmp_path, monkeypatch, capsys):
     shutil.copy(SAMPLE, tmp_path / "film.dcm")
     radiograph = read_radiograph(SAMPLE)
     low, high = radiograph.display_window
@@ -60,13 +49,13 @@ def test_the_terminal_examples_run(tmp_path):
     pitch = f"{radiograph.geometry.pixel_pitch_mm[0]:.3f}"  # the README's would make this film too small for a pelvis
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\.venv/bin/dualface (.*?)(?:#.*)?$", text, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
     assert len(commands) == 4
     for number, command in enumerate(commands):
         arguments = command.replace("0.143", pitch).replace("out/film", f"out/film-{number}").split()
         if arguments[0] == "reconstruct":
             arguments.append("--no-completion")  # quicker; the console's example does it
-        done = python(tmp_path, "-m", "DualFaceReconLib", *arguments)
-        assert done.returncode == 0, done.stderr
+        assert cli.main(arguments) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

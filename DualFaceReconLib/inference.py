@@ -21,14 +21,13 @@ from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.limits import DISTANCE_LIMITS_MM
-from DualFaceReconLib.film.object_distance import FARTHEST_BONES_SHARE, NEAREST_BONES_MM
+from DualFaceReconLib.film.object_distance import FARTHEST_BONES_SHARE
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
-from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
+from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
-from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights
 
 LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
@@ -39,7 +38,6 @@ FARTHEST_NOMINAL_MM = FARTHEST_BONES_SHARE * DISTANCE_LIMITS_MM[0]  # of the nom
 ARCHITECTURES = {
     "depth": (DepthNetwork, DepthSettings),
     "segmentation": (SegmentationNetwork, SegmentationSettings),
-    "shift": (ShiftNetwork, ShiftSettings),
 }
 
 Progress = Callable[[str, float], None]  # stage, share done of all
@@ -53,7 +51,6 @@ class Networks:
     depth: nn.Module  # (B, 1, n, n) -> (B, bones, faces, n, n) mm from the depth centre
     segmentation: nn.Module  # (B, 1, n, n) -> (B, bones, n, n) logits
     device: str
-    shift: nn.Module | None = None  # (B, 1, n, n), (B,) sdd -> (B, 2) object distance and its spread, mm
 
 
 def best_device() -> str:
@@ -98,7 +95,6 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
         depth=ready["depth"],
         segmentation=ready["segmentation"],
         device=device,
-        shift=ready.get("shift"),
     )
 
 
@@ -214,25 +210,6 @@ def asked_before_layers(network: nn.Module, cancelled: Callable[[], bool]) -> It
     finally:
         for handle in handles:
             handle.remove()
-
-
-def estimated_object_distance(networks: Networks, radiograph: Radiograph) -> tuple[float, Provenance] | None:
-    """Detector to the bones' centre by the bundle's shift head, mm, and one standard deviation as the spread.
-
-    None where the bundle has no such head, or where it says what cannot be:
-    `radiograph.at_object_distance(*found)` is the film with what was found.
-    """
-    if networks.shift is None:
-        return None
-    manifest, geometry = networks.manifest, radiograph.geometry
-    frame = _frame(manifest, geometry)
-    film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
-    sdd = torch.tensor([geometry.sdd_mm], dtype=torch.float32, device=networks.device)
-    with torch.inference_mode():
-        distance, spread = networks.shift(film, sdd)[0].tolist()
-    if not NEAREST_BONES_MM <= distance <= FARTHEST_BONES_SHARE * geometry.sdd_mm:
-        return None
-    return distance, Provenance("estimated", f"shift head of {manifest.id} {manifest.version}", spread)
 
 
 def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:

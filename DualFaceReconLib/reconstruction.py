@@ -30,7 +30,6 @@ from DualFaceReconLib.inference import (
     Networks,
     Prediction,
     Progress,
-    estimated_object_distance,
     load_networks,
     maps_of,
     predict,
@@ -102,7 +101,6 @@ class Reconstructor:
             timings[name] = time.perf_counter() - begun
 
         with stage("networks"):
-            radiograph = self.placed(radiograph)
             if prediction is None or not prediction.fits(radiograph):
                 prediction = self.predict(
                     radiograph,
@@ -163,20 +161,6 @@ class Reconstructor:
         )
 
     # The stages; each takes what the one before it gave
-
-    def placed(self, radiograph: Radiograph) -> Radiograph:
-        """The film with its bones' distance estimated, where it was assumed and the bundle has a head for it."""
-        if radiograph.geometry.provenance["object_distance_mm"].kind != "assumed":
-            return radiograph
-        found = estimated_object_distance(self.networks, radiograph)
-        if found is None:
-            return radiograph
-        distance, came_from = found
-        text = f"How far the bones were from the detector is estimated from the picture: {distance:.0f} mm"
-        spread = "" if came_from.spread is None else f" +- {came_from.spread:.0f} mm"
-        warning = RadiographWarning("object_distance_mm-estimated", f"{text}{spread}. Give it with --object-distance.")
-        moved = radiograph.at_object_distance(distance, came_from)
-        return replace(moved, warnings=(*moved.warnings, warning))
 
     def predict(
         self,

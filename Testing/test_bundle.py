@@ -244,6 +244,7 @@ UNUSABLE = {
     "faces": (at("faces", value=["back", "front"]), "faces"),
     "no depth": (lambda values: values["networks"].pop("depth"), "depth"),
     "unknown network": (at("networks", "other", value={"settings": {}, "file": "o.safetensors"}), "unknown"),
+    "shift network": (at("networks", "shift", value={"settings": {}, "file": "shift.safetensors"}), "unknown"),
     "settings": (at("networks", "depth", "settings", value=[]), "settings"),
     "no file": (at("networks", "depth", value={"settings": {}}), "file"),
     "shape model": (lambda values: values["shape_models"].pop("femur"), "femur, hip"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.bones import MODELS, made_population
 from support.bundles import manifest
-from support.recipes import DEPTH, SEGMENTATION, SHIFT, run
+from support.recipes import DEPTH, SEGMENTATION, run
 from torch import nn
 
 from DualFaceReconLib import inference
@@ -21,7 +21,6 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import (
     Networks,
     bone_maps,
-    estimated_object_distance,
     load_networks,
     predict,
     seen_on,
@@ -164,7 +163,7 @@ def bundle(tmp_path_factory):
     """A bundle of networks that were trained for a moment, made by the command."""
     folder = tmp_path_factory.mktemp("trained")
     population = made_population()
-    for recipe in (DEPTH, SEGMENTATION, SHIFT):
+    for recipe in (DEPTH, SEGMENTATION):
         short = replace(recipe, learning=replace(recipe.learning, epochs=1))
         run(short, population, folder / recipe.task)
     arguments = ["bundle", "--depth", folder / "depth", "--segmentation", folder / "segmentation"]
@@ -183,43 +182,6 @@ def test_a_trained_bundle_reads_a_film(bundle):
     again = bone_maps(load_networks(bundle, "cpu"), Radiograph(film, GEOMETRIES[1]))
     assert maps.mask.shape == (4, *GEOMETRIES[1].size_px)
     assert np.array_equal(maps.front, again.front)
-
-
-def test_a_shift_head_out_of_a_bundle_says_a_distance_with_its_spread(bundle, tmp_path):
-    runs = {task: bundle.parent / task for task in ("depth", "segmentation", "shift")}
-    arguments = ["bundle", "--out", tmp_path / "bundle", "--models", MODELS, "--id", "made-up"]
-    arguments += ["--version", "0.0.1", "--measured", "not at all"]
-    arguments += [one for task, run in runs.items() for one in (f"--{task}", run)]
-    assert main([str(argument) for argument in arguments]) == 0
-    networks = load_networks(tmp_path / "bundle", "cpu")
-    radiograph = radiograph_of(GEOMETRIES[0])
-    distance, provenance = estimated_object_distance(networks, radiograph)
-    assert 100 < distance < 300
-    assert provenance.kind == "estimated"
-    assert 1 < provenance.spread < 200
-    geometry = radiograph.at_object_distance(distance, provenance).geometry
-    assert geometry.object_distance_mm == distance
-    assert geometry.provenance["object_distance_mm"].kind == "estimated"
-    assert "shift: 8 films" in networks.manifest.trained_on
-    assert estimated_object_distance(load_networks(bundle, "cpu"), radiograph) is None
-
-
-def test_what_a_shift_head_cannot_mean_is_not_said():
-    class Says(nn.Module):
-        def __init__(self, distance):
-            super().__init__()
-            self.distance = distance
-
-        def forward(self, film, sdd_mm):
-            assert film.shape == (1, 1, 256, 256)
-            assert sdd_mm.tolist() == [1000.0]
-            return torch.tensor([[self.distance, 30.0]])
-
-    radiograph = radiograph_of(GEOMETRIES[0])
-    distance, provenance = estimated_object_distance(replace(EXACT, shift=Says(210.0)), radiograph)
-    assert (distance, provenance.spread) == (210.0, 30.0)
-    for distance in (-20.0, 501.0, float("nan")):
-        assert estimated_object_distance(replace(EXACT, shift=Says(distance)), radiograph) is None
 
 
 def test_a_bundle_says_whose_films_its_encoder_saw(bundle, tmp_path):

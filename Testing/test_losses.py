@@ -265,37 +265,6 @@ def part(*parts):
     return torch.tensor(parts, dtype=torch.float64)[None, None, None]
 
 
-def test_the_absolute_depth_is_judged_by_its_logarithm_and_a_width():
-    """Equation 1 of one number, and a Laplace distribution's likelihood; pictures without bone leave the mean."""
-    truth, valid = maps([700, 900, None], [1000, None, None])  # a centre of 2600 / 3
-    truth, valid = truth.expand(3, -1, -1, -1), valid.repeat(3, 1, 1, 1)
-    valid[2] = False
-    sdd = torch.full((3,), 1000.0, dtype=torch.float64)
-    depth = torch.tensor([2600 / 3 * math.exp(0.1), 2600 / 3 * math.exp(-0.02), 500.0], dtype=torch.float64)
-    width = torch.tensor([0.05, 0.04, 0.03], dtype=torch.float64)
-    said = torch.stack([sdd - depth, math.sqrt(2) * width * depth], dim=1)
-    expected = (0.1 / 0.05 + math.log(0.05) + 0.02 / 0.04 + math.log(0.04)) / 2
-    found = losses.absolute_depth(said, sdd, truth, valid)
-    assert found.item() == pytest.approx(expected, abs=1e-6)
-    one = depth[:1, None, None, None].expand(truth[:1].shape)
-    error = math.log(depth[0].item()) - math.log(2600 / 3)
-    centre = torch.full_like(truth[:1], 2600 / 3)
-    assert si_dependent(one, centre, valid[:1]).item() == pytest.approx(10 * math.sqrt(VARIANCE_KEPT) * error)
-
-
-def test_the_width_that_costs_least_is_the_mean_error():
-    truth, valid = maps([900.0])
-    error = 0.05
-    said = torch.tensor([[1000 - 900 * math.exp(error), 40.0]], dtype=torch.float64, requires_grad=True)
-    sdd = torch.tensor([1000.0], dtype=torch.float64)
-    least = math.sqrt(2) * error * 900 * math.exp(error)
-    costs = [losses.absolute_depth(torch.stack([said[:, 0], w * said[:, 1] / 40], 1), sdd, truth, valid).item()
-             for w in (0.7 * least, least, 1.4 * least)]  # fmt: skip
-    assert costs[1] < min(costs[0], costs[2])
-    losses.absolute_depth(said, sdd, truth, torch.zeros_like(valid)).backward()
-    assert not said.grad.any()
-
-
 def test_dice_by_hand():
     # |p| = 2, |y| = 2, |p - y| = 2
     assert losses.dice_semimetric(logit(0.5, 0.5, 0.5, 0.5), part(1, 1, 0, 0)).item() == pytest.approx(1 - (4 - 2) / 4)

@@ -13,7 +13,6 @@ from safetensors.torch import load_model, save_model
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import STOCK_512, SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
-from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from training.learning.losses import casi_independent, segmentation
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +23,7 @@ SMALL_SEGMENTATION = SegmentationSettings(bones=2, features=(8, 16, 32))
 
 def made(settings, seed=0):
     torch.manual_seed(seed)
-    kinds = {DepthSettings: DepthNetwork, SegmentationSettings: SegmentationNetwork, ShiftSettings: ShiftNetwork}
+    kinds = {DepthSettings: DepthNetwork, SegmentationSettings: SegmentationNetwork}
     return kinds[type(settings)](settings).eval()
 
 
@@ -144,53 +143,6 @@ def test_float16_leaves_the_depths_of_a_taught_network(taught):
     with torch.autocast("cpu", torch.float16):
         rounded = network(picture).flatten(1, 2)[valid]
     assert 0 < (rounded - exact).abs().max() < 0.1
-
-
-# ---- Shift
-
-
-def test_the_shift_head_says_a_distance_and_a_spread_of_every_film():
-    network = made(ShiftSettings(width=32))
-    pictures = film(48, 80, pictures=3)
-    said = network(pictures, torch.tensor([1000.0, 1100.0, 1500.0]))
-    assert said.shape == (3, 2)
-    assert said.dtype == torch.float32
-    assert (said[:, 0] - 180).abs().max() < 5  # untrained, it says the nominal plane
-    assert ((said[:, 1] > 10) & (said[:, 1] < 60)).all()
-    assert asdict(network.settings) == asdict(ShiftSettings(**json.loads(json.dumps(asdict(network.settings)))))
-
-
-@torch.no_grad()
-def test_what_the_shift_head_sees_is_a_magnification_whatever_the_source_distance():
-    network = made(ShiftSettings(stages=2, width=32))
-    network.last.bias += torch.tensor([1.5, 0.3])
-    sdd = torch.tensor([900.0, 1100.0, 1700.0])
-    said = network(film().expand(3, -1, -1, -1), sdd)
-    share = (sdd - said[:, 0]) / (sdd - 180)
-    torch.testing.assert_close(share, share[:1].expand(3), rtol=1e-5, atol=0)
-    assert share[0] > 1.03
-    relative = said[:, 1] / (sdd - said[:, 0])
-    torch.testing.assert_close(relative, relative[:1].expand(3), rtol=1e-4, atol=0)
-
-
-@torch.no_grad()
-def test_autocast_leaves_the_distance_of_the_shift_head():
-    network, picture, sdd = made(ShiftSettings(width=32)), film(), torch.tensor([1100.0])
-    with torch.autocast("cpu", torch.float16):
-        said = network(picture, sdd)
-    assert said.dtype == torch.float32
-    assert 0 < (said - network(picture, sdd)).abs().max() < 0.1
-
-
-@pytest.mark.parametrize("wrong", [{"encoder": "nobody"}, {"stages": 0}, {"width": 8}])
-def test_a_shift_head_that_cannot_be_built_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"encoder|stage|width"):
-        ShiftSettings(**wrong)
-
-
-def test_films_of_sizes_that_the_shift_head_cannot_halve_are_refused():
-    with pytest.raises(ValueError, match="multiples of 4"):
-        made(ShiftSettings(stages=2, width=32))(torch.zeros(1, 1, 30, 32), torch.tensor([1000.0]))
 
 
 # ---- Segmentation

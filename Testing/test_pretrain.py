@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from support import films
 from support.bones import made_population
-from support.recipes import DEPTH, SEGMENTATION, SHIFT
+from support.recipes import DEPTH, SEGMENTATION
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import weights_of
@@ -155,8 +155,6 @@ def test_train_starts_from_the_encoder_of_simulated_films(tmp_path):
         take_encoder(built(replace(DEPTH, network={**DEPTH.network, "stages": 2})), encoder)
     with pytest.raises(ValueError, match="depth network"):
         take_encoder(built(SEGMENTATION), encoder)
-    with pytest.raises(ValueError, match="no network of"):
-        take_encoder(built(SHIFT), encoder)
     encoder.with_suffix(".json").unlink()
     with pytest.raises(ValueError, match="no encoder of"):
         take_encoder(built(DEPTH), encoder)

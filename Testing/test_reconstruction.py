@@ -1,6 +1,5 @@
 """From a radiograph to bones and to their folder, with what exact networks would say of four known bones."""
 
-import copy
 import json
 import shutil
 import threading
@@ -351,25 +350,6 @@ def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made):
             progress=lambda stage, share: stop.set() if stage == "surfaces" else None,
             cancelled=stop.is_set,
         )
-
-
-class Head(torch.nn.Module):
-    def forward(self, film, sdd_mm):
-        return torch.tensor([[210.0, 12.0]]).expand(len(film), 2)
-
-
-def test_a_shift_head_is_asked_only_where_nobody_knows_the_distance(reconstructor, made):
-    """The ladder's rung above the population's mean."""
-    asked = copy.copy(reconstructor)
-    asked.networks = replace(reconstructor.networks, shift=Head())
-    estimated = asked.run(made.radiograph, prediction=made.prediction, completion=False)
-    came_from = estimated.radiograph.geometry.provenance["object_distance_mm"]
-    assert (came_from.kind, came_from.spread) == ("estimated", 12.0)
-    assert estimated.maps.mean_depth_mm() == pytest.approx(1100 - 210, abs=0.1)
-    assert "object_distance_mm-estimated" in {w.code for w in estimated.warnings}
-    told = made.radiograph.at_object_distance(150)
-    known = asked.run(told, prediction=made.prediction, completion=False)
-    assert known.radiograph.geometry.object_distance_mm == 150
 
 
 # ---- The femur's shaft

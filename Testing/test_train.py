@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from support.bones import made_population
-from support.recipes import DEPTH, SEGMENTATION, SHIFT, run
+from support.recipes import DEPTH, SEGMENTATION, run
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
@@ -17,9 +17,8 @@ from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training.learning import checkpoint
 from training.learning.augment import augmented
 from training.learning.data import FilmStream
-from training.learning.monitoring import distances
 from training.learning.recipe import read_recipe
-from training.learning.train import built, loss_of, rate_at, take_encoder
+from training.learning.train import built, loss_of, rate_at
 from training.simulate import Series
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
@@ -39,7 +38,7 @@ def batch(population):
 BFLOAT16 = replace(DEPTH, learning=replace(DEPTH.learning, bfloat16=True))
 
 
-RECIPES_TRIED = {"depth": DEPTH, "segmentation": SEGMENTATION, "shift": SHIFT, "depth in bfloat16": BFLOAT16}
+RECIPES_TRIED = {"depth": DEPTH, "segmentation": SEGMENTATION, "depth in bfloat16": BFLOAT16}
 
 
 @pytest.mark.parametrize("recipe", RECIPES_TRIED.values(), ids=RECIPES_TRIED)
@@ -76,41 +75,6 @@ def test_a_run_that_is_ended_early_comes_to_rest_and_says_so(population, tmp_pat
     from_here = rate_at(DEPTH, 1)
     assert rates == pytest.approx([1e-3, from_here, from_here / 2])
     assert rate_at(DEPTH, 3, (1, 3)) == pytest.approx(0)
-
-
-def test_a_shift_head_starts_from_the_stages_of_a_depth_network(tmp_path):
-    torch.manual_seed(0)
-    depth, head = built(DEPTH), built(SHIFT)
-    file = tmp_path / "network.safetensors"
-    save_file(weights_of(depth), file)
-    seen = {"besides": {}, "films": 32}
-    file.with_suffix(".json").write_text(json.dumps(seen), encoding="utf-8")
-    told = take_encoder(head, file)
-    assert (told["besides"], told["films"]) == ({}, 32)
-    theirs = weights_of(depth.encoder)
-    for name, value in weights_of(head.encoder).items():
-        assert torch.equal(value, theirs[name]), name
-    deeper = built(replace(SHIFT, network={**SHIFT.network, "stages": 4}))
-    with pytest.raises(ValueError, match="no network of"):
-        take_encoder(deeper, file)
-
-
-def test_a_shift_head_learns_distances_by_heart(batch):
-    torch.manual_seed(0)
-    network = built(SHIFT).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    films = [{name: values[i] for name, values in batch.items()} for i in range(len(batch["film"]))]
-
-    def errors():
-        return np.abs(np.diff(distances(network, films, "cpu")[:, :2])).ravel()
-
-    before = errors()
-    for _ in range(150):
-        loss = loss_of(SHIFT, network, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert errors().mean() < 0.3 * before.mean()
 
 
 @pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
@@ -220,10 +184,7 @@ def test_truth_moves_with_the_film(batch):
     assert augmented(batch, BONES, 0.0, 2, np.random.default_rng(1)) is batch
 
 
-def test_films_that_are_not_zoomed_keep_their_magnification(batch):
-    kept = augmented(batch, BONES, 1.0, 0, np.random.default_rng(3), zoomed=False)
-    assert torch.equal(kept["pixel_pitch_mm"], batch["pixel_pitch_mm"])
-    assert not torch.equal(kept["film"], batch["film"])
+def test_a_zoomed_film_has_other_millimetres_a_pixel(batch):
     zoomed = augmented(batch, BONES, 1.0, 0, np.random.default_rng(3))
     assert not torch.allclose(zoomed["pixel_pitch_mm"], batch["pixel_pitch_mm"])
 

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _simulating(commands)
     _training(commands)
     _bundling(commands)
-    _judging_shift(commands)
+    _judging_distance(commands)
     _preparing(commands)
     _evaluating(commands)
     _folding(commands)
@@ -84,12 +84,7 @@ def _simulating(commands: Any) -> None:
 
 def _training(commands: Any) -> None:
     training = _command(commands, "train", actions.train_network)
-    training.add_argument(
-        "--encoder",
-        type=Path,
-        metavar="FILE",
-        help="encoder.safetensors that `pretrain` wrote; for a shift head network.safetensors of a depth network",
-    )
+    training.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors that `pretrain` wrote")
     training.add_argument(
         "--last", type=int, metavar="EPOCH", help="end there, before the recipe does: the rate falls to 0 from here on"
     )
@@ -121,7 +116,6 @@ def _bundling(commands: Any) -> None:
     bundling = _command(commands, "bundle", actions.bundle_networks)
     bundling.add_argument("--depth", type=Path, required=True, help="folder of a finished run")
     bundling.add_argument("--segmentation", type=Path, required=True, help="folder of a finished run")
-    bundling.add_argument("--shift", type=Path, help="folder of a finished run, where `training shift` found it good")
     bundling.add_argument("--models", type=Path, default=Path("Resources/Models"), help="folder of the shape models")
     bundling.add_argument("--out", type=Path, required=True, help="the bundle's folder")
     bundling.add_argument("--id", required=True, help="lower-case letters and digits, joined by hyphens")
@@ -142,9 +136,8 @@ def _with_bones(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, default=Path("out/people"), help="where correspondences are kept")
 
 
-def _judging_shift(commands: Any) -> None:
-    judging = _command(commands, "shift", actions.judge_shift)
-    judging.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a finished run")
+def _judging_distance(commands: Any) -> None:
+    judging = _command(commands, "distance", actions.judge_distance)
     judging.add_argument("--count", type=int, default=200, help="patients, each on a film at both distances")
     judging.add_argument("--out", type=Path, required=True, help="folder for the table and the picture")
     _with_bones(judging)

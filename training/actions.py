@@ -11,6 +11,7 @@ from pathlib import Path
 from DualFaceReconLib.errors import Refusal
 
 EXIT_FLAGGED = 1  # done, but something is not as it should be
+FROM_HEADER = "header, else the population mean"  # a row of `distance`
 
 
 def register_bones(options: argparse.Namespace) -> int:
@@ -179,8 +180,6 @@ def bundle_networks(options: argparse.Namespace) -> int:
     from training.learning.bundling import bundle
 
     runs = {"depth": options.depth, "segmentation": options.segmentation}
-    if options.shift is not None:
-        runs["shift"] = options.shift
     try:
         errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
         made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
@@ -190,16 +189,16 @@ def bundle_networks(options: argparse.Namespace) -> int:
     return 0
 
 
-def judge_shift(options: argparse.Namespace) -> int:
-    """Judges a shift head on kept-out people, at its training's distances and at others."""
-    from training.judging.distance import judge
+def judge_distance(options: argparse.Namespace) -> int:
+    """Judges the object distance that the product takes of a header, at usual and unusual distances."""
+    from training.judging.distance import from_header, judge
+    from training.kept_out import kept_out_people
+    from training.patients.population import load_population
 
-    try:
-        text, better = judge(options.run_folder, options.bones, options.cache, options.count, options.out)
-    except (OSError, ValueError) as error:
-        raise Refusal(str(error)) from error
+    population = load_population(options.bones, options.cache, kept_out_people("choosing"))
+    text, useful = judge(from_header, FROM_HEADER, population, options.count, options.out)
     print(text)
-    return 0 if better else EXIT_FLAGGED
+    return 0 if useful else EXIT_FLAGGED
 
 
 def evaluate_cases(options: argparse.Namespace) -> int:

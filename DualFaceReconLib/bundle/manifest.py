@@ -16,7 +16,7 @@ from DualFaceReconLib.errors import Refusal
 
 MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
-NETWORKS = ("depth", "segmentation", "shift")  # the last is optional
+NETWORKS = {"depth", "segmentation"}
 WEIGHTS, SHAPES = ".safetensors", ".ssm.npz"
 
 # Limits are ours, many times what bundles need: the paper's own networks take some hundred MB in half precision
@@ -192,8 +192,8 @@ def _check_consistent(manifest: Manifest) -> None:
     check(bones and len(set(bones)) == len(bones) and set(bones) <= set(BONES), "names bones that are unknown")
     check(manifest.faces in {("front",), ("front", "back")}, "has faces other than front and back")
     networks = set(manifest.networks)
-    check({"depth", "segmentation"} <= networks, "names no depth or no segmentation network")
-    check(networks <= set(NETWORKS), "names networks that are unknown")
+    check(networks >= NETWORKS, "names no depth or no segmentation network")
+    check(networks <= NETWORKS, "names networks that are unknown")
     kinds = {kind_and_side(bone)[0] for bone in bones}
     check(set(manifest.shape_models) == kinds, f"must name the shape models of {', '.join(sorted(kinds))}")
     check(set(manifest.surface_error_mm) == kinds, f"must tell the surface error of {', '.join(sorted(kinds))}")

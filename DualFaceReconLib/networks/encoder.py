@@ -1,4 +1,4 @@
-"""The first stages of a timm encoder, which the depth network and the shift head begin with."""
+"""The first stages of a timm encoder, which the depth network begins with."""
 
 from __future__ import annotations
 

@@ -23,12 +23,6 @@ SEGMENTATION = replace(
     network={"features": [8, 16, 32]},
     learning=replace(DEPTH.learning, loss="segmentation"),
 )
-SHIFT = replace(
-    DEPTH,
-    task="shift",
-    network={"stages": 2, "width": 32},
-    learning=replace(DEPTH.learning, loss="absolute_depth"),
-)
 
 
 def run(recipe: Recipe, population: Population, out: Path, **how) -> Path | None:

@@ -1,190 +1,212 @@
-"""`python -m training shift RUN --out OUT`: whether a shift head is worth shipping.
+"""`python -m training distance --out OUT`: how well something tells how far the bones were from the detector.
 
-A head that learnt from films whose distances follow some distribution can always lean on that distribution's middle. So
-it is judged on films of kept-out people twice: with distances as in training, and with other ones, shifted and wider,
-of the same patients. It ships where it comes closer to the others than the population mean, which is what the product
-has without it. Two more constants stand beside it: the mean of the distances as in training, and the mean of the very
-films judged, which nobody could know. A head that beats this last one tells far films from near ones.
+An estimate that was made on films whose distances follow some distribution can always lean on that distribution's
+middle. So it is judged on films of kept-out people twice: at usual distances, as training has them, and at unusual
+ones, farther and wider, of the same patients. It is of use where it comes closer to the unusual ones than the
+population's mean, which is what the product has without it. Two more constants stand beside it: the mean of the usual
+distances, and the mean of the very films judged, which nobody could know. An estimate that beats this last one tells
+far films from near ones.
+
+    text, useful = judge(estimate, "sizes of bones", kept_out_population, count=200, out=Path("out/distance"))
+
+The command judges what the product takes of a film's header.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
-from safetensors.torch import load_file
-from torch import nn
+from matplotlib.axes import Axes
 
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.film.object_distance import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
-from DualFaceReconLib.networks.weights import give_weights
+from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
 from training.judging.tables import interval
-from training.kept_out import kept_out_people
-from training.learning.data import sample
-from training.learning.monitoring import distances, scatter
-from training.learning.recipe import Films, Learning, Recipe
-from training.learning.train import built
-from training.patients.population import Population, load_population
+from training.patients.population import Population
 from training.simulate import Series, one_thread, take
+from training.xray.dicom_film import write_dx
 from training.xray.rig import UNUSUAL, USUAL
 
 SEED = 313
-SETS = {"as in training": USUAL, "other distances": UNUSUAL}
-POPULATION_MEAN, TRAINING_MEAN, OWN_MEAN, HEAD = (
+FILM_PX = 512  # along the longer side
+IN_TRAINING, OTHERS = "usual distances", "unusual distances"
+DISTANCES = {IN_TRAINING: USUAL, OTHERS: UNUSUAL}
+POPULATION_MEAN, USUAL_MEAN, OWN_MEAN = (
     f"population mean, {POPULATION_OBJECT_DISTANCE_MM:g} mm",
-    "mean of the distances as in training",
+    "mean of the usual distances",
     "mean of these very films",
-    "shift head",
 )
 
+# Detector to the bones' centre and one standard deviation, mm
+Estimator = Callable[[Radiograph], tuple[float, float]]
 
-@dataclass(frozen=True)
-class Judged:
-    """A shift head on some films."""
 
-    found: np.ndarray  # (films, 3) mm: true object distance, what the head says, its spread
+@dataclass(frozen=True, kw_only=True)
+class JudgedDistances:
+    """Object distances of some films (films,) mm."""
+
+    true: np.ndarray
+    estimated: np.ndarray
+    spread: np.ndarray  # one standard deviation, as the estimate says
     people: tuple[str, ...]  # whose pelvis has the largest share in each patient
 
 
-def judge(run: Path, bones: Path, cache: Path, count: int, out: Path) -> tuple[str, bool]:
-    """Films `count` patients of the kept-out people at both distances; gives the table, and whether the head ships.
+def from_header(radiograph: Radiograph) -> tuple[float, float]:
+    """What the product has without an estimate: the header's distance, or the population's where it says none."""
+    geometry = radiograph.geometry
+    assert geometry.object_distance_mm is not None  # a reader always gives one
+    return geometry.object_distance_mm, geometry.provenance["object_distance_mm"].spread or 0.0
 
-    Writes `shift.md`, `shift.json` and `shift.png` to `out`.
+
+def judge(estimator: Estimator, name: str, population: Population, count: int, out: Path) -> tuple[str, bool]:
+    """Films `count` patients of a population at both distances; gives the table, and whether the estimate is of use.
+
+    Writes `distance.md`, `distance.json` and `distance.png` to `out`, where the estimate is called `name`.
     """
-    recipe, network = finished(run)
-    population = load_population(bones, cache, people=kept_out_people(recipe.films.without))
-    judged = {name: judged_on(network, recipe, population, name, count) for name in SETS}
-    rows = {name: compared(one, judged["as in training"]) for name, one in judged.items()}
-    better = ships(judged["other distances"])
-    text = table(judged, rows, better)
+    judged = {which: judged_on(estimator, population, which, count) for which in DISTANCES}
+    rows = {which: compared(name, films, judged[IN_TRAINING]) for which, films in judged.items()}
+    useful = beats_population_mean(judged[OTHERS])
+    text = table(name, judged, rows, useful)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "shift.md").write_text(text + "\n", encoding="utf-8")
-    told = {
-        name: {"rows": rows[name], "people": one.people, "true_said_spread_mm": one.found.round(2).tolist()}
-        for name, one in judged.items()
+    write_text(out / "distance.md", text + "\n")
+    by_films = {
+        which: {
+            "rows": rows[which],
+            "people": films.people,
+            "true_mm": films.true.round(2).tolist(),
+            "estimated_mm": films.estimated.round(2).tolist(),
+            "spread_mm": films.spread.round(2).tolist(),
+        }
+        for which, films in judged.items()
     }
-    (out / "shift.json").write_text(json.dumps({"ships": better, **told}, indent=1), encoding="utf-8")
-    picture(judged, out / "shift.png")
-    return text, better
+    write_text(out / "distance.json", json.dumps({"useful": useful, **by_films}, indent=1))
+    picture(judged, out / "distance.png")
+    return text, useful
 
 
-def finished(run: Path) -> tuple[Recipe, nn.Module]:
-    """A finished run's recipe and shift head."""
-    try:
-        told = json.loads((run / "network.json").read_text(encoding="utf-8"))["recipe"]
-    except (OSError, json.JSONDecodeError) as error:
-        raise Refusal(f"{run.name} holds no finished network: let `training train` end there first.") from error
-    if told["task"] != "shift":
-        raise Refusal(f"{run.name} holds a network for {told['task']}, not for shift.")
-    recipe = Recipe(**{**told, "films": Films(**told["films"]), "learning": Learning(**told["learning"])})
-    network = built(recipe)
-    give_weights(network, load_file(run / "network.safetensors"))
-    return recipe, network.eval()
-
-
-def judged_on(network: nn.Module, recipe: Recipe, population: Population, which: str, count: int) -> Judged:
-    """The head on one film of each of `count` patients, who are the same in both sets."""
-    series = Series(seed=SEED, size_px=None, mm_per_pixel=recipe.films.mm_per_pixel, distances=SETS[which])
-    found, people = [], []
-    with one_thread():
+def judged_on(estimator: Estimator, population: Population, which: str, count: int) -> JudgedDistances:
+    """The estimate on a film of each of `count` patients, who are the same at both distances."""
+    series = Series(seed=SEED, size_px=FILM_PX, distances=DISTANCES[which])
+    true, estimates, people = [], [], []
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "radiograph.dcm"
         for number in range(count):
             taken = take(population, series, number)
             film = taken.film(series)
-            seen = sample(film.pixels, film.maps, taken.rig.geometry, recipe.films.size_px)
-            if seen["mask"].any():
-                found.append(distances(network, [seen], "cpu")[0])
-                shares = taken.metadata["patient"]["pelvis"]
-                people.append(max(shares, key=shares.get))
-    return Judged(np.array(found), tuple(people))
+            if not film.maps.mask.any():
+                continue
+            write_dx(path, film.pixels, taken.rig.geometry, **film.stored_from(taken.rig))
+            estimates.append(estimator(read_radiograph(path)))
+            true.append(taken.rig.geometry.sdd_mm - film.maps.mean_depth_mm())
+            shares = taken.metadata["patient"]["pelvis"]
+            people.append(max(shares, key=shares.get))
+    estimated, spread = np.array(estimates).T
+    return JudgedDistances(true=np.array(true), estimated=estimated, spread=spread, people=tuple(people))
 
 
-def compared(judged: Judged, as_in_training: Judged) -> dict[str, dict[str, float | tuple[float, float]]]:
-    """Of every estimate the mean absolute error with its interval over people, the bias, and how honest its spread is.
+def compared(
+    name: str, films: JudgedDistances, usual: JudgedDistances
+) -> dict[str, dict[str, float | tuple[float, float]]]:
+    """Of the estimate and every constant the mean absolute error, the bias, and how honest the spread is.
 
-    "within" is the share of films whose error is under one spread, 0.68 where errors are normal; NaN without a spread.
+    "interval_mm" is that of the mean absolute error over people. "within" is the share of films whose error is under
+    one spread, 0.68 where errors are normal.
     """
-    true, said, spread = judged.found.T
+    true = films.true
     estimates = {
         POPULATION_MEAN: (np.full_like(true, POPULATION_OBJECT_DISTANCE_MM), POPULATION_OBJECT_DISTANCE.spread),
-        TRAINING_MEAN: (np.full_like(true, as_in_training.found[:, 0].mean()), as_in_training.found[:, 0].std()),
+        USUAL_MEAN: (np.full_like(true, usual.true.mean()), usual.true.std()),
         OWN_MEAN: (np.full_like(true, true.mean()), true.std()),
-        HEAD: (said, spread),
+        name: (films.estimated, films.spread),
     }
     rows = {}
-    for name, (distance, width) in estimates.items():
+    for row, (distance, spread) in estimates.items():
         error = np.abs(distance - true)
-        rows[name] = {
+        rows[row] = {
             "mae_mm": float(error.mean()),
-            "interval_mm": interval(error, judged.people),
+            "interval_mm": interval(error, films.people),
             "bias_mm": float((distance - true).mean()),
-            "within": float((error <= width).mean()),
-            "spread_mm": float(np.mean(width)),
+            "within": float((error <= spread).mean()),
+            "spread_mm": float(np.mean(spread)),
         }
     return rows
 
 
-def ships(judged: Judged) -> bool:
-    """Whether the head comes closer than the population mean, by more than chance among these people would give."""
-    return gain(judged, POPULATION_OBJECT_DISTANCE_MM)[0] > 0
+def beats_population_mean(films: JudgedDistances) -> bool:
+    """Whether the estimate comes closer than the population mean, by more than chance among these people would give."""
+    return gain(films, POPULATION_OBJECT_DISTANCE_MM)[0] > 0
 
 
-def gain(judged: Judged, constant_mm: float) -> tuple[float, float]:
-    """95 % interval over people of how much closer the head comes than a constant, mm."""
-    true, said, _ = judged.found.T
-    return interval(np.abs(constant_mm - true) - np.abs(said - true), judged.people)
+def gain(films: JudgedDistances, constant_mm: float) -> tuple[float, float]:
+    """95 % interval over people of how much closer the estimate comes than a constant, mm."""
+    closer = np.abs(constant_mm - films.true) - np.abs(films.estimated - films.true)
+    return interval(closer, films.people)
 
 
-def table(judged: dict[str, Judged], rows: dict[str, dict], better: bool) -> str:
+def table(name: str, judged: dict[str, JudgedDistances], rows: dict[str, dict], useful: bool) -> str:
     """Markdown: a table a set, and the verdict."""
-    lines = ["# Shift head", "", "Errors of the object distance, mm; intervals of 95 % over people.", ""]
-    for name, one in judged.items():
-        true, said, _ = one.found.T
-        slope, correlation = np.polyfit(true, said, 1)[0], np.corrcoef(true, said)[0, 1]
+    lines = [f"# Object distance: {name}", "", "Errors in mm; intervals of 95 % over people.", ""]
+    for which, films in judged.items():
+        true, estimated = films.true, films.estimated
+        slope = np.polyfit(true, estimated, 1)[0]
+        correlation = np.corrcoef(true, estimated)[0, 1] if np.ptp(estimated) > 0 else 0.0  # a constant tells nothing
         lines += [
-            f"## Distances: {name}",
+            f"## {which.capitalize()}",
             "",
-            f"{len(true)} films of {len(set(one.people))} people, {true.mean():.0f} ± {true.std():.0f} mm "
+            f"{len(true)} films of {len(set(films.people))} people, {true.mean():.0f} ± {true.std():.0f} mm "
             f"({true.min():.0f} to {true.max():.0f}).",
             "",
             "| estimate | mean absolute error | interval | bias | spread | errors within a spread |",
             "|---|---|---|---|---|---|",
         ]
-        for estimate, row in rows[name].items():
-            low, high = row["interval_mm"]
+        for row, figures in rows[which].items():
+            low, high = figures["interval_mm"]
             lines.append(
-                f"| {estimate} | {row['mae_mm']:.1f} | {low:.1f} to {high:.1f} | {row['bias_mm']:+.1f} | "
-                f"{row['spread_mm']:.0f} | {100 * row['within']:.0f} % |"
+                f"| {row} | {figures['mae_mm']:.1f} | {low:.1f} to {high:.1f} | {figures['bias_mm']:+.1f} | "
+                f"{figures['spread_mm']:.0f} | {100 * figures['within']:.0f} % |"
             )
-        training = float(judged["as in training"].found[:, 0].mean())
         closer = [
-            f"than the {what} by {low:.1f} to {high:.1f} mm"
-            for what, constant in (
-                ("population mean", POPULATION_OBJECT_DISTANCE_MM),
-                ("training's mean", training),
+            f"than {constant} by {low:.1f} to {high:.1f} mm"
+            for constant, constant_mm in (
+                ("the population mean", POPULATION_OBJECT_DISTANCE_MM),
+                ("the mean of the usual distances", float(judged[IN_TRAINING].true.mean())),
                 ("these films' own mean", float(true.mean())),
             )
-            for low, high in [gain(one, constant)]
+            for low, high in [gain(films, constant_mm)]
         ]
         lines += [
             "",
-            f"The head comes closer {', '.join(closer)} (less than 0: farther). Where bones are 10 mm farther from the "
-            f"detector, it says {10 * slope:.1f} mm more; correlation {correlation:.2f}.",
+            f"The estimate comes closer {', '.join(closer)} (less than 0: farther). Where bones are 10 mm farther from "
+            f"the detector, it is {10 * slope:.1f} mm more; correlation {correlation:.2f}.",
             "",
         ]
-    what = "ships" if better else "does not ship"
-    lines.append(
-        f"**The head {what}**: on other distances it {'beats' if better else 'does not beat'} the population mean."
-    )
+    verdict = "is of use" if useful else "is of no use"
+    beats = "beats" if useful else "does not beat"
+    lines.append(f"**The estimate {verdict}**: at unusual distances it {beats} the population mean.")
     return "\n".join(lines)
 
 
-def picture(judged: dict[str, Judged], path: Path) -> None:
-    """What the head says against the truth, a panel a set."""
+def picture(judged: dict[str, JudgedDistances], path: Path) -> None:
+    """Estimates against the truth, a panel a set."""
     figure, axes = plt.subplots(1, len(judged), figsize=(5.5 * len(judged), 5.5), layout="constrained")
-    for axis, (name, one) in zip(axes, judged.items(), strict=True):
-        scatter(axis, one.found, f"distances: {name}")
+    for axis, (which, films) in zip(axes, judged.items(), strict=True):
+        _scatter(axis, films, which)
     figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def _scatter(axis: Axes, films: JudgedDistances, title: str) -> None:
+    """Estimates against true distances with their spreads; one that knows lies on the line."""
+    axis.errorbar(films.true, films.estimated, films.spread, fmt="o", markersize=3, linewidth=0.6, alpha=0.6)
+    both = np.concatenate([films.true, films.estimated])
+    ends = [float(both.min()) - 10, float(both.max()) + 10]
+    axis.plot(ends, ends, color="black", linewidth=0.8)
+    axis.axhline(POPULATION_OBJECT_DISTANCE_MM, color="grey", linewidth=0.8, linestyle="--")
+    axis.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true, mm", ylabel="estimated, mm")
+    axis.set_title(title, fontsize=9)

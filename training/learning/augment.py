@@ -19,13 +19,10 @@ MIRRORED_SHARE = 0.5
 MOST_TURN_DEGREES, MOST_SHIFT, MOST_ZOOM = 15.0, 0.1, 0.1  # at full strength; shift as a share of the picture
 
 
-def augmented(
-    batch: Sample, bones: Sequence[str], strength: float, changes: int, rng: np.random.Generator, zoomed: bool = True
-) -> Sample:
+def augmented(batch: Sample, bones: Sequence[str], strength: float, changes: int, rng: np.random.Generator) -> Sample:
     """A batch changed by `rng`: each film by `changes` changes of its grey values, and in place, at `strength` 0 to 1.
 
-    `bones` are the channels' names, whose sides change places in a mirror. `zoomed`: not where magnification is what is
-    to be learnt, as a zoomed film looks like one taken at another distance.
+    `bones` are the channels' names, whose sides change places in a mirror.
     """
     if strength == 0:
         return batch
@@ -35,7 +32,7 @@ def augmented(
         batch[name] = batch[name].clone()
     for i in np.flatnonzero(mirrored):
         _mirror(batch, int(i), bones)
-    _move(batch, strength, rng, zoomed)
+    _move(batch, strength, rng)
     for i in range(len(batch["film"])):
         for change in rng.choice(len(GREY_CHANGES), changes, replace=False):
             amount = float(rng.uniform(-strength, strength))
@@ -51,11 +48,11 @@ def _mirror(batch: Sample, i: int, bones: Sequence[str]) -> None:
     batch["principal_point_px"][i, 1] = batch["film"].shape[-1] - 1 - batch["principal_point_px"][i, 1]
 
 
-def _move(batch: Sample, strength: float, rng: np.random.Generator, zoomed: bool) -> None:
+def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
     """Turns each film about its principal point, zooms about it and moves it, with what hangs on that."""
     count, size = len(batch["film"]), batch["film"].shape[-1]
     turn = np.radians(rng.uniform(-1, 1, count) * MOST_TURN_DEGREES * strength)
-    zoom = np.exp(rng.uniform(-1, 1, count) * MOST_ZOOM * strength * zoomed)
+    zoom = np.exp(rng.uniform(-1, 1, count) * MOST_ZOOM * strength)
     shift = rng.uniform(-1, 1, (count, 2)) * MOST_SHIFT * strength * size
     film = batch["film"]
 

@@ -38,7 +38,7 @@ def bundle(
     measured: str,
     surface_error_mm: Mapping[str, float] = UNMEASURED,
 ) -> Manifest:
-    """Writes a bundle of finished runs, "depth", "segmentation" and maybe "shift": folders of `train`.
+    """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`.
 
     `surface_error_mm`: what `certainty` says that completed bones of "hip" and "femur" lack.
     """

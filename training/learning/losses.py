@@ -17,7 +17,6 @@ least, whatever the autocast around it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -102,26 +101,6 @@ def _root_of_spread(errors: Tensor, valid: Tensor, over: Sequence[int]) -> Tenso
 
 def _count(valid: Tensor, over: Sequence[int], keepdim: bool = False) -> Tensor:
     return valid.sum(over, keepdim=keepdim).clamp(min=1)
-
-
-def absolute_depth(said_mm: Tensor, sdd_mm: Tensor, truth_mm: Tensor, valid: Tensor) -> Tensor:
-    """What a shift head learns by: Eq. 1 on the depth centre of a picture, as a likelihood.
-
-    Where one number is predicted for a picture, g of Eq. 1 is the same in every pixel, and the root of D is
-    sqrt(1 - LAMBDA_VAR) |g|: unlike CASI, SI keeps a part of the absolute depth, and here that part is all there is.
-    Up to its factor that is the negative logarithm of a Laplace distribution of the centre's logarithm, whose width the
-    head says beside it; a width that it has to answer for costs nothing of the median.
-
-    `said_mm` (B, 2) object distance and standard deviation, `sdd_mm` (B,), truth and valid (B, J, H, W) as above.
-    """
-    said_mm, sdd_mm = _wide(said_mm), _wide(sdd_mm)
-    some = valid.flatten(1).any(dim=1)
-    centre = _mean(torch.where(valid, _wide(truth_mm), 0), valid).flatten()
-    depth = sdd_mm - said_mm[:, 0]
-    error = (functional.relu(depth) + EPSILON).log() - (torch.where(some, centre, 1) + EPSILON).log()
-    width = said_mm[:, 1] / depth.clamp(min=EPSILON) / math.sqrt(2)
-    unlikely = error.abs() / width + width.log()
-    return torch.where(some, unlikely, 0).sum() / some.sum().clamp(min=1)
 
 
 def dice_semimetric(logits: Tensor, truth: Tensor) -> Tensor:

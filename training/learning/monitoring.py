@@ -17,7 +17,6 @@ from training.learning.data import Sample
 matplotlib.use("Agg")  # no display
 
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 
 SHOWN = 4  # films on a sheet
 DEPTH_SPAN_MM, ERROR_SPAN_MM = 110.0, 12.0
@@ -25,37 +24,11 @@ DEPTH_SPAN_MM, ERROR_SPAN_MM = 110.0, 12.0
 
 @torch.no_grad()
 def measured(network: nn.Module, watched: Sequence[Sample], task: str, device: str) -> dict[str, float]:
-    """Means over films: "depth_mm", the absolute error of all maps after one shift a film; "dice"; or "distance_mm"."""
+    """Means over films: "depth_mm", the absolute error of all maps after one shift a film, or "dice"."""
     network.eval()
-    if task == "shift":
-        found = distances(network, watched, device)
-        return {"distance_mm": float(np.abs(found[:, 1] - found[:, 0]).mean())}
     if task == "segmentation":
         return {"dice": float(np.mean([_dice(network, film, device) for film in watched]))}
     return {"depth_mm": float(np.mean([np.abs(_errors(network, film, device)[1]).mean() for film in watched]))}
-
-
-@torch.no_grad()
-def distances(network: nn.Module, watched: Sequence[Sample], device: str) -> np.ndarray:
-    """(films, 3) mm: true object distance, what a shift head says of it, and its spread."""
-    found = []
-    for film in watched:
-        said = network(film["film"][None].to(device), film["sdd_mm"][None].to(device))[0].cpu()
-        valid = (film["depth"] > 0) & film["mask"][:, None]
-        true = float(film["sdd_mm"]) - float(film["depth"][valid].mean(dtype=torch.float64))
-        found.append((true, *said.tolist()))
-    return np.array(found)
-
-
-def scatter(axis: Axes, found: np.ndarray, title: str) -> None:
-    """Distances that were said against true ones (films, 3) mm, with spreads; a head that knows lies on the line."""
-    true, said, spread = found.T
-    axis.errorbar(true, said, spread, fmt="o", markersize=3, linewidth=0.6, alpha=0.6)
-    ends = [float(np.min(found[:, :2])) - 10, float(np.max(found[:, :2])) + 10]
-    axis.plot(ends, ends, color="black", linewidth=0.8)
-    axis.axhline(NOMINAL_OBJECT_DISTANCE_MM, color="grey", linewidth=0.8, linestyle="--")
-    axis.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true, mm", ylabel="said, mm")
-    axis.set_title(title, fontsize=9)
 
 
 def _dice(network: nn.Module, film: Sample, device: str) -> float:
@@ -95,17 +68,8 @@ def curves_picture(rows: Sequence[dict], out: Path) -> None:
 
 @torch.no_grad()
 def sheet(network: nn.Module, watched: Sequence[Sample], task: str, path: Path, device: str) -> None:
-    """Watched films with truth and prediction side by side: front and back depths with errors, or outlines.
-
-    A shift head has nothing to show on a film: its distances are set against true ones.
-    """
+    """Watched films with truth and prediction side by side: front and back depths with errors, or outlines."""
     network.eval()
-    if task == "shift":
-        figure, axis = plt.subplots(figsize=(5, 5), layout="constrained")
-        scatter(axis, distances(network, watched, device), "object distance of watched films")
-        figure.savefig(path, dpi=100)
-        plt.close(figure)
-        return
     films = list(watched)[:SHOWN]
     columns = 2 if task == "segmentation" else 7
     figure, axes = plt.subplots(

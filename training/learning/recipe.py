@@ -9,7 +9,7 @@ from typing import Any
 
 from DualFaceReconLib.errors import Refusal
 
-TASKS = ("depth", "segmentation", "shift", "pretrain")
+TASKS = ("depth", "segmentation", "pretrain")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recipe:
 
     task: str
     seed: int
-    network: dict[str, Any]  # settings of DepthNetwork, SegmentationNetwork or ShiftNetwork
+    network: dict[str, Any]  # settings of DepthNetwork or SegmentationNetwork
     films: Films
     learning: Learning
 

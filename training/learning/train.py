@@ -37,7 +37,6 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
-from DualFaceReconLib.networks.shift import ShiftNetwork, ShiftSettings
 from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training.kept_out import kept_out_people
 from training.learning import checkpoint, losses
@@ -93,9 +92,9 @@ def train(
 ) -> Path | None:
     """Trains, or goes on; gives the finished network's file, or None where `minutes` ran out before the end.
 
-    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with; or a finished depth
-    network, for a shift head. `last`: an epoch before the recipe's own end, by which the rate falls to 0 from where the
-    run stands. `bundle`: whose network of the same settings it begins with.
+    `encoder`: a file by `training pretrain`, whose weights a depth network's encoder begins with. `last`: an epoch
+    before the recipe's own end, by which the rate falls to 0 from where the run stands. `bundle`: whose network of the
+    same settings it begins with.
     """
     population = population or load_population(bones, cache, without=kept_out_people(recipe.films.without), say=say)
     kept_out = partial(kept_out_population, recipe, bones, cache, population, say)
@@ -231,8 +230,6 @@ def built(recipe: Recipe) -> nn.Module:
     if recipe.task == "segmentation":
         settings = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.network.items()}
         return SegmentationNetwork(SegmentationSettings(**settings))
-    if recipe.task == "shift":
-        return ShiftNetwork(ShiftSettings(**recipe.network))
     return DepthNetwork(DepthSettings(**recipe.network))
 
 
@@ -250,26 +247,16 @@ def begin_with(bundle: Path, network: nn.Module, task: str) -> dict[str, str]:
 
 
 def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:
-    """Gives a depth network the encoder that `training pretrain` wrote; says which one it was and what it saw.
-
-    A shift head takes the stages that it has of a whole depth network's encoder, which knows what bones look like.
-    """
+    """Gives a depth network the encoder that `training pretrain` wrote; says which one it was and what it saw."""
     if isinstance(network, SegmentationNetwork):
-        raise ValueError("a pretrained encoder is for a depth network or a shift head: leave --encoder away")
+        raise ValueError("a pretrained encoder is for a depth network: leave --encoder away")
     try:
         weights = load_file(file)
-        if isinstance(network, ShiftNetwork):
-            weights = {name: weights[f"encoder.{name}"] for name in weights_of(network.encoder)}
         told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         besides = told["besides"]
         give_weights(network.encoder, weights)
     except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-        wanted = (
-            "network of `training train` with this encoder"
-            if isinstance(network, ShiftNetwork)
-            else "encoder of `training pretrain`"
-        )
-        raise ValueError(f"{file.name} with its .json is no {wanted}: name one") from error
+        raise ValueError(f"{file.name} with its .json is no encoder of `training pretrain`: name one") from error
     except ValueError as error:
         raise ValueError(f"{file.name} does not fit the recipe's encoder and stages: {error}") from error
     return {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "besides": besides, "films": told["films"]}
@@ -292,10 +279,6 @@ def rate_at(recipe: Recipe, epoch: float, ending: Sequence[int] | None = None) -
 
 def loss_of(recipe: Recipe, network: nn.Module, batch: Sample) -> torch.Tensor:
     """What a batch on the network's device is judged by."""
-    if recipe.task == "shift":
-        said = network(batch["film"], batch["sdd_mm"])
-        valid = batch["mask"][:, :, None] & (batch["depth"] > 0)
-        return losses.absolute_depth(said, batch["sdd_mm"], batch["depth"].flatten(1, 2), valid.flatten(1, 2))
     outputs = network(batch["film"])
     if recipe.task == "segmentation":
         return losses.segmentation(outputs, batch["mask"])
@@ -333,8 +316,7 @@ def _epoch(
             group["lr"] = rate_at(recipe, epoch + step / max(steps, 1), ending)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         rng = np.random.default_rng([recipe.seed, epoch, step, torchrun_place()[0]])
-        zoomed = recipe.task != "shift"
-        batch = augmented(batch, course.bones, learning.strength, learning.changes, rng, zoomed)
+        batch = augmented(batch, course.bones, learning.strength, learning.changes, rng)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=learning.bfloat16):
             loss = course.loss(network, batch, rng)
         optimizer.zero_grad(set_to_none=True)

@@ -46,6 +46,22 @@ def models():
     return load_shape_models(MODELS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def every_bone_is_fitted_once():
+    """The tests have one patient's bones, and a fit of each is most of their time."""
+    fitted, landmarks = {}, judging._landmarks
+
+    def known(bone, mesh, models):
+        key = bone, mesh[0].tobytes()
+        if key not in fitted:
+            fitted[key] = landmarks(bone, mesh, models)
+        return fitted[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "_landmarks", known)
+        yield
+
+
 def test_a_person_is_squared_to_the_film(folder, models):
     person = RealPerson(folder / "vsd_dev" / "m001", models)
     centres = [person.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right")]

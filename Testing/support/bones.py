@@ -114,7 +114,7 @@ def film_of(mesh, geometry=FILM, *, dual: bool = True, noise_mm: float = 0.0, se
 def apart(vertices, triangles, truth, geometry=FILM) -> float:
     """Mean distance in mm between a completed bone and the true one inside the viewing frustum, both ways."""
     planes = geometry.frustum_planes()
-    return compare_surfaces(clip_to_planes(vertices, triangles, *planes), clip_to_planes(*truth, *planes), 5000).assd_mm
+    return compare_surfaces(clip_to_planes(vertices, triangles, *planes), clip_to_planes(*truth, *planes), 2000).assd_mm
 
 
 def made_population(count: int = 6) -> Population:

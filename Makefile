@@ -41,6 +41,7 @@ bench: env
 	$(BIN)/python Testing/bench/simulate.py
 	$(BIN)/python Testing/bench/drr.py
 	$(BIN)/python Testing/bench/reconstruct.py
+	$(BIN)/python Testing/bench/worker.py
 
 train-gpu: env
 	$(BIN)/python -m training train training/recipes/gpu_depth.toml --out out/gpu_depth

@@ -162,7 +162,7 @@ def _too_steep(first: np.ndarray, second: np.ndarray, step: float) -> np.ndarray
 
 
 def _split_pinches(triangles: np.ndarray, rim: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give every fan of triangles its own vertex where fans touch only at a corner; else walls there share an edge.
+    """Where fans of triangles touch only at a corner, give each its own vertex: else their walls would share an edge.
 
     Gives triangles, rim and, for every vertex, the one of the `count` vertices that it was.
     """

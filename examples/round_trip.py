@@ -2,8 +2,8 @@
 
     python examples/round_trip.py FOLDER
 
-Writes film.dcm and round_trip.png into the folder. Until there are trained models, the depth maps come from the solids
-themselves; everything else (file, header, geometry, surfaces, measuring) is the engine's own.
+Writes film.dcm and round_trip.png into the folder. The depth maps come from the solids themselves, not from a network;
+everything else (file, header, geometry, surfaces, measuring) is the engine's own.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh, joined, unit_normals
 from DualFaceReconLib.shape.visibility import rays_to
 
-STEP_MM = 1e-3  # past a surface before the next is sought; an edge's second triangle is no second surface
+STEP_MM = 1e-3  # past a surface before the next is sought: at an edge two triangles are hit, but one surface
 MOST_SURFACES = 64  # along one ray
 LEAST_COSINE = 0.02  # of a ray with the wall that it passes through
 
@@ -143,7 +143,7 @@ def _rays(
 
 @wp.func
 def _through_cortex(thickness: float, cosine: float, chord: float) -> float:
-    """Length along a chord's first half until it lies as deep in the ball as the cortex is thick."""
+    """Length of a chord's first half within a shell of the ball, as thick as the cortex."""
     half, radius = 0.5 * chord, 0.5 * chord / cosine
     core_squared = half * half + thickness * (thickness - 2.0 * radius)
     if thickness >= radius or core_squared <= 0.0:

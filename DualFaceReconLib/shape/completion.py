@@ -43,14 +43,15 @@ TARGET_POINTS = 4000
 FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does not place a bone
 
 START_POINTS = 700
-# Few modes, strongly held, and both ways even for one face: a long bone slides along a target that shows half of it.
+# Few modes, strongly regularised. Distances count both ways even for one face, or a long bone would slide along a
+# target that shows only half of it.
 START_SETTINGS = FitSettings(modes=3, rounds=1, evaluations=4, vertex_stride=6, regularisation=1.0)
 JOINT_LANDMARK = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # one place of both bones
-EDGE_SHARE = 0.015  # of the picture; a bone that comes so close to its edge goes on beyond it
+EDGE_SHARE = 0.015  # of the picture; a bone this close to its edge is taken to go on beyond it
 
 # How sure a vertex is: chosen on people of llp26 and rhan40 who were not in the model, so that 60 to 76 % of vertices
 # lie within one standard deviation and 90 to 98 % within two, seen and unseen apart.
-INDEPENDENT_POINTS = 15.0  # what the many points of a target count for: the errors of neighbours go together
+INDEPENDENT_POINTS = 15.0  # that a target's many points are worth, as the errors of neighbours go together
 LEAST_ERROR_MM = 0.25
 SEEN_SHARES = (0.3, 1.0)  # of the posterior and of the typical distance, where a vertex was seen
 UNSEEN_SHARES = (1.0, 1.0)
@@ -200,7 +201,7 @@ def initial_fit(
     joint: np.ndarray | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Fit:
-    """A pose and a size near the target: from the joint, or else from the target's own frame, middle and ends."""
+    """A pose and a size near the target: by the joint where it is known, else by the target's middle and ends."""
     few = replace(target.thinned(START_POINTS), both_ways=True)
     if joint is not None and (own := model.landmarks.get(JOINT_LANDMARK[model.bone])) is not None:
         translations = [joint - own.place(model.mean)]
@@ -217,14 +218,14 @@ def _translations_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndar
     low, high = np.percentile(target.points, (2, 98), axis=0)
     own_low, own_high = model.mean.min(axis=0), model.mean.max(axis=0)
     candidates = [(low + high - own_low - own_high) / 2]
-    for axis, cut_low, cut_high in _cut_by_the_picture(target):  # there the other end is the one to go by
+    for axis, cut_low, cut_high in _cut_by_the_picture(target):  # the end that is not cut is the one to go by
         ends = [high - own_high] * cut_low + [low - own_low] * cut_high
         candidates += [np.where(np.arange(3) == axis, end, middle) for middle in candidates for end in ends]
     return candidates
 
 
 def _cut_by_the_picture(target: Target) -> list[tuple[int, bool, bool]]:
-    """For R and S (0 and 2): may the bone go on beyond the picture where they are low, and where they are high?"""
+    """Axes (0 is R, 2 is S), and whether the picture may cut the bone at the axis' low end and at its high end."""
     if target.geometry is None:
         return []
     pixels = target.geometry.project(target.points)[0]
@@ -233,7 +234,7 @@ def _cut_by_the_picture(target: Target) -> list[tuple[int, bool, bool]]:
     last = pixels.max(axis=0) > (1 - EDGE_SHARE) * size - 1
     if not (first | last).any():
         return []
-    # Pixels run against R and S. What a film cuts at its side goes on up or down beyond it, unseen.
+    # Columns run against R, rows against S. A bone that is cut at its side may go on up or down beyond it, unseen.
     at_side = bool(first[1] | last[1])
     return [(0, bool(last[1]), bool(first[1])), (2, bool(last[0]) or at_side, bool(first[0]) or at_side)]
 

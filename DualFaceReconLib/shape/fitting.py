@@ -55,17 +55,17 @@ DEFAULT_SETTINGS = FitSettings()
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Points of a surface, evenly spread by area, and the way it looks there."""
+    """Points of a surface, evenly spread by area, and the directions in which it faces."""
 
     points: np.ndarray  # (N, 3) RAS mm
-    outward: np.ndarray  # (N, 3) unit normals; of an observed surface the rays, towards the source on the front face
+    outward: np.ndarray  # (N, 3) unit normals; of an observed surface its rays, on the front towards the source
     geometry: ProjectionGeometry | None = None  # of an observed surface; None: a whole bone, nothing of it hidden
     dual: bool = True  # both faces were observed
     both_ways: bool = True  # distances from the model's visible vertices to the target count, too
 
     @cached_property
     def reach_mm(self) -> float:
-        """How far a place on the surface may be from the next point."""
+        """How far a place on the surface may be from the nearest point."""
         return 2 * float(np.median(cKDTree(self.points).query(self.points, k=2)[0][:, 1]))
 
     def thinned(self, count: int, seed: int = 0) -> Target:
@@ -76,7 +76,7 @@ class Target:
         return replace(self, points=self.points[kept], outward=self.outward[kept])
 
     def outward_of(self, vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:
-        """What stands for `outward` at the vertices (V, 3) of a model."""
+        """Directions (V, 3) at a model's vertices (V, 3), to be compared with the target's `outward`."""
         if self.geometry is None:
             return normals
         rays = rays_to(vertices, self.geometry)

@@ -171,7 +171,7 @@ def _flags(distances: SurfaceDistances, flipped: float) -> Iterator[str]:
 
 
 def _flipped_share(template: Mesh, result: Mesh) -> float:
-    """Share of triangles that look backward against the template turned as the result is."""
+    """Share of the result's triangles that face the other way than those of the template, rotated onto it."""
     rotation, _ = rigid_fit(template[0], result[0])
     before = triangle_normals(template[0] @ rotation.T, template[1])
     return float(np.mean((before * triangle_normals(*result)).sum(axis=1) < 0))

@@ -59,7 +59,7 @@ class Registration:
     sigma: float  # what is left between the two
     steps: int
     converged: bool  # sigma stood still before the steps ran out
-    matched: np.ndarray  # (M,) how many target points fell to each vertex
+    matched: np.ndarray  # (M,) how many target points belong to each vertex
 
 
 def register(
@@ -139,7 +139,7 @@ def kernel_basis(
 
 
 def geodesic_distances(points: np.ndarray, triangles: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(starts, M): lengths of the shortest ways along mesh edges; parts without a way are as far as through space."""
+    """(starts, M): lengths of the shortest ways along mesh edges; where there is none, distances through space."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     edges = np.unique(np.sort(edges, axis=1), axis=0)
     lengths = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
@@ -262,7 +262,7 @@ Belonging = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def _belonging(
     x: torch.Tensor, moved: torch.Tensor, prior: torch.Tensor, sigma2: float, outlier_density: float
 ) -> Belonging:
-    """Target points fallen to each vertex (M,), their weighted sum (M, 3), and how far each was claimed (N,)."""
+    """How many target points belong to each vertex (M,), their weighted sum (M, 3), and how much each belongs (N,)."""
     squared = torch.cdist(moved, x, compute_mode="use_mm_for_euclid_dist").square_()
     density = squared.mul_(-0.5 / sigma2).exp_()
     mixture = prior @ density

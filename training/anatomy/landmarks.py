@@ -1,4 +1,4 @@
-"""Named points of the bones, placed once on the mean: by what the anatomist means by them, not by hand.
+"""Named points of the bones, placed once on the mean shape by their anatomical definitions, not by hand.
 
 A spine or a tubercle is the vertex that stands out furthest in a direction, within a stretch of the bone. Places and
 directions are in the model's frame: left form, RAS mm around the mean's centre.

@@ -23,12 +23,12 @@ ONTO_A_MEAN = RegistrationSettings(
 TARGET_POINTS = 6000
 CARRIED_TOO_FAR_MM = 6.0  # a template vertex further from the mean's surface was not registered
 PROCRUSTES_ROUNDS = 10
-STRAY_MM = 4.0  # a vertex so much further from the mean bone's than its neighbours are is a stray
+STRAY_MM = 4.0  # a vertex whose offset from the mean bone differs more from its neighbours' is a stray
 
 
 @dataclass(frozen=True)
 class BoneSet:
-    """Where bones come from, and what has to be said where they are used."""
+    """Where bones come from; source and licence are named wherever they are used."""
 
     name: str
     source: str
@@ -113,7 +113,7 @@ def corresponded_femora(bones: Path, vertices: int = 3000, say: Say = print) -> 
 
 
 def _corresponded(bone: str, bones: Path, parts: list[tuple[BoneSet, str]], vertices: int, say: Say) -> Corresponded:
-    """A set's people share a mesh, so the template goes to the set's mean alone and is carried from there."""
+    """The people of a set share a mesh: the template is registered to their mean, and carried from there to each."""
     template, shapes, people = None, [], []
     for people_set, file in parts:
         names, stack, triangles = _read_set(bones / people_set.name, file)

@@ -1,4 +1,4 @@
-"""Bones as meshes: reading, mending, even templates, and carrying points from one mesh to another."""
+"""Bones as meshes: reading, closing, even templates, and carrying points from one mesh to another."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def generalisation_errors(bones: Corresponded, counts: list[int], local: float =
 
 
 def specificity(bones: Corresponded, model: ShapeModel, counts: list[int], samples: int = 100) -> np.ndarray:
-    """(counts,) mean vertex distance in mm of random shapes of so many modes to the nearest real one."""
+    """(counts,) mean vertex distance in mm from random shapes, of that many modes each, to the nearest real one."""
     aligned, mean = procrustes(bones.shapes)
     rotation, translation = rigid_fit(mean, model.mean)
     real = aligned @ rotation.T + translation

@@ -16,7 +16,6 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import arrays, polydata
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import cases_in, read_case, write_case
-from training.judging import evaluate as evaluating
 from training.judging.evaluate import evaluate
 from training.judging.tables import as_markdown, interval
 from training.raycast import cast
@@ -66,15 +65,15 @@ def test_a_case_is_read_back_as_it_was_made(tmp_path, stored):
     assert case.metadata == {"person": "nobody"}
 
     radiograph = read_radiograph(case.radiograph)
-    found = radiograph.geometry
-    assert found.sdd_mm == pytest.approx(GEOMETRY.sdd_mm, abs=1e-6)
-    assert found.pixel_pitch_mm == pytest.approx(GEOMETRY.pixel_pitch_mm, abs=1e-6)
-    assert found.principal_point_px == pytest.approx(GEOMETRY.principal_point_px, abs=1e-6)
-    assert found.object_distance_mm == pytest.approx(GEOMETRY.object_distance_mm, abs=1e-6)
-    assert (found.size_px, found.view) == (GEOMETRY.size_px, GEOMETRY.view)
+    read = radiograph.geometry
+    assert read.sdd_mm == pytest.approx(GEOMETRY.sdd_mm, abs=1e-6)
+    assert read.pixel_pitch_mm == pytest.approx(GEOMETRY.pixel_pitch_mm, abs=1e-6)
+    assert read.principal_point_px == pytest.approx(GEOMETRY.principal_point_px, abs=1e-6)
+    assert read.object_distance_mm == pytest.approx(GEOMETRY.object_distance_mm, abs=1e-6)
+    assert (read.size_px, read.view) == (GEOMETRY.size_px, GEOMETRY.view)
     assert not [w for w in radiograph.warnings if w.code.endswith("-assumed")]
-    shown = (radiograph.pixels - radiograph.pixels.mean()) / radiograph.pixels.std()
-    assert np.corrcoef(shown.ravel(), film.ravel())[0, 1] > 0.999  # as displayed, however it is stored
+    displayed = (radiograph.pixels - radiograph.pixels.mean()) / radiograph.pixels.std()
+    assert np.corrcoef(displayed.ravel(), film.ravel())[0, 1] > 0.999  # as displayed, however it is stored
 
 
 @pytest.mark.parametrize("stored", STORED)
@@ -107,8 +106,25 @@ def test_a_case_is_whole_or_not_there(tmp_path, monkeypatch):
     written(tmp_path / "case")  # over the one that is there
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
     (tmp_path / "case" / "truth" / "hip_left.vtp").unlink()
-    with pytest.raises(ValueError, match=r"no case|no \.vtp"):
+    with pytest.raises(Refusal, match=r"case is no case: hip_left.vtp is no \.vtp mesh: take it out"):
         read_case(tmp_path / "case")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("geometry.json", "{", "Expecting property name"),
+        ("geometry.json", "{}", "missing"),
+        ("geometry.json", '{"sdd_mm": 1000, "pixel_pitch_mm": [1, 1], "size_px": [9, 9]}', "lacks 'bones'"),
+        ("case.json", "{", "Expecting property name"),
+        ("truth/labels.nrrd", "", "truth/labels.nrrd cannot be read"),
+    ],
+)
+def test_what_is_no_case_is_refused_with_the_reason(tmp_path, name, content, reason):
+    written(tmp_path / "case")
+    (tmp_path / "case" / name).write_text(content, encoding="utf-8")
+    with pytest.raises(Refusal, match=f"case is no case: .*{reason}.*: take it out, or make it again"):
+        read_case(tmp_path / "case").maps  # noqa: B018
 
 
 def test_mesh_files_say_their_axes_and_others_are_refused(tmp_path):
@@ -133,19 +149,19 @@ def test_mesh_files_say_their_axes_and_others_are_refused(tmp_path):
 
 def test_the_same_case_comes_again_whatever_is_beside_it(population, cases, tmp_path):
     alone = simulate(population, 2, SERIES, tmp_path / "again", jobs=2, say=lambda _: None)
-    for one, other in zip(cases[:2], alone, strict=True):
-        assert (one / "geometry.json").read_bytes() == (other / "geometry.json").read_bytes()
-        assert (one / "radiograph.dcm").read_bytes() == (other / "radiograph.dcm").read_bytes()
-        assert read_case(one).metadata == read_case(other).metadata
+    for case, again in zip(cases[:2], alone, strict=True):
+        assert (case / "geometry.json").read_bytes() == (again / "geometry.json").read_bytes()
+        assert (case / "radiograph.dcm").read_bytes() == (again / "radiograph.dcm").read_bytes()
+        assert read_case(case).metadata == read_case(again).metadata
     assert cases_in(tmp_path / "again") == alone
 
 
 def test_what_is_there_stays(population, cases):
     before = (cases[0] / "geometry.json").stat().st_mtime_ns
     (cases[1] / "geometry.json").unlink()
-    told = []
-    simulate(population, 3, SERIES, cases[0].parent, say=told.append)
-    assert told == ["2 cases were there before", "1 of 1 cases"]
+    messages = []
+    simulate(population, 3, SERIES, cases[0].parent, say=messages.append)
+    assert messages == ["2 cases were there before", "1 of 1 cases"]
     assert (cases[0] / "geometry.json").stat().st_mtime_ns == before
 
 
@@ -154,10 +170,10 @@ def test_headers_tell_the_table_or_nothing(population, tmp_path):
     errors = []
     for folder in simulate(population, 6, Series(seed=8, size_px=400), tmp_path, say=lambda _: None):
         case, radiograph = read_case(folder), read_radiograph(folder / "radiograph.dcm")
-        found = radiograph.geometry.object_distance_mm
+        distance = radiograph.geometry.object_distance_mm
         if radiograph.geometry.provenance["object_distance_mm"].kind == "derived":
-            assert found == pytest.approx(case.metadata["rig"]["table_gap_mm"] + TABLE_TO_BONES_MM, abs=1e-3)
-            errors.append(found - case.geometry.object_distance_mm)
+            assert distance == pytest.approx(case.metadata["rig"]["table_gap_mm"] + TABLE_TO_BONES_MM, abs=1e-3)
+            errors.append(distance - case.geometry.object_distance_mm)
         else:
             assert "object_distance_mm-assumed" in {warning.code for warning in radiograph.warnings}
     assert 1 <= len(errors) <= 5
@@ -190,8 +206,8 @@ def test_a_contact_sheet_shows_all_films(cases, tmp_path):
 
 @pytest.fixture
 def fewer_samples(monkeypatch):
-    monkeypatch.setattr(evaluating, "SAMPLES", 1500)
-    monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
+    monkeypatch.setattr("training.judging.evaluate.SAMPLES", 1500)
+    monkeypatch.setattr("training.judging.evaluate.EMD_POINTS", 200)
 
 
 def test_rows_without_a_network_are_ordered_as_they_must_be(cases, fewer_samples):
@@ -199,8 +215,8 @@ def test_rows_without_a_network_are_ordered_as_they_must_be(cases, fewer_samples
     scored = evaluation.surfaces
 
     def mean(row, pixels=256):
-        of_row = [one.assd_mm for one in scored if one.row == row and one.pixels == pixels]
-        return np.mean([one for one in of_row if one is not None])  # of some bones too little shows to complete them
+        of_row = [score.assd_mm for score in scored if score.row == row and score.pixels == pixels]
+        return np.mean([assd for assd in of_row if assd is not None])  # of some bones too little shows to complete them
 
     assert mean("exact maps") < mean("exact maps", 128) < 2
     assert mean("exact front map only") > 3 * mean("exact maps")

@@ -30,14 +30,14 @@ TISSUE_HU = dict(zip(("fat", "muscle", "bone"), KNOTS[1:4], strict=True))
 @pytest.fixture(autouse=True)
 def projections(monkeypatch):
     """What films are made from."""
-    seen = []
+    projections = []
 
     def kept(projection, rng):
-        seen.append(projection)
+        projections.append(projection)
         return filmed(projection, rng)
 
     monkeypatch.setattr(prepare, "filmed", kept)
-    return seen
+    return projections
 
 
 @pytest.fixture(scope="module")

@@ -153,12 +153,12 @@ def test_a_cam_lies_in_front_and_above(patients):
 
 
 def test_a_longer_leg_is_as_much_longer_and_its_hip_is_higher(ill):
-    seen = 0
+    longer_legs = 0
     for before, after in ill:
         for entry in named(after, "longer leg"):
             if len(after.metadata["disease"]) > 1:
                 continue
-            seen += 1
+            longer_legs += 1
             assert UNLIKE_RANGE_MM[0] <= entry["longer_mm"] <= UNLIKE_RANGE_MM[1]
             other = "right" if entry["side"] == "left" else "left"
 
@@ -176,7 +176,7 @@ def test_a_longer_leg_is_as_much_longer_and_its_hip_is_higher(ill):
                 return centres[0] - centres[1]
 
             assert tilt(after) >= tilt(before) - 1e-9
-    assert seen > 8
+    assert longer_legs > 8
 
 
 def test_landmarks_stay_on_their_bones(ill):

@@ -20,22 +20,7 @@ from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_model
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import Case, read_case, write_case
-from training.judging import evaluate as evaluating
-from training.judging.baselines import (
-    BY_BONE,
-    BY_PICTURE,
-    COMPLETED,
-    DEPTHS_ALONE,
-    MASKS_ALONE,
-    MEAN_AT_POSE,
-    MEAN_BY_MASK,
-    OBSERVED,
-    UNALIGNED,
-    Seen,
-    align,
-    see,
-)
-from training.judging.baselines import EXACT as WITHOUT
+from training.judging.baselines import MEAN_AT_POSE, MEAN_BY_MASK, NO_ALIGNMENT
 from training.judging.evaluate import (
     ALL,
     CUT_OFF,
@@ -50,6 +35,18 @@ from training.judging.evaluate import (
     on_film,
 )
 from training.judging.placing import placed_by_mask
+from training.judging.predictions import (
+    BY_BONE,
+    BY_PICTURE,
+    COMPLETED,
+    DEPTHS_ALONE,
+    MASKS_ALONE,
+    OBSERVED,
+    UNALIGNED,
+    PredictedMaps,
+    align,
+    predicted_maps,
+)
 from training.judging.tables import MOSTLY_FLOOR, as_markdown, cases_to_see
 from training.raycast import cast
 
@@ -58,7 +55,7 @@ OFF_MM = 12.0
 SAMPLES = 1500  # of a surface; each costs as much as the others, and figures here need no more
 
 
-def shown_bones():
+def true_bones():
     """A left hip and a left femur, the latter cut by the film."""
     models = load_shape_models(MODELS)
     hip, femur = models["hip"].mean, models["femur"].mean
@@ -73,7 +70,7 @@ def shown_bones():
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
-    meshes = shown_bones()
+    meshes = true_bones()
     projected = cast(meshes, GEOMETRY)
     folder = tmp_path_factory.mktemp("cases") / "one"
     write_case(folder, projected.path_mm.sum(axis=0), GEOMETRY, projected.maps, meshes, {"person": "nobody"})
@@ -91,10 +88,10 @@ def off(case, geometry, without=()):
     """True maps of all bones, 12 mm too far away, and nothing of some bones."""
     true = cast(case.meshes, geometry).maps.shifted(OFF_MM)
     rows = {bone: number for number, bone in enumerate(true.bones) if bone not in without}
-    kept = [np.zeros((len(BONES), *geometry.size_px), one.dtype) for one in (true.mask, true.front, true.back)]
+    kept = [np.zeros((len(BONES), *geometry.size_px), image.dtype) for image in (true.mask, true.front, true.back)]
     for bone, number in rows.items():
-        for all_of, one in zip(kept, (true.mask, true.front, true.back), strict=True):
-            all_of[BONES.index(bone)] = one[number]
+        for all_bones, image in zip(kept, (true.mask, true.front, true.back), strict=True):
+            all_bones[BONES.index(bone)] = image[number]
     mask, front, back = kept
     return BoneMaps(bones=BONES, mask=mask, front=front, back=back)
 
@@ -103,59 +100,59 @@ def off(case, geometry, without=()):
 def stand_ins(case, monkeypatch):
     """Networks that say the truth, 12 mm off; gives a set of bones that they shall miss."""
     missed = set()
-    monkeypatch.setattr(evaluating, "SAMPLES", SAMPLES)
-    monkeypatch.setattr(evaluating, "loaded_networks", lambda bundle: EXACT)
+    monkeypatch.setattr("training.judging.evaluate.SAMPLES", SAMPLES)
+    monkeypatch.setattr("training.judging.evaluate.loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr("training.judging.tables.loaded_networks", lambda bundle: EXACT)
-    monkeypatch.setattr(evaluating, "EMD_POINTS", 200)
-    monkeypatch.setattr("training.judging.baselines.predict", lambda networks, film: SimpleNamespace(bones=BONES))
+    monkeypatch.setattr("training.judging.evaluate.EMD_POINTS", 200)
+    monkeypatch.setattr("training.judging.predictions.predict", lambda networks, film: SimpleNamespace(bones=BONES))
     monkeypatch.setattr(
-        "training.judging.baselines.maps_of", lambda said, film, mask=None: off(case, film.geometry, missed)
+        "training.judging.predictions.maps_of", lambda prediction, film, mask=None: off(case, film.geometry, missed)
     )
     return missed
 
 
 def by_row(evaluation, bone, value="assd_mm"):
-    return {(one.row, one.alignment): getattr(one, value) for one in evaluation.surfaces if one.bone == bone}
+    return {(score.row, score.alignment): getattr(score, value) for score in evaluation.surfaces if score.bone == bone}
 
 
 def test_true_maps_that_stand_too_far_away_are_exact_once_aligned(case, bundle, stand_ins):
     evaluation = evaluate([case.folder], (300,), bundle=bundle, say=lambda _: None)
     for bone in case.meshes:
-        found = by_row(evaluation, bone)
-        assert None not in found.values()
-        exact = found["exact maps", WITHOUT]
+        assd = by_row(evaluation, bone)
+        assert None not in assd.values()
+        exact = assd["exact maps", NO_ALIGNMENT]
         for row in (OBSERVED, DEPTHS_ALONE, MASKS_ALONE):
-            assert found[row, BY_PICTURE] == pytest.approx(exact, abs=1e-3)
-        assert found[COMPLETED, BY_PICTURE] == pytest.approx(found["exact maps, completed", WITHOUT], abs=0.02)
+            assert assd[row, BY_PICTURE] == pytest.approx(exact, abs=1e-3)
+        assert assd[COMPLETED, BY_PICTURE] == pytest.approx(assd["exact maps, completed", NO_ALIGNMENT], abs=0.02)
         further = observed_triangles(observed_surface(cast(case.meshes, GEOMETRY).maps.shifted(OFF_MM), GEOMETRY, bone))
         moved = compare_surfaces(on_film(further, GEOMETRY), on_film(case.meshes[bone], GEOMETRY), SAMPLES).assd_mm
-        assert found[OBSERVED, UNALIGNED] == pytest.approx(moved, abs=1e-3)
-        assert found[OBSERVED, UNALIGNED] > exact + 3
+        assert assd[OBSERVED, UNALIGNED] == pytest.approx(moved, abs=1e-3)
+        assert assd[OBSERVED, UNALIGNED] > exact + 3
         grown = OFF_MM / (GEOMETRY.sdd_mm - GEOMETRY.object_distance_mm)  # what moves away before back-projection grows
-        assert exact < found[OBSERVED, BY_BONE] < exact + grown * 100
-        assert found[COMPLETED, BY_BONE] < found[COMPLETED, UNALIGNED] / 2
-        assert found[MEAN_AT_POSE, WITHOUT] < 0.1  # these bones are the mean
-        assert found[MEAN_BY_MASK, WITHOUT] < 6
+        assert exact < assd[OBSERVED, BY_BONE] < exact + grown * 100
+        assert assd[COMPLETED, BY_BONE] < assd[COMPLETED, UNALIGNED] / 2
+        assert assd[MEAN_AT_POSE, NO_ALIGNMENT] < 0.1  # these bones are the mean
+        assert assd[MEAN_BY_MASK, NO_ALIGNMENT] < 6
         floor = emd_floor(on_film(case.meshes[bone], GEOMETRY), 200)
         assert set(by_row(evaluation, bone, "emd_floor_mm").values()) == {floor}
         emd = by_row(evaluation, bone, "emd_mm")
-        assert emd[MEAN_AT_POSE, WITHOUT] < 1.5 * floor  # nothing but the drawing of points
+        assert emd[MEAN_AT_POSE, NO_ALIGNMENT] < 1.5 * floor  # nothing but the drawing of points
         assert emd[OBSERVED, UNALIGNED] > max(emd[OBSERVED, BY_PICTURE], OFF_MM / 2)
-    for one in evaluation.maps:
-        assert one.found
-        assert one.dice == 1
-        assert max(one.front_mae_mm, one.front_rmse_mm, one.back_mae_mm, one.back_rmse_mm) < 1e-3
+    for score in evaluation.maps:
+        assert score.found
+        assert score.dice == 1
+        assert max(score.front_mae_mm, score.front_rmse_mm, score.back_mae_mm, score.back_rmse_mm) < 1e-3
 
 
 def test_a_missed_bone_is_counted_and_named(case, bundle, stand_ins):
     stand_ins.add("hip_left")
     evaluation = evaluate([case.folder], (150,), bundle=bundle, say=lambda _: None)
-    found = by_row(evaluation, "hip_left")
-    assert found[OBSERVED, BY_PICTURE] is None
-    assert found[COMPLETED, UNALIGNED] is None
-    assert found["exact maps", WITHOUT] is not None
+    assd = by_row(evaluation, "hip_left")
+    assert assd[OBSERVED, BY_PICTURE] is None
+    assert assd[COMPLETED, UNALIGNED] is None
+    assert assd["exact maps", NO_ALIGNMENT] is not None
     assert by_row(evaluation, "femur_left")[OBSERVED, BY_PICTURE] < 1
-    maps = {one.bone: one for one in evaluation.maps}
+    maps = {score.bone: score for score in evaluation.maps}
     assert (maps["hip_left"].found, maps["hip_left"].dice, maps["hip_left"].front_mae_mm) == (False, 0, None)
     text = as_markdown(evaluation, "A test")
     assert f"| hip | {OBSERVED} | {BY_PICTURE} | 150 | 0 | 1 | | | | | | |" in text
@@ -202,34 +199,32 @@ def test_one_shift_a_picture_is_the_mean_over_what_both_have():
     mask = np.array([[[1, 1, 0]], [[1, 0, 0]]], dtype=bool)
     near, far = (np.where(mask, depth, 0).astype(np.float32) for depth in (900, 940))
     true = BoneMaps(bones=("a", "b"), mask=mask, front=near, back=far)
-    found = np.array([[[1, 0, 1]], [[1, 0, 0]]], dtype=bool)
+    predicted_mask = np.array([[[1, 0, 1]], [[1, 0, 0]]], dtype=bool)
     front = np.array([[[890, 0, 100]], [[897, 0, 0]]], dtype=np.float32)  # 10 and 3 too near
     back = np.array([[[932, 0, 100]], [[941, 0, 0]]], dtype=np.float32)  # 8 too near, 1 too far
     near, far = (np.full(mask.shape, depth, np.float32) for depth in (880, 930))
     everywhere = BoneMaps(bones=("a", "b"), mask=np.ones_like(mask), front=near, back=far)
-    seen = Seen(
-        BoneMaps(bones=("a", "b"), mask=found, front=front, back=back),
-        everywhere,
-        *[ProjectionGeometry(1000, (1, 1), (1, 3))] * 2,
-    )
-    aligned = align(seen, true)
+    geometry = ProjectionGeometry(1000, (1, 1), (1, 3))
+    maps = BoneMaps(bones=("a", "b"), mask=predicted_mask, front=front, back=back)
+    aligned = align(PredictedMaps(maps=maps, everywhere=everywhere, geometry=geometry, searched=geometry), true)
     assert aligned.valid.tolist() == [[[True, False, False]], [[True, False, False]]]
     shift = (10 + 3 + 8 - 1) / 4
-    assert aligned.maps.front[found].tolist() == [890 + shift, 100 + shift, 897 + shift]
+    assert aligned.maps.front[predicted_mask].tolist() == [890 + shift, 100 + shift, 897 + shift]
     assert aligned.shifts_mm == {"a": 9.0, "b": 1.0}
     assert np.array_equal(aligned.depths_alone.mask, mask)
     assert aligned.depths_alone.front[mask] == pytest.approx(880 + 15)  # 20 and 10 too near
-    assert (aligned.found("a"), aligned.found("b")) == (True, True)
+    assert (aligned.detected("a"), aligned.detected("b")) == (True, True)
 
 
-def test_nothing_in_common_is_nothing_found():
+def test_nothing_in_common_is_nothing_detected():
     mask = np.array([[[1, 0]]], dtype=bool)
-    true, other = (
-        BoneMaps(bones=("a",), mask=one, front=one * np.float32(900), back=one * np.float32(940))
-        for one in (mask, ~mask)
+    true, beside = (
+        BoneMaps(bones=("a",), mask=pixels, front=pixels * np.float32(900), back=pixels * np.float32(940))
+        for pixels in (mask, ~mask)
     )
-    aligned = align(Seen(other, other, *[ProjectionGeometry(1000, (1, 1), (1, 2))] * 2), true)
-    assert not aligned.found("a")
+    geometry = ProjectionGeometry(1000, (1, 1), (1, 2))
+    aligned = align(PredictedMaps(maps=beside, everywhere=beside, geometry=geometry, searched=geometry), true)
+    assert not aligned.detected("a")
     assert aligned.depths_alone is None
     assert np.isnan(aligned.shifts_mm["a"])
     assert set(aligned.surfaces("a", {}, {}).values()) == {None}
@@ -237,13 +232,13 @@ def test_nothing_in_common_is_nothing_found():
 
 def test_depths_of_the_same_network_are_known_beyond_its_masks(monkeypatch):
     film = radiograph_of(FILMS[1])
-    monkeypatch.setattr("training.judging.baselines.read_radiograph", lambda path: film)
-    seen = see(EXACT, Path("film.dcm"))
-    assert seen.everywhere.mask.sum() > 3 * seen.maps.mask.sum()
-    offset = (seen.everywhere.front - seen.maps.front)[seen.maps.mask]
+    monkeypatch.setattr("training.judging.predictions.read_radiograph", lambda path: film)
+    predicted = predicted_maps(EXACT, Path("film.dcm"))
+    assert predicted.everywhere.mask.sum() > 3 * predicted.maps.mask.sum()
+    offset = (predicted.everywhere.front - predicted.maps.front)[predicted.maps.mask]
     assert offset == pytest.approx(offset[0], abs=1e-2)  # one constant, which alignment takes away
-    fewer = seen.at((100, 120), BONES[:1])
-    assert fewer.maps.mask.mean() == pytest.approx(seen.maps.mask[0].mean(), rel=0.05)
+    fewer = predicted.at((100, 120), BONES[:1])
+    assert fewer.maps.mask.mean() == pytest.approx(predicted.maps.mask[0].mean(), rel=0.05)
     slope = fewer.maps.back - fewer.maps.front
     assert slope[fewer.maps.mask] == pytest.approx(30, abs=1e-3)
     assert not slope[~fewer.maps.mask].any()
@@ -252,16 +247,29 @@ def test_depths_of_the_same_network_are_known_beyond_its_masks(monkeypatch):
 # The earth mover's distance and what it is worth
 
 
+def score(case, assd_mm):
+    """Of the left hip of a case by the headline's row."""
+    return Scored(
+        case=case,
+        person=case,
+        bone="hip_left",
+        groups=(ALL,),
+        row=OBSERVED,
+        alignment=BY_PICTURE,
+        pixels=256,
+        assd_mm=assd_mm,
+    )
+
+
 def test_an_emd_that_is_mostly_floor_is_marked():
     def line(*floors):
-        figures = (1.0, 2.0, 3.0, 4.0, 9.0)
         scored = [
-            Scored(f"c{n}", "p", "hip_left", (ALL,), OBSERVED, BY_PICTURE, 256, *figures, floor)
+            replace(score(f"c{n}", 1.0), hd95_mm=2.0, hd95_max_mm=3.0, cd_l2_mm2=4.0, emd_mm=9.0, emd_floor_mm=floor)
             for n, floor in enumerate(floors)
         ]
-        text = as_markdown(Evaluation(scored, []), "A test")
+        text = as_markdown(Evaluation(surfaces=scored, maps=[]), "A test")
         assert "1,024 points" in text
-        return next(one for one in text.splitlines() if one.startswith(f"| hip | {OBSERVED}"))
+        return next(row for row in text.splitlines() if row.startswith(f"| hip | {OBSERVED}"))
 
     assert line(2.0, 3.8).endswith("| 9.00 | 2.90 |")
     assert line(2.0, 4.2).endswith(f"| 9.00 {MOSTLY_FLOOR} | 3.10 |")
@@ -281,31 +289,32 @@ def test_a_mean_shape_is_found_by_its_mask():
         placed = placed_by_mask(model, maps.mask[0], GEOMETRY, depth)
         upright = model.mean - model.mean.mean(axis=0) + move, model.triangles
         assd = [
-            compare_surfaces(on_film(one, GEOMETRY), on_film(mesh, GEOMETRY), SAMPLES).assd_mm
-            for one in (placed, upright)
+            compare_surfaces(on_film(shape, GEOMETRY), on_film(mesh, GEOMETRY), SAMPLES).assd_mm
+            for shape in (placed, upright)
         ]
         assert assd[0] < limit
         assert assd[0] < 0.7 * assd[1]
 
 
 def test_groups_hold_whom_they_say(case):
-    def told(**values):
+    def groups(**values):
         return groups_of(replace(case, metadata=values), "hip_left")
 
-    assert told() == (ALL,)
-    assert told(patient={}) == (ALL, HEALTHY)
-    assert told(patient={"disease": [], "hardware": []}) == (ALL, HEALTHY)
-    assert told(patient={"disease": [{"what": "narrowing"}]}) == (ALL, DISEASED)
-    assert told(patient={"disease": [{}], "hardware": [{}]}, rig={"kind": "one hip"}) == (ALL, DISEASED, METAL, ONE_HIP)
+    assert groups() == (ALL,)
+    assert groups(patient={}) == (ALL, HEALTHY)
+    assert groups(patient={"disease": [], "hardware": []}) == (ALL, HEALTHY)
+    assert groups(patient={"disease": [{"what": "narrowing"}]}) == (ALL, DISEASED)
+    assert groups(patient={"disease": [{}], "hardware": [{}]}, rig={"kind": "one hip"}) == (
+        ALL,
+        DISEASED,
+        METAL,
+        ONE_HIP,
+    )
     assert groups_of(Case(case.folder, GEOMETRY, case.meshes, {}), "femur_left") == (ALL, CUT_OFF)
 
 
 def test_the_median_and_the_worst_case_are_chosen():
     scores = {"a": (1.0, 3.0), "b": (9.0, None), "c": (5.0, 5.0)}
-    scored = [
-        Scored(name, name, "hip_left", (ALL,), OBSERVED, BY_PICTURE, 256, value)
-        for name, values in scores.items()
-        for value in values
-    ]
+    scored = [score(name, value) for name, values in scores.items() for value in values]
     assert cases_to_see(scored) == {"c": "median: ASSD 5.0 mm", "b": "worst: a bone was missed"}
     assert cases_to_see(scored[:2]) == {"a": "median: ASSD 2.0 mm, worst: ASSD 2.0 mm"}

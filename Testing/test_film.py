@@ -338,9 +338,9 @@ def test_a_film_comes_again_and_the_worlds_differ():
 
 
 def test_truth_is_of_the_exposed_field():
-    seen = np.ones((4, *GEOMETRY.size_px), np.float32)
+    full = np.ones((4, *GEOMETRY.size_px), np.float32)
     projection = replace(
-        slab(muscle=150.0), maps=BoneMaps(bones=BONES, mask=seen > 0, front=900 * seen, back=950 * seen)
+        slab(muscle=150.0), maps=BoneMaps(bones=BONES, mask=full > 0, front=900 * full, back=950 * full)
     )
     shares = []
     for seed in range(12):

@@ -15,7 +15,7 @@ from training.__main__ import EXIT_REFUSED, main
 from training.cases import read_case
 from training.judging import evaluate as evaluating
 from training.judging import folds
-from training.judging.baselines import EXACT
+from training.judging.baselines import NO_ALIGNMENT
 from training.judging.evaluate import ALL, Evaluation, Scored
 from training.judging.folds import Machine, Measuring, dealt, films_of, judge_in_folds
 from training.patients.virtual import sample_patient
@@ -103,10 +103,24 @@ def seen(monkeypatch):
         models = people_of(shape_models if bundle is None else bundle)
         calls.append({"measured": {one["person"] for one in told}, "bundle": bundle, "models": models})
         rows = [
-            Scored(folder.name, one["person"], "hip_left", (ALL,), "exact maps", EXACT, 80, 1.5, 2, 2, 3, 9, 8)
+            Scored(
+                case=folder.name,
+                person=one["person"],
+                bone="hip_left",
+                groups=(ALL,),
+                row="exact maps",
+                alignment=NO_ALIGNMENT,
+                pixels=80,
+                assd_mm=1.5,
+                hd95_mm=2,
+                hd95_max_mm=2,
+                cd_l2_mm2=3,
+                emd_mm=9,
+                emd_floor_mm=8,
+            )
             for folder, one in zip(folders, told, strict=True)
         ]
-        return Evaluation(rows, [])
+        return Evaluation(surfaces=rows, maps=[])
 
     monkeypatch.setattr(folds, "evaluate", evaluate)
     return calls

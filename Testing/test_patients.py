@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.bones import SHARED, made_population
+from support.bones import SHARED, made_people, made_population
 
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, sphere_through
 from DualFaceReconLib.shape.repair import crossing_triangles
 from training.anatomy.lumbar import NAMES
@@ -187,6 +188,16 @@ def test_nothing_lies_behind_the_skin_or_the_table(patients):
 
 
 # The real people
+
+
+def test_unknown_people_and_nobody_are_refused(monkeypatch, tmp_path):
+    people = made_people()
+    monkeypatch.setattr("training.patients.population.load_everybody", lambda *_: people)
+    for names in ({"people": ["made/s01", "made/s77"]}, {"without": ["made/s77"]}):
+        with pytest.raises(Refusal, match="Nobody is called made/s77"):
+            load_population(tmp_path, tmp_path, **names)
+    with pytest.raises(Refusal, match="No pelvis, no femur or no sacrum is left"):
+        load_population(tmp_path, tmp_path, without=people.people)
 
 
 def test_measures_are_those_of_a_made_femur(population, patients):

@@ -41,35 +41,35 @@ def test_samples_are_written_once_and_compared(tmp_path, monkeypatch):
     from support.bones import made_population
 
     recipe = tmp_path / "samples.toml"
-    told = "seed = 3\nsize_px = 400\ntruth_ships = ['one']\n[films]\none = 0\nother = 1\n"
-    recipe.write_text(told, encoding="utf-8")
+    text = "seed = 3\nsize_px = 400\ntruth_ships = ['one']\n[films]\none = 0\nother = 1\n"
+    recipe.write_text(text, encoding="utf-8")
     monkeypatch.setattr(samples, "RECIPE", recipe)
     monkeypatch.setattr(samples, "load_population", lambda *_, **__: made_population())
-    ship, told = tmp_path / "shipped ü", []
-    folders, differ = make_samples(tmp_path, tmp_path, tmp_path / "out", ship, told.append)
-    assert (differ, told) == ([], ["one: now ships", "other: now ships"])
+    ship, messages = tmp_path / "shipped ü", []
+    folders, differences = make_samples(tmp_path, tmp_path, tmp_path / "out", ship, messages.append)
+    assert (differences, messages) == ([], ["one: now ships", "other: now ships"])
     assert sorted(path.name for path in ship.iterdir()) == ["one.dcm", "one_truth", "other.dcm"]
     for folder in folders:
         plain, packed = (read_radiograph(path) for path in (folder / "radiograph.dcm", ship / f"{folder.name}.dcm"))
         assert np.array_equal(plain.pixels, packed.pixels)
         assert plain.geometry == packed.geometry
-    assert make_samples(tmp_path, tmp_path, tmp_path / "again", ship, told.append)[1] == []
+    assert make_samples(tmp_path, tmp_path, tmp_path / "again", ship, messages.append)[1] == []
     (ship / "one.dcm").write_bytes((ship / "other.dcm").read_bytes())
-    differ = make_samples(tmp_path, tmp_path, tmp_path / "again", ship, told.append)[1]
-    assert differ == ["one is not the film that ships in Resources/Samples"]
+    differences = make_samples(tmp_path, tmp_path, tmp_path / "again", ship, messages.append)[1]
+    assert differences == ["one is not the film that ships in Resources/Samples"]
     bone = next((ship / "one_truth").iterdir())
     moved, triangles = arrays(read_vtp(bone))
     write_vtp(polydata(moved + 1, triangles), bone)
-    differ = make_samples(tmp_path, tmp_path, tmp_path / "again", ship, told.append)[1]
-    assert differ[1:] == ["one_truth are not the bones that ship in Resources/Samples"]
+    differences = make_samples(tmp_path, tmp_path, tmp_path / "again", ship, messages.append)[1]
+    assert differences[1:] == ["one_truth are not the bones that ship in Resources/Samples"]
 
 
 @pytest.mark.slow
 def test_the_shipped_films_come_again_with_their_truth(tmp_path):
     if not (SHARED / "bones").exists():
         pytest.skip("no bones at hand: CONTRIBUTING.md says where they come from")
-    folders, differ = make_samples(SHARED / "bones", tmp_path / "people", tmp_path / "out")
-    assert differ == []
+    folders, differences = make_samples(SHARED / "bones", tmp_path / "people", tmp_path / "out")
+    assert differences == []
     for folder in folders:
         assert read_case(folder).maps.mask.any()
     assert not same_film(folders[0] / "radiograph.dcm", folders[1] / "radiograph.dcm")

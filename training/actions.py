@@ -45,10 +45,7 @@ def measure_patients(options: argparse.Namespace) -> int:
     from training.patients.plausibility import table
     from training.patients.population import load_population
 
-    try:
-        text = table(load_population(options.bones, options.cache), options.count)
-    except FileNotFoundError as error:
-        raise Refusal(str(error)) from error
+    text = table(load_population(options.bones, options.cache), options.count)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.out, text)
     print(text)
@@ -57,35 +54,32 @@ def measure_patients(options: argparse.Namespace) -> int:
 
 def simulate_cases(options: argparse.Namespace) -> int:
     """Makes films of virtual patients, or of the people that all is judged by, with their truth, as cases."""
-    from training.judging.frozen import make_judging_set
+    from training.judging.frozen import make_frozen_set
     from training.patients.population import load_population
     from training.samples import make_samples
     from training.simulate import Series, contact_sheet, simulate
 
-    wrong: list[str] = []
-    try:
-        if options.samples:
-            folders, wrong = make_samples(options.bones, options.cache, options.out)
-        elif options.judging:
-            folders, wrong = make_judging_set(
-                options.judging, options.bones, options.cache, options.out, options.jobs, options.world
-            )
-        elif options.count is None or options.seed is None:
-            raise Refusal(
-                "say how many films with --count and from which seed with --seed, or which --judging set, or --samples"
-            )
-        else:
-            population = load_population(options.bones, options.cache, options.people, options.without)
-            series = Series(seed=options.seed, size_px=options.size, world=options.world, plain=options.plain)
-            folders = simulate(population, options.count, series, options.out, options.jobs)
-    except (FileNotFoundError, ValueError) as error:
-        raise Refusal(str(error)) from error
+    differences: list[str] = []
+    if options.samples:
+        folders, differences = make_samples(options.bones, options.cache, options.out)
+    elif options.judging:
+        folders, differences = make_frozen_set(
+            options.judging, options.bones, options.cache, options.out, options.jobs, options.world
+        )
+    elif options.count is None or options.seed is None:
+        raise Refusal(
+            "say how many films with --count and from which seed with --seed, or which --judging set, or --samples"
+        )
+    else:
+        population = load_population(options.bones, options.cache, options.people, options.without)
+        series = Series(seed=options.seed, size_px=options.size, world=options.world, plain=options.plain)
+        folders = simulate(population, options.count, series, options.out, options.jobs)
     contact_sheet(folders[:24], options.out / "contact_sheet.png")
     contact_sheet(folders[:6], options.out / "contact_sheet_large.png", columns=3, cell_px=720, outlined=False)
     print(f"{len(folders)} cases in {options.out}")
-    for sentence in wrong:
+    for sentence in differences:
         print(f"FLAGGED {sentence}", file=sys.stderr)
-    return EXIT_FLAGGED if wrong else 0
+    return EXIT_FLAGGED if differences else 0
 
 
 def prepare_cts(options: argparse.Namespace) -> int:
@@ -112,7 +106,7 @@ def _label(text: str) -> tuple[str, int]:
 
     bone, _, number = text.partition("=")
     if bone not in BONES or not number.isdigit() or int(number) == 0:
-        raise Refusal(f"--labels takes {' '.join(f'{one}=NUMBER' for one in BONES)}, not {text!r}")
+        raise Refusal(f"--labels takes {' '.join(f'{name}=NUMBER' for name in BONES)}, not {text!r}")
     return bone, int(number)
 
 

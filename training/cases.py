@@ -19,6 +19,7 @@ from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh, arrays, polydata
 from training.xray.dicom_film import write_dx
@@ -46,7 +47,10 @@ class Case:
         return BoneMaps(bones=tuple(self.meshes), mask=images["labels"] > 0, front=front, back=back)
 
     def _image(self, name: str) -> np.ndarray:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(self.folder / "truth" / f"{name}.nrrd")))
+        try:
+            return sitk.GetArrayFromImage(sitk.ReadImage(str(self.folder / "truth" / f"{name}.nrrd")))
+        except RuntimeError as error:
+            raise _no_case(self.folder, f"truth/{name}.nrrd cannot be read") from error
 
 
 def write_case(
@@ -89,16 +93,29 @@ def write_case(
 
 
 def read_case(folder: Path) -> Case:
-    """A case's geometry and meshes; ValueError where the folder is none."""
+    """A case's geometry, meshes and metadata; Refusal where the folder is none."""
     try:
         values = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
         geometry = ProjectionGeometry.from_dict(values)
-        meshes = {bone: arrays(read_vtp(folder / "truth" / f"{bone}.vtp")) for bone in values["bones"]}
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder.name} is no case: {error}") from error
+        bones = tuple(values["bones"])
+    except KeyError as error:
+        raise _no_case(folder, f"geometry.json lacks {error}") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise _no_case(folder, error) from error
+    try:
+        meshes = {bone: arrays(read_vtp(folder / "truth" / f"{bone}.vtp")) for bone in bones}
+    except (OSError, ValueError) as error:
+        raise _no_case(folder, error) from error
     file = folder / "case.json"
-    metadata = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError) as error:
+        raise _no_case(folder, error) from error
     return Case(folder, geometry, meshes, metadata)
+
+
+def _no_case(folder: Path, reason: object) -> Refusal:
+    return Refusal(f"{folder.name} is no case: {reason}: take it out, or make it again.")
 
 
 def cases_in(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
-"""The radiographs that ship: films of virtual patients of the people kept out of training, and their truth made again.
+"""The radiographs that ship: films of virtual patients who are mixed from the people kept out of training.
 
-`recipes/samples.toml` says which. What ships is the film, and of some the true bones; `python -m training simulate
---samples --out OUT` writes each with all of its truth, as a case, and compares with what ships.
+`recipes/samples.toml` says which. The films ship, and of some the true bones; `python -m training simulate --samples
+--out OUT` makes each again with all of its truth, as a case, and compares it with what ships.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from training.xray.dicom_film import write_lossless
 RECIPE = Path(__file__).parent / "recipes" / "samples.toml"
 SHIPPED = Path(__file__).parent.parent / "Resources" / "Samples"
 TRUTH_TOLERANCE_MM = 0.05
-TOLERANCE = 0.002  # of the grey range: processors differ in the last digits of what they add up
+TOLERANCE = 0.002  # of the grey range: processors differ in the last digits of sums
 
 
 def make_samples(
     bones: Path, cache: Path, out: Path, shipped: Path = SHIPPED, say: Callable[[str], None] = print
 ) -> tuple[list[Path], list[str]]:
-    """Writes the samples' cases; gives their folders, and what in `shipped` differs from them.
+    """Writes the samples' cases; gives their folders, and how `shipped` differs from them.
 
-    What is not in `shipped` is put there.
+    What `shipped` lacks is put there.
     """
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
     population = load_population(bones, cache, kept_out_people("choosing"), say=say)
     shipped.mkdir(parents=True, exist_ok=True)
-    folders, differ = [], []
+    folders, differences = [], []
     for name, number in recipe["films"].items():
         folder = out / name
         folders.append(folder)
@@ -48,16 +48,16 @@ def make_samples(
             write_lossless(folder / "radiograph.dcm", film)
             say(f"{name}: now ships")
         elif not same_film(folder / "radiograph.dcm", film):
-            differ.append(f"{name} is not the film that ships in Resources/Samples")
+            differences.append(f"{name} is not the film that ships in Resources/Samples")
         else:
             say(f"{name}: as it ships")
         if name in recipe["truth_ships"] and not _same_truth(folder / "truth", shipped / f"{name}_truth"):
-            differ.append(f"{name}_truth are not the bones that ship in Resources/Samples")
-    return folders, differ
+            differences.append(f"{name}_truth are not the bones that ship in Resources/Samples")
+    return folders, differences
 
 
 def _same_truth(made: Path, shipped: Path) -> bool:
-    """Whether the true bones are those that ship; puts them there where none are."""
+    """Whether the true bones are those that ship; where none do, they are put there."""
     if not shipped.exists():
         shipped.mkdir()
         for path in made.glob("*.vtp"):
@@ -68,9 +68,9 @@ def _same_truth(made: Path, shipped: Path) -> bool:
     )
 
 
-def same_film(one: Path, other: Path) -> bool:
-    """Whether two files show the same film, taken alike."""
-    first, second = read_radiograph(one), read_radiograph(other)
+def same_film(made: Path, shipped: Path) -> bool:
+    """Whether two files hold the same film with the same geometry."""
+    first, second = read_radiograph(made), read_radiograph(shipped)
     if first.geometry != second.geometry:
         return False
     spread = float(np.ptp(first.pixels)) or 1.0

@@ -1,10 +1,10 @@
-"""`python -m training certainty`: whether completed bones are as sure as they say, on cases.
+"""`python -m training certainty`: whether the uncertainty that completed bones state is right, on cases.
 
-    rows, missing = certainty(cases_in(folder), Path("Resources/Models"))
+    lines, missing = certainty(cases_in(folder), Path("Resources/Models"))
 
-A completed vertex tells a standard deviation of its place. Here it is held against its distance from the true surface,
-on films that are told the true distance of their bones. What is missing in it, the error that networks make smoothly
-over a bone so that a shape fits it well, goes into a bundle's manifest as `surface_error_mm`.
+A completed vertex has a standard deviation of its place. Here it is compared with the vertex's distance from the true
+surface, on films with the true distance of their bones. What it lacks is the error that networks make smoothly over a
+bone, which a shape model fits well; that goes into a bundle's manifest as `surface_error_mm`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from training.cases import read_case
 
 KINDS = ("hip", "femur")
 TRUE = Provenance("user", "the truth of this case")
-Found = dict[tuple[str, bool], list[tuple[np.ndarray, np.ndarray]]]  # bone and whether seen -> distances, deviations
+# kind of bone, and whether the vertices were seen -> their distances from the truth and standard deviations, mm
+Errors = dict[tuple[str, bool], list[tuple[np.ndarray, np.ndarray]]]
 
 
 def certainty(
@@ -30,13 +31,13 @@ def certainty(
 ) -> tuple[list[str], dict[str, float]]:
     """Lines of a table, and by kind of bone the error in mm that the bundle's `surface_error_mm` lacks."""
     reconstructor = Reconstructor(bundle)
-    found: Found = {(kind, seen): [] for kind in KINDS for seen in (True, False)}
+    errors: Errors = {(kind, seen): [] for kind in KINDS for seen in (True, False)}
     for number, folder in enumerate(folders, 1):
         case = read_case(folder)
         unscored = case.metadata.get("unscored", ())
         radiograph = read_radiograph(case.radiograph)
         distance = case.geometry.object_distance_mm
-        assert distance is not None  # a case's geometry.json tells it
+        assert distance is not None  # geometry.json has it
         radiograph = radiograph.at_object_distance(distance, TRUE)
         prediction = reconstructor.predict(radiograph)
         observed = reconstructor.surfaces(radiograph, reconstructor.bone_maps(radiograph, prediction))
@@ -45,17 +46,17 @@ def certainty(
                 away = distances_to_surface(completion.vertices, *case.meshes[bone])
                 for seen in (True, False):
                     which = completion.seen == seen
-                    found[completion.bone, seen].append((away[which], completion.std_mm[which]))
+                    errors[completion.bone, seen].append((away[which], completion.std_mm[which]))
         say(f"{number} of {len(folders)} cases")
-    return _table(found), {kind: _missing(found[kind, True]) for kind in KINDS}
+    return _table(errors), {kind: _missing(errors[kind, True]) for kind in KINDS}
 
 
-def _table(found: Found) -> list[str]:
+def _table(errors: Errors) -> list[str]:
     lines = [
-        "| bones | vertices | n | distance, rms mm | told, rms mm | within 1 std, % | within 2 std, % |",
+        "| bones | vertices | n | distance, rms mm | stated, rms mm | within 1 std, % | within 2 std, % |",
         "|---|---|---|---|---|---|---|",
     ]
-    for (kind, seen), pairs in found.items():
+    for (kind, seen), pairs in errors.items():
         if not pairs:
             continue
         away, std = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
@@ -68,7 +69,7 @@ def _table(found: Found) -> list[str]:
 
 
 def _missing(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """mm, of the vertices that were seen; 0 where they are surer than they say."""
+    """What the standard deviations of some vertices lack, mm; 0 where they are large enough."""
     if not pairs:
         return 0.0
     away, std = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))

@@ -3,7 +3,7 @@
 evaluation = evaluate(cases_in(folder), (256,), bundle=Path("Resources/Models"))
 evaluation.surfaces, evaluation.maps
 
-`rows.py` has the rows, `tables.py` makes tables and figures of them.
+The rows are in `baselines.py` and `predictions.py`; `tables.py` makes tables and figures of them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.files import read_shape_model
@@ -33,24 +34,22 @@ from DualFaceReconLib.metrics import (
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.cases import Case, read_case
 from training.judging.baselines import (
-    EXACT,
     MEAN_AT_POSE,
     MEAN_BY_MASK,
-    Aligned,
+    NO_ALIGNMENT,
     Surfaces,
-    align,
     completed_bones,
     exact_surfaces,
     mean_at_true_pose,
-    see,
 )
 from training.judging.placing import placed_by_mask
+from training.judging.predictions import Aligned, align, predicted_maps
 from training.patients.implants import ARTHROPLASTIES
 from training.raycast import cast
 from training.simulate import one_thread
 
-SAMPLES = 8_000  # a side; the mean over cases hardly moves with more, and most of the time goes here
-EMD_POINTS = 1024  # a side; twice as many cost more time than all other figures together
+SAMPLES = 8_000  # a side; more hardly change the mean over cases, and most of the time is spent here
+EMD_POINTS = 1024  # a side; twice as many take longer than all other figures together
 RESOLUTIONS = (256, 512, 1024)  # pixels along the film's longer side
 LEAST_SEEN_MM2 = 2000.0  # of a bone's surface on the film; less is not scored
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
@@ -64,12 +63,12 @@ ALL, HEALTHY, DISEASED, METAL, CUT_OFF, ONE_HIP = GROUPS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One bone of one case by one row; no numbers where the row missed the bone."""
+    """One bone of one case by one row of the tables; no numbers where the row missed the bone."""
 
     case: str
-    person: str  # over whom intervals are taken
+    person: str  # intervals are over people
     bone: str
     groups: tuple[str, ...]
     row: str
@@ -83,7 +82,7 @@ class Scored:
     emd_floor_mm: float | None = None  # of the truth to a second sample of the truth
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MapsScored:
     """Predicted maps of one bone of one case; depths after one shift a picture, over pixels valid in both."""
 
@@ -100,7 +99,7 @@ class MapsScored:
     back_rmse_mm: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """All that was measured."""
 
@@ -128,10 +127,10 @@ def evaluate(
 
 
 def _gathered(results: Iterable[Evaluation], count: int, say: Callable[[str], None]) -> Evaluation:
-    gathered = Evaluation([], [])
-    for done, one in enumerate(results, 1):
-        gathered.surfaces.extend(one.surfaces)
-        gathered.maps.extend(one.maps)
+    gathered = Evaluation(surfaces=[], maps=[])
+    for done, of_case in enumerate(results, 1):
+        gathered.surfaces.extend(of_case.surfaces)
+        gathered.maps.extend(of_case.maps)
         say(f"{done} of {count} cases")
     return gathered
 
@@ -156,39 +155,37 @@ def _models(bundle: Path | None, folder: Path) -> dict[str, ShapeModel]:
 
 def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluation:
     folder, resolutions, bundle, shape_models = work
-    try:
-        case = read_case(folder)
-    except ValueError as error:
-        raise Refusal(f"{error}: take it out, or make it again.") from error
+    case = read_case(folder)
     judged = tuple(bone for bone in case.meshes if bone not in case.metadata.get("unscored", ()))
     truths = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
     truths = {bone: truth for bone, truth in truths.items() if area_mm2(*truth) >= LEAST_SEEN_MM2}
     floors = {bone: emd_floor(truth, EMD_POINTS) for bone, truth in truths.items()}
     models = _models(bundle, shape_models)
-    seen = None
+    predicted = None
     if bundle is not None:
         with one_thread():
-            seen = see(loaded_networks(bundle), case.radiograph)
-        if seen.geometry.size_px != case.geometry.size_px:
+            predicted = predicted_maps(loaded_networks(bundle), case.radiograph)
+        if predicted.geometry.size_px != case.geometry.size_px:
             raise Refusal(f"The film and the truth of {folder.name} differ in their pixels: make the case again.")
-    measured = Evaluation([], [])
+    measured = Evaluation(surfaces=[], maps=[])
     for pixels in resolutions:
         longer = max(case.geometry.size_px)
         geometry = case.geometry.resized([max(round(n * pixels / longer), 1) for n in case.geometry.size_px])
         true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
-        aligned = None if seen is None else align(seen.at(geometry.size_px, judged), true)
+        aligned = None if predicted is None else align(predicted.at(geometry.size_px, judged), true)
         completed = completed_bones(true, geometry, geometry, models)
         if aligned is not None:
             by_picture, unaligned = (
-                completed_bones(maps, geometry, seen.shown, models) for maps in (aligned.maps, aligned.seen.maps)
+                completed_bones(maps, geometry, predicted.searched, models)
+                for maps in (aligned.maps, aligned.predicted.maps)
             )
         for bone, truth in truths.items():
             model = model_of(bone, models)
             surfaces: Surfaces = exact_surfaces(true, geometry, bone, completed)
             if pixels == min(resolutions) and _whole(case, bone):  # they hardly depend on pixels
                 mask = true.mask[true.bones.index(bone)]
-                surfaces[MEAN_AT_POSE, EXACT] = mean_at_true_pose(model, case.meshes[bone])
-                surfaces[MEAN_BY_MASK, EXACT] = placed_by_mask(model, mask, geometry, true.mean_depth_mm())
+                surfaces[MEAN_AT_POSE, NO_ALIGNMENT] = mean_at_true_pose(model, case.meshes[bone])
+                surfaces[MEAN_BY_MASK, NO_ALIGNMENT] = placed_by_mask(model, mask, geometry, true.mean_depth_mm())
             if aligned is not None:
                 surfaces |= aligned.surfaces(bone, by_picture, unaligned)
                 measured.maps.append(_maps_scored(case, bone, pixels, aligned))
@@ -198,14 +195,14 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
 
 
 def _whole(case: Case, bone: str) -> bool:
-    """Whether a mean shape can be put upon the true bone: it is not cut by a CT's end nor sawn for an implant."""
+    """Whether the true bone is whole, so that a mean shape can be compared: not cut by a CT's end, not sawn."""
     operations = case.metadata.get("patient", {}).get("hardware", ())
-    sawn = {f"femur_{one.get('side')}" for one in operations if one["what"] in ARTHROPLASTIES}
+    sawn = {f"femur_{entry.get('side')}" for entry in operations if entry["what"] in ARTHROPLASTIES}
     return bone not in case.metadata.get("ct", {}).get("cut", {}) and bone not in sawn
 
 
 def groups_of(case: Case, bone: str) -> tuple[str, ...]:
-    """The tables in which a case's bone stands. Of a case that does not tell its patient, nobody knows the health."""
+    """The groups that a case's bone belongs to. A case without its patient's record is neither healthy nor diseased."""
     patient = case.metadata.get("patient")
     ill, metal = (bool(patient and patient.get(name)) for name in ("disease", "hardware"))
     kept = {
@@ -227,28 +224,38 @@ def on_film(mesh: Mesh, geometry: ProjectionGeometry) -> Mesh:
 def _scored(
     case: Case, bone: str, row: tuple[str, str], pixels: int, predicted: Mesh | None, truth: Mesh, floor_mm: float
 ) -> Scored:
-    place = case.folder.name, _person(case), bone, groups_of(case, bone), *row, pixels
-    shown = None if predicted is None else on_film(predicted, case.geometry)
-    if shown is None or len(shown[1]) == 0:
-        return Scored(*place)
-    found = compare_surfaces(shown, truth, SAMPLES)
-    figures = found.assd_mm, found.hd95_mm, found.hd95_max_mm, found.cd_l2_mm2
-    return Scored(*place, *figures, emd_of_surfaces(shown, truth, EMD_POINTS), floor_mm)
+    missed = Scored(**_about(case, bone), row=row[0], alignment=row[1], pixels=pixels)
+    visible = None if predicted is None else on_film(predicted, case.geometry)
+    if visible is None or len(visible[1]) == 0:
+        return missed
+    compared = compare_surfaces(visible, truth, SAMPLES)
+    return replace(
+        missed,
+        assd_mm=compared.assd_mm,
+        hd95_mm=compared.hd95_mm,
+        hd95_max_mm=compared.hd95_max_mm,
+        cd_l2_mm2=compared.cd_l2_mm2,
+        emd_mm=emd_of_surfaces(visible, truth, EMD_POINTS),
+        emd_floor_mm=floor_mm,
+    )
 
 
 def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:
     number = aligned.true.bones.index(bone)
-    overlap = dice(aligned.seen.maps.mask[number], aligned.true.mask[number])
-    place = case.folder.name, _person(case), bone, groups_of(case, bone), pixels, aligned.found(bone), overlap
-    if not aligned.found(bone):
-        return MapsScored(*place)
-    errors = [
-        measure(predicted[number], true[number], aligned.valid[number])
-        for predicted, true in zip(aligned.maps.depths(), aligned.true.depths(), strict=True)
-        for measure in (depth_mae, depth_rmse)
-    ]
-    return MapsScored(*place, *errors)
+    overlap = dice(aligned.predicted.maps.mask[number], aligned.true.mask[number])
+    detected = aligned.detected(bone)
+    masks = MapsScored(**_about(case, bone), pixels=pixels, found=detected, dice=overlap)
+    if not detected:
+        return masks
+    errors = {
+        f"{face}_{name}_mm": measure(predicted[number], true[number], aligned.valid[number])
+        for face, predicted, true in zip(("front", "back"), aligned.maps.depths(), aligned.true.depths(), strict=False)
+        for name, measure in (("mae", depth_mae), ("rmse", depth_rmse))
+    }
+    return replace(masks, **errors)
 
 
-def _person(case: Case) -> str:
-    return str(case.metadata.get("person", case.folder.name))
+def _about(case: Case, bone: str) -> dict[str, Any]:
+    """What every score says of its bone."""
+    person = str(case.metadata.get("person", case.folder.name))
+    return {"case": case.folder.name, "person": person, "bone": bone, "groups": groups_of(case, bone)}

@@ -94,16 +94,16 @@ def judge_in_folds(
     folds = dealt(everybody.people, count)
     _same_as_before(folds, recipes, measuring, out)
     end = None if minutes is None else time.monotonic() + 60 * minutes
-    found = Evaluation([], [])
+    all_folds = Evaluation(surfaces=[], maps=[])
     for number, fold in enumerate(folds, 1):
         say(f"fold {number} of {count}: {len(fold)} people")
         measured = _fold(everybody, fold, number, recipes, measuring, machine, out / f"fold_{number}", end, say)
         if measured is None:
             return None
-        found.surfaces.extend(measured.surfaces)
-        found.maps.extend(measured.maps)
+        all_folds.surfaces.extend(measured.surfaces)
+        all_folds.maps.extend(measured.maps)
     title = f"{count} folds by person: everybody measured by models of the others"
-    return write_tables(found, title, [], None, out)
+    return write_tables(all_folds, title, [], None, out)
 
 
 def _same_as_before(folds: list[tuple[str, ...]], recipes: Sequence[Recipe], measuring: Measuring, out: Path) -> None:

@@ -1,8 +1,8 @@
-"""The films by which everything is judged: real people of `vsd_dev`, and kept-out ones for choosing, plain and varied.
+"""The frozen films, by which everything is judged: real people of `vsd_dev`, and kept-out ones, plain and varied.
 
-`recipes/judging.toml` says who and how many, and all are frozen. The truth of a film does not depend on how its grey
-values are simulated, and its seal is kept; the grey values are kept by their mean and spread, film by film. A set made
-again is the same set, or says that it is not.
+`recipes/judging.toml` says who and how many. The truth of a film does not depend on how its grey values are simulated;
+a seal of a set's truth is kept, and the mean and spread of every film's grey values. A set that is made again is
+compared with these.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES, kind_and_side
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
 from DualFaceReconLib.shape.fitting import FitSettings, fit
@@ -32,21 +33,21 @@ from training.raycast import penetration_mm
 from training.simulate import Series, one_thread, simulate, take_patient, write
 
 RECIPE = JUDGING
-# Person -> bone -> landmark, RAS mm in the CT's frame, by fits of the shape models: they decide how a person is laid on
-# the film, and a fit's last hundredths of a millimetre depend on how many cores share its sums.
+# Person -> bone -> landmark, RAS mm in the CT's frame, by fits of the shape models. They decide how a person lies on
+# the film, and are kept because a fit differs by some hundredths of a millimetre with the number of cores.
 LANDMARKS = Path(__file__).parents[1] / "recipes" / "judging_landmarks.json"
 GREY = Path(__file__).parents[1] / "recipes" / "judging_grey.json"  # set -> film -> mean and spread, of the grey range
-GREY_TOLERANCE = 0.003
+GREY_TOLERANCE = 0.003  # of the grey range
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
 
-# A film's posture is the one in the scanner, squared as for a film, and a little more, in degrees.
+# A film's posture is the one in the scanner, squared to the film and varied a little; standard deviations in degrees.
 BODY_SPREAD = (5.0, 2.0, 2.0)  # tilt, obliquity, rotation
 LEG_SPREAD = (3.0, 3.0, 9.0)  # flexion, abduction, rotation
 TRIES = 12
-GIVES_WAY_MM = 0.3  # bones that touch in the CT may come so much closer
+CLOSER_MM = 0.3  # by which bones that touch in the CT may come closer
 
 
-def make_judging_set(
+def make_frozen_set(
     which: str,
     bones: Path,
     cache: Path,
@@ -55,8 +56,9 @@ def make_judging_set(
     world: str = "seen",
     say: Callable[[str], None] = print,
 ) -> tuple[list[Path], list[str]]:
-    """Writes the cases of "reported", "choosing" or "varied" that are not there; gives their folders, and in which way
-    they are not the frozen ones. Another `world` changes grey values alone.
+    """Writes the missing cases of "reported", "choosing" or "varied"; gives all folders, and how they differ.
+
+    In another `world` only the grey values differ, and they are not compared.
     """
     recipes = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
     recipe = recipes[which]
@@ -66,15 +68,17 @@ def make_judging_set(
         kept = load_population(bones, cache, recipes[recipe.get("people_of", which)]["people"], say=say)
         series = Series(seed=recipe["seed"], size_px=recipe["size_px"], world=world, plain=recipe["plain"])
         folders = simulate(kept, recipe["films"], series, out, jobs, say)
-    wrong = []
+    differences = []
     if (seal := seal_of(folders)) != recipe["seal"]:
-        wrong.append(f"the truth is not the frozen one: its seal is {seal}, the recipe's is {recipe['seal']}")
+        differences.append(f"the truth is not the frozen one: its seal is {seal}, the recipe's is {recipe['seal']}")
     if world == "seen":
         frozen = json.loads(GREY.read_text(encoding="utf-8")).get(which, {})
         others = [name for name, grey in grey_of(folders).items() if not _alike(grey, frozen.get(name))]
         if others:
-            wrong.append(f"the grey values of {len(others)} films are not the frozen ones, of {others[0]} for one")
-    return folders, wrong
+            differences.append(
+                f"the grey values of {len(others)} films are not the frozen ones, of {others[0]} for one"
+            )
+    return folders, differences
 
 
 def _films_of_real_people(
@@ -89,11 +93,11 @@ def _films_of_real_people(
         missing = [film for film, folder in enumerate(mine) if not (folder / "geometry.json").exists()]
         if not missing:
             continue
-        standing = RealPerson(bones / recipe["set"] / person, models)
+        real_person = RealPerson(bones / recipe["set"] / person, models)
         unscored = recipe["unscored"].get(person, [])
         for film in missing:
             seed = [recipe["seed"], number, film]
-            patient = standing.posed(np.random.default_rng([*seed, 0]))
+            patient = real_person.posed(np.random.default_rng([*seed, 0]))
             metadata = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
             with one_thread():
                 taken = take_patient(patient, seed, series, metadata)
@@ -109,6 +113,8 @@ class RealPerson:
         files = {bone: folder / f"{bone}.ply" for bone in (*BONES, "sacrum")}
         self.name = folder.name
         self.bones = {bone: read_ply(path) for bone, path in files.items() if path.exists()}
+        if not self.bones:
+            raise Refusal(f"There are no bones in {folder}: CONTRIBUTING.md says where they come from.")
         frozen = json.loads(LANDMARKS.read_text(encoding="utf-8")).get(self.name, {})
         self.landmarks = {
             bone: {name: np.array(place) for name, place in frozen[bone].items()}
@@ -133,7 +139,7 @@ class RealPerson:
         }
 
     def _squared(self) -> np.ndarray:
-        """The turn that lays both hip centres level, as one does for a film; the tilt in the scanner stays."""
+        """The rotation that lays both hip centres level, as for a film; the tilt in the scanner stays."""
         left, right = (self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in ("left", "right"))
         across = right - left
         turn = -np.arctan2(across[1], across[0])
@@ -164,14 +170,14 @@ class RealPerson:
         return VirtualPatient(bones={**ordered, **spine}, landmarks=landmarks, metadata=metadata)
 
     def _leg(self, side: str, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
-        """A turn about the head that brings the femur no closer to the hip; none if there is none."""
+        """A rotation about the head that brings the femur no closer to the hip, and its degrees; none if none does."""
         centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
         upper = _upper(self.bones[f"femur_{side}"][0]) - centre
         for _ in range(TRIES):
             degrees = [float(rng.normal(0, spread)) for spread in LEG_SPREAD]
             turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
             gap = penetration_mm(upper @ turn.T + centre, self.bones[f"hip_{side}"]).min()
-            if gap >= min(self.gap[side], 0) - GIVES_WAY_MM:
+            if gap >= min(self.gap[side], 0) - CLOSER_MM:
                 return turn, degrees
         return np.eye(3), [0.0, 0.0, 0.0]
 
@@ -180,15 +186,15 @@ class RealPerson:
         sides = kind_and_side(missing)[1], kind_and_side(other)[1]
         sockets = [self.landmarks[f"hip_{side}"]["acetabular_centre"] for side in sides]
         vertices, triangles = mirrored(self.bones[other])
-        shift = sockets[0] - sockets[1] * MIRROR
-        self.bones[missing] = vertices + shift, triangles
-        self.landmarks[missing] = {name: place * MIRROR + shift for name, place in self.landmarks[other].items()}
+        translation = sockets[0] - sockets[1] * MIRROR
+        self.bones[missing] = vertices + translation, triangles
+        self.landmarks[missing] = {name: place * MIRROR + translation for name, place in self.landmarks[other].items()}
 
 
 def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[str, np.ndarray]:
     model = model_of(bone, models)
-    found = fit(model, whole_target(mesh), centred(model, mesh), FitSettings(settled=0.01))
-    return model.landmark_points(found.vertices(model))
+    fitted = fit(model, whole_target(mesh), centred(model, mesh), FitSettings(settled=0.01))
+    return model.landmark_points(fitted.vertices(model))
 
 
 def _upper(femur: np.ndarray) -> np.ndarray:
@@ -197,13 +203,13 @@ def _upper(femur: np.ndarray) -> np.ndarray:
 
 
 def grey_of(folders: list[Path]) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of every film, as shares of its own grey range: what is frozen of its look."""
-    found = {}
+    """Mean and standard deviation of every film's grey values, as shares of the film's grey range."""
+    grey = {}
     for folder in folders:
         pixels = read_radiograph(folder / "radiograph.dcm").pixels
-        shown = (pixels - pixels.min()) / np.ptp(pixels)
-        found[folder.name] = round(float(shown.mean()), 4), round(float(shown.std()), 4)
-    return found
+        shares = (pixels - pixels.min()) / np.ptp(pixels)
+        grey[folder.name] = round(float(shares.mean()), 4), round(float(shares.std()), 4)
+    return grey
 
 
 def _alike(grey: tuple[float, float], frozen: list[float] | None) -> bool:
@@ -211,7 +217,7 @@ def _alike(grey: tuple[float, float], frozen: list[float] | None) -> bool:
 
 
 def seal_of(folders: list[Path]) -> str:
-    """A digest of the films' geometry and of where the true bones lie, to 0.1 mm: what freezing means."""
+    """A digest of the films' geometry and of the true bones' places, to 0.1 mm: what is frozen."""
     digest = hashlib.sha256()
     for folder in folders:
         case = read_case(folder)

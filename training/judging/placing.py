@@ -2,8 +2,8 @@
 
     mesh = placed_by_mask(model, mask, geometry, depth_mm)
 
-Turn, place across the film and size are sought so that the shape's vertices project into the mask and leave nothing of
-it uncovered. A mask knows no depth: the shape's middle stands at the depth that is given.
+Rotation, place across the film and size are sought so that the shape's vertices project into the mask and leave nothing
+of it uncovered. A mask has no depth: the shape's middle is put at a given one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh, sample_surface
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 
-VERTICES, PIXELS = 1500, 600  # of the shape and of the mask that have a say
-# How far a pose may easily go, against a millimetre of outline; ours.
+VERTICES, PIXELS = 1500, 600  # of the shape and of the mask that the search uses
+# Priors of the pose: a deviation of this size weighs as much as a millimetre of outline. Ours.
 TURN_SPREAD = np.deg2rad(10.0)
 SIZE_SPREAD = 0.08  # share
-STARTS = 2  # of the tried places, the best are followed
+STARTS = 2  # of the places to begin with, the best
 EVALUATIONS = 15
 
 
@@ -33,16 +33,16 @@ def placed_by_mask(model: ShapeModel, mask: np.ndarray, geometry: ProjectionGeom
     search = _Search(model, mask, geometry, depth_mm)
     tried = sorted((np.r_[np.zeros(3), place, 0.0] for place in search.places()), key=search.cost)
     spread = np.r_[np.full(3, TURN_SPREAD), np.full(2, 10.0), SIZE_SPREAD]
-    found = [
+    solutions = [
         least_squares(search.residuals, start, x_scale=spread, max_nfev=EVALUATIONS, diff_step=1e-4)
         for start in tried[:STARTS]
     ]
-    best = min(found, key=lambda one: one.cost)
+    best = min(solutions, key=lambda solution: solution.cost)
     return search.placed(best.x, model.mean), model.triangles
 
 
 class _Search:
-    """Residuals in mm at the depth; parameters are turn (3), place (R, S) and the logarithm of the size."""
+    """Residuals in mm at the depth; a pose is a rotation vector (3), place (R, S) and the logarithm of the size."""
 
     def __init__(self, model: ShapeModel, mask: np.ndarray, geometry: ProjectionGeometry, depth_mm: float) -> None:
         rng = np.random.default_rng(0)
@@ -53,11 +53,11 @@ class _Search:
         self.outside_mm = distance_transform_edt(~mask, sampling=self.pixel_mm)
         pixels = rng.permutation(np.argwhere(mask))[:PIXELS]
         self.wanted_mm = pixels * self.pixel_mm
-        self.seen = geometry.back_project(np.argwhere(mask), np.array(depth_mm))[:, [0, 2]]
+        self.mask_mm = geometry.back_project(np.argwhere(mask), np.array(depth_mm))[:, [0, 2]]
 
     def places(self) -> list[np.ndarray]:
-        """(R, S) to begin with: the middle, or an end, of the shape on that of the mask, which the film may cut."""
-        low, high = np.percentile(self.seen, (1, 99), axis=0)
+        """(R, S) to begin with: the shape's middle on the mask's, or an end on an end, as the film may cut the mask."""
+        low, high = np.percentile(self.mask_mm, (1, 99), axis=0)
         own = (self.few - self.middle)[:, [0, 2]]
         own_low, own_high = own.min(axis=0), own.max(axis=0)
         ways = np.stack([(low + high - own_low - own_high) / 2, low - own_low, high - own_high])
@@ -69,7 +69,7 @@ class _Search:
         return turned + self.base + np.array([pose[3], 0.0, pose[4]])
 
     def residuals(self, pose: np.ndarray) -> np.ndarray:
-        """What of the shape is beside the mask, what of the mask the shape leaves bare, and how unusual the pose is."""
+        """Of the shape outside the mask, of the mask that the shape leaves bare, and of an unusual pose."""
         pixels = self.geometry.project(self.placed(pose, self.few))[0]
         on_film = ((pixels >= 0) & (pixels <= np.array(self.outside_mm.shape) - 1)).all(axis=1)
         beside = np.where(on_film, map_coordinates(self.outside_mm, pixels.T, order=1, mode="nearest"), 0.0)

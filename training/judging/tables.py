@@ -1,4 +1,4 @@
-"""What was measured, for people: Markdown by groups of cases, JSON lines, a figure, and the cases to look at."""
+"""An evaluation for people: Markdown by groups of cases, JSON lines, a figure, and the cases to look at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.metrics import EarthMovers
 from training.cases import read_case
-from training.judging.baselines import BY_PICTURE, EXACT, MEAN_AT_POSE, MEAN_BY_MASK, OBSERVED, ROWS, see
+from training.judging.baselines import MEAN_AT_POSE, MEAN_BY_MASK, NO_ALIGNMENT
 from training.judging.evaluate import (
     ALL,
     EMD_POINTS,
@@ -25,6 +25,7 @@ from training.judging.evaluate import (
     Scored,
     loaded_networks,
 )
+from training.judging.predictions import BY_BONE, BY_PICTURE, OBSERVED, ROWS, UNALIGNED, predicted_maps
 
 matplotlib.use("Agg")  # no display
 
@@ -32,7 +33,7 @@ from matplotlib import pyplot as plt
 
 KINDS = ("hip", "femur")
 RESAMPLED = 2000
-COLOURS = {EXACT: "0.55", BY_PICTURE: "tab:blue", "one shift a bone": "tab:cyan", "unaligned": "tab:orange"}
+COLOURS = {NO_ALIGNMENT: "0.55", BY_PICTURE: "tab:blue", BY_BONE: "tab:cyan", UNALIGNED: "tab:orange"}
 WITHOUT_PIXELS = (MEAN_AT_POSE, MEAN_BY_MASK)
 OF_ROWS = (
     "`mean shape placed by the segmentation`: the model's mean, turned, moved and sized to fill the true mask, its "
@@ -42,8 +43,8 @@ OF_ROWS = (
 MOSTLY_FLOOR = "†"  # behind such an EMD
 OF_EMD = (
     f"EMD is between {EMD_POINTS:,} points a side, its floor that of the truth to a second sample of the truth. "
-    f"{MOSTLY_FLOOR} stands where the floor is not under a third of the EMD: it then says more of the points than of "
-    "the surface, and must not be set beside a published value."
+    f"{MOSTLY_FLOOR} marks an EMD whose floor is not under a third of it: it says more of the points than of the "
+    "surface, and must not be set beside a published value."
 )
 OF_NETWORKS = (
     "`one shift a picture`: the mean of truth minus prediction over pixels valid in both, of all maps, added to the "
@@ -73,7 +74,7 @@ def write_tables(evaluation: Evaluation, title: str, folders: Sequence[Path], bu
 
 def as_json(scored: Sequence[Scored] | Sequence[MapsScored]) -> str:
     """One object a line."""
-    return "".join(json.dumps(asdict(one)) + "\n" for one in scored)
+    return "".join(json.dumps(asdict(score)) + "\n" for score in scored)
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -83,13 +84,13 @@ def read_evaluation(folder: Path) -> Evaluation:
         for path in (folder / "rows.jsonl", folder / "maps.jsonl")
     ]
     surfaces, maps = ([{**row, "groups": tuple(row["groups"])} for row in some] for some in rows)
-    return Evaluation([Scored(**row) for row in surfaces], [MapsScored(**row) for row in maps])
+    return Evaluation(surfaces=[Scored(**row) for row in surfaces], maps=[MapsScored(**row) for row in maps])
 
 
 def as_markdown(evaluation: Evaluation, title: str) -> str:
     """Tables of all cases and of every group: means, with a bootstrap interval of the ASSD over people."""
     surfaces = evaluation.surfaces
-    cases, people = {one.case for one in surfaces}, {one.person for one in surfaces}
+    cases, people = {score.case for score in surfaces}, {score.person for score in surfaces}
     lines = [
         f"# {title}",
         "",
@@ -103,15 +104,15 @@ def as_markdown(evaluation: Evaluation, title: str) -> str:
     if evaluation.maps:
         lines += ["", OF_NETWORKS]
     for group in GROUPS:
-        of_group = [one for one in surfaces if group in one.groups]
+        of_group = [score for score in surfaces if group in score.groups]
         if not of_group:
             continue
-        films, people = {one.case for one in of_group}, {one.person for one in of_group}
+        films, people = {score.case for score in of_group}, {score.person for score in of_group}
         lines += ["", f"## {group.capitalize()}: {len(films)} films of {len(people)} people", ""]
         lines += _surface_lines(of_group)
-        if maps := [one for one in evaluation.maps if group in one.groups]:
+        if maps := [score for score in evaluation.maps if group in score.groups]:
             lines += ["", *_map_lines(maps)]
-    lines += _missed_lines([one for one in surfaces if one.assd_mm is None])
+    lines += _missed_lines([score for score in surfaces if score.assd_mm is None])
     return "\n".join(lines) + "\n"
 
 
@@ -122,11 +123,11 @@ def _surface_lines(scored: Sequence[Scored]) -> Iterator[str]:
     for kind in KINDS:
         for row, alignment in ROWS:
             of_row = [s for s in scored if s.bone.startswith(kind) and (s.row, s.alignment) == (row, alignment)]
-            for pixels in sorted({one.pixels for one in of_row}):
-                some = [one for one in of_row if one.pixels == pixels]
-                known = [one for one in some if one.assd_mm is not None]
-                said = "any" if row in WITHOUT_PIXELS else pixels
-                head = f"| {kind} | {row} | {alignment} | {said} | {len(known)} | {len(some) - len(known)} |"
+            for pixels in sorted({s.pixels for s in of_row}):
+                some = [s for s in of_row if s.pixels == pixels]
+                known = [s for s in some if s.assd_mm is not None]
+                resolution = "any" if row in WITHOUT_PIXELS else pixels
+                head = f"| {kind} | {row} | {alignment} | {resolution} | {len(known)} | {len(some) - len(known)} |"
                 if not known:
                     yield f"{head} | | | | | |"
                     continue
@@ -138,8 +139,8 @@ def _surface_lines(scored: Sequence[Scored]) -> Iterator[str]:
 
 def _emd_cells(known: Sequence[Scored]) -> str:
     """Mean EMD, marked where it is mostly floor, and mean floor."""
-    found = EarthMovers(emd_mm=_mean(known, "emd_mm"), samples=EMD_POINTS, floor_mm=_mean(known, "emd_floor_mm"))
-    return f"{found.emd_mm:.2f}{'' if found.comparable else ' ' + MOSTLY_FLOOR} | {found.floor_mm:.2f}"
+    emd = EarthMovers(emd_mm=_mean(known, "emd_mm"), samples=EMD_POINTS, floor_mm=_mean(known, "emd_floor_mm"))
+    return f"{emd.emd_mm:.2f}{'' if emd.comparable else ' ' + MOSTLY_FLOOR} | {emd.floor_mm:.2f}"
 
 
 def _map_lines(scored: Sequence[MapsScored]) -> Iterator[str]:
@@ -148,38 +149,36 @@ def _map_lines(scored: Sequence[MapsScored]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|"
     names = ("front_mae_mm", "front_rmse_mm", "back_mae_mm", "back_rmse_mm")
     for kind in KINDS:
-        of_kind = [one for one in scored if one.bone.startswith(kind)]
-        for pixels in sorted({one.pixels for one in of_kind}):
-            some = [one for one in of_kind if one.pixels == pixels]
-            found = [one for one in some if one.found]
+        of_kind = [s for s in scored if s.bone.startswith(kind)]
+        for pixels in sorted({s.pixels for s in of_kind}):
+            some = [s for s in of_kind if s.pixels == pixels]
+            detected = [s for s in some if s.found]
             cells = [
-                f"{_mean(known, name):.2f}"
-                if (known := [one for one in found if getattr(one, name) is not None])
-                else ""
+                f"{_mean(known, name):.2f}" if (known := [s for s in detected if getattr(s, name) is not None]) else ""
                 for name in names
             ]
             yield (
-                f"| {kind} | {pixels} | {len(some)} | {len(found)} | {_mean(some, 'dice'):.3f} | "
+                f"| {kind} | {pixels} | {len(some)} | {len(detected)} | {_mean(some, 'dice'):.3f} | "
                 + " | ".join(cells)
                 + " |"
             )
 
 
 def _missed_lines(missed: Sequence[Scored]) -> list[str]:
-    """Who was missed, by row."""
+    """Names of the missed bones, by row."""
     if not missed:
         return []
     lines = ["", "## Missed bones", ""]
     for row, alignment in ROWS:
-        of_row = [one for one in missed if (one.row, one.alignment) == (row, alignment)]
+        of_row = [s for s in missed if (s.row, s.alignment) == (row, alignment)]
         if of_row:
-            names = ", ".join(f"{one.case} {one.bone} ({one.pixels})" for one in of_row)
+            names = ", ".join(f"{s.case} {s.bone} ({s.pixels})" for s in of_row)
             lines.append(f"- {row}{alignment and f', {alignment}'}: {names}")
     return lines
 
 
 def _mean(scored: Sequence[Scored] | Sequence[MapsScored], name: str) -> float:
-    return float(np.mean([getattr(one, name) for one in scored]))
+    return float(np.mean([getattr(score, name) for score in scored]))
 
 
 def interval(values: Sequence[float], people: Sequence[str], seed: int = 0) -> tuple[float, float]:
@@ -198,22 +197,22 @@ def interval(values: Sequence[float], people: Sequence[str], seed: int = 0) -> t
 def figure(scored: Sequence[Scored], title: str, path: Path) -> None:
     """The ASSD of every bone by row: boxes from quartile to quartile, whiskers from 5 to 95 %, a dot a bone."""
     rng = np.random.default_rng(0)
-    known = [one for one in scored if one.assd_mm is not None and ALL in one.groups]
-    rows = [row for row in ROWS if any((one.row, one.alignment) == row for one in known)][::-1]
+    known = [s for s in scored if s.assd_mm is not None and ALL in s.groups]
+    rows = [row for row in ROWS if any((s.row, s.alignment) == row for s in known)][::-1]
     drawn, axes = plt.subplots(
         1, len(KINDS), figsize=(12, 1.6 + 0.42 * len(rows)), sharey=True, squeeze=False, layout="constrained"
     )
     for axis, kind in zip(axes[0], KINDS, strict=True):
         for place, (row, alignment) in enumerate(rows):
-            of_row = [o for o in known if o.bone.startswith(kind) and (o.row, o.alignment) == (row, alignment)]
-            finest = max((one.pixels for one in of_row), default=0)
-            values = [one.assd_mm for one in of_row if one.pixels == finest]
+            of_row = [s for s in known if s.bone.startswith(kind) and (s.row, s.alignment) == (row, alignment)]
+            finest = max((s.pixels for s in of_row), default=0)
+            values = [s.assd_mm for s in of_row if s.pixels == finest]
             if not values:
                 continue
-            look = {"color": COLOURS[alignment], "linewidth": 1.2}
+            line = {"color": COLOURS[alignment], "linewidth": 1.2}
             axis.boxplot(
                 values, positions=[place], orientation="horizontal", widths=0.6, whis=(5, 95), showfliers=False,
-                boxprops=look, whiskerprops=look, capprops=look, medianprops={"color": "black", "linewidth": 1.5},
+                boxprops=line, whiskerprops=line, capprops=line, medianprops={"color": "black", "linewidth": 1.5},
             )  # fmt: skip
             axis.plot(
                 values,
@@ -227,7 +226,7 @@ def figure(scored: Sequence[Scored], title: str, path: Path) -> None:
         axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
-        values = [one.assd_mm for one in known if one.bone.startswith(kind)] or [1.0]
+        values = [s.assd_mm for s in known if s.bone.startswith(kind)] or [1.0]
         axis.set_xlim(0.8 * min(values), 1.25 * max(values))
         axis.grid(axis="x", alpha=0.3)
         axis.set_title(kind, fontsize=10)
@@ -241,11 +240,11 @@ def figure(scored: Sequence[Scored], title: str, path: Path) -> None:
 
 
 def cases_to_see(scored: Sequence[Scored]) -> dict[str, str]:
-    """Names of the median and the worst case of the headline's row, with what to say of them."""
+    """Names of the median and the worst case of the headline's row, with a caption for each."""
     of_case: dict[str, list[float]] = {}
-    for one in scored:
-        if (one.row, one.alignment) == (OBSERVED, BY_PICTURE):
-            of_case.setdefault(one.case, []).append(np.inf if one.assd_mm is None else one.assd_mm)
+    for score in scored:
+        if (score.row, score.alignment) == (OBSERVED, BY_PICTURE):
+            of_case.setdefault(score.case, []).append(np.inf if score.assd_mm is None else score.assd_mm)
     means = {case: float(np.mean(values)) for case, values in of_case.items()}
     order = sorted(means, key=lambda case: (means[case], case))
     if not order:
@@ -271,7 +270,7 @@ def outlines(folders: Sequence[Path], captions: Sequence[str], bundle: Path, pat
         axis.imshow(film.pixels, cmap="gray", vmin=low, vmax=high)
         for masks, colour in (
             (case.maps.mask, "lime"),
-            (see(loaded_networks(bundle), case.radiograph).maps.mask, "red"),
+            (predicted_maps(loaded_networks(bundle), case.radiograph).maps.mask, "red"),
         ):
             for mask in masks:
                 if mask.any():

@@ -104,6 +104,7 @@ def load_population(
     Correspondences are kept in `cache`; they take a minute to find.
     """
     everybody = load_everybody(bones, cache, say)
+    _refuse_unknown(set(people) - set(everybody.people))
     return everybody.without(set(without) | (set(everybody.people) - set(people) if people else set()))
 
 
@@ -123,9 +124,7 @@ def population_of(
     without: frozenset[str] = frozenset(),
 ) -> Population:
     """A population of corresponded bones; `sacra` (S, X, 3) are those of the last S people, where their hips stand."""
-    unknown = without - set(hips.people) - set(femora.people)
-    if unknown:
-        raise Refusal(f"Nobody is called {', '.join(sorted(unknown))}: people are named as in rhan40/s02.")
+    _refuse_unknown(without - set(hips.people) - set(femora.people))
     hip_marks = hip_landmarks(procrustes(hips.shapes)[1], hips.triangles)
     femur_mean = procrustes(femora.shapes)[1]
     femur_marks = femur_landmarks(femur_mean, femora.triangles)
@@ -145,6 +144,8 @@ def population_of(
     def named(people: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(people[i] for i in kept(people))
 
+    if not (kept(names) and kept(femora.people) and kept(with_sacrum)):
+        raise Refusal("No pelvis, no femur or no sacrum is left to make patients of: take more people.")
     return Population(
         pelves=pelves[kept(names)],
         pelvis_people=named(names),
@@ -161,6 +162,12 @@ def population_of(
         sacrum_people=named(with_sacrum),
         sacrum_triangles=sacrum_triangles,
     )
+
+
+def _refuse_unknown(names: Collection[str]) -> None:
+    """Refusal where there are names that nobody has."""
+    if names:
+        raise Refusal(f"Nobody is called {', '.join(sorted(names))}: people are named as in rhan40/s02.")
 
 
 def _cached(

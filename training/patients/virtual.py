@@ -71,7 +71,7 @@ class VirtualPatient:
     parts: dict[str, Part] = field(default_factory=dict)  # "stem_left", "shield"; a side is the name's last word
 
     def mirrored(self) -> VirtualPatient:
-        """The patient seen in a mirror: left and right change places."""
+        """The mirror image of the patient: left and right change places."""
         bones = {other_side(bone): mirrored(mesh) for bone, mesh in self.bones.items()}
         marks = {
             other_side(bone): {k: p * MIRROR for k, p in places.items()} for bone, places in self.landmarks.items()

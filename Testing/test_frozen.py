@@ -1,4 +1,4 @@
-"""The judging films of real people: squared, posed, stand-ins named, and sealed; on a made-up person."""
+"""The frozen films of real people: squared, posed, stand-ins named, and sealed; on a made-up person."""
 
 import json
 import tomllib
@@ -10,10 +10,11 @@ from support.bones import MODELS, made_population
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, polydata
 from DualFaceReconLib.shape.shapemodel import load_shape_models
-from training.judging import frozen as judging
-from training.judging.frozen import RealPerson, grey_of, make_judging_set, seal_of
+from training.judging import frozen
+from training.judging.frozen import RealPerson, grey_of, make_frozen_set, seal_of
 from training.patients.virtual import sample_patient
 from training.raycast import penetration_mm
 
@@ -104,25 +105,27 @@ def test_the_varied_films_are_of_the_choosing_people_and_not_plain(folder, tmp_p
         f'[varied]\npeople_of = "choosing"\nplain = false\n{films}',
         encoding="utf-8",
     )
-    monkeypatch.setattr(judging, "RECIPE", recipe)
-    monkeypatch.setattr(judging, "GREY", tmp_path / "grey.json")
+    monkeypatch.setattr(frozen, "RECIPE", recipe)
+    monkeypatch.setattr(frozen, "GREY", tmp_path / "grey.json")
     (tmp_path / "grey.json").write_text("{}", encoding="utf-8")
     asked = []
     population = made_population()
-    monkeypatch.setattr(judging, "load_population", lambda _, __, people, say: asked.append(people) or population)
-    told = {}
+    monkeypatch.setattr(frozen, "load_population", lambda _, __, people, say: asked.append(people) or population)
+    patients = {}
     for which in ("choosing", "varied"):
-        made, wrong = make_judging_set(which, folder, tmp_path, tmp_path / which, say=lambda _: None)
-        assert "1 films" in wrong[1]  # a set whose grey values were never frozen says so
-        told[which] = [judging.read_case(path).metadata["patient"] for path in made]
+        made, differences = make_frozen_set(which, folder, tmp_path, tmp_path / which, say=lambda _: None)
+        assert "1 films" in differences[1]  # a set whose grey values were never frozen says so
+        patients[which] = [frozen.read_case(path).metadata["patient"] for path in made]
     assert asked == [["made/s01"], ["made/s01"]]
-    assert all("roll_degrees" in one and "disease" in one and "hardware" in one for one in told["varied"])
-    assert not any("roll_degrees" in one or "disease" in one for one in told["choosing"])
+    assert all(
+        "roll_degrees" in patient and "disease" in patient and "hardware" in patient for patient in patients["varied"]
+    )
+    assert not any("roll_degrees" in patient or "disease" in patient for patient in patients["choosing"])
 
 
 def test_every_frozen_set_is_sealed_and_its_grey_values_are_kept():
-    recipes = tomllib.loads(judging.RECIPE.read_text(encoding="utf-8"))
-    grey = json.loads(judging.GREY.read_text(encoding="utf-8"))
+    recipes = tomllib.loads(frozen.RECIPE.read_text(encoding="utf-8"))
+    grey = json.loads(frozen.GREY.read_text(encoding="utf-8"))
     assert recipes.keys() == grey.keys() == {"reported", "choosing", "varied"}
     for which, recipe in recipes.items():
         assert len(recipe["seal"]) == 32
@@ -138,28 +141,33 @@ def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
         'unscored = { m057 = ["femur_left"] }\nseal = "abc"\n',
         encoding="utf-8",
     )
-    monkeypatch.setattr(judging, "RECIPE", recipe)
+    monkeypatch.setattr(frozen, "RECIPE", recipe)
     out = tmp_path / "out"
     grey = tmp_path / "grey.json"
     grey.write_text('{"reported": {"m001_00": [0.5, 0.1]}}', encoding="utf-8")
-    monkeypatch.setattr(judging, "GREY", grey)
-    folders, wrong = make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)
+    monkeypatch.setattr(frozen, "GREY", grey)
+    folders, differences = make_frozen_set("reported", folder, tmp_path, out, say=lambda _: None)
     seal = seal_of(folders)
-    assert "the recipe's is abc" in wrong[0]
-    assert seal in wrong[0]
-    assert "2 films" in wrong[1]
+    assert "the recipe's is abc" in differences[0]
+    assert seal in differences[0]
+    assert "2 films" in differences[1]
     grey.write_text(json.dumps({"reported": grey_of(folders)}), encoding="utf-8")
     recipe.write_text(recipe.read_text(encoding="utf-8").replace('"abc"', f'"{seal}"'), encoding="utf-8")
     assert [path.name for path in folders] == ["m001_00", "m057_00"]
-    told = [judging.read_case(path).metadata for path in folders]
-    assert [one["unscored"] for one in told] == [[], ["femur_left"]]
-    assert told[0]["person"] == "vsd_dev/m001"
+    metadata = [frozen.read_case(path).metadata for path in folders]
+    assert [entry["unscored"] for entry in metadata] == [[], ["femur_left"]]
+    assert metadata[0]["person"] == "vsd_dev/m001"
     before = (folders[0] / "geometry.json").stat().st_mtime_ns
-    assert make_judging_set("reported", folder, tmp_path, out, say=lambda _: None)[1] == []
+    assert make_frozen_set("reported", folder, tmp_path, out, say=lambda _: None)[1] == []
     assert (folders[0] / "geometry.json").stat().st_mtime_ns == before
     text = (folders[1] / "geometry.json").read_text(encoding="utf-8")
     (folders[1] / "geometry.json").write_text(text.replace('"sdd_mm": 1', '"sdd_mm": 2'), encoding="utf-8")
     assert seal_of(folders) != seal
-    other = make_judging_set("reported", folder, tmp_path, tmp_path / "unseen", world="unseen", say=lambda _: None)
-    assert other[1] == []  # the truth is the same
-    assert not np.allclose(list(grey_of(other[0]).values()), list(grey_of(folders).values()), atol=0.01)
+    unseen = make_frozen_set("reported", folder, tmp_path, tmp_path / "unseen", world="unseen", say=lambda _: None)
+    assert unseen[1] == []  # the truth is the same
+    assert not np.allclose(list(grey_of(unseen[0]).values()), list(grey_of(folders).values()), atol=0.01)
+
+
+def test_a_person_without_bones_is_refused(folder, models):
+    with pytest.raises(Refusal, match=r"no bones in .*m999: CONTRIBUTING\.md says"):
+        RealPerson(folder / "vsd_dev" / "m999", models)

@@ -13,7 +13,6 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.shape.shapemodel import load_shape_model
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import read_case
-from training.judging import evaluate as evaluating
 from training.judging import folds
 from training.judging.baselines import NO_ALIGNMENT
 from training.judging.evaluate import ALL, Evaluation, Scored
@@ -182,8 +181,8 @@ def test_recipes_must_be_of_both_networks(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_folds_from_end_to_end(everybody, monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluating, "SAMPLES", 2000)
-    monkeypatch.setattr(evaluating, "EMD_POINTS", 100)
+    monkeypatch.setattr("training.judging.evaluate.SAMPLES", 2000)
+    monkeypatch.setattr("training.judging.evaluate.EMD_POINTS", 100)
     text = judged(everybody, tmp_path, RECIPES, measuring=replace(MEASURING, size_px=400))  # as readers demand
     assert "networks, completed" in text
     assert "exact maps" in text

@@ -59,7 +59,7 @@ def every_bone_is_fitted_once():
         return fitted[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "_landmarks", known)
+        patch.setattr(frozen, "_landmarks", known)
         yield
 
 

@@ -50,7 +50,7 @@ def models():
 @pytest.fixture(scope="module", autouse=True)
 def every_bone_is_fitted_once():
     """The tests have one patient's bones, and a fit of each is most of their time."""
-    fitted, landmarks = {}, judging._landmarks
+    fitted, landmarks = {}, frozen._landmarks
 
     def known(bone, mesh, models):
         key = bone, mesh[0].tobytes()

@@ -1,5 +1,7 @@
 """What is said when a file or a value cannot be used."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -16,6 +18,13 @@ class Refusal(Exception):
 
 NOT_NUMBERS = "The picture holds values that are not numbers (NaN or infinite): export it again."
 NO_SPACE = "There is no space left for temporary files: make room and try again."
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """The end of a refusal's sentence about an unknown name: the right name that is near, or all of them."""
+    names = list(names)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(names)}."
 
 
 class Cancelled(Exception):

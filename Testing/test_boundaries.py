@@ -37,7 +37,7 @@ ENGINE = (
     ("__main__",),
 )
 TRAINING = (
-    ("kept_out", "raycast"),
+    ("raycast",),
     ("anatomy",),
     ("patients",),
     ("xray",),

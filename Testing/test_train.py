@@ -1,4 +1,4 @@
-"""Training: it learns, a run cut in two ends as the run in one piece; recipes, schedule, augmentation, checkpoints."""
+"""Training: it learns, a run cut in two ends as the run in one piece; schedule, augmentation, checkpoints."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,6 @@ from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training.learning import checkpoint
 from training.learning.augment import augmented
 from training.learning.data import FilmStream
-from training.learning.recipe import read_recipe
 from training.learning.train import built, loss_of, rate_at
 from training.simulate import Series
 
@@ -105,7 +104,7 @@ def test_the_loss_takes_no_notice_of_where_the_bones_stand(batch):
         assert abs(float(loss_of(DEPTH, network, shape)) / near - 1) > 0.05
 
 
-# Schedule, recipes
+# Schedule
 
 
 def test_cycles_start_anew_and_grow():
@@ -115,41 +114,6 @@ def test_cycles_start_anew_and_grow():
     for end in (10, 30, 70, 150, 310, 630):
         assert rate_at(recipe, end - 1e-6) == pytest.approx(0, abs=1e-9)
         assert rate_at(recipe, end) == 2e-4
-
-
-@pytest.mark.parametrize(
-    "path", sorted(p for p in RECIPES.glob("*_*.toml") if "judging" not in p.name), ids=lambda p: p.stem
-)
-def test_every_recipe_is_whole_and_ends_at_the_bottom_of_a_cycle(path):
-    recipe = read_recipe(path)
-    assert rate_at(recipe, recipe.learning.epochs - 1e-6) == pytest.approx(0, abs=1e-9)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert path.read_text(encoding="utf-8").startswith("# ")
-    assert recipe.films.size_px * recipe.films.mm_per_pixel == 384
-    if path.stem.startswith("small"):
-        network = built(recipe)
-        megabytes = 2e-6 * sum(p.numel() for p in network.parameters())
-        assert megabytes < (5 if recipe.task == "segmentation" else 7)
-    knobs = [line for line in lines if "=" in line and not line.startswith("#")]
-    assert np.mean(["#" in line for line in knobs]) > 0.7
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (("task =", "tusk ="), "task"),
-        (('task = "depth"', 'task = "love"'), "task"),
-        (("batch = 8", 'batch = "many"'), "batch must be a int"),
-        (("clip = 1.0", "clip_at = 1.0"), "clip"),
-        (("[films]", "[films"), "cannot be read"),
-    ],
-)
-def test_a_recipe_that_is_none_is_refused(tmp_path, change, says):
-    text = (RECIPES / "small_depth.toml").read_text(encoding="utf-8")
-    assert change[0] in text
-    (tmp_path / "x.toml").write_text(text.replace(*change), encoding="utf-8")
-    with pytest.raises(Refusal, match=says):
-        read_recipe(tmp_path / "x.toml")
 
 
 # Augmentation

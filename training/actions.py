@@ -186,7 +186,7 @@ def bundle_networks(options: argparse.Namespace) -> int:
 def judge_distance(options: argparse.Namespace) -> int:
     """Judges the object distance that the product takes of a header, at usual and unusual distances."""
     from training.judging.distance import from_header, judge
-    from training.kept_out import kept_out_people
+    from training.patients.kept_out import kept_out_people
     from training.patients.population import load_population
 
     population = load_population(options.bones, options.cache, kept_out_people("choosing"))

@@ -16,7 +16,7 @@ import numpy as np
 from DualFaceReconLib.disk.meshfiles import read_vtp
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import arrays
-from training.kept_out import kept_out_people
+from training.patients.kept_out import kept_out_people
 from training.patients.population import load_population
 from training.simulate import Series, simulate_case
 from training.xray.dicom_film import write_lossless

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from training.learning.recipe import Films, Learning, Recipe
+from training.learning.recipe import Learning, Recipe, TrainingFilms
 from training.learning.train import train
 from training.patients.population import Population
 from training.simulate import one_thread
@@ -14,8 +14,21 @@ DEPTH = Recipe(
     "depth",
     3,
     {"encoder": "nf_regnet_b0", "stages": 3, "width": 32},
-    Films(64, 6.0, projections=4, reuse=2, pool=2, without="choosing", watched=2),
-    Learning("casi_independent", 4, 4, 1e-3, 1e-2, 10, 2, 1.0, 0.9, 0.3, 1, False),
+    TrainingFilms(size_px=64, mm_per_pixel=6.0, projections=4, reuse=2, pool=2, without="choosing", watched=2),
+    Learning(
+        loss="casi_independent",
+        batch=4,
+        epochs=4,
+        learning_rate=1e-3,
+        weight_decay=1e-2,
+        first_cycle=10,
+        cycle_factor=2,
+        clip=1.0,
+        average=0.9,
+        strength=0.3,
+        changes=1,
+        bfloat16=False,
+    ),
 )
 SEGMENTATION = replace(
     DEPTH,

@@ -26,7 +26,7 @@ from training.anatomy.generalisation import centred, whole_target
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.remeshing import read_ply
 from training.cases import read_case
-from training.kept_out import JUDGING
+from training.patients.kept_out import JUDGING
 from training.patients.population import load_population
 from training.patients.virtual import VirtualPatient
 from training.raycast import penetration_mm

@@ -31,13 +31,8 @@ SMOOTHING = 0.1  # Mueller et al., NeurIPS 2019, whom the paper follows without 
 MAP, PICTURE = (-2, -1), (-3, -2, -1)
 
 
-def si(predicted_mm: Tensor, truth_mm: Tensor, valid: Tensor) -> Tensor:
-    """Eq. 1: the scale-invariant loss of one map, (H, W) each."""
-    return si_independent(predicted_mm[None, None], truth_mm[None, None], valid[None, None])
-
-
 def si_independent(predicted_mm: Tensor, truth_mm: Tensor, valid: Tensor) -> Tensor:
-    """Eq. 2: every map's own loss, averaged."""
+    """Eq. 2: every map's own loss by Eq. 1, averaged."""
     return _independent(_errors(predicted_mm, truth_mm, valid, centred=False), valid)
 
 
@@ -54,6 +49,10 @@ def casi_independent(predicted_mm: Tensor, truth_mm: Tensor, valid: Tensor) -> T
 def casi_dependent(predicted_mm: Tensor, truth_mm: Tensor, valid: Tensor) -> Tensor:
     """Eq. 4 in Eq. 3."""
     return _dependent(_errors(predicted_mm, truth_mm, valid, centred=True), valid)
+
+
+# By the names that recipes give
+DEPTH_LOSSES = {loss.__name__: loss for loss in (si_independent, si_dependent, casi_independent, casi_dependent)}
 
 
 def _errors(predicted_mm: Tensor, truth_mm: Tensor, valid: Tensor, centred: bool) -> Tensor:

@@ -24,7 +24,6 @@ from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.framing import frame_of
 from DualFaceReconLib.networks.depth import OUTPUT_MM
 from DualFaceReconLib.networks.weights import weights_of
-from training.kept_out import kept_out_people
 from training.learning.data import FilmStream, Sample
 from training.learning.masking import covered, filled_in, filled_in_loss, hidden_patches, masked_picture
 from training.learning.recipe import PretrainRecipe
@@ -38,6 +37,7 @@ from training.learning.train import (
     torchrun_place,
     watched_films,
 )
+from training.patients.kept_out import kept_out_people
 from training.patients.population import Population, load_population
 
 SHOWN = 4  # films in the picture

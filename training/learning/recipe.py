@@ -1,46 +1,128 @@
-"""Recipes of trained things: TOML files in `recipes/`, every knob with a comment."""
+"""Recipes of trained things: TOML files in `recipes/`. Every knob is explained here, below its field.
+
+    recipe = read_recipe(Path("training/recipes/small_depth.toml"))
+    recipe.task, recipe.films.size_px, recipe.learning.loss
+
+A recipe names every knob of [films], [learning] and, for pretraining, [masking]; [network] may leave to the network's
+own defaults what it does not name.
+"""
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal, meant
+from DualFaceReconLib.networks.depth import DepthSettings
+from DualFaceReconLib.networks.segmentation import SegmentationSettings
+from DualFaceReconLib.networks.settings import settings_from
+from training.learning.augment import GREY_CHANGES
+from training.learning.losses import DEPTH_LOSSES
+from training.patients.kept_out import kept_out_people
 
-TASKS = ("depth", "segmentation", "pretrain")
+# What a recipe of each task may name; `tasks.py` has what it does
+SETTINGS = {"depth": DepthSettings, "segmentation": SegmentationSettings, "pretrain": DepthSettings}
+LOSSES = {"depth": tuple(DEPTH_LOSSES), "segmentation": ("segmentation",), "pretrain": ("filled_in",)}
+# What stands in a file for a field of a type, and how a refusal calls it
+VALUES = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "a text"),
+    "str | tuple[str, ...]": ((str, list), "a text or a list of texts"),
+}
 
 
-@dataclass(frozen=True)
-class Films:
-    """What films a network learns from."""
-
-    size_px: int
-    mm_per_pixel: float
-    projections: int
-    reuse: int
-    pool: int
-    without: str
-    watched: int
+def knob(*, above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> Any:
+    """A field with the values that it may have."""
+    return field(metadata={"above": above, "least": least, "most": most})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class TrainingFilms:
+    """[films]: the films that a network learns from."""
+
+    size_px: int = knob(least=1)
+    """A side of the square that the network sees: a multiple of the network's stride."""
+
+    mm_per_pixel: float = knob(above=0)
+    """Of that square, at the nominal bone plane. size_px * mm_per_pixel = 384 mm shows a whole pelvis film."""
+
+    projections: int = knob(least=1)
+    """New patients and rigs an epoch. An epoch is projections * reuse films, of one's own films or cases as many."""
+
+    reuse: int = knob(least=1)
+    """Films of each projection, a new exposure each."""
+
+    pool: int = knob(least=1)
+    """Projections that are shuffled together."""
+
+    without: str | tuple[str, ...]
+    """People kept out: a set of `recipes/judging.toml`, as "choosing", or a list of people, as "rhan40/s05"."""
+
+    watched: int = knob(least=1)
+    """Films of those people, on which every epoch is measured; of one's own films and cases a fifth at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Learning:
-    """How it learns."""
+    """[learning]: how a network learns."""
 
     loss: str
-    batch: int
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    first_cycle: int
-    cycle_factor: int
-    clip: float
-    average: float
-    strength: float
-    changes: int
+    """Of depths `si_independent`, `si_dependent`, `casi_independent` or `casi_dependent`: Equations 1 to 4 of the
+    paper, of which the last but one was its best. Of masks `segmentation`: Dice semimetric and cross-entropy with label
+    smoothing, at every resolution. Of pretraining `filled_in`: the mean squared error on hidden patches, by each one's
+    own mean and spread."""
+
+    batch: int = knob(least=1)
+    """Films of a step, in each process."""
+
+    epochs: int = knob(least=1)
+    """To end at the bottom of a cycle: first_cycle, or that * (1 + cycle_factor), * (1 + cycle_factor + its square) ...
+    The paper has 630."""
+
+    learning_rate: float = knob(above=0)
+    """AdamW's at the top of a cycle. The paper has 2e-4."""
+
+    weight_decay: float = knob(least=0)
+    """AdamW's."""
+
+    first_cycle: int = knob(least=1)
+    """Epochs of the first cycle of SGDR, the paper's T_0, which is 10."""
+
+    cycle_factor: int = knob(least=1)
+    """Each cycle is so many times as long as the one before. The paper has 2."""
+
+    clip: float = knob(above=0)
+    """The gradient's norm at most."""
+
+    average: float = knob(least=0, most=1)
+    """Decay a step of the weights' moving average, which is what is measured and kept."""
+
+    strength: float = knob(least=0, most=1)
+    """Of augmentation: 0 leaves films as they are."""
+
+    changes: int = knob(least=0, most=len(GREY_CHANGES))
+    """Of a film's grey values, in augmentation."""
+
     bfloat16: bool
+    """Half precision: twice as fast on GPUs and on processors with AMX."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """[masking]: what of a film is hidden from a network that is pretrained."""
+
+    patch_px: int = knob(least=2)
+    """A side of a patch: divides size_px. SparK has the stride of the encoder's last stage (Tian et al., ICLR 2023)."""
+
+    share: float = knob()
+    """Of the patches that are hidden: some and not all. SparK has 0.6."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +130,17 @@ class Recipe:
     """One trained thing."""
 
     task: str
-    seed: int
-    network: dict[str, Any]  # settings of DepthNetwork or SegmentationNetwork
-    films: Films
+    """What the network learns: "depth", "segmentation" or "pretrain"."""
+
+    seed: int = knob(least=0)
+    """Of the first weights, the films and all that is drawn while the network learns."""
+
+    network: dict[str, Any]
+    """Settings of the network, explained in `DualFaceReconLib/networks`: `DepthSettings`, `SegmentationSettings`."""
+
+    films: TrainingFilms
+
     learning: Learning
-
-
-@dataclass(frozen=True)
-class Masking:
-    """What of a film is hidden from a network that is pretrained."""
-
-    patch_px: int
-    share: float
 
 
 @dataclass(frozen=True)
@@ -70,51 +151,101 @@ class PretrainRecipe(Recipe):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a file; Refusal where a knob is missing, unknown or of the wrong kind."""
+    """The recipe in a file; Refusal where a name is unknown or missing, or a value is none that it may have."""
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Refusal(f"{path.name} cannot be read as a recipe ({error}): take one of training/recipes.") from error
-    wanted = ["task", "seed", "network", "films", "learning", *(["masking"] if told.get("task") == "pretrain" else [])]
-    missing = [name for name in wanted if name not in told]
-    if missing or told["task"] not in TASKS:
-        raise Refusal(
-            f"{path.name} is no recipe of a network: it needs {', '.join(missing) or 'a task of ' + str(TASKS)}."
-        )
-    settled = (
-        told["task"],
-        int(told["seed"]),
-        dict(told["network"]),
-        _section(path.name, "films", Films, told["films"]),
-        _section(path.name, "learning", Learning, told["learning"]),
-    )
-    if told["task"] != "pretrain":
-        return Recipe(*settled)
-    return _pretraining(path.name, PretrainRecipe(*settled, _section(path.name, "masking", Masking, told["masking"])))
+    try:
+        return _recipe(sections)
+    except Refusal as refusal:
+        raise Refusal(f"{path.name}: {refusal}") from refusal
 
 
-def _pretraining(file: str, recipe: PretrainRecipe) -> PretrainRecipe:
-    """A recipe whose masks fit its films and whose network predicts a film."""
-    patch = recipe.masking.patch_px
-    if patch < 2 or recipe.films.size_px % patch:
-        raise Refusal(f"{file}: patch_px must be 2 or more and divide size_px.")
-    patches = (recipe.films.size_px // patch) ** 2
-    if not 0 < round(recipe.masking.share * patches) < patches:
-        raise Refusal(f"{file}: share must hide some of the {patches} patches and not all.")
-    if (recipe.network.get("bones"), recipe.network.get("faces")) != (1, 1):
-        raise Refusal(f"{file}: [network] needs bones = 1 and faces = 1, as one film is predicted.")
-    return recipe
+def _recipe(sections: Mapping[str, Any]) -> Recipe:
+    task = sections.get("task")
+    kind = PretrainRecipe if task == "pretrain" else Recipe
+    _check_names("The recipe", sections, kind, "section")
+    if not isinstance(task, str) or task not in SETTINGS:
+        raise Refusal(f"The task {task!r} is unknown: {meant(str(task), SETTINGS)}")
+    knobs: dict[str, Any] = {name: _knob(Recipe, name, sections[name]) for name in ("task", "seed")}
+    knobs["films"] = _section("films", TrainingFilms, sections["films"])
+    knobs["learning"] = _section("learning", Learning, sections["learning"])
+    knobs["network"] = _network(task, sections["network"])
+    if knobs["learning"].loss not in LOSSES[task]:
+        loss = knobs["learning"].loss
+        raise Refusal(f"[learning] loss = {loss!r} is none for {task}: {meant(loss, LOSSES[task])}")
+    try:
+        kept_out_people(knobs["films"].without)
+    except Refusal as refusal:
+        raise Refusal(f"[films] without: {refusal}") from refusal
+    if kind is Recipe:
+        return Recipe(**knobs)
+    knobs["masking"] = _section("masking", Masking, sections["masking"])
+    _check_masks(knobs["films"].size_px, knobs["masking"])
+    return PretrainRecipe(**knobs)
 
 
-def _section(file: str, name: str, kind: type, told: dict[str, Any]) -> Any:
-    wanted = {field.name: field.type for field in fields(kind)}
-    wrong = sorted(wanted.keys() ^ told.keys())
-    if wrong:
-        raise Refusal(f"{file}: [{name}] lacks or does not know {', '.join(wrong)}.")
-    values = {}
-    for key, value in told.items():
-        kind_of = {"int": int, "float": (int, float), "str": str, "bool": bool}[wanted[key]]
-        if not isinstance(value, kind_of) or isinstance(value, bool) != (wanted[key] == "bool"):
-            raise Refusal(f"{file}: {key} must be a {wanted[key]}, not {value!r}.")
-        values[key] = float(value) if wanted[key] == "float" else value
-    return kind(**values)
+def _network(task: str, values: Any) -> dict[str, Any]:
+    """Settings of a task's network, as they stand in the file."""
+    _check_names("[network]", values, SETTINGS[task], "setting", all_of_them=False)
+    try:
+        settings = settings_from(SETTINGS[task], values)
+    except ValueError as error:
+        raise Refusal(f"[network] cannot be built, {error}.") from error
+    if task == "pretrain" and (settings.bones, settings.faces) != (1, 1):
+        raise Refusal("[network] needs bones = 1 and faces = 1, as one film is predicted.")
+    if task != "pretrain" and settings.bones != len(BONES):
+        raise Refusal(f"[network] needs bones = {len(BONES)}, as films have the truth of {', '.join(BONES)}.")
+    return dict(values)
+
+
+def _check_masks(size_px: int, masking: Masking) -> None:
+    """Patches fit a film, and some of them stay visible."""
+    if size_px % masking.patch_px:
+        raise Refusal("[masking] patch_px must divide size_px.")
+    patches = (size_px // masking.patch_px) ** 2
+    if not 0 < round(masking.share * patches) < patches:
+        raise Refusal(f"[masking] share must hide some of the {patches} patches and not all.")
+
+
+def _section(name: str, kind: type, values: Any) -> Any:
+    """A dataclass of a section's values, each looked at."""
+    _check_names(f"[{name}]", values, kind, "knob")
+    try:
+        return kind(**{key: _knob(kind, key, value) for key, value in values.items()})
+    except Refusal as refusal:
+        raise Refusal(f"[{name}] {refusal}") from refusal
+
+
+def _check_names(where: str, values: Any, kind: type, what: str, all_of_them: bool = True) -> None:
+    """A section has the names of a dataclass's fields and no others."""
+    if not isinstance(values, dict):
+        raise Refusal(f"{where} is no section of names and values, but {values!r}.")
+    names = [knob.name for knob in fields(kind)]
+    missing = [name for name in names if name not in values] if all_of_them else []
+    for name in values:
+        if name not in names:
+            raise Refusal(f"{where} has no {what} {name!r}: {meant(name, missing or names)}")
+    if missing:
+        raise Refusal(f"{where} lacks {', '.join(missing)}.")
+
+
+def _knob(kind: type, name: str, value: Any) -> Any:
+    """A value of a field: of its type, inside its limits."""
+    (described,) = (knob for knob in fields(kind) if knob.name == name)
+    types, words = VALUES[described.type]
+    fits = isinstance(value, types) and isinstance(value, bool) == (types is bool)
+    if not fits or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
+        raise Refusal(f"{name} must be {words}, not {value!r}.")
+    limits = described.metadata
+    if limits:
+        inside = limits["least"] <= value <= limits["most"] and limits["above"] < value < math.inf
+        if not inside:
+            raise Refusal(f"{name} must be {words}{_in_words(limits)}, not {value!r}.")
+    return tuple(value) if isinstance(value, list) else float(value) if described.type == "float" else value
+
+
+def _in_words(limits: Mapping[str, float]) -> str:
+    words = {"above": "more than {:g}", "least": "{:g} or more", "most": "{:g} at most"}
+    return "".join(f", {words[name].format(limit)}" for name, limit in limits.items() if math.isfinite(limit))

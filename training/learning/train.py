@@ -35,15 +35,16 @@ from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
-from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
-from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.depth import DepthNetwork
+from DualFaceReconLib.networks.segmentation import SegmentationNetwork
+from DualFaceReconLib.networks.settings import settings_from
 from DualFaceReconLib.networks.weights import give_weights, weights_of
-from training.kept_out import kept_out_people
 from training.learning import checkpoint, losses
 from training.learning.augment import augmented
 from training.learning.data import FilmStream, Sample
 from training.learning.monitoring import curves_picture, measured, sheet
-from training.learning.recipe import Recipe
+from training.learning.recipe import SETTINGS, Recipe
+from training.patients.kept_out import kept_out_people
 from training.patients.population import Population, load_population
 from training.simulate import Series
 
@@ -226,11 +227,15 @@ def learn(
 
 
 def built(recipe: Recipe) -> nn.Module:
-    """The untrained network of a recipe."""
-    if recipe.task == "segmentation":
-        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.network.items()}
-        return SegmentationNetwork(SegmentationSettings(**settings))
-    return DepthNetwork(DepthSettings(**recipe.network))
+    """The untrained network of a recipe; Refusal where it cannot be built or does not take the recipe's films."""
+    kind = SegmentationNetwork if recipe.task == "segmentation" else DepthNetwork
+    try:
+        network = kind(settings_from(SETTINGS[recipe.task], recipe.network))
+    except ValueError as error:
+        raise Refusal(f"The recipe's [network] cannot be built, {error}.") from error
+    if recipe.films.size_px % network.stride:
+        raise Refusal(f"The recipe's size_px must be a multiple of {network.stride}, the network's stride.")
+    return network
 
 
 def begin_with(bundle: Path, network: nn.Module, task: str) -> dict[str, str]:
@@ -286,7 +291,7 @@ def loss_of(recipe: Recipe, network: nn.Module, batch: Sample) -> torch.Tensor:
     faces = outputs.shape[2]
     truth = batch["depth"][:, :, :faces]
     valid = (batch["mask"][:, :, None] & (truth > 0)).flatten(1, 2)
-    loss = getattr(losses, recipe.learning.loss)
+    loss = losses.DEPTH_LOSSES[recipe.learning.loss]
     return loss((outputs + nominal).flatten(1, 2), truth.flatten(1, 2), valid)
 
 

@@ -19,7 +19,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
-from DualFaceReconLib.outcome import BundleName, Reconstruction
+from DualFaceReconLib.outcome import MASKS_BY_NETWORK, BundleName, Reconstruction
 
 DOCUMENT = "reconstruction.json"
 FORMAT = 1
@@ -49,6 +49,7 @@ class Document:
     device: str
     timings_s: Mapping[str, float]
     warnings: tuple[RadiographWarning, ...]
+    masks: Provenance
 
 
 def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
         "device": reconstruction.device,
         "timings_s": {name: round(seconds, 3) for name, seconds in reconstruction.timings_s.items()},
         "warnings": [asdict(warning) for warning in reconstruction.warnings],
+        "masks": asdict(reconstruction.masks),
         "maps": list(reconstruction.maps.bones),
         "faces": ["front"] if reconstruction.maps.back is None else ["front", "back"],
         "bones": {
@@ -143,6 +145,7 @@ def _parsed(document: Mapping[str, Any]) -> Document:
         device=document["device"],
         timings_s=dict(document["timings_s"]),
         warnings=_warnings_from_dicts(document["warnings"]),
+        masks=Provenance(**document["masks"]) if "masks" in document else MASKS_BY_NETWORK,
     )
 
 

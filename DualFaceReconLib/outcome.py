@@ -11,10 +11,14 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.measurements import Measurement
 
 if TYPE_CHECKING:
     from DualFaceReconLib.inference import Prediction
+
+MASKS_BY_NETWORK = Provenance("estimated", "the bundle's segmentation network")
+MASKS_BY_USER = Provenance("user", "masks given by the user")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Reconstruction:
     device: str
     timings_s: Mapping[str, float] = field(repr=False)
     warnings: tuple[RadiographWarning, ...] = field(repr=False)  # of the radiograph, then of the reconstruction
+    masks: Provenance = MASKS_BY_NETWORK  # who said which pixels belong to a bone
     prediction: Prediction | None = field(default=None, repr=False)  # None where it was loaded from a folder
 
     def __repr__(self) -> str:

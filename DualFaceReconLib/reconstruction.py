@@ -36,7 +36,7 @@ from DualFaceReconLib.inference import (
     seen_on,
 )
 from DualFaceReconLib.measurements import of_bone, of_pelvis, relative_spread
-from DualFaceReconLib.outcome import Bone, BundleName, Reconstruction
+from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.shapemodel import ShapeModel
@@ -157,6 +157,7 @@ class Reconstructor:
             device=self.networks.device,
             timings_s=timings,
             warnings=tuple(warnings),
+            masks=MASKS_BY_NETWORK if mask is None else MASKS_BY_USER,
             prediction=prediction,
         )
 

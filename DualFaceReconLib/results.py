@@ -179,6 +179,7 @@ def _from_files(folder: Path, document: Document) -> Reconstruction:
         device=document.device,
         timings_s=document.timings_s,
         warnings=document.warnings,
+        masks=document.masks,
     )
 
 

@@ -124,6 +124,8 @@ def test_a_corrected_mask_is_a_fresh_run_with_it(engine, bundle, film, tmp_path,
         sitk.WriteImage(sitk.GetImageFromArray(mask), str(file))
     after = engine.reconstruct(Reconstruct(opened["film"], mask=str(file), **OBSERVED_ALONE), job())
     assert after["networks"] == "kept"
+    assert [load_reconstruction(one["folder"]).masks.kind for one in (before, after)] == ["estimated", "user"]
+    assert "user: masks given by the user" in Path(after["folder"], "report.html").read_text(encoding="utf-8")
     fresh = StandIn(bundle).run(read_radiograph(film), mask=mask, completion=False)
     results.save(fresh, tmp_path / "fresh")
     assert bones(after["folder"]) == bones(tmp_path / "fresh") != bones(before["folder"])

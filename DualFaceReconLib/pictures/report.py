@@ -37,6 +37,7 @@ def html(reconstruction: Reconstruction) -> str:
     taken = [(words(f.name), f.text, str(f.provenance), f.affects) for f in findings(radiograph)]
     made = [
         ("film", f"{radiograph.pixel_hash} ({radiograph.file_format})"),
+        ("bones' masks", str(reconstruction.masks)),
         ("bundle", f"{bundle.id} {bundle.version}"),
         ("sha256 of the bundle", bundle.sha256),
         ("DualFaceRecon", __version__),

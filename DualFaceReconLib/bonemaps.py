@@ -1,4 +1,4 @@
-"""What the networks say about a radiograph, and what the truth of a simulated one says: masks and depths by bone."""
+"""Masks and depths by bone, as networks see them in a radiograph and as the truth of a simulated one has them."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ class BoneMaps:
         return float(depths[valid].mean(dtype=np.float64)) if valid.any() else math.nan
 
     def turned(self, depth_mm: float) -> BoneMaps:
-        """Mirrored at a depth, so that what a ray leaves last it enters first: an AP picture's bones in a PA one's way.
+        """Mirrored at a depth, so that front and back change places: the maps of an AP picture as those of a PA one.
 
-        On a picture that is displayed as if it faced the patient, AP and PA differ in little else.
+        Both are displayed as if they faced the patient, and differ in little else.
         """
         if self.back is None:
             raise ValueError("maps of one face cannot be turned: the other one is not known")

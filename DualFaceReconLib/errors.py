@@ -1,4 +1,4 @@
-"""What is said when a file or a value cannot be used."""
+"""Errors that are meant for the user, and sentences that several readers raise."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

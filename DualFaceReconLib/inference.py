@@ -75,7 +75,7 @@ def usable_device(asked: str | None) -> str:
 
 
 def load_networks(folder: Path, device: str | None = None) -> Networks:
-    """The networks of a bundle; its files are compared with their seals. `device`: the best one here where not said."""
+    """The networks of a bundle; its files are compared with their seals. `device`: None for the best one here."""
     device = usable_device(device)
     manifest = load_manifest(folder)
     missing = [name for name in ("depth", "segmentation") if name not in manifest.networks]
@@ -114,7 +114,7 @@ def _network(folder: Path, manifest: Manifest, name: str) -> nn.Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the networks said of a film, before anybody decided where a bone is and how far from the source."""
+    """What the networks see in a film, before it is decided where a bone is and how far from the source."""
 
     frame: Frame  # the square that they saw
     bones: tuple[str, ...]
@@ -146,7 +146,7 @@ def bone_maps(
     progress: Progress = lambda stage, share: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> BoneMaps:
-    """Masks and depths of a radiograph's bones: `maps_of` what `predict` says, with the same arguments."""
+    """Masks and depths of a radiograph's bones: `predict`, then `maps_of`."""
     prediction = predict(networks, radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
     progress("maps", 2 / 3)
     maps = maps_of(prediction, radiograph)
@@ -162,10 +162,10 @@ def predict(
     progress: Progress = lambda stage, share: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Prediction:
-    """What both networks say of a radiograph.
+    """What both networks see in a radiograph.
 
-    `flipped_too` averages with what the networks say of the mirrored film: twice the time. `progress` is told stages
-    and shares done; where `cancelled` says so, Cancelled is raised before the next layer of a network.
+    `flipped_too` averages with what they see in the mirrored film, which takes twice the time. `progress` is called
+    with stages and shares done; where `cancelled` says so, Cancelled is raised before the next layer of a network.
     """
     manifest, geometry = networks.manifest, radiograph.geometry
     frame = _frame(manifest, geometry)
@@ -177,13 +177,13 @@ def predict(
     for done, (stage, network) in enumerate(stages):
         progress(stage, done / 3)
         with torch.inference_mode(), asked_before_layers(network, cancelled):
-            said = [network(one)[0].float() for one in films]
+            outputs = [network(picture)[0].float() for picture in films]
         if flipped_too:
-            said[1] = said[1][order].flip(-1)
+            outputs[1] = outputs[1][order].flip(-1)
         if stage == "segmentation":
-            probability = torch.stack(said).sigmoid().mean(dim=0)
+            probability = torch.stack(outputs).sigmoid().mean(dim=0)
         else:
-            depth = torch.stack(said).mean(dim=0)
+            depth = torch.stack(outputs).mean(dim=0)
     if cancelled():
         raise Cancelled
     return Prediction(
@@ -216,7 +216,7 @@ def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:
     """The part of a film on which bones are looked for: inside the exposed field and what networks see."""
     frame = _frame(networks.manifest, radiograph.geometry)
     square = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
-    rows, cols = (_both(*parts) for parts in zip(square, exposed_field(radiograph), strict=True))
+    rows, cols = (_overlap(*parts) for parts in zip(square, exposed_field(radiograph), strict=True))
     return radiograph.geometry.cropped((rows.start, cols.start), (rows.stop - rows.start, cols.stop - cols.start))
 
 
@@ -233,9 +233,10 @@ def exposed_field(radiograph: Radiograph) -> Window:
     return slice(first_row, last_row + 1), slice(first_col, last_col + 1)
 
 
-def _both(one: slice, other: slice) -> slice:
-    start = max(one.start, other.start)
-    return slice(start, max(min(one.stop, other.stop), start))
+def _overlap(first: slice, second: slice) -> slice:
+    """What two slices share; an empty one where that is nothing."""
+    start = max(first.start, second.start)
+    return slice(start, max(min(first.stop, second.stop), start))
 
 
 def maps_of(
@@ -246,8 +247,8 @@ def maps_of(
 ) -> BoneMaps:
     """Bone maps at a radiograph's own resolution, inside the exposed field.
 
-    Depths stand where `object_distance_mm` says that the bones are. `mask` (bones, rows, cols) bool, or 0 and 1: where
-    somebody knows better than the networks which pixels belong to a bone. `cancelled` is asked before every bone.
+    Depths stand where `object_distance_mm` says that the bones are. `mask` (bones, rows, cols) bool, or 0 and 1: which
+    pixels belong to a bone, instead of those where the networks see it. `cancelled` is asked before every bone.
     """
     geometry = radiograph.geometry
     frame = replace(prediction.frame, geometry=geometry)
@@ -264,7 +265,7 @@ def maps_of(
             if prediction.unsure(prediction.bones[number]) > MOST_UNSURE:
                 continue
             bone = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
-            window = _both(bone[0], field[0]), _both(bone[1], field[1])
+            window = _overlap(bone[0], field[0]), _overlap(bone[1], field[1])
             own = without_islands((frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy())
         else:
             window = bounding_window(mask[number])

@@ -48,9 +48,9 @@ def covered_pixels(
 def nearest_values(
     pixels: np.ndarray, nearness: np.ndarray, triangles: np.ndarray, values: np.ndarray, size_px: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices' values (V, C) between them, where triangles (T, 3) cover pixels: (rows, cols, C) float32, and where.
+    """Values (V, C) of vertices, interpolated over triangles (T, 3): (rows, cols, C) float32, and where they cover.
 
-    Vertices lie at `pixels` (V, 2) [row, col]; of several triangles the one of the greatest `nearness` (V,) shows.
+    Vertices lie at `pixels` (V, 2) [row, col]; where triangles overlap the one of the greatest `nearness` (V,) counts.
     """
     nearest = np.full(size_px[0] * size_px[1], -np.inf)
     first, second, third = nearness[triangles].T
@@ -61,14 +61,14 @@ def nearest_values(
         near = first[member] + v * second[member] + w * third[member]
         np.maximum.at(nearest, flat, near)
         hits.append((member, flat, near, v, w))
-    shown = np.zeros((len(nearest), values.shape[1]), np.float32)
+    nearest_value = np.zeros((len(nearest), values.shape[1]), np.float32)
     a, b, c = values.astype(np.float32)[triangles].swapaxes(0, 1)
     b, c = b - a, c - a
     for member, flat, near, v, w in hits:
         won = np.flatnonzero(near == nearest[flat])
         member, v, w = member[won], v[won, None].astype(np.float32), w[won, None].astype(np.float32)
-        shown[flat[won]] = a[member] + v * b[member] + w * c[member]
-    return shown.reshape(*size_px, -1), (nearest > -np.inf).reshape(size_px)
+        nearest_value[flat[won]] = a[member] + v * b[member] + w * c[member]
+    return nearest_value.reshape(*size_px, -1), (nearest > -np.inf).reshape(size_px)
 
 
 def _counted(lengths: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ without the networks. `results.py` writes a reconstruction to its folder and rea
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, kind_and_side
 from DualFaceReconLib.bundle.files import read_shape_model
 from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import (
     Networks,
     Prediction,
@@ -38,23 +39,14 @@ from DualFaceReconLib.inference import (
 from DualFaceReconLib.measurements import of_bone, of_pelvis, relative_spread
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
 from DualFaceReconLib.pictures.wording import bone_words
+from DualFaceReconLib.plausibility import NO_HIP, bone_warnings, doubtful_bones, refuse_other_pictures
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
 
 SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
-LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
-# Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
-DOUBTED_OVER_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
-DOUBTED_UNSURE = 0.3  # as `Prediction.unsure` has it; usually 0.1
-LEAST_UNSURE = 0.2  # of the bone that networks are surest of: at most 0.1 in hips, 0.16 to 0.5 in other pictures
-LEAST_UNSURE_ALONE = 0.15  # where no bone is completed, which would tell more
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
-NO_HIP = (
-    "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
-    "with its true pixel pitch, neither upside down nor with bone dark."
-)
 
 
 class Reconstructor:
@@ -69,8 +61,8 @@ class Reconstructor:
         }
 
     def __repr__(self) -> str:
-        told = self.networks.manifest
-        return f"Reconstructor({told.id} {told.version} on {self.networks.device}: {', '.join(told.bones)})"
+        manifest = self.networks.manifest
+        return f"Reconstructor({manifest.id} {manifest.version} on {self.networks.device}: {', '.join(manifest.bones)})"
 
     def run(
         self,
@@ -112,9 +104,8 @@ class Reconstructor:
         warnings = list(radiograph.warnings)
         with stage("surfaces"):
             observed = self.surfaces(radiograph, maps, cancelled=cancelled)
-            limit = LEAST_UNSURE if completion else LEAST_UNSURE_ALONE
-            if mask is None and min(map(prediction.unsure, observed)) > limit:
-                raise Refusal(NO_HIP)
+            if mask is None:
+                refuse_other_pictures(prediction, observed, completion)
         completed: dict[str, Completion] = {}
         if completion:
             with stage("completion"):
@@ -131,29 +122,25 @@ class Reconstructor:
                 )
         if cancelled():
             raise Cancelled
-        doubted = _doubted(observed, completed, prediction if mask is None else None)
-        if mask is None and len(doubted) == len(observed):
+        doubtful = doubtful_bones(observed, completed, prediction if mask is None else None)
+        if mask is None and len(doubtful) == len(observed):
             raise Refusal(NO_HIP)
-        shown = [bone for bone in doubted if bone in completed or not completion]  # the others are told of already
-        warnings += _about_bones(self.networks.manifest.bones, maps, completed, shown)
-        spread = relative_spread(radiograph.geometry)
+        if completion:  # of those that could not be completed a warning says so already
+            doubtful = [bone for bone in doubtful if bone in completed]
+        manifest = self.networks.manifest
+        warnings += bone_warnings(manifest.bones, maps, completed, doubtful)
         bones = {
-            bone: Bone(
-                observed=surface,
-                completed=_shown(bone, found, whole_femurs) if (found := completed.get(bone)) else None,
-                landmarks={name: tuple(place.tolist()) for name, place in found.landmarks.items()} if found else {},
-                measurements=of_bone(bone, maps, radiograph.geometry, surface, found, spread),
-            )
+            bone: _measured_bone(bone, maps, radiograph.geometry, surface, completed.get(bone), whole_femurs)
             for bone, surface in observed.items()
         }
-        told = self.networks.manifest
+        landmarks = {name: bone.landmarks for name, bone in bones.items()}
         progress("done", 1.0)
         return Reconstruction(
             radiograph=radiograph,
             maps=maps,
             bones=bones,
-            measurements=of_pelvis({bone: one.landmarks for bone, one in bones.items()}, completed, spread),
-            bundle=BundleName(id=told.id, version=told.version, sha256=told.sha256),
+            measurements=of_pelvis(landmarks, completed, relative_spread(radiograph.geometry)),
+            bundle=BundleName(id=manifest.id, version=manifest.version, sha256=manifest.sha256),
             device=self.networks.device,
             timings_s=timings,
             warnings=tuple(warnings),
@@ -194,15 +181,15 @@ class Reconstructor:
         if longer > SURFACE_SIDE_PX:
             geometry = geometry.resized([max(round(n * SURFACE_SIDE_PX / longer), 1) for n in geometry.size_px])
             maps = maps.resized(geometry.size_px)
-        found = {}
+        surfaces = {}
         for bone, mask in zip(maps.bones, maps.mask, strict=True):
             if cancelled():
                 raise Cancelled
             if mask.any() and (surface := observed_surface(maps, geometry, bone)).GetNumberOfCells() > 0:
-                found[bone] = surface
-        if not found:
+                surfaces[bone] = surface
+        if not surfaces:
             raise Refusal("No hip bone was found in this picture: give a frontal film of a pelvis or a hip.")
-        return found
+        return surfaces
 
     def complete(
         self,
@@ -213,8 +200,8 @@ class Reconstructor:
         progress: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> dict[str, Completion]:
-        """The whole bones; `refused` is told those of which too little was seen."""
-        found = complete_all(
+        """The whole bones; `refused` is called with those of which too little was seen, and why."""
+        completed = complete_all(
             observed,
             self.models,
             seen_on(self.networks, radiograph),
@@ -224,47 +211,26 @@ class Reconstructor:
         )
         # What a network gets wrong smoothly does not show in how well a shape fits it
         error_mm = self.networks.manifest.surface_error_mm
-        return {bone: replace(one, std_mm=np.hypot(one.std_mm, error_mm[one.bone])) for bone, one in found.items()}
+        return {
+            name: replace(completion, std_mm=np.hypot(completion.std_mm, error_mm[completion.bone]))
+            for name, completion in completed.items()
+        }
 
 
-def _shown(bone: str, completion: Completion, whole_femurs: bool) -> vtkPolyData:
+def _measured_bone(
+    bone: str,
+    maps: BoneMaps,
+    geometry: ProjectionGeometry,
+    observed: vtkPolyData,
+    completion: Completion | None,
+    whole_femurs: bool,
+) -> Bone:
+    """A bone as it goes into the result; a femur is cut where the film stops showing it, unless `whole_femurs`."""
+    measurements = of_bone(bone, maps, geometry, observed, completion, relative_spread(geometry))
+    if completion is None:
+        return Bone(observed=observed, measurements=measurements)
     mesh = completion.polydata()
-    return mesh if whole_femurs or not bone.startswith("femur") else without_unseen_shaft(mesh)
-
-
-def _doubted(
-    observed: Mapping[str, vtkPolyData], completed: Mapping[str, Completion], prediction: Prediction | None
-) -> list[str]:
-    """Bones that hardly can be: the networks were unsure of them, or no shape of the model fits what was seen."""
-
-    def misfit_mm(bone: str) -> float:
-        one = completed.get(bone)
-        return float(one.distance_mm[one.seen].mean()) if one is not None and one.seen.any() else 0.0
-
-    return [
-        bone
-        for bone in observed
-        if misfit_mm(bone) > DOUBTED_OVER_MM or (prediction is not None and prediction.unsure(bone) > DOUBTED_UNSURE)
-    ]
-
-
-def _about_bones(
-    wanted: tuple[str, ...], maps: BoneMaps, completed: Mapping[str, Completion], doubted: Sequence[str]
-) -> list[RadiographWarning]:
-    """What a reader has to know of the bones."""
-    warnings = []
-    missing = [bone for bone in wanted if not maps.mask[maps.bones.index(bone)].any()]
-    if missing:
-        names = ", ".join(bone_words(bone) for bone in missing)
-        warnings.append(RadiographWarning("bone-not-found", f"Not found in this picture: {names}."))
-    if doubted:
-        names = ", ".join(bone_words(bone) for bone in doubted)
-        text = f"Do not rely on these, which hardly fit what was seen of them: {names}."
-        warnings.append(RadiographWarning("bone-doubtful", text))
-    mostly_inferred = [bone for bone, one in completed.items() if one.seen.mean() < LEAST_SEEN_SHARE]
-    if mostly_inferred:
-        names = ", ".join(bone_words(bone) for bone in mostly_inferred)
-        warnings.append(
-            RadiographWarning("bone-mostly-inferred", f"Mostly inferred, as little of it was seen: {names}.")
-        )
-    return warnings
+    if kind_and_side(bone)[0] == "femur" and not whole_femurs:
+        mesh = without_unseen_shaft(mesh)
+    landmarks = {name: tuple(place.tolist()) for name, place in completion.landmarks.items()}
+    return Bone(observed=observed, completed=mesh, landmarks=landmarks, measurements=measurements)

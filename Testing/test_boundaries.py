@@ -29,6 +29,7 @@ ENGINE = (
     ("inference", "measurements"),
     ("outcome",),
     ("pictures",),
+    ("plausibility",),
     ("document", "reconstruction", "scene"),
     ("results",),
     ("batch",),

@@ -414,7 +414,7 @@ def test_angulation_is_warned_of(read, tag, angle, warned):
     assert ("angulation" in codes(read(**{tag: angle}))) == warned
 
 
-# What is refused, and what is said
+# What is refused, and what is warned of
 
 
 @pytest.mark.parametrize(

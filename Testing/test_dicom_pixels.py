@@ -69,7 +69,7 @@ def test_a_file_without_preamble_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("photometric", "shape", "intent", "sign", "inverted", "said"),
+    ("photometric", "shape", "intent", "sign", "inverted", "warned"),
     [
         ("MONOCHROME2", "IDENTITY", "FOR PRESENTATION", -1, False, set()),
         ("MONOCHROME1", "INVERSE", "FOR PRESENTATION", 1, True, set()),
@@ -86,7 +86,7 @@ def test_a_file_without_preamble_is_read(tmp_path):
         ("MONOCHROME1", None, "FOR PROCESSING", None, True, {"polarity-assumed"}),
     ],
 )
-def test_polarity(read, photometric, shape, intent, sign, inverted, said):
+def test_polarity(read, photometric, shape, intent, sign, inverted, warned):
     ds = dataset(
         PhotometricInterpretation=photometric,
         PresentationLUTShape=shape,
@@ -98,8 +98,8 @@ def test_polarity(read, photometric, shape, intent, sign, inverted, said):
     radiograph = read(ds)
     assert radiograph.polarity.value == ("inverted" if inverted else "as stored")
     assert np.array_equal(radiograph.pixels, STORED)
-    assert codes(radiograph) == said
-    assert (radiograph.polarity.provenance.kind == "assumed") == ("polarity-assumed" in said)
+    assert codes(radiograph) == warned
+    assert (radiograph.polarity.provenance.kind == "assumed") == ("polarity-assumed" in warned)
 
 
 @pytest.mark.parametrize("modality", ["XA", "RF"])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from support.bones import MODELS
 from support.bundles import weights
-from test_inference import EXACT, TOLD, radiograph_of
-from test_inference import GEOMETRIES as FILMS
+from support.networks import EXACT, MANIFEST, radiograph_of
+from support.networks import GEOMETRIES as FILMS
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.bundle.files import write_bundle
@@ -80,7 +80,7 @@ def case(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    write_bundle(folder, TOLD, weights(0), {kind: MODELS / f"{kind}.ssm.npz" for kind in ("hip", "femur")})
+    write_bundle(folder, MANIFEST, weights(0), {kind: MODELS / f"{kind}.ssm.npz" for kind in ("hip", "femur")})
     return folder
 
 
@@ -174,7 +174,7 @@ def test_the_command_writes_tables_and_pictures(case, bundle, stand_ins, tmp_pat
         "1",
     ]
     assert main([str(argument) for argument in arguments]) == 0
-    assert f"# {TOLD.id} {TOLD.version}" in capsys.readouterr().out
+    assert f"# {MANIFEST.id} {MANIFEST.version}" in capsys.readouterr().out
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"table.md", "rows.jsonl", "maps.jsonl", "assd.png", "outlines.png"}
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]

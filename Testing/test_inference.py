@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.bones import MODELS, made_population
-from support.bundles import manifest
+from support.networks import EXACT, GEOMETRIES, MANIFEST, Ramp, radiograph_of
 from support.recipes import DEPTH, SEGMENTATION, run
 from torch import nn
 
@@ -16,10 +16,8 @@ from DualFaceReconLib import inference
 from DualFaceReconLib.bundle.files import verify
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
-from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.inference import (
-    Networks,
     bone_maps,
     load_networks,
     predict,
@@ -28,45 +26,10 @@ from DualFaceReconLib.inference import (
 from training.__main__ import EXIT_REFUSED, main
 from training.learning import bundling
 
-TOLD = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
-
-
-class Brightness(nn.Module):
-    """Every bone is where the film is bright."""
-
-    def forward(self, film):
-        return (20 * film).expand(-1, 4, -1, -1)
-
-
-class Ramp(nn.Module):
-    """Front depths grow by 0.1 mm a pixel down the square; backs lie 30 mm behind; both off by a constant."""
-
-    def forward(self, film):
-        rows = torch.arange(film.shape[-2], dtype=torch.float32)[:, None].expand(film.shape[-2:])
-        front = 0.1 * rows + 55
-        return torch.stack([front, front + 30]).expand(len(film), 4, 2, *film.shape[-2:])
-
-
-EXACT = Networks(manifest=TOLD, depth=Ramp(), segmentation=Brightness(), device="cpu")
-
-
-def radiograph_of(geometry, left=-20.0, nominal=NOMINAL_OBJECT_DISTANCE_MM):
-    """A bright rectangle, 60 mm wide and 100 mm high at the nominal plane, at R = `left` to `left` + 60."""
-    depth = geometry.sdd_mm - nominal
-    places = geometry.back_project(geometry.pixel_centres(), np.full(geometry.size_px, depth))
-    inside = (places[..., 0] > left) & (places[..., 0] < left + 60) & (np.abs(places[..., 2]) < 50)
-    return Radiograph(inside.astype(np.float32), geometry)
-
-
-GEOMETRIES = [
-    ProjectionGeometry(1000, (0.3, 0.3), (1000, 1200), (480.0, 640.0), "AP", 150.0),
-    ProjectionGeometry(1400, (0.9, 0.9), (400, 480), None, "AP", 220.0),
-]
-
 
 def test_one_patient_at_two_pitches_and_distances_gives_the_same_bones():
     """Masks to a pixel of the network, 1.5 mm at the bones; depths to a tenth of a millimetre."""
-    found = []
+    slopes = []
     for geometry in GEOMETRIES:
         radiograph = radiograph_of(geometry)
         maps = bone_maps(EXACT, radiograph)
@@ -83,15 +46,15 @@ def test_one_patient_at_two_pitches_and_distances_gives_the_same_bones():
         assert (maps.back - maps.front)[maps.mask] == pytest.approx(30, abs=1e-3)
         rows = [np.flatnonzero(maps.mask[0].any(axis=1))[n] for n in (0, -1)]
         column = int(pixels[:, 1].mean())
-        found.append(maps.front[0, rows[1], column] - maps.front[0, rows[0], column])
-    assert found[0] == pytest.approx(found[1], abs=0.2)  # a ramp over the same 100 mm
-    assert found[0] == pytest.approx(100 / 1.5 * 0.1, abs=0.2)
+        slopes.append(maps.front[0, rows[1], column] - maps.front[0, rows[0], column])
+    assert slopes[0] == pytest.approx(slopes[1], abs=0.2)  # a ramp over the same 100 mm
+    assert slopes[0] == pytest.approx(100 / 1.5 * 0.1, abs=0.2)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=range(2))
 def test_films_are_framed_at_the_plane_that_the_bundle_was_made_for(geometry):
     """A rectangle of 100 mm at 120 mm from the detector is as many network pixels as one at 180 for other bundles."""
-    elsewhere = replace(EXACT, manifest=replace(TOLD, nominal_object_distance_mm=120.0))
+    elsewhere = replace(EXACT, manifest=replace(MANIFEST, nominal_object_distance_mm=120.0))
     prediction = predict(elsewhere, radiograph_of(geometry, nominal=120.0))
     usual = predict(EXACT, radiograph_of(geometry))
     assert prediction.frame.framed.pixel_size_at(geometry.sdd_mm - 120) == pytest.approx((1.5, 1.5))
@@ -130,26 +93,26 @@ def test_the_mirrored_film_is_asked_with_sides_exchanged():
     radiograph = radiograph_of(GEOMETRIES[1])
     alone = bone_maps(replace(EXACT, segmentation=OneSided()), radiograph)
     assert alone.mask.any(axis=(1, 2)).tolist() == [True, False, False, False]
-    told = []
+    films = []
 
     class Asked(OneSided):
         def forward(self, film):
-            told.append(film)
+            films.append(film)
             return super().forward(film)
 
     both = bone_maps(replace(EXACT, segmentation=Asked()), radiograph, flipped_too=True)
-    assert torch.equal(told[1], told[0].flip(-1))
+    assert torch.equal(films[1], films[0].flip(-1))
     assert not both.mask[0].any()  # as much for the left hip as against it: half, which is not more than half
     same = bone_maps(EXACT, radiograph, flipped_too=True)
     assert np.array_equal(same.mask, bone_maps(EXACT, radiograph).mask)
 
 
 def test_progress_is_told_and_cancelling_stops():
-    told = []
-    bone_maps(EXACT, radiograph_of(GEOMETRIES[1]), progress=lambda stage, share: told.append((stage, share)))
-    assert [stage for stage, _ in told] == ["segmentation", "depth", "maps", "maps"]
-    assert [share for _, share in told] == sorted(share for _, share in told)
-    assert told[-1][1] == 1
+    calls = []
+    bone_maps(EXACT, radiograph_of(GEOMETRIES[1]), progress=lambda stage, share: calls.append((stage, share)))
+    assert [stage for stage, _ in calls] == ["segmentation", "depth", "maps", "maps"]
+    assert [share for _, share in calls] == sorted(share for _, share in calls)
+    assert calls[-1][1] == 1
     answers = iter([False, True])
     with pytest.raises(Cancelled):
         bone_maps(EXACT, radiograph_of(GEOMETRIES[1]), cancelled=lambda: next(answers))
@@ -190,9 +153,9 @@ def test_a_bundle_says_whose_films_its_encoder_saw(bundle, tmp_path):
     for task in ("depth", "segmentation"):
         runs[task] = tmp_path / task
         shutil.copytree(bundle.parent / task, runs[task])
-    told = json.loads((runs["depth"] / "network.json").read_text(encoding="utf-8"))
-    told["besides"] = {"encoder": {"besides": {"films": "a folder's"}}}
-    (runs["depth"] / "network.json").write_text(json.dumps(told), encoding="utf-8")
+    record = json.loads((runs["depth"] / "network.json").read_text(encoding="utf-8"))
+    record["besides"] = {"encoder": {"besides": {"films": "a folder's"}}}
+    (runs["depth"] / "network.json").write_text(json.dumps(record), encoding="utf-8")
     made = bundling.bundle(runs, MODELS, tmp_path / "bundle", "made-up", "0.0.1", "not at all")
     assert "No clinical picture." not in made.trained_on
     assert "films of the maker's own" in made.trained_on
@@ -211,10 +174,10 @@ def test_a_bundle_that_does_not_fit_is_refused(bundle, tmp_path):
     text = (bundle / "manifest.json").read_text(encoding="utf-8")
 
     def changed(**values):
-        told = json.loads(text)
+        document = json.loads(text)
         for name, value in values.items():
-            told[name] = value
-        (bundle / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
+            document[name] = value
+        (bundle / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
 
     networks = json.loads(text)["networks"]
     nameless = {**networks, "segmentation": {**networks["segmentation"], "settings": {"width": 3}}}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_model, save_model
 
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
-from DualFaceReconLib.networks.segmentation import STOCK_512, SegmentationNetwork, SegmentationSettings
+from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
 from training.learning.losses import casi_independent, segmentation
 
@@ -164,8 +165,9 @@ def test_in_training_every_stage_of_the_decoder_answers_the_finest_first():
 
 
 def test_the_papers_segmentation_network():
+    recipe = tomllib.loads((ROOT / "training" / "recipes" / "paper_segmentation.toml").read_text(encoding="utf-8"))
     with torch.device("meta"):
-        network = SegmentationNetwork(SegmentationSettings(features=STOCK_512))
+        network = SegmentationNetwork(settings_from(SegmentationSettings, recipe["network"]))
         coarsest = network.unet.encoder(torch.empty(1, 1, 512, 512))[-1]
     assert coarsest.shape == (1, 512, 4, 4)
     assert sum(values.numel() for values in network.parameters()) == pytest.approx(46.3e6, rel=0.01)
@@ -184,11 +186,11 @@ def test_a_segmentation_network_learns_bones_that_overlap():
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    found = network.eval()(picture) > 0
+    predicted = network.eval()(picture) > 0
     assert losses[-1] < losses[0] / 2
     assert both.any()
-    assert (found[:, 0] & found[:, 1])[both].float().mean() > 0.95  # two bones at one pixel
-    assert (found == mask).float().mean() > 0.97
+    assert (predicted[:, 0] & predicted[:, 1])[both].float().mean() > 0.95  # two bones at one pixel
+    assert (predicted == mask).float().mean() > 0.97
     assert all(values.grad is not None and values.grad.isfinite().all() for values in network.parameters())
 
 
@@ -249,7 +251,7 @@ def test_settings_of_a_file_are_refused_by_name(kind, values, reason):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "reason"),
     [
         ({"encoder": "hf-hub:timm/dm_nfnet_f0.dm_in1k"}, "no encoder"),  # timm would fetch it
         ({"encoder": "no_such"}, "no encoder"),
@@ -261,8 +263,8 @@ def test_settings_of_a_file_are_refused_by_name(kind, values, reason):
         ({"width": 36}, "multiple of 8"),
     ],
 )
-def test_depth_networks_that_cannot_be_built_are_refused(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_depth_networks_that_cannot_be_built_are_refused(wrong, reason):
+    with pytest.raises(ValueError, match=reason):
         DepthNetwork(DepthSettings(**wrong))
 
 

@@ -54,10 +54,10 @@ def test_impossible_arrays_are_refused(pixels, reason):
 
 
 def test_the_hash_names_the_film_and_not_the_patient(tmp_path):
-    one = read_radiograph(save(dataset(), tmp_path / "a"))
+    radiograph = read_radiograph(save(dataset(), tmp_path / "a"))
     same = read_radiograph(save(dataset(PatientName="Somebody^Else"), tmp_path / "b"))
     other = read_radiograph(save(dataset(), tmp_path / "c"), invert=True)
-    assert one.pixel_hash == same.pixel_hash != other.pixel_hash
+    assert radiograph.pixel_hash == same.pixel_hash != other.pixel_hash
 
 
 @pytest.mark.parametrize("view", ["AP", "PA"])
@@ -82,8 +82,8 @@ def test_a_marked_object_keeps_its_side(tmp_path, view, photometric, orientation
     assert seen_at[1] < geometry.principal_point_px[1]  # the patient's right is on the left of the picture
     assert np.array_equal(bright, attenuation - attenuation.min() > 0.5 * np.ptp(attenuation))
     _, depth = geometry.project(centre)
-    found = radiograph.geometry.back_project(seen_at, float(depth))
-    assert found == pytest.approx(centre, abs=0.6)
+    centre_found = radiograph.geometry.back_project(seen_at, float(depth))
+    assert centre_found == pytest.approx(centre, abs=0.6)
     assert maps.mask[0][bright].all()
 
 
@@ -102,8 +102,8 @@ def collimated(top, bottom, left, right, border, rows=900, cols=800):
 @pytest.mark.parametrize("sides", [(60, 0, 0, 0), (0, 45, 30, 0), (80, 70, 60, 50), (0, 0, 120, 200)])
 def test_collimated_borders_are_found(border, sides):
     top, bottom, left, right = sides
-    found = field_of_exposure(collimated(*sides, border))
-    assert found == pytest.approx((top, 900 - bottom - 1, left, 800 - right - 1), abs=4)
+    borders = field_of_exposure(collimated(*sides, border))
+    assert borders == pytest.approx((top, 900 - bottom - 1, left, 800 - right - 1), abs=4)
 
 
 def test_an_open_field_has_no_borders():

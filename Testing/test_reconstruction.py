@@ -51,9 +51,9 @@ class ExactReconstructor(Reconstructor):
     """Says of every film what is true of four bones; counts how often it was asked."""
 
     def __init__(self, skeleton):
-        told = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
+        made_up = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
         self.networks = Networks(
-            manifest=told, depth=torch.nn.Identity(), segmentation=torch.nn.Identity(), device="cpu"
+            manifest=made_up, depth=torch.nn.Identity(), segmentation=torch.nn.Identity(), device="cpu"
         )
         self.models = load_shape_models(MODELS)
         self.skeleton, self.asked = skeleton, 0
@@ -91,9 +91,9 @@ def skeleton_of(coefficient=0.8, away=185):
     }
 
 
-def film_of(geometry, **told):
+def film_of(geometry, **described):
     rows, cols = np.indices(geometry.size_px)
-    return Radiograph((rows * 0.1 + np.sin(cols / 7)).astype(np.float32), geometry, **told)
+    return Radiograph((rows * 0.1 + np.sin(cols / 7)).astype(np.float32), geometry, **described)
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +127,13 @@ def true_distance(skeleton):
 def test_bones_come_out_where_they_are(reconstructor, skeleton):
     """With the true distance, to a millimetre and a half of the surface that the film shows."""
     geometry = GEOMETRY.at_object_distance(true_distance(skeleton), HEADER)
-    found = reconstructor.run(film_of(geometry))
-    assert set(found.bones) == set(BONES)
-    for bone, one in found.bones.items():
-        distances = compare_surfaces(on_film(arrays(one.completed)), on_film(skeleton[bone]), 4000)
+    reconstruction = reconstructor.run(film_of(geometry))
+    assert set(reconstruction.bones) == set(BONES)
+    for name, bone in reconstruction.bones.items():
+        distances = compare_surfaces(on_film(arrays(bone.completed)), on_film(skeleton[name]), 4000)
         assert distances.assd_mm < 1.5
-    assert set(found.timings_s) == {"networks", "surfaces", "completion"}
-    assert not found.warnings
+    assert set(reconstruction.timings_s) == {"networks", "surfaces", "completion"}
+    assert not reconstruction.warnings
 
 
 def test_an_array_and_a_geometry_without_a_distance_go_all_the_way(reconstructor, tmp_path):
@@ -158,10 +158,10 @@ def test_a_pa_film_has_the_front_of_its_bones_in_front():
     skeleton, geometry = skeleton_of(away=-185), replace(GEOMETRY, view="PA", provenance={})
     faces = np.array([entry_and_exit_depths(*skeleton[bone], geometry) for bone in BONES])
     geometry = geometry.at_object_distance(float(geometry.sdd_mm - faces[faces > 0].mean()), HEADER)
-    found = ExactReconstructor(skeleton).run(film_of(geometry))
-    for bone, one in found.bones.items():
-        shown = on_film(arrays(one.completed), geometry), on_film(skeleton[bone], geometry)
-        assert compare_surfaces(*shown, 4000).assd_mm < 1.5
+    reconstruction = ExactReconstructor(skeleton).run(film_of(geometry))
+    for name, bone in reconstruction.bones.items():
+        meshes = on_film(arrays(bone.completed), geometry), on_film(skeleton[name], geometry)
+        assert compare_surfaces(*meshes, 4000).assd_mm < 1.5
 
 
 def test_a_femur_of_which_little_was_seen_is_found_by_its_hip(reconstructor, skeleton):
@@ -170,8 +170,8 @@ def test_a_femur_of_which_little_was_seen_is_found_by_its_hip(reconstructor, ske
     inside = geometry.sees(skeleton["femur_left"][0])
     assert 0.05 < inside.mean() < 0.3
     femur = reconstructor.run(film_of(geometry), whole_femurs=True).bones["femur_left"]
-    shown = on_film(arrays(femur.completed), geometry), on_film(skeleton["femur_left"], geometry)
-    assert compare_surfaces(*shown, 4000).assd_mm < 1.5
+    meshes = on_film(arrays(femur.completed), geometry), on_film(skeleton["femur_left"], geometry)
+    assert compare_surfaces(*meshes, 4000).assd_mm < 1.5
     head = np.array(femur.landmarks["femoral_head_centre"])
     model = load_shape_model(MODELS / "femur.ssm.npz")
     assert head == pytest.approx(model.landmark_points(skeleton["femur_left"][0])["femoral_head_centre"], abs=2)
@@ -190,9 +190,9 @@ def test_bones_are_looked_for_where_they_could_be_seen(reconstructor, skeleton):
     large = film_of(GEOMETRY.padded(100, 100, 90, 90))
     framed = seen_on(reconstructor.networks, large)  # 256 pixels of 1.5 mm at the nominal plane
     assert framed.size_px == pytest.approx([256 * 1.5 * 1100 / 920 / 0.8] * 2, abs=5)
-    for bone, one in reconstructor.run(radiograph).bones.items():
-        shown = on_film(arrays(one.completed), part), on_film(skeleton[bone], part)
-        assert compare_surfaces(*shown, 4000).assd_mm < 1.5
+    for name, bone in reconstructor.run(radiograph).bones.items():
+        meshes = on_film(arrays(bone.completed), part), on_film(skeleton[name], part)
+        assert compare_surfaces(*meshes, 4000).assd_mm < 1.5
 
 
 def test_what_is_found_can_be_read_and_told(made):
@@ -232,7 +232,7 @@ def test_a_corrected_mask_asks_no_network_and_changes_what_follows(reconstructor
     assert [w.text for w in again.warnings if w.code == "bone-not-found"] == [
         "Not found in this picture: left hemipelvis."
     ]
-    low = [one.bones["femur_right"].observed.GetBounds()[4] for one in (made, again)]
+    low = [reconstruction.bones["femur_right"].observed.GetBounds()[4] for reconstruction in (made, again)]
     assert low[1] > low[0] + 20
 
 
@@ -260,12 +260,12 @@ def test_other_pixels_ask_the_networks_again(reconstructor, made):
 
 def test_nothing_is_seen_outside_the_exposed_field(reconstructor):
     exposed = Known((100, 300, 60, 450), HEADER)
-    found = reconstructor.run(film_of(GEOMETRY, collimation_px=exposed), completion=False)
+    reconstruction = reconstructor.run(film_of(GEOMETRY, collimation_px=exposed), completion=False)
     outside = np.ones(GEOMETRY.size_px, dtype=bool)
     outside[100:301, 60:451] = False
-    assert found.maps.mask.any()
-    assert not found.maps.mask[:, outside].any()
-    assert all(one.completed is None for one in found.bones.values())
+    assert reconstruction.maps.mask.any()
+    assert not reconstruction.maps.mask[:, outside].any()
+    assert all(bone.completed is None for bone in reconstruction.bones.values())
 
 
 @pytest.mark.parametrize(
@@ -296,16 +296,18 @@ def test_a_film_without_hips_is_refused(reconstructor, made):
 
 
 def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_told(reconstructor, made):
-    told = made.prediction
-    unsure = replace(told, probability=told.probability.clamp(0, 0.8))
+    prediction = made.prediction
+    unsure = replace(prediction, probability=prediction.probability.clamp(0, 0.8))
     with pytest.raises(Refusal, match="does not look like hip bones"):
         reconstructor.run(made.radiograph, prediction=unsure, completion=False)
-    upside_down = replace(told, probability=told.probability.flip(1), depth=told.depth.flip(2))
+    upside_down = replace(prediction, probability=prediction.probability.flip(1), depth=prediction.depth.flip(2))
     with pytest.raises(Refusal, match="does not look like hip bones"):
         reconstructor.run(made.radiograph, prediction=upside_down)
-    one = told.probability.clone()
-    one[BONES.index("femur_left")] = one[BONES.index("femur_left")].clamp(0, 0.8)
-    doubtful = reconstructor.run(made.radiograph, prediction=replace(told, probability=one), completion=False)
+    probability = prediction.probability.clone()
+    probability[BONES.index("femur_left")] = probability[BONES.index("femur_left")].clamp(0, 0.8)
+    doubtful = reconstructor.run(
+        made.radiograph, prediction=replace(prediction, probability=probability), completion=False
+    )
     assert "left femur" in next(w.text for w in doubtful.warnings if w.code == "bone-doubtful")
     # who corrects a mask has looked
     by_hand = reconstructor.run(made.radiograph, prediction=unsure, mask=made.maps.mask, completion=False)
@@ -317,31 +319,33 @@ def test_a_few_unsure_pixels_are_no_bone(reconstructor, made):
     place = probability[0] > 0.5
     probability[0] = torch.where(place, 0.4, 0.0)
     probability[0, 100:103, 100:103] = 0.6
-    found = reconstructor.run(
+    reconstruction = reconstructor.run(
         made.radiograph, prediction=replace(made.prediction, probability=probability), completion=False
     )
-    assert "hip_left" not in found.bones
+    assert "hip_left" not in reconstruction.bones
 
 
 def test_a_bone_of_which_too_little_is_seen_is_shown_but_not_completed(reconstructor, made):
     mask = made.maps.mask.copy()
     few = np.flatnonzero(mask[0].ravel())[900:]
     mask[0].ravel()[few] = False
-    found = reconstructor.run(made.radiograph, prediction=made.prediction, mask=mask)
-    assert found.bones["hip_left"].completed is None
-    assert "too little of the bone was seen" in next(w.text for w in found.warnings if w.code == "bone-not-completed")
+    reconstruction = reconstructor.run(made.radiograph, prediction=made.prediction, mask=mask)
+    assert reconstruction.bones["hip_left"].completed is None
+    assert "too little of the bone was seen" in next(
+        w.text for w in reconstruction.warnings if w.code == "bone-not-completed"
+    )
 
 
 def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made):
-    said = []
+    calls = []
     reconstructor.run(
-        made.radiograph, prediction=made.prediction, progress=lambda stage, share: said.append((stage, share))
+        made.radiograph, prediction=made.prediction, progress=lambda stage, share: calls.append((stage, share))
     )
-    shares = [share for _, share in said]
+    shares = [share for _, share in calls]
     assert shares == sorted(shares)
     assert shares[0] == 0
-    assert said[-1] == ("done", 1.0)
-    assert {stage for stage, _ in said} == {"networks", "surfaces", "completion", "done"}
+    assert calls[-1] == ("done", 1.0)
+    assert {stage for stage, _ in calls} == {"networks", "surfaces", "completion", "done"}
     stop = threading.Event()
     with pytest.raises(Cancelled):
         reconstructor.run(
@@ -453,12 +457,12 @@ def test_the_folder_holds_what_the_design_says(folder):
         *(f"{bone}{end}" for bone in BONES for end in ("_observed.vtp", ".vtp", ".stl")),
     }  # fmt: skip
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # no lock, no leftovers
-    told = json.loads((folder / "reconstruction.json").read_text(encoding="utf-8"))
-    assert told["radiograph"]["geometry"]["provenance"]["object_distance_mm"]["spread"] == 35.0
-    assert told["bundle"]["id"] == "made-up"
-    assert len(told["bundle"]["sha256"]) == 64
-    assert told["bones"]["hip_left"]["measurements"]["acetabular_diameter"]["unit"] == "mm"
-    assert "research" in told["research_use"]
+    document = json.loads((folder / "reconstruction.json").read_text(encoding="utf-8"))
+    assert document["radiograph"]["geometry"]["provenance"]["object_distance_mm"]["spread"] == 35.0
+    assert document["bundle"]["id"] == "made-up"
+    assert len(document["bundle"]["sha256"]) == 64
+    assert document["bones"]["hip_left"]["measurements"]["acetabular_diameter"]["unit"] == "mm"
+    assert "research" in document["research_use"]
 
 
 def test_a_reconstruction_comes_back_as_it_was(made, folder):
@@ -468,17 +472,17 @@ def test_a_reconstruction_comes_back_as_it_was(made, folder):
     assert again.radiograph.geometry == made.radiograph.geometry
     assert again.radiograph.provenance() == made.radiograph.provenance()
     assert np.array_equal(again.radiograph.pixels, made.radiograph.pixels)
-    for one in ("mask", "front", "back"):
-        assert np.array_equal(getattr(again.maps, one), getattr(made.maps, one))
+    for name in ("mask", "front", "back"):
+        assert np.array_equal(getattr(again.maps, name), getattr(made.maps, name))
     assert (again.measurements, again.warnings) == (made.measurements, made.warnings)
-    for bone, one in made.bones.items():
-        assert again.bones[bone].measurements == one.measurements
-        assert again.bones[bone].landmarks == one.landmarks
-        for loaded, was in ((again.bones[bone].observed, one.observed), (again.bones[bone].completed, one.completed)):
+    for name, bone in made.bones.items():
+        assert again.bones[name].measurements == bone.measurements
+        assert again.bones[name].landmarks == bone.landmarks
+        for loaded, was in ((again.bones[name].observed, bone.observed), (again.bones[name].completed, bone.completed)):
             assert all(np.array_equal(a, b) for a, b in zip(arrays(loaded), arrays(was), strict=True))
         assert np.array_equal(
-            vtk_to_numpy(again.bones[bone].completed.GetPointData().GetArray("std_mm")),
-            vtk_to_numpy(one.completed.GetPointData().GetArray("std_mm")),
+            vtk_to_numpy(again.bones[name].completed.GetPointData().GetArray("std_mm")),
+            vtk_to_numpy(bone.completed.GetPointData().GetArray("std_mm")),
         )
 
 
@@ -566,7 +570,7 @@ def test_a_mesh_that_has_no_room_is_told_once(made, tmp_path, monkeypatch, capfd
 def test_two_processes_do_not_write_one_folder(tmp_path):
     with locked(tmp_path / ".result.lock"), pytest.raises(Refusal, match="Another process is writing result"):
         write_folder(tmp_path / "result", lambda beside: None)
-    write_folder(tmp_path / "result", lambda beside: (beside / "one").write_text("1"))
+    write_folder(tmp_path / "result", lambda new: (new / "file").write_text("1"))
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
@@ -626,9 +630,9 @@ def test_a_bug_is_not_called_damage(folder, monkeypatch):
 def test_faces_that_an_older_folder_does_not_tell_are_those_that_are_there(folder, tmp_path):
     place = tmp_path / "copy"
     shutil.copytree(folder, place)
-    told = json.loads((place / "reconstruction.json").read_text(encoding="utf-8"))
-    assert told.pop("faces") == ["front", "back"]
-    (place / "reconstruction.json").write_text(json.dumps(told), encoding="utf-8")
+    document = json.loads((place / "reconstruction.json").read_text(encoding="utf-8"))
+    assert document.pop("faces") == ["front", "back"]
+    (place / "reconstruction.json").write_text(json.dumps(document), encoding="utf-8")
     assert load_reconstruction(place).maps.back is not None
     (place / "depth_back.nrrd").unlink()
     assert load_reconstruction(place).maps.back is None

@@ -26,7 +26,7 @@ class DecodingFailed(Exception):
 def decode_apart(
     kind: Literal["itk", "dicom"], path: Path, reader_name: str = "-"
 ) -> tuple[dict[str, Any], np.ndarray | None]:
-    """What the decoder found out of the file, and its pixels if they are within limits.
+    """What the decoder read of the file: its header, and its pixels if they are within limits.
 
     `reader_name` is ITK's image reader. Raises DecodingFailed, or Refusal where there is something to be done.
     """

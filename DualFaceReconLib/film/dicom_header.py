@@ -100,8 +100,8 @@ def read_acquisition(ds: Dataset) -> Acquisition:
 
 def identity(ds: Dataset) -> dict[str, str]:
     """Name, id and birth date as they are written, for the one option that shows them."""
-    found = {key: values(ds, key) for key in ("PatientName", "PatientID", "PatientBirthDate")}
-    return {key: printable(str(value[0]), 200) for key, value in found.items() if value}
+    written = {key: values(ds, key) for key in ("PatientName", "PatientID", "PatientBirthDate")}
+    return {key: printable(str(texts[0]), 200) for key, texts in written.items() if texts}
 
 
 # Refusals
@@ -138,7 +138,7 @@ def _body_part(ds: Dataset, acquisition: Acquisition) -> None:
 
 
 def _view(ds: Dataset, acquisition: Acquisition) -> Known | None:
-    """AP or PA from ViewPosition, the view's code or a C-arm's angle; what any of them contradicts is said."""
+    """AP or PA from ViewPosition, the view's code or a C-arm's angle; warns where they contradict each other."""
     coded = items(ds, "ViewCodeSequence")
     modifiers = [m for item in [ds, *coded] for m in items(item, "ViewModifierCodeSequence")]
     position = _words(text(ds, "ViewPosition"))
@@ -150,17 +150,17 @@ def _view(ds: Dataset, acquisition: Acquisition) -> Known | None:
     if tilted:
         acquisition.warn("angulation", f"The header calls this film {tilted[0].lower()}: {TILTED_EFFECT}")
 
-    found = [Known(word, from_tag(ds, "ViewPosition")) for word in position if word in ("AP", "PA")]
+    views = [Known(word, from_tag(ds, "ViewPosition")) for word in position if word in ("AP", "PA")]
     for item in coded:
         if text(item, "CodeValue") in FRONTAL_CODES:
-            found.append(Known(FRONTAL_CODES[text(item, "CodeValue")], from_tag(ds, "ViewCodeSequence")))
-    if position and not found:
+            views.append(Known(FRONTAL_CODES[text(item, "CodeValue")], from_tag(ds, "ViewCodeSequence")))
+    if position and not views:
         acquisition.warn("view-unreadable", "The header's ViewPosition is neither AP nor PA and is not used.")
-    if len({known.value for known in found}) > 1:
+    if len({known.value for known in views}) > 1:
         acquisition.warn("view-conflict", "The header calls this film both AP and PA: say --view AP or --view PA.")
-    if not found and text(ds, "Modality") in FLUOROSCOPY:
+    if not views and text(ds, "Modality") in FLUOROSCOPY:
         return _view_of_c_arm(ds)
-    return found[0] if found else None
+    return views[0] if views else None
 
 
 def _view_of_c_arm(ds: Dataset) -> Known | None:

@@ -17,9 +17,7 @@ from DualFaceReconLib.geometry import Provenance
 def values(ds: Dataset, keyword: str) -> list[Any]:
     """All values of an element; none where it is absent, empty or unreadable."""
     try:
-        with (
-            pydicom.config.disable_value_validation()
-        ):  # vendors stretch the rules; what matters is checked by its reader
+        with pydicom.config.disable_value_validation():  # vendors stretch the rules; the reader checks what matters
             value = ds.get(keyword)
     except Exception:  # pydicom converts on access, and a damaged value can raise anything
         return []
@@ -41,34 +39,34 @@ def text(ds: Dataset, keyword: str) -> str:
 def numbers(ds: Dataset, keyword: str) -> list[float]:
     """Finite numbers; none where any value is something else."""
     try:
-        found = [float(v) for v in values(ds, keyword)]
+        parsed = [float(value) for value in values(ds, keyword)]
     except (TypeError, ValueError, OverflowError):
         return []
-    return found if all(map(math.isfinite, found)) else []
+    return parsed if all(map(math.isfinite, parsed)) else []
 
 
 def number(ds: Dataset, keyword: str) -> float | None:
     """The one number of an element."""
-    found = numbers(ds, keyword)
-    return found[0] if len(found) == 1 else None
+    parsed = numbers(ds, keyword)
+    return parsed[0] if len(parsed) == 1 else None
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
     """The one whole number of an element."""
-    found = number(ds, keyword)
-    return None if found is None else int(found)
+    value = number(ds, keyword)
+    return None if value is None else int(value)
 
 
 def number_known(ds: Dataset, keyword: str) -> Known | None:
     """The one number of an element, with its tag."""
-    found = number(ds, keyword)
-    return None if found is None else Known(found, from_tag(ds, keyword))
+    value = number(ds, keyword)
+    return None if value is None else Known(value, from_tag(ds, keyword))
 
 
 def pair_known(ds: Dataset, keyword: str) -> Known | None:
     """The two numbers of an element, with its tag."""
-    found = numbers(ds, keyword)
-    return Known((found[0], found[1]), from_tag(ds, keyword)) if len(found) == 2 else None
+    pair = numbers(ds, keyword)
+    return Known((pair[0], pair[1]), from_tag(ds, keyword)) if len(pair) == 2 else None
 
 
 def from_tag(ds: Dataset, keyword: str) -> Provenance:

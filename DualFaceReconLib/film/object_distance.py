@@ -88,7 +88,7 @@ def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | Non
     if table is not None and table.value < sdd:
         formula = f"sdd - {table.provenance.source} + {TABLE_TO_BONES_MM:g} mm from table to bones (King 2009)"
         return Known(sdd - table.value + TABLE_TO_BONES_MM, Provenance("derived", formula, TABLE_TO_BONES_SPREAD_MM))
-    if table is not None:  # behind the detector: a negative distance, which the caller says and does not use
+    if table is not None:  # behind the detector: a negative distance, which the caller warns of and does not use
         return Known(sdd - table.value, Provenance("derived", f"sdd - {table.provenance.source}"))
     if isocentre is not None:
         formula = f"sdd - {isocentre.provenance.source}, the isocentre in RF and XA"

@@ -84,7 +84,7 @@ class Radiograph:
         return hashlib.sha256(self.pixels.tobytes()).hexdigest()[:12]
 
     def at_object_distance(self, object_distance_mm: float, provenance: Provenance = GIVEN_BY_USER) -> Radiograph:
-        """The same film with its bones' centre so far from the detector, and no more said against that."""
+        """The same film with its bones' centre so far from the detector, and without warnings of that distance."""
         check_object_distance(object_distance_mm, self.geometry.sdd_mm)
         return replace(
             self,
@@ -181,8 +181,8 @@ def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, invert: 
         window = None if window is None else (total - window[1], total - window[0])
         polarity = Known("inverted", Provenance("user", f"inverted by the user; the file gave {polarity.value}"))
     collimation = settled.collimation_px
-    if collimation is None and (found := field_of_exposure(pixels)):
-        collimation = Known(found, Provenance("derived", "flat borders of the picture"))
+    if collimation is None and (borders := field_of_exposure(pixels)):
+        collimation = Known(borders, Provenance("derived", "flat borders of the picture"))
     return Radiograph(
         pixels,
         settled.geometry,

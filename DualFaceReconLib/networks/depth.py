@@ -66,10 +66,10 @@ class DepthNetwork(nn.Module):
         widths = [settings.width * min(stride, FULL_WIDTH_STRIDE) // FULL_WIDTH_STRIDE for stride in (1, *strides)]
         self.film = ScaledStdConv2d(1, widths[0], 3)
         self.bottom = ScaledStdConv2d(channels[-1], widths[-1], 1, gamma=SILU_GAMMA)
-        besides = [widths[0], *channels[:-1]]
+        skips = [widths[0], *channels[:-1]]
         self.steps = nn.ModuleList(
-            Step(below, beside, width)
-            for below, beside, width in reversed(list(zip(widths[1:], besides, widths[:-1], strict=True)))
+            Step(below, skip, width)
+            for below, skip, width in reversed(list(zip(widths[1:], skips, widths[:-1], strict=True)))
         )
         self.last = Float32Conv2d(widths[0], settings.bones * settings.faces, 1)
         nn.init.normal_(self.last.weight, std=FIRST_MM / OUTPUT_MM / math.sqrt(widths[0]))
@@ -89,10 +89,10 @@ class DepthNetwork(nn.Module):
             return self._decoded(film.float(), [features.float() for features in encoded])
 
     def _decoded(self, film: Tensor, encoded: list[Tensor]) -> Tensor:
-        *besides, deepest = [self.film(film), *encoded]
+        *skips, deepest = [self.film(film), *encoded]
         features = self.bottom(functional.silu(deepest))
-        for step, beside in zip(self.steps, reversed(besides), strict=True):
-            features = step(features, beside)
+        for step, skip in zip(self.steps, reversed(skips), strict=True):
+            features = step(features, skip)
         outputs = self.last(SILU_GAMMA * functional.silu(features))
         return OUTPUT_MM * outputs.unflatten(1, (self.settings.bones, self.settings.faces))
 
@@ -100,16 +100,16 @@ class DepthNetwork(nn.Module):
 class Step(nn.Module):
     """One step up of the decoder: coarse features, made as large as the encoder's, are joined to them."""
 
-    def __init__(self, below: int, beside: int, width: int) -> None:
+    def __init__(self, below: int, skip: int, width: int) -> None:
         super().__init__()
         self.narrow = ScaledStdConv2d(below, width, 1, gamma=SILU_GAMMA)
-        self.take = ScaledStdConv2d(beside, width, 1, gamma=SILU_GAMMA)
+        self.take = ScaledStdConv2d(skip, width, 1, gamma=SILU_GAMMA)
         self.join = ScaledStdConv2d(2 * width, width, 3, gamma=SILU_GAMMA)
         self.refine = ScaledStdConv2d(width, width, 3, gamma=SILU_GAMMA)
 
-    def forward(self, coarse: Tensor, beside: Tensor) -> Tensor:
-        """(B, below, h, w) and (B, beside, H, W) -> (B, width, H, W)."""
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """(B, below, h, w) and (B, skip, H, W) -> (B, width, H, W)."""
         coarse = self.narrow(functional.silu(coarse))
-        coarse = functional.interpolate(coarse, size=beside.shape[-2:], mode="bilinear")
-        joined = torch.cat([coarse, self.take(functional.silu(beside))], dim=1)
+        coarse = functional.interpolate(coarse, size=skip.shape[-2:], mode="bilinear")
+        joined = torch.cat([coarse, self.take(functional.silu(skip))], dim=1)
         return self.refine(functional.silu(self.join(functional.silu(joined))))

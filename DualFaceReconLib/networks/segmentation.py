@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from DualFaceReconLib.networks.float32 import Float32Conv2d
 
-STOCK_512 = (32, 64, 128, 256, 512, 512, 512, 512)  # nnU-Net's own plan for 512 x 512 pixels, the paper's size
-
 
 @dataclass(frozen=True)
 class SegmentationSettings:

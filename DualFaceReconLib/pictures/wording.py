@@ -19,8 +19,8 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def measured(one: Measurement) -> str:
+def measured(measurement: Measurement) -> str:
     """With its standard deviation; no line breaks inside."""
-    unit = UNITS.get(one.unit, one.unit)
-    spread = "" if one.std is None else f" ± {one.std:.1f}"
-    return f"{one.value:.1f}{spread} {unit}".strip().replace(" ", "\N{NO-BREAK SPACE}")
+    unit = UNITS.get(measurement.unit, measurement.unit)
+    spread = "" if measurement.std is None else f" ± {measurement.std:.1f}"
+    return f"{measurement.value:.1f}{spread} {unit}".strip().replace(" ", "\N{NO-BREAK SPACE}")

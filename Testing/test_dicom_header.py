@@ -171,7 +171,7 @@ def test_in_fluoroscopy_the_distance_is_the_isocentre_s(read, modality):
 
 
 @pytest.mark.parametrize("to_patient", [1500, 1240, 600, 400])
-def test_an_impossible_object_distance_is_said_and_not_used(read, to_patient):
+def test_an_impossible_object_distance_is_warned_of_and_not_used(read, to_patient):
     radiograph = read(DistanceSourceToPatient=to_patient)
     assert kind(radiograph, "object_distance_mm") == "assumed"
     assert radiograph.geometry.object_distance_mm == 180
@@ -184,7 +184,7 @@ def test_a_fiducial_of_equal_pitches_is_no_calibration(read):
     assert kind(radiograph, "object_distance_mm") == "assumed"
 
 
-def test_a_fiducial_that_contradicts_itself_is_said_and_not_used(read):
+def test_a_fiducial_that_contradicts_itself_is_warned_of_and_not_used(read):
     radiograph = read(PixelSpacing=[1.0, 1.25], PixelSpacingCalibrationType="FIDUCIAL", DistanceSourceToPatient=None)
     assert kind(radiograph, "object_distance_mm") == "assumed"
     assert "calibration-unreadable" in codes(radiograph)
@@ -312,7 +312,7 @@ def test_compound_directions_are_read_by_their_first_letter(read):
 
 
 @pytest.mark.parametrize("orientation", [["L", "R"], ["X", "F"], ["F", "F"]])
-def test_nonsense_is_said_and_not_used(read, orientation):
+def test_nonsense_is_warned_of_and_not_used(read, orientation):
     radiograph = read(PatientOrientation=orientation)
     assert kind(radiograph, "orientation") == "assumed"
     assert "orientation-unreadable" in codes(radiograph)
@@ -378,7 +378,7 @@ def test_a_view_s_code_counts_more_than_letters_in_its_name(read):
     assert kind(radiograph, "view") == "header"
 
 
-def test_a_header_with_two_views_is_said(read):
+def test_a_header_with_two_views_is_warned_of(read):
     assert "view-conflict" in codes(read(ViewPosition="AP", ViewCodeSequence=[coded("272479007", "postero-anterior")]))
 
 
@@ -394,7 +394,7 @@ def test_inlet_and_outlet_films_are_warned_of(read, tags):
     assert "angulation" in codes(read(**tags))
 
 
-def test_an_unknown_view_position_is_said(read):
+def test_an_unknown_view_position_is_warned_of(read):
     radiograph = read(ViewPosition="FROG")
     assert kind(radiograph, "view") == "assumed"
     assert "view-unreadable" in codes(radiograph)
@@ -453,7 +453,7 @@ def test_parts_of_the_hip_are_no_other_body_part(read, part):
     assert "body-part-unknown" not in codes(radiograph)
 
 
-def test_an_unknown_body_part_is_said(read):
+def test_an_unknown_body_part_is_warned_of(read):
     assert "body-part-unknown" in codes(read(BodyPartExamined=None))
     assert "body-part-unknown" not in codes(read(BodyPartExamined="HIP"))
 

@@ -209,7 +209,7 @@ def test_bits_beyond_those_stored_are_no_grey(read):
     assert np.array_equal(read(ds).pixels, STORED)
 
 
-def test_padding_is_dark_and_said(read):
+def test_padding_is_dark_and_warned_of(read):
     stored = STORED.astype(np.uint16)
     stored[:, :40] = 4095
     stored[:, 40:60] = 4094

@@ -36,7 +36,7 @@ def test_jpeg(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii"])
-def test_a_spacing_in_millimetres_is_the_pitch_and_said(tmp_path, suffix):
+def test_a_spacing_in_millimetres_is_the_pitch_with_a_warning(tmp_path, suffix):
     radiograph = read_radiograph(save_image(tmp_path / f"film{suffix}"))
     assert radiograph.geometry.pixel_pitch_mm == pytest.approx((1.2, 1.25))
     assert radiograph.geometry.provenance["pixel_pitch_mm"].kind == "header"

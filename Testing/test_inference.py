@@ -107,7 +107,7 @@ def test_the_mirrored_film_is_asked_with_sides_exchanged():
     assert np.array_equal(same.mask, bone_maps(EXACT, radiograph).mask)
 
 
-def test_progress_is_told_and_cancelling_stops():
+def test_progress_is_reported_and_cancelling_stops():
     calls = []
     bone_maps(EXACT, radiograph_of(GEOMETRIES[1]), progress=lambda stage, share: calls.append((stage, share)))
     assert [stage for stage, _ in calls] == ["segmentation", "depth", "maps", "maps"]

@@ -195,7 +195,7 @@ def test_bones_are_looked_for_where_they_could_be_seen(reconstructor, skeleton):
         assert compare_surfaces(*meshes, 4000).assd_mm < 1.5
 
 
-def test_what_is_found_can_be_read_and_told(made):
+def test_a_reconstruction_has_measurements_and_a_repr(made):
     assert repr(made).startswith(f"Reconstruction(film {made.radiograph.pixel_hash}: hip_left, hip_right, femur_left")
     head = made.bones["femur_left"].measurements["femoral_head_diameter"]
     assert 40 < head.value < 56
@@ -295,7 +295,7 @@ def test_a_film_without_hips_is_refused(reconstructor, made):
         reconstructor.run(made.radiograph, prediction=made.prediction, mask=np.zeros_like(made.maps.mask))
 
 
-def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_told(reconstructor, made):
+def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_named(reconstructor, made):
     prediction = made.prediction
     unsure = replace(prediction, probability=prediction.probability.clamp(0, 0.8))
     with pytest.raises(Refusal, match="does not look like hip bones"):
@@ -556,7 +556,7 @@ def test_an_older_result_stays_where_the_new_one_fails(made, tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
-def test_a_mesh_that_has_no_room_is_told_once(made, tmp_path, monkeypatch, capfd):
+def test_a_mesh_that_has_no_room_is_refused_once(made, tmp_path, monkeypatch, capfd):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -619,7 +619,7 @@ def test_a_damaged_document_is_refused_in_words(folder, tmp_path, change):
 
 
 def test_a_bug_is_not_called_damage(folder, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise TypeError("a bug")
 
     monkeypatch.setattr(results, "Reconstruction", broken)

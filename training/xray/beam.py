@@ -11,7 +11,6 @@ from spekpy import Spek
 from training.xray.materials import DETECTORS, FILTERS, MATERIALS, attenuation
 
 ANODE_DEGREES = 12.0
-KVP_STEP = 5  # tubes are set in steps; every spectrum is worked out once a process
 BIN_KEV = 4.0
 PHOTONS_PER_MM2_UGY = 3.0e4  # behind a patient: 30,174 of IEC 62220-1's RQA5 beam, 70 kV behind 21 mm of aluminium
 

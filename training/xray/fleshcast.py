@@ -25,8 +25,8 @@ def cast_flesh(flesh: Flesh, geometry: ProjectionGeometry, device: str = "cpu") 
     """Length in every material along every pixel's ray, each (rows, cols) float32, mm."""
     rays = _Rays(geometry, device)
     middle = float(np.mean([part.table[:, 2].mean() for part in flesh.skin]))
-    begun = torch.full(geometry.size_px, middle, device=device)
-    faces = [_face(flesh.skin, rays, begun, outwards, ROUNDS) for outwards in (1.0, -1.0)]
+    guess = torch.full(geometry.size_px, middle, device=device)
+    faces = [_face(flesh.skin, rays, guess, outwards, ROUNDS) for outwards in (1.0, -1.0)]
     lean_faces = [_face(flesh.lean, rays, face, side, 1) for face, side in zip(faces, (1.0, -1.0), strict=True)]
     for fold in flesh.folds:
         faces[0] = faces[0] + _hanging(fold, *rays.at(faces[0]))
@@ -90,18 +90,18 @@ def _between(front: torch.Tensor, back: torch.Tensor, flesh: Flesh, rays: _Rays)
     return (front - back).clamp(min=0) * rays.slant
 
 
-def _face(parts: tuple[Sections, ...], rays: _Rays, begun: torch.Tensor, outwards: float, rounds: int) -> torch.Tensor:
+def _face(parts: tuple[Sections, ...], rays: _Rays, guess: torch.Tensor, outwards: float, rounds: int) -> torch.Tensor:
     """A (rows, cols) at which the rays meet the foremost face of the parts, or the rearmost (`outwards` -1).
 
-    `begun` (rows, cols) is A of the first guess.
+    `guess` (rows, cols) is A of the first guess.
     """
     for _ in range(rounds):
-        right, up = rays.at(begun.clamp(-REACH_MM, REACH_MM))
+        right, up = rays.at(guess.clamp(-REACH_MM, REACH_MM))
         height = _height(parts[0], right, up, outwards)
         for part in parts[1:]:
             height = _union(height, _height(part, right, up, outwards))
-        begun = outwards * height
-    return begun
+        guess = outwards * height
+    return guess
 
 
 def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: float) -> torch.Tensor:

@@ -19,6 +19,7 @@ from training.learning.data import FilmStream
 from training.learning.finetune import CaseFilms, case_sample, finetune
 from training.simulate import Series, one_thread, simulate_case
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn", "patients_taken_once")
 tune = partial(finetune, workers=0, device="cpu", say=lambda _: None)
 
 

@@ -19,6 +19,7 @@ from training.judging.evaluate import ALL, Evaluation, Scored
 from training.judging.folds import Machine, Measuring, dealt, films_of, judge_in_folds
 from training.patients.virtual import sample_patient
 
+pytestmark = pytest.mark.usefixtures("curves_undrawn", "patients_taken_once")
 PEOPLE = [*(f"rhan40/s{i:02d}" for i in range(40)), *(f"llp26/s{i:02d}" for i in range(26))]
 MACHINE = Machine("cpu", 0, 1)
 MEASURING = Measuring(films=1, size_px=160, resolutions=(80,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -117,11 +118,13 @@ def apart(vertices, triangles, truth, geometry=FILM) -> float:
     return compare_surfaces(clip_to_planes(vertices, triangles, *planes), clip_to_planes(*truth, *planes), 2000).assd_mm
 
 
+@cache
 def made_population(count: int = 6) -> Population:
     """A population of made-up people: patients for tests without real bones."""
     return made_people(count).without(())
 
 
+@cache
 def made_people(count: int = 6) -> Everybody:
     """People drawn from the shipped shape models, with an egg for a sacrum."""
     models = load_shape_models(MODELS)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
 from training.cases import cases_in
+from training.learning import finetune as finetuning
 from training.learning.bundling import bundle
 from training.learning.data import FilmStream
 from training.learning.finetune import CaseFilms, case_sample, finetune
@@ -30,6 +31,14 @@ def cases(tmp_path_factory):
     for number in range(3):
         simulate_case(made_population(), Series(seed=5, size_px=400), number, folder / f"case {number}")
     return cases_in(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_case_is_read_once():
+    """Where the tests learn from their three cases epoch by epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetuning, "case_sample", cache(case_sample))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.bones import MODELS, made_population
+from support.learning import curves_undrawn, patients_taken_once
 from support.networks import EXACT, GEOMETRIES, MANIFEST, Ramp, radiograph_of
 from support.recipes import DEPTH, SEGMENTATION, run
 from torch import nn
@@ -126,9 +127,10 @@ def bundle(tmp_path_factory):
     """A bundle of networks that were trained for a moment, made by the command."""
     folder = tmp_path_factory.mktemp("trained")
     population = made_population()
-    for recipe in (DEPTH, SEGMENTATION):
-        short = replace(recipe, learning=replace(recipe.learning, epochs=1))
-        run(short, population, folder / recipe.task)
+    with curves_undrawn(), patients_taken_once():
+        for recipe in (DEPTH, SEGMENTATION):
+            short = replace(recipe, learning=replace(recipe.learning, epochs=1))
+            run(short, population, folder / recipe.task)
     arguments = ["bundle", "--depth", folder / "depth", "--segmentation", folder / "segmentation"]
     arguments += ["--out", folder / "bundle ü", "--models", MODELS]
     arguments += ["--id", "made-up", "--version", "0.0.1", "--measured", "not at all"]

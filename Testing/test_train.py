@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.bones import made_population
+from support.learning import curves_undrawn
 from support.recipes import DEPTH, SEGMENTATION, run
 
 from DualFaceReconLib.bonemaps import BONES
@@ -20,6 +21,7 @@ from training.learning.data import FilmStream
 from training.learning.train import built, loss_of, rate_at
 from training.simulate import Series
 
+pytestmark = pytest.mark.usefixtures("patients_taken_once")
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
 
 
@@ -63,11 +65,12 @@ def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_p
 
 
 def test_a_run_that_is_ended_early_comes_to_rest_and_says_so(population, tmp_path):
-    assert run(DEPTH, population, tmp_path, minutes=0.0) is None
-    with pytest.raises(ValueError, match="stands at epoch 1 of 4"):
-        run(DEPTH, population, tmp_path, last=1)
-    assert run(DEPTH, population, tmp_path, minutes=0.0, last=3) is None  # cut again: it still knows where to end
-    assert run(DEPTH, population, tmp_path) is not None
+    with curves_undrawn():
+        assert run(DEPTH, population, tmp_path, minutes=0.0) is None
+        with pytest.raises(ValueError, match="stands at epoch 1 of 4"):
+            run(DEPTH, population, tmp_path, last=1)
+        assert run(DEPTH, population, tmp_path, minutes=0.0, last=3) is None  # cut again: it still knows where to end
+        assert run(DEPTH, population, tmp_path) is not None
     told = json.loads((tmp_path / "network.json").read_text())
     assert (told["ending"], told["last"]["epoch"], told["films"]) == ([1, 3], 3, 3 * 4 * 2)
     rates = [float(line.split(",")[2]) for line in (tmp_path / "curves.csv").read_text().splitlines()[1:]]

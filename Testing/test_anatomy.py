@@ -17,7 +17,7 @@ from DualFaceReconLib.shape.shapemodel import Landmark, load_shape_model
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
 from training.anatomy import generalisation, people, remeshing, report
-from training.anatomy.folder import Job
+from training.anatomy.folder import RegistrationJob
 from training.anatomy.people import LLP26, RHAN40, Corresponded, corresponded_femora, procrustes
 from training.anatomy.shapes import compactness, generalisation_errors, shape_model, specificity, windows
 
@@ -305,7 +305,7 @@ def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path,
 def test_a_result_of_another_bone_template_or_seed_is_not_reused(tmp_path):
     for name in ("bone", "template", "other"):
         (tmp_path / name).write_text(name, encoding="utf-8")
-    job = Job("bone", tmp_path / "bone", tmp_path / "template", tmp_path, seed=0)
+    job = RegistrationJob("bone", tmp_path / "bone", tmp_path / "template", tmp_path, seed=0)
     others = [replace(job, seed=1), replace(job, bone=tmp_path / "other"), replace(job, template=tmp_path / "other")]
     assert len({j.fingerprint() for j in (job, *others)}) == 4
     assert replace(job, out=tmp_path / "elsewhere").fingerprint() == job.fingerprint()

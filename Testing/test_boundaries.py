@@ -94,6 +94,16 @@ def test_nothing_loads_pickles(package):
     assert [name for name, source in sources.items() if "allow_pickle=True" in source] == []
 
 
+def test_no_test_imports_another():
+    assert imports_among_tests(ROOT / "Testing") == []
+
+
+def test_public_classes_have_names_of_their_own():
+    assert (
+        classes_of_one_name({name: path for package in PACKAGES for name, path in modules(ROOT, package).items()}) == []
+    )
+
+
 @pytest.fixture
 def house(tmp_path):
     """Writes a tree of sources, file by file, and gives its root."""

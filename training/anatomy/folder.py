@@ -38,7 +38,7 @@ WORST_MM = 2.0  # the error colours' upper end
 
 
 @dataclass(frozen=True)
-class Job:
+class RegistrationJob:
     """One bone to register."""
 
     name: str  # its path in the folder, without the ending
@@ -77,7 +77,7 @@ def register_folder(folder: Path, template: Path, out: Path, jobs: int, seed: in
         raise Refusal(f"There are no .ply bones in {folder}: name the folder that holds them.")
     if not template.is_file():
         raise Refusal(f"There is no template {template}: name a closed .ply mesh of the same bone.")
-    todo = [Job(b.relative_to(folder).with_suffix("").as_posix(), b, template, out, seed) for b in bones]
+    todo = [RegistrationJob(b.relative_to(folder).with_suffix("").as_posix(), b, template, out, seed) for b in bones]
     results = {job.name: bone for job in todo if (bone := _earlier(job)) is not None}
     waiting = [job for job in todo if job.name not in results]
     for bone in _with_progress(_in_parallel(waiting, jobs), len(waiting), len(results)):
@@ -99,7 +99,7 @@ def as_markdown(bones: list[RegisteredBone]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def register_bone(job: Job) -> RegisteredBone:
+def register_bone(job: RegistrationJob) -> RegisteredBone:
     """Registers one bone and writes what belongs to it, the JSON last."""
     start = time.perf_counter()
     template, bone = read_ply(job.template), read_ply(job.bone)
@@ -126,7 +126,7 @@ def register_bone(job: Job) -> RegisteredBone:
     return registered
 
 
-def _earlier(job: Job) -> RegisteredBone | None:
+def _earlier(job: RegistrationJob) -> RegisteredBone | None:
     """The result of an earlier run, where it was of the same bone, template and settings."""
     try:
         record = json.loads(job.path(".json").read_text(encoding="utf-8"))
@@ -139,7 +139,7 @@ def _earlier(job: Job) -> RegisteredBone | None:
     return RegisteredBone(**{**record, "flags": tuple(record["flags"])})
 
 
-def _in_parallel(jobs: list[Job], processes: int) -> Iterator[RegisteredBone]:
+def _in_parallel(jobs: list[RegistrationJob], processes: int) -> Iterator[RegisteredBone]:
     if processes <= 1 or len(jobs) <= 1:
         yield from map(register_bone, jobs)
         return

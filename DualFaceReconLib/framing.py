@@ -25,12 +25,12 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 NOMINAL_OBJECT_DISTANCE_MM = POPULATION_OBJECT_DISTANCE_MM
 DARKEST, BRIGHTEST = 0.01, 0.99  # quantiles of a film that become -1 and 1
 REACH = 1.5  # beyond them values are cut
-NORMALISATION = {"darkest": DARKEST, "brightest": BRIGHTEST, "reach": REACH}  # as a bundle's manifest tells it
+NORMALISATION = {"darkest": DARKEST, "brightest": BRIGHTEST, "reach": REACH}  # as it stands in a bundle's manifest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A square of `size_px` on a radiograph of `geometry`, `scale` network pixels to one of its own."""
+    """A square of `size_px` network pixels on a radiograph, of which `scale` go to one pixel of the radiograph."""
 
     geometry: ProjectionGeometry  # of the radiograph
     size_px: int
@@ -45,8 +45,15 @@ class Frame:
             (c + 0.5) * s - 0.5 - first
             for c, s, first in zip(self.geometry.principal_point_px, self.scale, self.first_px, strict=True)
         )
-        g = self.geometry
-        return ProjectionGeometry(g.sdd_mm, pitch, (self.size_px,) * 2, centre, g.view, g.object_distance_mm)
+        film = self.geometry
+        return ProjectionGeometry(
+            sdd_mm=film.sdd_mm,
+            pixel_pitch_mm=pitch,
+            size_px=(self.size_px, self.size_px),
+            principal_point_px=centre,
+            view=film.view,
+            object_distance_mm=film.object_distance_mm,
+        )
 
     @property
     def resampled_px(self) -> tuple[int, int]:
@@ -62,13 +69,13 @@ class Frame:
             )
         return self.square(normalised(film[0, 0]), -1.0)
 
-    def square(self, values: torch.Tensor, beside: float = 0.0) -> torch.Tensor:
-        """(..., n, n) of values (..., rows, cols) that are resampled already; `beside` where there are none."""
+    def square(self, values: torch.Tensor, padding: float = 0.0) -> torch.Tensor:
+        """(..., n, n) of values (..., rows, cols) that are resampled already; `padding` where there are none."""
         (top, left), n = self.first_px, self.size_px
         kept = values[..., max(top, 0) : max(top + n, 0), max(left, 0) : max(left + n, 0)]
         before = max(-top, 0), max(-left, 0)
         after = tuple(n - b - k for b, k in zip(before, kept.shape[-2:], strict=True))
-        return pad(kept, (before[1], after[1], before[0], after[0]), value=beside)
+        return pad(kept, (before[1], after[1], before[0], after[0]), value=padding)
 
     def undone(self, maps: torch.Tensor, window: Window | None = None) -> torch.Tensor:
         """Maps (k, n, n) brought back to the radiograph's pixels: (k, rows, cols), bilinear; 0 beyond the square.
@@ -84,7 +91,7 @@ class Frame:
         return grid_sample(maps[None].float(), grid[None], mode="bilinear", align_corners=False)[0]
 
     def window_on_film(self, window: Window) -> Window:
-        """The radiograph's pixels on which a window of the square has a say."""
+        """The radiograph's pixels whose values depend on a window of the square."""
         ends = []
         for part, size, scale, first in zip(window, self.geometry.size_px, self.scale, self.first_px, strict=True):
             low, high = ((p + 0.5 + first) / scale - 0.5 for p in (part.start - 1, part.stop))
@@ -117,7 +124,7 @@ def framed_pitch_mm(
 
 def normalised(film: torch.Tensor) -> torch.Tensor:
     """A film's grey values (rows, cols), bone bright, between about -1 and 1 by its own quantiles."""
-    few = film.flatten()[:: max(film.numel() // 20000, 1)]
-    low, high = torch.quantile(few, torch.tensor([DARKEST, BRIGHTEST], device=film.device))
+    sampled = film.flatten()[:: max(film.numel() // 20000, 1)]
+    low, high = torch.quantile(sampled, torch.tensor([DARKEST, BRIGHTEST], device=film.device))
     spread = torch.clamp(high - low, min=1e-6)
     return (2 * (film - low) / spread - 1).clamp(-REACH, REACH)

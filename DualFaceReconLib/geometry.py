@@ -90,11 +90,11 @@ class ProjectionGeometry:
 
     @property
     def lengths_are_calibrated(self) -> bool:
-        """Whether the pitch was derived from a calibration at the bones, so that their distance does not scale them."""
+        """Whether the pitch was derived from a calibration at the bones, so that lengths keep at any distance."""
         return self.provenance["pixel_pitch_mm"].kind == "derived"
 
     def at_object_distance(self, object_distance_mm: float, provenance: Provenance) -> ProjectionGeometry:
-        """The same film with its bones' centre so far from the detector; a calibration at the bones goes on to hold."""
+        """The same film with its bones' centre so far from the detector; a calibration at the bones stays valid."""
         pitch = self.pixel_pitch_mm
         if self.lengths_are_calibrated and self.object_distance_mm is not None:
             ratio = (self.sdd_mm - self.object_distance_mm) / (self.sdd_mm - object_distance_mm)

@@ -32,8 +32,8 @@ from DualFaceReconLib.networks.weights import give_weights
 
 LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
 SURE = 0.1, 0.9  # probabilities between these are unsure
-MOST_UNSURE = 1.0  # unsure pixels to one of a bone: a few pixels here and there are no bone
-ISLAND_SHARE = 0.05  # of a bone's largest part; what is smaller is no part of it
+MOST_UNSURE = 1.0  # as `Prediction.unsure` has it; beyond, a few pixels here and there are no bone
+ISLAND_SHARE = 0.05  # of a bone's largest part; smaller parts do not belong to it
 FARTHEST_NOMINAL_MM = FARTHEST_BONES_SHARE * DISTANCE_LIMITS_MM[0]  # of the nominal bone plane, at any source distance
 ARCHITECTURES = {
     "depth": (DepthNetwork, DepthSettings),
@@ -119,18 +119,18 @@ class Prediction:
     frame: Frame  # the square that they saw
     bones: tuple[str, ...]
     probability: torch.Tensor  # (bones, n, n) 0 to 1, on the frame
-    depth: torch.Tensor  # (bones, faces, n, n) mm from any one plane, on the frame; as if the view were AP
+    depth: torch.Tensor  # (bones, faces, n, n) mm from an unknown plane, the same for all; as if the view were AP
     pixel_hash: str  # of the film
 
     def unsure(self, bone: str) -> float:
-        """Pixels that might belong to a bone or not, to one that does: 0.1 along the border of a bone well seen."""
+        """Pixels of which the networks are unsure, over those of the bone: 0.1, along its border, where well seen."""
         probability = self.probability[self.bones.index(bone)]
         least, most = SURE
         count = int((probability > LEAST_PROBABILITY).sum())
         return float(((probability > least) & (probability < most)).sum()) / max(count, 1)
 
     def fits(self, radiograph: Radiograph) -> bool:
-        """Whether it was made of this film, taken so; the distance of the bones and the view may have changed since."""
+        """Whether it was made of this film and its geometry; the bones' distance and the view may be others now."""
         was, now = self.frame.geometry, radiograph.geometry
         return self.pixel_hash == radiograph.pixel_hash and all(
             getattr(was, name) == getattr(now, name)
@@ -213,7 +213,7 @@ def asked_before_layers(network: nn.Module, cancelled: Callable[[], bool]) -> It
 
 
 def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:
-    """The part of a film on which bones are looked for: inside the exposed field and what networks see."""
+    """The part of a film on which bones are looked for: the exposed field, as far as the networks' square reaches."""
     frame = _frame(networks.manifest, radiograph.geometry)
     square = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
     rows, cols = (_overlap(*parts) for parts in zip(square, exposed_field(radiograph), strict=True))
@@ -306,7 +306,7 @@ def _as_mask(mask: np.ndarray, bones: tuple[str, ...], shape: tuple[int, ...]) -
 
 
 def without_islands(mask: np.ndarray) -> np.ndarray:
-    """A bone's mask (rows, cols) bool without parts far smaller than its largest: a bone has a few parts at most."""
+    """A bone's mask (rows, cols) bool without parts that are far smaller than its largest."""
     parts, count = label(mask)
     if count < 2:
         return mask

@@ -1,7 +1,8 @@
 """What is measured on a reconstruction, each with how sure it is.
 
-A length hangs on how far from the detector the bones were: what is not known of that is a share of every length, and
-stands in each `std` beside the bone's own uncertainty. Of areas and volumes that share alone is known.
+Every length is proportional to how far from the source the bones were. The uncertainty of that distance is therefore a
+share of every length, and is part of each `std` together with the bone's own uncertainty. For areas and volumes, the
+share of the distance is all that is known.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Measurement:
 
 
 def relative_spread(geometry: ProjectionGeometry) -> float:
-    """One standard deviation of every length, as a share of it, by what is not known of the bones' distance."""
+    """One standard deviation of every length, as a share of it, from the uncertainty of the bones' distance."""
     came_from = geometry.provenance["object_distance_mm"]
     if came_from.spread is None or geometry.object_distance_mm is None:
         return 0.0
@@ -58,7 +59,7 @@ def of_bone(
     completion: Completion | None,
     spread: float,
 ) -> dict[str, Measurement]:
-    """Of one bone: what was seen of it, how well the whole fits that, and its size."""
+    """Of one bone: how much was seen, how well the completed bone fits that, and its size."""
     area = area_mm2(*observed_triangles(observed)) / 100
     measured = {"observed_area": Measurement(area, "cm2", _by_distance(area, 2, spread))}
     if maps.back is not None:
@@ -101,7 +102,7 @@ def of_pelvis(
 
 
 def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
-    """What lies between every ray's first entry and last exit: larger than the bone, as it fills the hollows."""
+    """The volume between every ray's first entry and last exit: larger than the bone's, as hollows are filled."""
     assert maps.back is not None
     front, back = (depth[maps.mask].astype(np.float64) for depth in (maps.front, maps.back))
     per_depth2 = math.prod(geometry.pixel_size_at(1.0))  # mm2 that a pixel covers at 1 mm
@@ -109,7 +110,7 @@ def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
 
 
 def _by_distance(value: float, power: int, spread: float) -> float | None:
-    """The deviation of an area or a volume by the bones' distance; None where that adds none: theirs is unknown."""
+    """One standard deviation of an area or a volume from the bones' distance; None where that adds nothing."""
     return power * spread * value if spread else None
 
 

@@ -1,4 +1,4 @@
-"""What ITK's readers would let pass in an image file: looked at in the file's own bytes before they read it."""
+"""Checks of an image file's own bytes for what ITK's readers would let pass, before they read it."""
 
 from __future__ import annotations
 

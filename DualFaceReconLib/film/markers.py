@@ -9,9 +9,8 @@ from DualFaceReconLib.film.acquisition import GIVEN_BY_USER
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
 
-# A head lies, and a ball is put, about as deep as the hip joint; the centre of all bones' surfaces is not just there.
-# Ours: half of a femoral head's diameter is less than a standard deviation.
-SPREAD_MM = 15.0
+# A head lies, and a ball is put, about as deep as the hip joint, which is not quite the centre of all bones' surfaces.
+SPREAD_MM = 15.0  # our estimate: less than half of a femoral head's diameter
 DIAMETER_LIMITS_MM = (5.0, 80.0)
 
 

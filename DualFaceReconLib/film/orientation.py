@@ -26,6 +26,7 @@ class Turn:
         return turned[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_cols else 1]
 
     def geometry(self, stored: ProjectionGeometry) -> ProjectionGeometry:
+        """The displayed picture's geometry by that of the stored pixels."""
         turned = stored.transposed() if self.transpose else stored
         return turned.flipped(rows=self.reverse_rows, cols=self.reverse_cols)
 

@@ -10,7 +10,7 @@ Settings = TypeVar("Settings")
 
 
 def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Settings such as `DepthSettings`; ValueError names a value that is unknown or no such thing."""
+    """Settings such as `DepthSettings`; ValueError names a setting that is unknown or of another type."""
     types = get_type_hints(kind)
     unknown = sorted(set(values) - set(types))
     if unknown:
@@ -22,7 +22,7 @@ def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Whether a value as JSON and TOML have it is of an annotated type; true is no number, a list may be a tuple."""
+    """Whether a value out of JSON or TOML is of an annotated type; True is no number, and a list may be a tuple."""
     if isinstance(kind, UnionType):
         return any(_is(value, some) for some in get_args(kind))
     if get_origin(kind) is tuple:

@@ -84,12 +84,12 @@ def test_sides_differ_a_little_and_postures_more(patients):
 
 def test_posture_turns_the_way_its_name_says(population):
     """Inward rotation brings the toes' side of the knee to the midline; abduction the knee away from it."""
-    from training.patients.virtual import _leg_turn
+    from training.patients.posture import leg_turn
 
     knee, toes = np.array([0.0, 0, -400]), np.array([0.0, 50, -400])
-    assert (toes @ _leg_turn(20, 0, 0).T)[0] > 10  # of a left leg, in left form: towards R, the midline
-    assert (knee @ _leg_turn(0, 10, 0).T)[0] < -50
-    assert (knee @ _leg_turn(0, 0, 10).T)[1] > 50
+    assert (toes @ leg_turn(20, 0, 0).T)[0] > 10  # of a left leg, in left form: towards R, the midline
+    assert (knee @ leg_turn(0, 10, 0).T)[0] < -50
+    assert (knee @ leg_turn(0, 0, 10).T)[1] > 50
 
 
 def test_a_mirrored_patient_has_its_left_on_the_right(patients):

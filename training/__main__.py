@@ -65,7 +65,7 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int])
 def _simulating(commands: Any) -> None:
     simulating = _command(commands, "simulate", actions.simulate_cases)
     simulating.add_argument(
-        "--judging", choices=["reported", "choosing", "varied"], help="a frozen set instead of a seed's"
+        "--judging", choices=["reported", "supine", "choosing", "wide", "varied"], help="a frozen set instead of a seed's"
     )
     simulating.add_argument("--samples", action="store_true", help="the films in Resources/Samples, with their truth")
     simulating.add_argument("--count", type=int)

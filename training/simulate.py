@@ -52,6 +52,7 @@ class Series:
     plain: bool = False  # nobody ill, operated on, dressed or askew, no room made for cartilage, the whole film lit
     mm_per_pixel: float | None = None  # in place of `size_px`: at the nominal bone plane, as networks see films
     distances: Distances = USUAL
+    posture: str = "usual"  # or "wide"; see `training.patients.posture`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ def take(population: Population, series: Series, number: int, device: str = "cpu
     """A patient of a series on the detector."""
     seed = (series.seed, number)
     rng = np.random.default_rng(seed)
-    patient = sample_patient(population, int(rng.integers(2**31)))
+    patient = sample_patient(population, int(rng.integers(2**31)), series.posture)
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
     if not series.plain:
@@ -127,7 +128,9 @@ def take_patient(
 ) -> Taken:
     """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
     rng = np.random.default_rng([*seed, 1])
-    rig, translation = draw_rig(patient.bones, rng, series.size_px, series.mm_per_pixel, series.distances)
+    rig, translation = draw_rig(
+        patient.bones, rng, series.size_px, series.mm_per_pixel, series.distances, patient.standing
+    )
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng)
     placed = patient.translated(translation)

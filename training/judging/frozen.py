@@ -1,4 +1,4 @@
-"""The frozen films, by which everything is judged: real people of `vsd_dev`, and kept-out ones, plain and varied.
+"""The frozen films, by which everything is judged: real people of `vsd_dev`, and kept-out ones, plain, wide and varied.
 
 `recipes/judging.toml` says who and how many. The truth of a film does not depend on how its grey values are simulated;
 a seal of a set's truth is kept, and the mean and spread of every film's grey values. A set that is made again is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,10 @@ MODELS = Path(__file__).parents[2] / "Resources" / "Models"
 # A film's posture is the one in the scanner, squared to the film and varied a little; standard deviations in degrees.
 BODY_SPREAD = (5.0, 2.0, 2.0)  # tilt, obliquity, rotation
 LEG_SPREAD = (3.0, 3.0, 9.0)  # flexion, abduction, rotation
+# In the set `supine` the pelvis and each leg vary apart, about how they lay in the scanner: people lie on a table, and
+# do not tilt as a whole. Ours.
+PELVIS_SPREAD = (4.0, 2.0, 2.0)
+LEG_APART_SPREAD = (5.0, 3.0, 9.0)
 TRIES = 12
 CLOSER_MM = 0.3  # by which bones that touch in the CT may come closer
 
@@ -56,17 +60,24 @@ def make_frozen_set(
     world: str = "seen",
     say: Callable[[str], None] = print,
 ) -> tuple[list[Path], list[str]]:
-    """Writes the missing cases of "reported", "choosing" or "varied"; gives all folders, and how they differ.
+    """Writes the missing cases of a set of `recipes/judging.toml`; gives all folders, and how they differ.
 
     In another `world` only the grey values differ, and they are not compared.
     """
     recipes = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
     recipe = recipes[which]
     if "set" in recipe:
-        folders = _films_of_real_people(recipe, bones, out, world, say)
+        people = recipes[recipe.get("people_of", which)]["people"]
+        folders = _films_of_real_people(recipe, people, bones, out, world, say)
     else:
         kept = load_population(bones, cache, recipes[recipe.get("people_of", which)]["people"], say=say)
-        series = Series(seed=recipe["seed"], size_px=recipe["size_px"], world=world, plain=recipe["plain"])
+        series = Series(
+            seed=recipe["seed"],
+            size_px=recipe["size_px"],
+            world=world,
+            plain=recipe["plain"],
+            posture=recipe.get("posture", "usual"),
+        )
         folders = simulate(kept, recipe["films"], series, out, jobs, say)
     differences = []
     if (seal := seal_of(folders)) != recipe["seal"]:
@@ -82,12 +93,12 @@ def make_frozen_set(
 
 
 def _films_of_real_people(
-    recipe: Mapping, bones: Path, out: Path, world: str, say: Callable[[str], None]
+    recipe: Mapping, people: Sequence[str], bones: Path, out: Path, world: str, say: Callable[[str], None]
 ) -> list[Path]:
     models = load_shape_models(MODELS)
     series = Series(seed=recipe["seed"], size_px=recipe["size_px"], world=world, plain=True)
     folders = []
-    for number, person in enumerate(recipe["people"]):
+    for number, person in enumerate(people):
         mine = [out / f"{person}_{film:02d}" for film in range(recipe["films_a_person"])]
         folders += mine
         missing = [film for film, folder in enumerate(mine) if not (folder / "geometry.json").exists()]
@@ -97,7 +108,8 @@ def _films_of_real_people(
         unscored = recipe["unscored"].get(person, [])
         for film in missing:
             seed = [recipe["seed"], number, film]
-            patient = real_person.posed(np.random.default_rng([*seed, 0]))
+            rng = np.random.default_rng([*seed, 0])
+            patient = real_person.posed_apart(rng) if recipe.get("apart") else real_person.posed(rng)
             metadata = {"person": f"{recipe['set']}/{person}", "unscored": unscored, "seed": seed}
             with one_thread():
                 taken = take_patient(patient, seed, series, metadata)
@@ -151,35 +163,75 @@ class RealPerson:
         tilt, obliquity, turn = (float(rng.normal(0, spread)) for spread in BODY_SPREAD)
         body = Rotation.from_euler("xyz", [tilt, obliquity, turn], degrees=True).as_matrix()
         metadata: dict = {"person": self.name, "body_degrees": [tilt, obliquity, turn]}
+        legs = {}
+        for side in ("left", "right"):
+            legs[side], metadata[f"leg_{side}_degrees"] = self._leg(side, rng)
+        return self._placed(body, legs, metadata, rng)
+
+    def posed_apart(self, rng: np.random.Generator) -> VirtualPatient:
+        """The person's pelvis and legs near where they lay in the scanner, each turned on its own.
+
+        A leg that comes too near to the hip is drawn again, but for its flexion; where that does not help, the pelvis.
+        """
+        flexion = {side: float(rng.normal(0, LEG_APART_SPREAD[0])) for side in ("left", "right")}
+        for _ in range(TRIES):
+            degrees = [float(rng.normal(0, spread)) for spread in PELVIS_SPREAD]
+            pelvis = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+            legs = {side: self._leg_apart(side, pelvis, flexion[side], rng) for side in ("left", "right")}
+            if None not in legs.values():
+                break
+        else:
+            raise Refusal(f"The legs of {self.name} fit the hips in no posture that was drawn: take another seed.")
+        metadata = {"person": self.name, "pelvis_degrees": degrees}
+        metadata |= {f"leg_{side}_degrees": turned for side, (_, turned) in legs.items()}
+        return self._placed(pelvis, {side: pelvis.T @ leg for side, (leg, _) in legs.items()}, metadata, rng)
+
+    def _placed(
+        self, pelvis: np.ndarray, legs: Mapping[str, np.ndarray], metadata: dict, rng: np.random.Generator
+    ) -> VirtualPatient:
+        """The person, each leg turned about its head, and then all of it with the pelvis about the origin."""
         bones, landmarks = {}, {}
         for bone in ("hip_left", "hip_right", "sacrum"):
             vertices, triangles = self.bones[bone]
-            bones[bone] = vertices @ body.T, triangles
-        for side in ("left", "right"):
-            leg, degrees = self._leg(side, rng)
-            metadata[f"leg_{side}_degrees"] = degrees
-            centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
+            bones[bone] = vertices @ pelvis.T, triangles
+        for side, leg in legs.items():
+            head = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
             vertices, triangles = self.bones[f"femur_{side}"]
-            bones[f"femur_{side}"] = ((vertices - centre) @ leg.T + centre) @ body.T, triangles
+            bones[f"femur_{side}"] = ((vertices - head) @ leg.T + head) @ pelvis.T, triangles
             marks = self.landmarks[f"femur_{side}"].items()
-            landmarks[f"femur_{side}"] = {name: ((place - centre) @ leg.T + centre) @ body.T for name, place in marks}
+            landmarks[f"femur_{side}"] = {name: ((place - head) @ leg.T + head) @ pelvis.T for name, place in marks}
             marks = self.landmarks[f"hip_{side}"].items()
-            landmarks[f"hip_{side}"] = {name: place @ body.T for name, place in marks}
+            landmarks[f"hip_{side}"] = {name: place @ pelvis.T for name, place in marks}
         spine = lumbar_bodies(bones["sacrum"][0], bones["sacrum"][1], 1.0, rng)
         ordered = {bone: bones[bone] for bone in (*BONES, "sacrum")}
         return VirtualPatient(bones={**ordered, **spine}, landmarks=landmarks, metadata=metadata)
 
     def _leg(self, side: str, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
         """A rotation about the head that brings the femur no closer to the hip, and its degrees; none if none does."""
-        centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
-        upper = _upper(self.bones[f"femur_{side}"][0]) - centre
         for _ in range(TRIES):
             degrees = [float(rng.normal(0, spread)) for spread in LEG_SPREAD]
             turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
-            gap = penetration_mm(upper @ turn.T + centre, self.bones[f"hip_{side}"]).min()
-            if gap >= min(self.gap[side], 0) - CLOSER_MM:
+            if self._has_room(side, turn):
                 return turn, degrees
         return np.eye(3), [0.0, 0.0, 0.0]
+
+    def _leg_apart(
+        self, side: str, pelvis: np.ndarray, flexion: float, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[float]] | None:
+        """A leg's rotation beside a turned pelvis, of a given flexion, and its degrees; None where every try touches."""
+        for _ in range(TRIES):
+            degrees = [flexion, *(float(rng.normal(0, spread)) for spread in LEG_APART_SPREAD[1:])]
+            turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+            if self._has_room(side, pelvis.T @ turn):
+                return turn, degrees
+        return None
+
+    def _has_room(self, side: str, turn: np.ndarray) -> bool:
+        """Whether a femur that is turned about its head, beside the pelvis as it lay, comes no closer to the hip."""
+        centre = self.landmarks[f"femur_{side}"]["femoral_head_centre"]
+        upper = _upper(self.bones[f"femur_{side}"][0]) - centre
+        gap = penetration_mm(upper @ turn.T + centre, self.bones[f"hip_{side}"]).min()
+        return bool(gap >= min(self.gap[side], 0) - CLOSER_MM)
 
     def _stand_in(self, missing: str, other: str) -> None:
         """The other femur's mirror, its head where the missing one's socket is."""

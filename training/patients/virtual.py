@@ -1,4 +1,4 @@
-"""Virtual patients: hips, sacrum, femora and lower lumbar bodies of new people, posed as people lie on a table.
+"""Virtual patients: hips, sacrum, femora and lower lumbar bodies of new people, posed as people lie on a table or stand.
 
     patient = sample_patient(population, seed=7)
     patient.bones["femur_left"]  # vertices, triangles; RAS mm around the middle between the hip centres
@@ -10,11 +10,10 @@ that its head fits the socket. Bones never pass through each other: a leg whose 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES, other_side
 from DualFaceReconLib.errors import Refusal
@@ -23,6 +22,7 @@ from DualFaceReconLib.shape.repair import repaired_vertices
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy.lumbar import lumbar_bodies
 from training.patients.population import Population
+from training.patients.posture import Posture, leg_turn, posture_of
 from training.raycast import penetration_mm
 
 MIXED = 3  # people in a mixture
@@ -30,16 +30,6 @@ STRETCHED = 1.15  # differences of the shares from equal ones are larger by this
 SHARED_VARIATION = 0.35  # of the coefficients of a model's modes: standard deviation of what both sides share
 SIDE_VARIATION = 0.12  # and of what each side has on its own
 SIZE_SPREAD = 0.03  # standard deviation of a person's size
-
-# Posture, degrees: mean, standard deviation, least, most. Tilt is the anterior pelvic plane's to the table, backward
-# positive: supine 4.2 forward, from 20.5 back to 24.5 forward in 1517 people (Pierrepont et al., Bone Joint J 99-B:184,
-# 2017). Legs are to be turned 15 degrees inwards, but few are. The other spreads are ours, as films look.
-TILT = (-4.2, 6.5, -24.5, 20.5)
-OBLIQUITY = (0.0, 2.0, -6.0, 6.0)
-TURN = (0.0, 2.5, -8.0, 8.0)
-LEG_ROTATION = (0.0, 13.0, -32.0, 32.0)  # inward positive
-LEG_ABDUCTION = (3.0, 5.0, -10.0, 18.0)
-LEG_FLEXION = (4.0, 5.0, 0.0, 25.0)  # a table leaves no extension
 
 JOINT_SPACE_MM = (0.4, 1.5)  # between the bones where they are closest; cartilage makes it 3 to 5 mm elsewhere
 SOCKET_CLEARANCE_MM = (0.5, 1.5)  # radius of the socket less that of the head
@@ -69,6 +59,7 @@ class VirtualPatient:
     landmarks: dict[str, dict[str, np.ndarray]]  # of the scored bones: name -> (3,) RAS mm
     metadata: dict  # seed, people with their shares, size, posture, joint spaces; plain values for JSON
     parts: dict[str, Part] = field(default_factory=dict)  # "stem_left", "shield"; a side is the name's last word
+    standing: bool = False  # at a stand, and not lying on a table
 
     def mirrored(self) -> VirtualPatient:
         """The mirror image of the patient: left and right change places."""
@@ -79,7 +70,7 @@ class VirtualPatient:
         parts = {other_side(part): Part(solid.material, mirrored(solid.mesh)) for part, solid in self.parts.items()}
         metadata = {**self.metadata, "mirrored": True}
         ordered = {bone: bones[bone] for bone in self.bones}
-        return VirtualPatient(bones=ordered, landmarks=marks, metadata=metadata, parts=parts)
+        return replace(self, bones=ordered, landmarks=marks, metadata=metadata, parts=parts)
 
     def turned(self, rotation: np.ndarray) -> VirtualPatient:
         """The patient turned about the origin by a rotation (3, 3)."""
@@ -93,27 +84,38 @@ class VirtualPatient:
         bones = {bone: (move(vertices), triangles) for bone, (vertices, triangles) in self.bones.items()}
         marks = {bone: {k: move(p) for k, p in places.items()} for bone, places in self.landmarks.items()}
         parts = {name: Part(part.material, (move(part.mesh[0]), part.mesh[1])) for name, part in self.parts.items()}
-        return VirtualPatient(bones=bones, landmarks=marks, metadata=self.metadata, parts=parts)
+        return replace(self, bones=bones, landmarks=marks, parts=parts)
 
 
-def sample_patient(population: Population, seed: int) -> VirtualPatient:
-    """The virtual patient of a seed; the same population and seed give the same patient."""
+def sample_patient(population: Population, seed: int, posture: str = "usual") -> VirtualPatient:
+    """The virtual patient of a seed; the same population, seed and posture (see `posture.py`) give the same patient."""
     rng = np.random.default_rng([seed, 0x3DD])
     size = float(np.clip(rng.normal(1, SIZE_SPREAD), 1 - 3 * SIZE_SPREAD, 1 + 3 * SIZE_SPREAD))
     hips, hip_shares = _pelvis(population, rng)
     sacrum = _sacrum(population, hips, rng) * size
     hips = hips * size
     lumbar = lumbar_bodies(sacrum, population.sacrum_triangles, size, rng)
-    metadata: dict = {"seed": seed, "size": size, "pelvis": hip_shares}
+    drawn = posture_of(posture, rng)
+    metadata: dict = {
+        "seed": seed,
+        "size": size,
+        "posture": posture,
+        "standing": drawn.standing,
+        "pelvis": hip_shares,
+    }
 
-    pelvis_turn, metadata["pelvis_degrees"] = _pelvis_posture(rng)
+    pelvis_turn, metadata["pelvis_degrees"] = drawn.pelvis(rng)
+    flexion = {side: drawn.flexion(rng) for side in ("left", "right")}
     hips, sacrum = hips @ pelvis_turn.T, sacrum @ pelvis_turn.T
     triangles = {"left": population.hip_triangles, "right": population.hip_triangles[:, ::-1]}
     bones: dict[str, Mesh] = {f"hip_{s}": (hips[i], triangles[s]) for i, s in enumerate(("left", "right"))}
 
     for _ in range(TRIES):  # the head of one person does not always fit the socket of another
         femora, shares = _femora(population, rng)
-        both = [_seated(population, bones[f"hip_{s}"], femora[i], s, rng) for i, s in enumerate(("left", "right"))]
+        both = [
+            _seated(population, bones[f"hip_{s}"], femora[i], s, drawn, flexion[s], rng)
+            for i, s in enumerate(("left", "right"))
+        ]
         if None not in both:
             break
     else:
@@ -129,7 +131,7 @@ def sample_patient(population: Population, seed: int) -> VirtualPatient:
     for bone in BONES:
         kind = population.hip_landmarks if bone.startswith("hip") else population.femur_landmarks
         marks[bone] = {name: mark.place(bones[bone][0]) for name, mark in kind.items()}
-    return VirtualPatient(bones=bones, landmarks=marks, metadata=metadata)
+    return VirtualPatient(bones=bones, landmarks=marks, metadata=metadata, standing=drawn.standing)
 
 
 def _shares(people: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
@@ -179,20 +181,6 @@ def _sacrum(population: Population, hips: np.ndarray, rng: np.random.Generator) 
     return sacrum * scale @ rotation.T + translation
 
 
-def _drawn(rng: np.random.Generator, distribution: tuple[float, float, float, float]) -> float:
-    """A number from a normal distribution with ends."""
-    mean, deviation, least, most = distribution
-    return float(np.clip(rng.normal(mean, deviation), least, most))
-
-
-def _pelvis_posture(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
-    """The rotation (3, 3) of a pelvis from its own frame, and its angles in degrees."""
-    tilt, obliquity, turn = _drawn(rng, TILT), _drawn(rng, OBLIQUITY), _drawn(rng, TURN)
-    # tilted backward, the pubis comes up and forward: a turn about R that carries A towards S
-    turned = Rotation.from_euler("xyz", [tilt, obliquity, turn], degrees=True).as_matrix()
-    return turned, {"tilt": tilt, "obliquity": obliquity, "rotation": turn}
-
-
 def _femora(population: Population, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
     """Two femora (2, W, 3) in left form and femoral frame."""
     chosen, shares, named = _shares(population.femur_people, rng)
@@ -201,7 +189,13 @@ def _femora(population: Population, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def _seated(
-    population: Population, hip: Mesh, femur: np.ndarray, side: str, rng: np.random.Generator
+    population: Population,
+    hip: Mesh,
+    femur: np.ndarray,
+    side: str,
+    posture: Posture,
+    flexion: float | None,
+    rng: np.random.Generator,
 ) -> tuple[Mesh, Mesh, dict[str, float]] | None:
     """A hip whose socket leaves room, the femur in it, and the leg's posture; None where every try touches.
 
@@ -220,12 +214,8 @@ def _seated(
     near = np.linalg.norm(femur, axis=1) < 4 * radius  # the rest is far from the pelvis
     space = rng.uniform(*JOINT_SPACE_MM)
     for _ in range(TRIES):
-        angles = {
-            "inward": _drawn(rng, LEG_ROTATION),
-            "abduction": _drawn(rng, LEG_ABDUCTION),
-            "flexion": _drawn(rng, LEG_FLEXION),
-        }
-        turned = femur @ _leg_turn(**angles).T * mirror
+        angles = posture.leg(rng, flexion)
+        turned = femur @ leg_turn(**angles).T * mirror
         for away in np.arange(1, 4.1, 0.5):
             placed = turned + centre + away * out, triangles
             widened = _with_room(hip, placed, centre + away * out, radius, space)
@@ -233,13 +223,13 @@ def _seated(
                 continue
             gap = penetration_mm(placed[0][near], widened).min()
             if gap >= LEAST_SPACE_MM:
-                posture = {
+                seated = {
                     **angles,
                     "joint_space_mm": float(gap),
                     "out_of_socket_mm": float(away),
                     "size": float(scale),
                 }
-                return widened, placed, posture
+                return widened, placed, seated
     return None
 
 
@@ -257,11 +247,3 @@ def _with_room(hip: Mesh, femur: Mesh, centre: np.ndarray, radius: float, space:
         return None
     vertices[around] += (short / away[around])[:, None] * outwards[around]
     return vertices, hip[1]
-
-
-def _leg_turn(inward: float, abduction: float, flexion: float) -> np.ndarray:
-    """Rotation (3, 3) of a left leg about the hip, by degrees about its own axis, outwards and forwards.
-
-    Of a left leg R points inwards: toes turn to R about -S, the foot goes to -R about A and forwards about R.
-    """
-    return Rotation.from_euler("zyx", [-inward, abduction, flexion], degrees=True).as_matrix()

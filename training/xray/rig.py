@@ -27,6 +27,10 @@ PITCH_MM = (0.1, 0.2)
 OFF_CENTRE_MM = 15.0  # standard deviation of where the central ray meets the detector's middle
 KINDS = {"pelvis": 0.7, "hip": 0.2, "one hip": 0.1}
 PA_SHARE = 0.08
+# Who stands keeps the buttocks' thickness, which lying presses to half or less, and often leans on nothing; the stand
+# stands where the table would. More films are taken from afar. All ours.
+STANDING_BEHIND_BONES_MM = (30.0, 95.0)
+STANDING_LONG_SHARE = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +75,20 @@ def draw_rig(
     pixels: int | None = None,
     mm_per_pixel: float | None = None,
     distances: Distances = USUAL,
+    standing: bool = False,
 ) -> tuple[Rig, np.ndarray]:
     """A film's rig, and the translation (3,) mm that brings a patient into its frame.
 
     `pixels`: along the film's longer side, or `mm_per_pixel`: at the nominal bone plane, as networks see films; instead
     of a pitch of 0.1 to 0.2 mm.
     """
+    long_share, behind_mm = (
+        (STANDING_LONG_SHARE, STANDING_BEHIND_BONES_MM) if standing else (LONG_SHARE, BEHIND_BONES_MM)
+    )
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     side = None if kind == "pelvis" else str(rng.choice(["left", "right"]))
     view = "PA" if rng.random() < PA_SHARE else "AP"
-    sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < LONG_SHARE else distances.sdd_mm)))
+    sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < long_share else distances.sdd_mm)))
     detectors = SINGLE_DETECTORS_MM if kind == "one hip" else LONG_DETECTORS_MM
     size_mm = np.array(detectors[rng.integers(len(detectors))])
     if mm_per_pixel is not None:
@@ -90,7 +98,7 @@ def draw_rig(
     size_px = np.maximum(np.rint(size_mm / pitch), 1).astype(int)
     principal = (size_px - 1) / 2 + rng.normal(0, OFF_CENTRE_MM, 2) / pitch
 
-    gap, behind = float(rng.uniform(*distances.table_gap_mm)), float(rng.uniform(*BEHIND_BONES_MM))
+    gap, behind = float(rng.uniform(*distances.table_gap_mm)), float(rng.uniform(*behind_mm))
     facing = 1.0 if view == "AP" else -1.0
     rearmost = min((vertices[:, 1] * facing).min() for vertices, _ in bones.values())  # lies on the table
     translation = np.zeros(3)

@@ -15,6 +15,7 @@ from training.anatomy.people import load_corresponded, save_corresponded
 from training.anatomy.remeshing import open_edges
 from training.patients.plausibility import PUBLISHED, measures, table
 from training.patients.population import load_population
+from training.patients.posture import leg_turn
 from training.patients.virtual import LEAST_SPACE_MM, sample_patient
 from training.raycast import cast, penetration_mm
 from training.xray.rig import KINDS, UNUSUAL, USUAL, draw_rig
@@ -82,10 +83,46 @@ def test_sides_differ_a_little_and_postures_more(patients):
     assert np.ptp([p.metadata["pelvis_degrees"]["tilt"] for p in patients]) > 3
 
 
+def test_the_wide_posture_has_extended_legs_and_keeps_its_ends_and_its_spread(population):
+    """Of 60 patients: what touches is drawn again without pulling flexion to the middle; nothing passes through."""
+    wide = [sample_patient(population, seed, "wide") for seed in range(60)]
+    flexion = np.array([[p.metadata[f"leg_{side}"]["flexion"] for side in ("left", "right")] for p in wide])
+    assert flexion.mean() == pytest.approx(4, abs=2)
+    assert flexion.std() == pytest.approx(7, abs=1.5)
+    assert flexion.min() < -6
+    assert -12 <= flexion.min() <= flexion.max() <= 28
+    assert len(np.unique(flexion)) == flexion.size  # nothing piles up at the ends
+    assert abs(np.corrcoef(flexion.T)[0, 1]) < 0.4
+    tilt = [p.metadata["pelvis_degrees"]["tilt"] for p in wide]
+    assert abs(np.corrcoef(flexion[:, 0], tilt)[0, 1]) < 0.4
+    standing = [p for p in wide if p.standing]
+    assert 3 < len(standing) < 24
+    assert all(p.metadata["posture"] == "wide" and p.metadata["standing"] == p.standing for p in wide)
+    assert standing[0].mirrored().standing
+    assert standing[0].translated(np.ones(3)).standing
+    for patient in [wide[number] for number in np.argsort(flexion.min(axis=1))[:4]]:
+        for side in ("left", "right"):
+            hip, femur = patient.bones[f"hip_{side}"], patient.bones[f"femur_{side}"]
+            near = femur[0][femur[0][:, 2] > femur[0][:, 2].max() - 110]
+            assert penetration_mm(near, hip).min() >= LEAST_SPACE_MM - 0.01
+
+
+def test_an_unknown_posture_is_refused(population):
+    with pytest.raises(Refusal, match=r"posture 'wid' is unknown: did you mean 'wide'\?"):
+        sample_patient(population, 1, "wid")
+
+
+def test_who_stands_is_further_from_the_detector_and_often_from_the_source(patients):
+    rng = np.random.default_rng(3)
+    lying, standing = (
+        [draw_rig(patients[0].bones, rng, 256, standing=way)[0] for _ in range(80)] for way in (False, True)
+    )
+    assert np.mean([r.behind_bones_mm for r in standing]) - np.mean([r.behind_bones_mm for r in lying]) > 15
+    assert np.mean([r.geometry.sdd_mm >= 1500 for r in standing]) == pytest.approx(0.4, abs=0.2)
+
+
 def test_posture_turns_the_way_its_name_says(population):
     """Inward rotation brings the toes' side of the knee to the midline; abduction the knee away from it."""
-    from training.patients.posture import leg_turn
-
     knee, toes = np.array([0.0, 0, -400]), np.array([0.0, 50, -400])
     assert (toes @ leg_turn(20, 0, 0).T)[0] > 10  # of a left leg, in left form: towards R, the midline
     assert (knee @ leg_turn(0, 10, 0).T)[0] < -50

@@ -65,7 +65,9 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int])
 def _simulating(commands: Any) -> None:
     simulating = _command(commands, "simulate", actions.simulate_cases)
     simulating.add_argument(
-        "--judging", choices=["reported", "supine", "choosing", "wide", "varied"], help="a frozen set instead of a seed's"
+        "--judging",
+        choices=["reported", "supine", "choosing", "wide", "varied"],
+        help="a frozen set instead of a seed's",
     )
     simulating.add_argument("--samples", action="store_true", help="the films in Resources/Samples, with their truth")
     simulating.add_argument("--count", type=int)
@@ -74,6 +76,9 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
     simulating.add_argument(
         "--world", choices=["seen", "unseen"], default="seen", help="training never meets the second"
+    )
+    simulating.add_argument(
+        "--posture", choices=["usual", "wide"], default="usual", help="how patients lie; training has the wide one"
     )
     simulating.add_argument("--plain", action="store_true", help="nobody ill or with metal, nobody askew")
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")

@@ -72,7 +72,13 @@ def simulate_cases(options: argparse.Namespace) -> int:
         )
     else:
         population = load_population(options.bones, options.cache, options.people, options.without)
-        series = Series(seed=options.seed, size_px=options.size, world=options.world, plain=options.plain)
+        series = Series(
+            seed=options.seed,
+            size_px=options.size,
+            world=options.world,
+            plain=options.plain,
+            posture=options.posture,
+        )
         folders = simulate(population, options.count, series, options.out, options.jobs)
     contact_sheet(folders[:24], options.out / "contact_sheet.png")
     contact_sheet(folders[:6], options.out / "contact_sheet_large.png", columns=3, cell_px=720, outlined=False)

@@ -218,7 +218,7 @@ class RealPerson:
     def _leg_apart(
         self, side: str, pelvis: np.ndarray, flexion: float, rng: np.random.Generator
     ) -> tuple[np.ndarray, list[float]] | None:
-        """A leg's rotation beside a turned pelvis, of a given flexion, and its degrees; None where every try touches."""
+        """A leg's rotation beside a turned pelvis, of a given flexion, and its degrees; None if every try touches."""
         for _ in range(TRIES):
             degrees = [flexion, *(float(rng.normal(0, spread)) for spread in LEG_APART_SPREAD[1:])]
             turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()

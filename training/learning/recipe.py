@@ -24,6 +24,7 @@ from DualFaceReconLib.networks.settings import settings_from
 from training.learning.augment import GREY_CHANGES
 from training.learning.losses import DEPTH_LOSSES
 from training.patients.kept_out import kept_out_people
+from training.patients.posture import POSTURES
 
 # What a recipe of each task may name; `tasks.py` has what it does
 SETTINGS = {"depth": DepthSettings, "segmentation": SegmentationSettings, "pretrain": DepthSettings}
@@ -61,6 +62,10 @@ class TrainingFilms:
 
     pool: int = knob(least=1)
     """Projections that are shuffled together."""
+
+    posture: str
+    """How virtual patients lie: "wide", or "usual", in which no leg is extended, nobody stands, and which the shipped
+    networks were trained by. See `training/patients/posture.py`."""
 
     without: str | tuple[str, ...]
     """People kept out: a set of `recipes/judging.toml`, as "choosing", or a list of people, as "rhan40/s05"."""
@@ -175,6 +180,9 @@ def _recipe(sections: Mapping[str, Any]) -> Recipe:
     if knobs["learning"].loss not in LOSSES[task]:
         loss = knobs["learning"].loss
         raise Refusal(f"[learning] loss = {loss!r} is none for {task}: {meant(loss, LOSSES[task])}")
+    posture = knobs["films"].posture
+    if posture not in POSTURES:
+        raise Refusal(f"[films] posture = {posture!r} is unknown: {meant(posture, POSTURES)}")
     try:
         kept_out_people(knobs["films"].without)
     except Refusal as refusal:

@@ -361,7 +361,7 @@ def simulated_films(recipe: Recipe, population: Population, epoch: int) -> FilmS
     films = recipe.films
     return FilmStream(
         population,
-        Series(seed=recipe.seed, size_px=None, mm_per_pixel=films.mm_per_pixel),
+        Series(seed=recipe.seed, size_px=None, mm_per_pixel=films.mm_per_pixel, posture=films.posture),
         films.reuse,
         films.pool,
         films.projections,
@@ -384,8 +384,9 @@ def kept_out_population(
 
 def watched_films(recipe: Recipe, population: Population) -> list[Sample]:
     """Films of a population, the same in every epoch."""
-    series = Series(seed=WATCHED_SEED, size_px=None, plain=True, mm_per_pixel=recipe.films.mm_per_pixel)
-    stream = FilmStream(population, series, projections=recipe.films.watched, size_px=recipe.films.size_px)
+    films = recipe.films
+    series = Series(seed=WATCHED_SEED, size_px=None, plain=True, mm_per_pixel=films.mm_per_pixel, posture=films.posture)
+    stream = FilmStream(population, series, projections=films.watched, size_px=films.size_px)
     return list(stream)
 
 

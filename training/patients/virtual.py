@@ -1,4 +1,4 @@
-"""Virtual patients: hips, sacrum, femora and lower lumbar bodies of new people, posed as people lie on a table or stand.
+"""Virtual patients: hips, sacrum, femora and lower lumbar bodies of new people, posed as they lie on a table or stand.
 
     patient = sample_patient(population, seed=7)
     patient.bones["femur_left"]  # vertices, triangles; RAS mm around the middle between the hip centres

@@ -59,7 +59,7 @@ STIFF = RegistrationSettings(stiffness=500, steps=100)  # a smooth body gives li
 
 @pytest.mark.parametrize("settings", [STIFF, replace(STIFF, accelerated=True)], ids=["plain", "accelerated"])
 def test_a_known_map_comes_back(settings):
-    source, triangles = knuckle()
+    source, triangles = knuckle(28)
     turn = Rotation.from_euler("xyz", (20, -15, 30), degrees=True).as_matrix()
     target = 1.2 * (source + bent(source)) @ turn.T + (15, -40, 8)
     shuffled = np.random.default_rng(0).permutation(target)
@@ -80,10 +80,11 @@ def test_the_parts_of_the_result_make_its_points():
 
 
 def test_the_same_seed_gives_the_same_result_and_progress_is_reported():
-    source, triangles = knuckle(24)
+    source, triangles = knuckle(16)
+    settings = replace(FAST, thinned_source=150, thinned_target=150)
     progress = []
-    first = register(source, source + bent(source), triangles, FAST, seed=3, progress=lambda *s: progress.append(s))
-    second = register(source, source + bent(source), triangles, FAST, seed=3)
+    first = register(source, source + bent(source), triangles, settings, seed=3, progress=lambda *s: progress.append(s))
+    second = register(source, source + bent(source), triangles, settings, seed=3)
     assert np.array_equal(first.points, second.points)
     steps, sigmas = zip(*progress, strict=True)
     assert steps == tuple(range(1, first.steps + 1))
@@ -165,7 +166,7 @@ def compare(case, settings):
     assert ours[2] <= 1.5 * theirs[2]  # nothing uncovered: where the author's accelerated run fails it is 4.5
 
 
-@pytest.mark.parametrize("case", GOLDEN_CASES)
+@pytest.mark.parametrize("case", ["femur", pytest.param("femur_other", marks=pytest.mark.slow), "hip"])
 def test_the_accelerated_mode_is_as_close_as_the_author_s_plain_run(case):
     compare(case, FAST)
 
@@ -178,7 +179,10 @@ def test_the_plain_mode_is_as_close_as_the_author_s_plain_run(case):
 
 @pytest.mark.parametrize(
     ("people", "bone", "first", "second", "most_mm"),
-    [("llp26", "femur_left", "s01", "s09", 4.0), ("rhan40", "hip_left", "s25", "s51", 4.5)],
+    [
+        pytest.param("llp26", "femur_left", "s01", "s09", 4.0, marks=pytest.mark.slow),
+        ("rhan40", "hip_left", "s25", "s51", 4.5),
+    ],
 )
 def test_correspondence_is_right_where_it_is_known(people, bone, first, second, most_mm):
     """Two people of one set share a mesh; the target is shuffled, and every seventh vertex of it is left out."""

@@ -1,23 +1,33 @@
-"""The Slicer module: reads a hip radiograph and explains how it was taken. Research use only."""
+"""The Slicer module: one hip radiograph in, bones in 3D out. Research use only.
+
+From the console:
+
+    from DualFaceRecon import DualFaceReconLogic
+    run = DualFaceReconLogic().reconstruct("film.dcm")  # and run.node("completed", "hip_left") is a model node
+"""
 
 import importlib.util
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated, Optional
 
-import qt
 import slicer
+from slicer import vtkMRMLVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
+HERE = Path(__file__).resolve().parent
 if importlib.util.find_spec("DualFaceReconLib") is None:  # installed it lies beside us, in the repository one folder up
-    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    sys.path.append(str(HERE.parent))
 
 
 class DualFaceRecon(ScriptedLoadableModule):
@@ -25,82 +35,153 @@ class DualFaceRecon(ScriptedLoadableModule):
 
     def __init__(self, parent):  # noqa: ANN001, ANN204
         super().__init__(parent)
-        self.parent.title = _("DualFaceRecon")
-        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Orthopedics")]
-        self.parent.contributors = ["The DualFaceRecon developers"]
-        self.parent.helpText = _(
-            "Reads one hip radiograph and shows what its file says about how it was taken, where each value came from, "
-            "and what had to be assumed. For research use only."
+        parent.title = _("DualFaceRecon")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.contributors = ["The DualFaceRecon developers"]
+        parent.helpText = _(
+            "Makes bones in 3D of one hip radiograph: choose a film, check R and L and what is amber, press "
+            "Reconstruct. "
+            "For research use only; this is not a medical device."
         )
-        self.parent.acknowledgementText = _("The method is 3DDX, Gu et al., MICCAI 2024.")
+        parent.acknowledgementText = _("The method is 3DDX, Gu et al., MICCAI 2024.")
+        slicer.app.connect("startupCompleted()", register_samples)
 
 
-class DualFaceReconWidget(ScriptedLoadableModuleWidget):
-    """A film to choose, a button, and what was found."""
+def register_samples() -> None:
+    """Puts the films that ship into the Sample Data module."""
+    from DualFaceReconPanel.samples import register
+
+    register()
+
+
+@parameterNodeWrapper
+class DualFaceReconParameterNode:
+    """What the user chose; saved with the scene. A number of 0 leaves a value to the film's file."""
+
+    film: Optional[vtkMRMLVolumeNode]  # noqa: UP045  (the wrapper knows Optional alone)
+    pixelPitch: Annotated[float, WithinRange(0, 2)] = 0.0
+    sourceDistance: Annotated[float, WithinRange(0, 3000)] = 0.0
+    objectDistance: Annotated[float, WithinRange(0, 1500)] = 0.0
+    markedLength: Annotated[float, WithinRange(0, 80)] = 0.0
+    swapSides: bool = False
+    invert: bool = False
+    completion: bool = True
+    wholeFemurs: bool = False
+
+
+class DualFaceReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Film, models, one button, results; each part of the panel is a file of DualFaceReconPanel."""
+
+    def __init__(self, parent=None) -> None:  # noqa: ANN001
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.panel = None
+        self._parameters = None
+        self._binding = None
 
     def setup(self) -> None:
         super().setup()
-        panel = slicer.util.loadUI(self.resourcePath("UI/DualFaceRecon.ui"))
-        self.layout.addWidget(panel)
-        self.ui = slicer.util.childWidgetVariables(panel)
+        from DualFaceReconPanel.panel import Panel
+
+        widget = slicer.util.loadUI(self.resourcePath("UI/DualFaceRecon.ui"))
+        self.layout.addWidget(widget)
+        self.layout.addStretch(1)
+        widget.setMRMLScene(slicer.mrmlScene)
+        self.ui = slicer.util.childWidgetVariables(widget)
         self.logic = DualFaceReconLogic()
-        self.ui.filmPath.connect("currentPathChanged(QString)", self.on_film_changed)
-        self.ui.inspectButton.connect("clicked(bool)", self.on_inspect)
-        self.on_film_changed(self.ui.filmPath.currentPath)
+        self._bind()
+        self.panel = Panel(self.ui)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_start_close)
+        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_end_close)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_removed)
 
-    def on_film_changed(self, path: str) -> None:
-        self.ui.inspectButton.enabled = bool(path)
-        self.ui.findings.plainText = ""
-        self.ui.picture.clear()
+    def cleanup(self) -> None:
+        """The module is unloaded or Slicer closes."""
+        self.removeObservers()
+        self._unbind()
+        if self.panel is not None:
+            self.panel.close()
 
-    def on_inspect(self, _clicked: bool = False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The film cannot be used."), waitCursor=True):
-            text, picture = self.logic.inspect(self.ui.filmPath.currentPath, **self.given())
-            self.ui.findings.plainText = text
-            with tempfile.TemporaryDirectory() as folder:
-                self.ui.picture.setPixmap(qt.QPixmap(self.logic.save_picture(picture, folder)))
+    def enter(self) -> None:
+        """The user comes here, also back from the Segment Editor."""
+        self._bind()
+        if self.panel is not None:
+            self.panel.enter()
 
-    def given(self) -> dict:
-        """What the user says about the film; a 0 leaves it to the file."""
-        return {
-            "pixel_pitch_mm": self.ui.pixelPitch.value or None,
-            "sdd_mm": self.ui.sourceDistance.value or None,
-            "object_distance_mm": self.ui.objectDistance.value or None,
-            "swap_sides": self.ui.swapSides.checked,
-            "invert": self.ui.invert.checked,
-        }
+    def exit(self) -> None:
+        self._unbind()
+
+    def _bind(self) -> None:
+        if self._parameters is None:
+            self._parameters = DualFaceReconParameterNode(self.logic.getParameterNode())
+            self._binding = self._parameters.connectGui(self.ui)
+
+    def _unbind(self) -> None:
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._binding)
+            self._parameters = self._binding = None
+
+    def _on_scene_start_close(self, _caller: object, _event: str) -> None:
+        self._unbind()
+        self.panel.scene_closes()
+
+    def _on_scene_end_close(self, _caller: object, _event: str) -> None:
+        if self.parent.isEntered:
+            self._bind()
+        self.panel.refresh()
+
+    def _on_node_removed(self, _caller: object, _event: str) -> None:
+        self.panel.node_goes()
 
 
 class DualFaceReconLogic(ScriptedLoadableModuleLogic):
-    """The engine's verbs for the widget; usable from the console."""
+    """The module without its panel: for the console and for scripts."""
 
-    def inspect(self, path: str, **given):  # noqa: ANN003, ANN201
-        """Text and picture (rows, cols, 3) uint8 of what is known of a film; raises a one-sentence error.
+    def reconstruct(self, film, name: str | None = None, **options):  # noqa: ANN001, ANN003, ANN201
+        """A film's bones as nodes of the scene, a `DualFaceReconLib.scene.SceneRun`; waits until they are there.
 
-        `given` is what `read_radiograph` takes: pixel_pitch_mm, sdd_mm, object_distance_mm, swap_sides, invert.
+        `film`: a path, or a volume node. `options`: pixel_pitch_mm, sdd_mm, object_distance_mm, view, swap_sides and
+        invert, as `read_radiograph` takes them; bundle, device, completion, whole_femurs and folder (where the result's
+        files are to stay), as the command `dualface reconstruct` has them.
+        Raises Refusal with a sentence that says what to do.
         """
-        # imported here, so that Slicer starts no slower for a module that nobody opens
+        from DualFaceReconPanel.console import reconstruct
+
+        return reconstruct(film, name, **options)
+
+    def inspect(self, path: str, **overrides):  # noqa: ANN003, ANN201
+        """Text and picture (rows, cols, 3) uint8 of what is known of a film, without networks; raises Refusal.
+
+        `overrides` as for `reconstruct`.
+        """
         from DualFaceReconLib.film.radiograph import read_radiograph
         from DualFaceReconLib.pictures import inspection
 
-        radiograph = read_radiograph(path, **given)
+        radiograph = read_radiograph(path, **overrides)
         return inspection.as_text(radiograph), inspection.picture(radiograph)
 
-    def save_picture(self, picture, folder: str) -> str:  # noqa: ANN001
-        """Writes the picture as PNG and gives its path."""
-        from DualFaceReconLib.pictures import drawing
+    def install(self) -> None:
+        """Installs what networks need and is not here; waits for it, and asks nobody."""
+        from DualFaceReconPanel.packages import Packages
 
-        path = Path(folder) / "inspect.png"
-        drawing.save_png(picture, path)
-        return str(path)
+        Packages().install_now()
 
 
 class DualFaceReconTest(ScriptedLoadableModuleTest):
     """Run by "Reload and Test" and by ctest inside Slicer."""
 
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
     def runTest(self) -> None:
-        self.setUp()
-        self.test_what_is_no_film_is_refused()
+        for test in (
+            self.test_what_is_no_film_is_refused,
+            self.test_samples_are_read,
+            self.test_a_sample_becomes_bones,
+        ):
+            self.setUp()
+            test()
 
     def test_what_is_no_film_is_refused(self) -> None:
         from DualFaceReconLib.errors import Refusal
@@ -108,4 +189,22 @@ class DualFaceReconTest(ScriptedLoadableModuleTest):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "letter.txt"
             path.write_text("no film")
-            self.assertRaises(Refusal, DualFaceReconLogic().inspect, str(path))
+            self.assertRaises(Refusal, DualFaceReconLogic().reconstruct, str(path))
+
+    def test_samples_are_read(self) -> None:
+        from DualFaceReconPanel.samples import FILMS
+
+        from DualFaceReconLib import read_radiograph
+
+        for path in FILMS:
+            self.assertEqual(read_radiograph(path).geometry.view in ("AP", "PA"), True)
+
+    def test_a_sample_becomes_bones(self) -> None:
+        from DualFaceReconPanel.packages import Packages
+        from DualFaceReconPanel.samples import FILMS
+
+        if Packages().missing():
+            self.delayDisplay("Networks need packages that are not installed: this test is skipped")
+            return
+        run = DualFaceReconLogic().reconstruct(str(FILMS[0]))
+        self.assertIsNotNone(run.node("completed", "hip_left"))

@@ -28,3 +28,25 @@ def patients_taken_once():
 
     with patients_taken_once():
         yield
+
+
+@pytest.fixture
+def panel(tmp_path):
+    """The module's panel in a desktop, with an engine's stand-in; skipped where there is no Qt or no slicer-core."""
+    pytest.importorskip("PySide6")
+    pytest.importorskip("slicer")
+    from support.panels import opened_panel
+
+    with opened_panel(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def desktop():
+    """Slicer's desktop; skipped where there is no Qt or no slicer-core."""
+    pytest.importorskip("PySide6")
+    pytest.importorskip("slicer")
+    from host.desktop import Desktop
+
+    with Desktop() as opened:
+        yield opened

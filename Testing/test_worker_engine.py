@@ -60,6 +60,7 @@ def test_an_open_film_says_how_it_was_taken(engine, film):
     assert opened["geometry"] == radiograph.geometry.to_dict()
     assert opened["values"]["sdd_mm"] | {"affects": ""} == {
         "value": 1200,
+        "text": "1200 mm",
         "kind": "user",
         "source": "given by the user",
         "spread": None,
@@ -226,7 +227,7 @@ def test_results_go_where_they_are_wanted_and_replace_nothing_unasked(engine, fi
         engine.reconstruct(request, job(cancelled=lambda: pytest.fail("it was computed")))
     engine.reconstruct(replace(request, overwrite=True), job())
     for path in engine.folder.iterdir():
-        assert path.suffix == ".png"  # previews alone
+        assert path.suffix in (".png", ".npy")  # previews and pixels alone
 
 
 def test_a_result_is_copied_as_it_is(engine, film, tmp_path):

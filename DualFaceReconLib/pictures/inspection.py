@@ -81,7 +81,8 @@ def as_dict(radiograph: Radiograph) -> dict[str, Any]:
         "pixel_hash": radiograph.pixel_hash,
         "file_format": radiograph.file_format,
         "values": {
-            f.name: {"value": f.value, **asdict(f.provenance), "affects": f.affects} for f in findings(radiograph)
+            f.name: {"value": f.value, "text": f.text, **asdict(f.provenance), "affects": f.affects}
+            for f in findings(radiograph)
         },
         "warnings": [asdict(warning) for warning in radiograph.warnings],
     }

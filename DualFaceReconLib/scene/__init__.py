@@ -1,6 +1,14 @@
 """Reconstructions in scenes of 3D Slicer, on its desktop and on slicer-core; without either the import is refused."""
 
 from DualFaceReconLib.scene.run import SceneRun
-from DualFaceReconLib.scene.scene import add_to_scene, new_scene, remove_from_scene, runs_in, save_scene, show
+from DualFaceReconLib.scene.scene import (
+    add_to_scene,
+    new_scene,
+    remove_from_scene,
+    runs_in,
+    save_scene,
+    show,
+    show_film,
+)
 
-__all__ = ["SceneRun", "add_to_scene", "new_scene", "remove_from_scene", "runs_in", "save_scene", "show"]
+__all__ = ["SceneRun", "add_to_scene", "new_scene", "remove_from_scene", "runs_in", "save_scene", "show", "show_film"]

@@ -106,14 +106,9 @@ def show(run: SceneRun) -> None:
     film, at_source = run.node("film"), run.node("camera")
     if film is None or at_source is None:
         raise Refusal("This run is no longer in the scene: add the reconstruction again.")
-    for composite in nodes_in(run.scene, "vtkMRMLSliceCompositeNode"):
-        if composite.GetLayoutName() == SLICE_VIEW:
-            composite.SetBackgroundVolumeID(film.GetID())
-            composite.SetForegroundVolumeID(None)
-            composite.SetLabelVolumeID(None)
+    show_film(film)
     for view in nodes_in(run.scene, "vtkMRMLSliceNode"):
         if view.GetLayoutName() == SLICE_VIEW:
-            _lay_onto(view, film)
             view.SetSliceVisible(True)
     for view in nodes_in(run.scene, "vtkMRMLViewNode"):
         if view.GetLayoutName() == VIEW_3D:
@@ -122,6 +117,19 @@ def show(run: SceneRun) -> None:
     for camera in nodes_in(run.scene, "vtkMRMLCameraNode"):
         if camera.GetLayoutName() == VIEW_3D:
             look(camera, at_source)
+
+
+def show_film(film: Node) -> None:
+    """A film's volume alone and whole in the slice view, which lies in its plane."""
+    scene = film.GetScene()
+    for composite in nodes_in(scene, "vtkMRMLSliceCompositeNode"):
+        if composite.GetLayoutName() == SLICE_VIEW:
+            composite.SetBackgroundVolumeID(film.GetID())
+            composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(None)
+    for view in nodes_in(scene, "vtkMRMLSliceNode"):
+        if view.GetLayoutName() == SLICE_VIEW:
+            _lay_onto(view, film)
 
 
 def look(camera: Node, as_camera: Node) -> None:

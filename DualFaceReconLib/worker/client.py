@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import count
@@ -157,7 +157,7 @@ class _Process:
     def asked(self, request: Request) -> Iterator[tuple[int, queue.SimpleQueue[Message]]]:
         """A request's id, and the queue of what comes back; without an event, it died."""
         id, messages = next(self._ids), queue.SimpleQueue[Message]()
-        self._private.update(name for path in _paths(request) for name in log.names_in(path))
+        self._private.update(name for path in paths_in(request) for name in log.names_in(path))
         with self._changing:
             self._waiting[id] = messages
             if self._dead:
@@ -181,13 +181,8 @@ class _Process:
         return list(self._printed)
 
     def kill(self) -> None:
-        if os.name == "nt":
-            command = ["taskkill", "/F", "/T", "/PID", str(self.popen.pid)]
-            subprocess.run(command, check=False, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW)
-        elif self.popen.poll() is None:
-            for pid in self._pids:  # each leads a group
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, signal.SIGKILL)
+        if os.name == "nt" or self.popen.poll() is None:
+            kill_tree(self._pids)
         self._end()
 
     def close(self) -> None:
@@ -230,9 +225,22 @@ class _Process:
             self._printed.append(log.without_names(words, self._private))
 
 
+def kill_tree(pids: Collection[int]) -> None:
+    """Ends processes that lead groups of their own, and whatever they started: a launcher, its worker, decoders."""
+    for pid in pids:
+        if os.name == "nt":
+            command = ["taskkill", "/F", "/T", "/PID", str(pid)]
+            subprocess.run(command, check=False, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW)
+            continue
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
 DEATH: Message = {"event": "dead"}
 
 
-def _paths(request: Request) -> list[str]:
+def paths_in(request: Request) -> list[str]:
     """What in a request may be a path."""
     return [value for value in asdict(request).values() if isinstance(value, str) and ("/" in value or "\\" in value)]

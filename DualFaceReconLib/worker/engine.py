@@ -19,6 +19,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from DualFaceReconLib import __version__
+from DualFaceReconLib.bundle.fetch import fetch
+from DualFaceReconLib.bundle.registry import published
 from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import Overrides
@@ -29,7 +31,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.pictures import drawing, inspection
 from DualFaceReconLib.pictures.film import film_picture, mark_sides
 from DualFaceReconLib.results import WRITTEN, load_reconstruction, refuse_to_lose, save
-from DualFaceReconLib.worker.protocol import PROTOCOL, Hello, Load, NoRequest, Open, Reconstruct, Save, checked
+from DualFaceReconLib.worker.protocol import PROTOCOL, Fetch, Hello, Load, NoRequest, Open, Reconstruct, Save, checked
 
 if TYPE_CHECKING:
     from DualFaceReconLib.inference import Prediction
@@ -46,6 +48,7 @@ STAGES = {
     "surfaces": "Building what was seen of the bones",
     "completion": "Completing the bones",
     "saving": "Writing the result",
+    "fetching": "Fetching the bundle",
 }
 PACKAGES = (
     "torch",
@@ -122,15 +125,19 @@ class Engine:
         preview = self.folder / f"film-{name}.png"
         mark_sides(drawn, radiograph)
         drawing.save_png(drawn, preview)
+        pixels = self._pixels_file(name)
+        np.save(pixels, radiograph.pixels.astype(np.float32))
         self.films[name] = OpenFilm(radiograph, self._predictions_of(radiograph))
         for oldest in list(self.films)[:-KEPT_FILMS]:
             del self.films[oldest]
+            self._pixels_file(oldest).unlink(missing_ok=True)
         return {
             "film": name,
             **inspection.as_dict(radiograph),
             "size_px": radiograph.geometry.size_px,
             "geometry": radiograph.geometry.to_dict(),
             "preview": {"path": str(preview), "size_px": drawn_geometry.size_px},
+            "pixels": str(pixels),
         }
 
     def reconstruct(self, request: Reconstruct, job: Job) -> Result:
@@ -159,6 +166,15 @@ class Engine:
             "timings_s": reconstruction.timings_s,
             **_about(reconstructor),
         }
+
+    def fetch(self, request: Fetch, job: Job) -> Result:
+        def progress(received: int, total: int) -> None:
+            if job.cancelled():
+                raise Cancelled
+            job.progress("fetching", received / total)
+
+        manifest = job.wait_for(_beside(lambda: fetch(published(request.bundle), progress)))
+        return {"bundle": {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}}
 
     def save(self, request: Save, job: Job) -> Result:
         result, folder = Path(request.result), Path(request.folder)
@@ -213,6 +229,9 @@ class Engine:
             if fitting:
                 return fitting
         return {}
+
+    def _pixels_file(self, name: str) -> Path:
+        return self.folder / f"film-{name}.npy"
 
     def _new_folder(self) -> Path:
         self.written += 1

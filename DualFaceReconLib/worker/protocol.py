@@ -52,8 +52,9 @@ class Open:
     """Reads a film: a file, or bare pixels (rows, cols) with bone bright in a .npy file.
 
     -> `film` (to be named in `reconstruct`), `pixel_hash`, `file_format`, `size_px`, `geometry` (as `geometry.json` has
-    it, with provenance), `values` (what is known, for people, with provenance), `warnings` and `preview` (`path` of a
-    PNG and `size_px` of the film in it). The last KEPT_FILMS films stay open.
+    it, with provenance), `values` (what is known, for people, with provenance), `warnings`, `preview` (`path` of a
+    PNG and `size_px` of the film in it) and `pixels` (path of a .npy file, (rows, cols) float32 as displayed). The
+    last KEPT_FILMS films stay open.
     """
 
     path: str
@@ -81,6 +82,16 @@ class Reconstruct:
 
 
 @dataclass(frozen=True)
+class Fetch:
+    """Brings a bundle that does not ship among the user's own; -> `bundle` (id, version, sha256).
+
+    What came is kept where the connection breaks or the request is cancelled: asked again, it goes on from there.
+    """
+
+    bundle: str  # an id of the registry
+
+
+@dataclass(frozen=True)
 class Save:
     """Copies a result to another folder, whole or not at all; -> `folder`."""
 
@@ -102,7 +113,7 @@ class Shutdown:
     """Stops everything and ends the process."""
 
 
-Request = Ping | Hello | Load | Open | Reconstruct | Save | Cancel | Shutdown
+Request = Ping | Hello | Load | Open | Reconstruct | Fetch | Save | Cancel | Shutdown
 REQUESTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Request)}
 
 

@@ -1,0 +1,1 @@
+"""What stands behind the module's panel: the engine's process, films, results, layout and packages."""

@@ -1,0 +1,54 @@
+"""Small things that every part of the panel uses: amber that can be read on any theme, rows of tables."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import qt
+import slicer
+
+from DualFaceReconLib.errors import Refusal
+
+AMBER_ON_LIGHT, AMBER_ON_DARK = "#9a5b00", "#ffb347"  # at least 5:1 on white and on dark grey
+
+
+def amber() -> str:
+    """A style sheet's colour for what is assumed or to be minded, by the theme that Slicer has now."""
+    window = slicer.app.palette().color(qt.QPalette.Window)
+    return f"color: {AMBER_ON_DARK if window.lightness() < 128 else AMBER_ON_LIGHT};"
+
+
+def amber_text(text: str) -> str:
+    """Rich text in amber of a plain one."""
+    return f'<span style="{amber()}">{html.escape(text)}</span>'
+
+
+def set_row(table: Any, row: int, texts: Sequence[str], tooltip: str = "", style: str | None = None) -> None:
+    """Texts in a table's row that nobody edits."""
+    for column, text in enumerate(texts):
+        item = qt.QTableWidgetItem(text)
+        item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+        item.setToolTip(tooltip)
+        if style is not None:
+            item.setForeground(qt.QBrush(qt.QColor(style.removeprefix("color: ").removesuffix(";"))))
+        table.setItem(row, column, item)
+
+
+@contextmanager
+def explained(failure: str) -> Iterator[None]:
+    """Around what a slot does, whose exceptions would only be printed: a refusal is shown, a fault with `failure`."""
+    try:
+        yield
+    except Refusal as refusal:
+        slicer.util.warningDisplay(str(refusal))
+    except Exception as error:
+        slicer.util.errorDisplay(failure, detailedText=f"{type(error).__name__}: {error}")
+        raise
+
+
+def ask(text: str, title: str) -> bool:
+    """Whether the user agrees; nobody is asked where there is no main window."""
+    return slicer.util.mainWindow() is not None and bool(slicer.util.confirmOkCancelDisplay(text, title))

@@ -157,8 +157,9 @@ def test_a_node_that_leaves_the_scene_takes_its_film_along(panel):
     panel.press()
     panel.wait(lambda: WORDS in panel.ui.progressBar.format)
     slicer.mrmlScene.RemoveNode(node)
-    panel.wait(lambda: not panel.panel.computing and not panel.ui.reconstructButton.enabled)
-    assert panel.ui.geometryTable.rowCount == 0
+    panel.wait(lambda: panel.ui.geometryTable.rowCount == 0)
+    assert not panel.panel.computing
+    assert not panel.ui.reconstructButton.enabled
     assert not panel.panel.results._runs
 
 
@@ -243,6 +244,7 @@ def test_details_name_neither_a_patient_nor_a_folder(panel):
 def test_closing_the_scene_while_it_computes_leaves_a_fresh_panel(panel):
     panel.choose(panel.film())
     panel.ui.swapSides.checked = True
+    panel.wait(lambda: panel.ui.reconstructButton.enabled)
     panel.behave(seconds=60)
     panel.press()
     panel.wait(lambda: WORDS in panel.ui.progressBar.format)

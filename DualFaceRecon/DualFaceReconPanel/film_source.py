@@ -33,7 +33,7 @@ class FilmSource:
     node_id: str = ""  # of a volume of the scene
 
     def title(self, opened: Mapping[str, Any]) -> str:
-        """What a result is called: after the film's node; for a file, whose name may name a patient, its pixels' hash."""
+        """What a result is called: after the film's node; for a file, whose name may name a patient, its hash."""
         return _("{film}, bones").format(film=self.name) if self.node_id else f"film {opened['pixel_hash']}"
 
 

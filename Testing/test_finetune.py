@@ -2,26 +2,33 @@
 
 import json
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from support.bones import MODELS, made_population
-from support.recipes import DEPTH, SEGMENTATION, run
+from support.recipes import DEPTH, SEGMENTATION, run, run_on, silent
 
 from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
+from training.__main__ import EXIT_REFUSED, main
 from training.cases import cases_in
 from training.learning import finetune as finetuning
 from training.learning.bundling import bundle
 from training.learning.data import FilmStream
-from training.learning.finetune import CaseFilms, case_sample, finetune
-from training.simulate import Series, one_thread, simulate_case
+from training.learning.finetune import CaseFilms, case_sample, own_cases
+from training.simulate import Series, simulate_case
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn", "patients_taken_once")
-tune = partial(finetune, workers=0, device="cpu", say=lambda _: None)
+RECIPES = Path(__file__).parent.parent / "training" / "recipes"
+
+
+def tune(recipe, cases, start, out, **limits):
+    """A run of `finetune` on cases, from a bundle."""
+    return run_on(own_cases(recipe, cases, silent), recipe, out, bundle=start, **limits)
 
 
 @pytest.fixture(scope="module")
@@ -65,27 +72,26 @@ def test_a_case_is_seen_as_its_film_was_in_training(cases):
     assert read["principal_point_px"] == pytest.approx(streamed["principal_point_px"], abs=1.0)  # borders are rounded
     assert read["pixel_pitch_mm"] == pytest.approx(streamed["pixel_pitch_mm"], rel=1e-3)
     areas, depths = ([], [])
-    for one in (read, streamed):
-        areas.append(one["mask"].sum(dim=(1, 2)).float())
-        depths.append(one["depth"].sum(dim=(1, 2, 3)) / (one["depth"] > 0).sum(dim=(1, 2, 3)))
+    for film in (read, streamed):
+        areas.append(film["mask"].sum(dim=(1, 2)).float())
+        depths.append(film["depth"].sum(dim=(1, 2, 3)) / (film["depth"] > 0).sum(dim=(1, 2, 3)))
     assert areas[0] == pytest.approx(areas[1], rel=0.06)
     assert depths[0] == pytest.approx(depths[1], abs=1.0)
 
 
 @pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
 def test_a_network_starts_where_the_bundle_stands_and_moves(cases, start, recipe, tmp_path):
-    with one_thread():
-        assert tune(recipe, cases, start, tmp_path / "cut", minutes=0.0) is None
-        made = tune(recipe, cases, start, tmp_path / "cut")
-        whole = tune(recipe, cases, start, tmp_path / "whole")
+    assert tune(recipe, cases, start, tmp_path / "cut", minutes=0.0) is None
+    made = tune(recipe, cases, start, tmp_path / "cut")
+    whole = tune(recipe, cases, start, tmp_path / "whole")
     before = read_weights(start, load_manifest(start), recipe.task)
     after, again = load_file(made), load_file(whole)
     assert all(torch.equal(after[name], again[name]) for name in after)  # cut in two or in one piece
     moved = sum(float((after[name].float() - before[name]).square().sum()) for name in after)
     assert 0 < moved < 0.05 * sum(float(value.square().sum()) for value in before.values())
-    told = json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))
-    assert told["besides"]["start"]["id"] == "start"
-    assert told["besides"]["cases"]["count"] == 2
+    origin = json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))["besides"]
+    assert origin["start"]["id"] == "start"
+    assert origin["cases"]["count"] == 2
 
 
 def test_training_on_new_patients_starts_where_the_bundle_stands(start, tmp_path):
@@ -97,9 +103,9 @@ def test_training_on_new_patients_starts_where_the_bundle_stands(start, tmp_path
     short = replace(SEGMENTATION, learning=replace(SEGMENTATION.learning, epochs=1))
     run(short, made_population(), tmp_path / "segmentation")
     runs = {name: tmp_path / name for name in ("depth", "segmentation")}
-    told = bundle(runs, MODELS, tmp_path / "bundle", "on", "1.1.0", "not").trained_on
-    assert "depth: 8 films after those of start 1.0.0" in told
-    assert "No clinical picture" in told
+    trained_on = bundle(runs, MODELS, tmp_path / "bundle", "on", "1.1.0", "not").trained_on
+    assert "depth: 8 films after those of start 1.0.0" in trained_on
+    assert "No clinical picture" in trained_on
     other = replace(DEPTH, network={**DEPTH.network, "width": 64})
     with pytest.raises(Refusal, match="not that of bundle start"):
         run(other, made_population(), tmp_path / "other", bundle=start)
@@ -110,30 +116,38 @@ def test_a_bundle_tells_of_the_cases(cases, start, tmp_path):
     for name, recipe in (("depth", DEPTH), ("segmentation", SEGMENTATION)):
         short = replace(recipe, learning=replace(recipe.learning, epochs=1))
         runs[name] = tmp_path / name
-        with one_thread():
-            tune(short, cases, start, runs[name])
-    told = bundle(runs, MODELS, tmp_path / "bundle", "tuned", "1.0.0", "not").trained_on
-    assert "The depth network learnt on from 2 cases of the maker's own." in told
-    assert "No clinical picture" not in told
+        tune(short, cases, start, runs[name])
+    trained_on = bundle(runs, MODELS, tmp_path / "bundle", "tuned", "1.0.0", "not").trained_on
+    assert "The depth network learnt on from 2 cases of the maker's own." in trained_on
+    assert "No clinical picture" not in trained_on
     still = replace(DEPTH, learning=replace(DEPTH.learning, epochs=1))
     runs = {"depth": tmp_path / "on", "segmentation": tmp_path / "untuned"}
     run(still, made_population(), runs["depth"], bundle=tmp_path / "bundle")
     plain = replace(SEGMENTATION, learning=replace(SEGMENTATION.learning, epochs=1))
     run(plain, made_population(), runs["segmentation"])
-    told = bundle(runs, MODELS, tmp_path / "again", "again", "1.0.0", "not").trained_on
-    assert "began with tuned 1.0.0" in told
-    assert "2 cases of the maker's own" in told
-    assert "No clinical picture" not in told
+    trained_on = bundle(runs, MODELS, tmp_path / "again", "again", "1.0.0", "not").trained_on
+    assert "began with tuned 1.0.0" in trained_on
+    assert "2 cases of the maker's own" in trained_on
+    assert "No clinical picture" not in trained_on
 
 
 def test_every_case_comes_as_often_in_an_order_of_its_own(cases):
     recipe = replace(DEPTH, films=replace(DEPTH.films, projections=3, reuse=4))
     orders = []
     for epoch in (0, 1):
-        films = [float(one["sdd_mm"]) for one in CaseFilms(cases, recipe, epoch)]
+        films = [float(film["sdd_mm"]) for film in CaseFilms(cases, recipe, epoch)]
         assert sorted(films) == sorted(4 * films[:3])
         orders.append(films)
     assert orders[0] != orders[1]
+
+
+def test_cases_need_no_sets_of_bones(cases, tmp_path, capsys):
+    arguments = ["finetune", str(RECIPES / "small_depth.toml"), "--cases", str(cases[0].parent), "--out", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--bones", "anywhere"])
+    assert "unrecognized arguments: --bones" in capsys.readouterr().err
+    assert main([*arguments, "--device", "abacus"]) == EXIT_REFUSED
+    assert "'abacus' does not work on this machine" in capsys.readouterr().err
 
 
 def test_another_network_than_the_bundle_s_is_refused(cases, start, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.bones import made_people
-from support.recipes import DEPTH, SEGMENTATION
+from support.recipes import DEPTH, SEGMENTATION, silent
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.shape.shapemodel import load_shape_model
@@ -16,12 +16,12 @@ from training.cases import read_case
 from training.judging import folds
 from training.judging.baselines import NO_ALIGNMENT
 from training.judging.evaluate import ALL, Evaluation, Scored
-from training.judging.folds import Machine, Measuring, dealt, films_of, judge_in_folds
+from training.judging.folds import Measuring, dealt, films_of, judge_in_folds
+from training.learning.run import Run
 from training.patients.virtual import sample_patient
 
 pytestmark = pytest.mark.usefixtures("curves_undrawn", "patients_taken_once")
 PEOPLE = [*(f"rhan40/s{i:02d}" for i in range(40)), *(f"llp26/s{i:02d}" for i in range(26))]
-MACHINE = Machine("cpu", 0, 1)
 MEASURING = Measuring(films=1, size_px=160, resolutions=(80,))
 RECIPES = [
     replace(
@@ -50,14 +50,14 @@ def people_of(model):
 
 @pytest.mark.parametrize("count", [2, 4, 5])
 def test_everybody_is_dealt_to_one_fold(count):
-    found = dealt(PEOPLE, count)
-    assert len(found) == count
-    assert sorted(person for fold in found for person in fold) == sorted(PEOPLE)
+    dealt_folds = dealt(PEOPLE, count)
+    assert len(dealt_folds) == count
+    assert sorted(person for fold in dealt_folds for person in fold) == sorted(PEOPLE)
     for name in ("rhan40/", "llp26/", ""):
-        sizes = [sum(person.startswith(name) for person in fold) for fold in found]
+        sizes = [sum(person.startswith(name) for person in fold) for fold in dealt_folds]
         assert max(sizes) - min(sizes) <= 1
-    assert dealt(PEOPLE[::-1], count) == found
-    assert dealt(PEOPLE, count, seed=1) != found
+    assert dealt(PEOPLE[::-1], count) == dealt_folds
+    assert dealt(PEOPLE, count, seed=1) != dealt_folds
 
 
 @pytest.mark.parametrize("count", [0, 1, 14])
@@ -81,31 +81,31 @@ def test_a_person_alone_is_no_mixture(without_some_femora):
 
 def test_a_person_s_films_show_that_person(without_some_femora, tmp_path):
     fold = ("made/s00", "made/s02", "made/s03")
-    found = films_of(without_some_femora, fold, MEASURING, tmp_path, say=lambda _: None)
-    assert [folder.name for folder in found] == ["made_s00_00", "made_s02_00", "made_s03_00"]
-    told = [read_case(folder).metadata for folder in found]
-    assert [one["person"] for one in told] == list(fold)
-    assert [one["unscored"] for one in told] == [["femur_left", "femur_right"], [], []]
-    assert [set(one["patient"]["pelvis"]) for one in told] == [{person} for person in fold]
-    assert [set(one["patient"]["femora"]) for one in told] == [set(fold[1:]), {fold[1]}, {fold[2]}]
-    before = [(folder / "geometry.json").stat().st_mtime_ns for folder in found]
-    films_of(without_some_femora, fold, MEASURING, tmp_path, say=lambda _: None)
-    assert [(folder / "geometry.json").stat().st_mtime_ns for folder in found] == before
+    folders = films_of(without_some_femora, fold, MEASURING, tmp_path, say=silent)
+    assert [folder.name for folder in folders] == ["made_s00_00", "made_s02_00", "made_s03_00"]
+    metadata = [read_case(folder).metadata for folder in folders]
+    assert [case["person"] for case in metadata] == list(fold)
+    assert [case["unscored"] for case in metadata] == [["femur_left", "femur_right"], [], []]
+    assert [set(case["patient"]["pelvis"]) for case in metadata] == [{person} for person in fold]
+    assert [set(case["patient"]["femora"]) for case in metadata] == [set(fold[1:]), {fold[1]}, {fold[2]}]
+    before = [(folder / "geometry.json").stat().st_mtime_ns for folder in folders]
+    films_of(without_some_femora, fold, MEASURING, tmp_path, say=silent)
+    assert [(folder / "geometry.json").stat().st_mtime_ns for folder in folders] == before
 
 
 @pytest.fixture
-def seen(monkeypatch):
+def measured(monkeypatch):
     """What was measured and by which models; figures are made up, as others test how they are measured."""
     calls = []
 
     def evaluate(folders, resolutions, jobs, bundle, say, shape_models):
-        told = [read_case(folder).metadata for folder in folders]
+        metadata = [read_case(folder).metadata for folder in folders]
         models = people_of(shape_models if bundle is None else bundle)
-        calls.append({"measured": {one["person"] for one in told}, "bundle": bundle, "models": models})
+        calls.append({"people": {case["person"] for case in metadata}, "bundle": bundle, "models": models})
         rows = [
             Scored(
                 case=folder.name,
-                person=one["person"],
+                person=case["person"],
                 bone="hip_left",
                 groups=(ALL,),
                 row="exact maps",
@@ -118,7 +118,7 @@ def seen(monkeypatch):
                 emd_mm=9,
                 emd_floor_mm=8,
             )
-            for folder, one in zip(folders, told, strict=True)
+            for folder, case in zip(folders, metadata, strict=True)
         ]
         return Evaluation(surfaces=rows, maps=[])
 
@@ -127,55 +127,62 @@ def seen(monkeypatch):
 
 
 def judged(everybody, out, recipes=(), minutes=None, measuring=MEASURING):
-    return judge_in_folds(everybody, recipes, 2, measuring, MACHINE, out, minutes, say=lambda _: None)
+    return judge_in_folds(everybody, recipes, 2, measuring, Run(out, minutes=minutes, say=silent))
 
 
-def test_nobody_is_measured_by_a_model_of_themselves(everybody, seen, tmp_path):
+def test_nobody_is_measured_by_a_model_of_themselves(everybody, measured, tmp_path):
     text = judged(everybody, tmp_path)
-    assert len(seen) == 2
-    assert seen[0]["measured"] | seen[1]["measured"] == set(everybody.people)
-    for one in seen:
-        assert one["bundle"] is None
-        assert one["models"]["hip"] == set(everybody.people) - one["measured"]
-        assert one["models"]["femur"] == set(everybody.femora.people) - one["measured"]
+    assert len(measured) == 2
+    assert measured[0]["people"] | measured[1]["people"] == set(everybody.people)
+    for fold in measured:
+        assert fold["bundle"] is None
+        assert fold["models"]["hip"] == set(everybody.people) - fold["people"]
+        assert fold["models"]["femur"] == set(everybody.femora.people) - fold["people"]
     assert "4 films of 4 people" in text
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
     rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(row)["person"] for row in rows} == set(everybody.people)
     assert judged(everybody, tmp_path) == text
-    assert len(seen) == 2  # what is done stays done
+    assert len(measured) == 2  # what is done stays done
     with pytest.raises(Refusal, match="other people, recipes or films"):
         judged(everybody, tmp_path, measuring=replace(MEASURING, films=2))
 
 
-def test_networks_of_a_fold_learn_from_the_others_and_go_on_where_they_were_cut(everybody, seen, monkeypatch, tmp_path):
-    learnt = []
-    train_on = folds.train_on
+def test_networks_of_a_fold_learn_from_the_others_and_go_on_where_they_were_cut(
+    everybody, measured, monkeypatch, tmp_path
+):
+    learnt_from, outs = [], []
+    simulated, train = folds.simulated, folds.train
 
-    def watched(recipe, population, kept_out, out, *how):
-        learnt.append((out, set(population.pelvis_people) | set(population.femur_people)))
-        assert set(kept_out().pelvis_people).isdisjoint(learnt[-1][1])
-        return train_on(recipe, population, kept_out, out, *how)
+    def recorded_people(recipe, population, kept_out):
+        learnt_from.append(set(population.pelvis_people) | set(population.femur_people))
+        assert set(kept_out().pelvis_people).isdisjoint(learnt_from[-1])
+        return simulated(recipe, population, kept_out)
 
-    monkeypatch.setattr(folds, "train_on", watched)
+    def recorded_run(recipe, source, run):
+        outs.append(run.out)
+        return train(recipe, source, run)
+
+    monkeypatch.setattr(folds, "simulated", recorded_people)
+    monkeypatch.setattr(folds, "train", recorded_run)
     assert judged(everybody, tmp_path, RECIPES, minutes=0.0) is None
     assert json.loads((tmp_path / "fold_1/depth/checkpoint/state.json").read_text(encoding="utf-8"))["epoch"] == 1
-    assert not seen
+    assert not measured
     assert "4 films" in judged(everybody, tmp_path, RECIPES)
     runs = [tmp_path / f"fold_{n}" / task for n in (1, 2) for task in ("depth", "segmentation")]
-    assert [out for out, _ in learnt] == [runs[0], *runs]
-    for number, one in enumerate(seen, 1):
-        assert one["bundle"] == tmp_path / f"fold_{number}" / "bundle"
-        for out, people in learnt:
-            if out.parent == one["bundle"].parent:
-                assert people == set(everybody.people) - one["measured"]
-                told = json.loads((out / "network.json").read_text(encoding="utf-8"))
-                assert told["recipe"]["films"]["without"] == ", ".join(sorted(one["measured"]))
+    assert outs == [runs[0], *runs]
+    for number, fold in enumerate(measured, 1):
+        assert fold["bundle"] == tmp_path / f"fold_{number}" / "bundle"
+        for out, people in zip(outs, learnt_from, strict=True):
+            if out.parent == fold["bundle"].parent:
+                assert people == set(everybody.people) - fold["people"]
+                recipe = json.loads((out / "network.json").read_text(encoding="utf-8"))["recipe"]
+                assert recipe["films"]["without"] == sorted(fold["people"])
 
 
 def test_recipes_must_be_of_both_networks(tmp_path, capsys):
-    one = Path(folds.__file__).parents[1] / "recipes" / "small_depth.toml"
-    assert main(["folds", str(one), "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    depth = Path(folds.__file__).parents[1] / "recipes" / "small_depth.toml"
+    assert main(["folds", str(depth), "--out", str(tmp_path / "out")]) == EXIT_REFUSED
     assert "depth and one for a segmentation" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -189,8 +196,8 @@ def test_folds_from_end_to_end(everybody, monkeypatch, tmp_path):
     assert "exact maps" in text
     for name in ("fold_1/outlines.png", "fold_2/table.md", "maps.jsonl", "assd.png"):
         assert (tmp_path / name).exists()
-    found = folds.read_evaluation(tmp_path)
+    whole = folds.read_evaluation(tmp_path)
     both = [folds.read_evaluation(tmp_path / f"fold_{n}") for n in (1, 2)]
-    assert found.surfaces == both[0].surfaces + both[1].surfaces
-    assert found.maps == both[0].maps + both[1].maps
-    assert {one.person for one in found.surfaces} == set(everybody.people)
+    assert whole.surfaces == both[0].surfaces + both[1].surfaces
+    assert whole.maps == both[0].maps + both[1].maps
+    assert {scored.person for scored in whole.surfaces} == set(everybody.people)

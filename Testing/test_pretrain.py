@@ -10,26 +10,18 @@ import torch
 from safetensors.torch import load_file
 from support import films
 from support.bones import made_population
-from support.recipes import DEPTH, SEGMENTATION
+from support.recipes import DEPTH, PRETRAIN, SEGMENTATION, run, run_on, silent
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import weights_of
 from training.__main__ import main
 from training.learning.masking import LEAST_SPREAD, covered, filled_in, filled_in_loss, hidden_patches
-from training.learning.pretrain import OwnFilms, own_films, pretrain
-from training.learning.recipe import Masking, PretrainRecipe, read_recipe
-from training.learning.train import built, take_encoder, train
-from training.simulate import one_thread
+from training.learning.pretrain import OwnFilms, own_films, read_films
+from training.learning.recipe import read_recipe
+from training.learning.start import take_encoder
+from training.learning.tasks import network_of
 
 RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "small_pretrain.toml"
-NETWORK = {"encoder": "nf_regnet_b0", "stages": 3, "width": 32, "bones": 1, "faces": 1}
-TINY = PretrainRecipe(
-    "pretrain",
-    3,
-    NETWORK,
-    DEPTH.films,
-    replace(DEPTH.learning, loss="filled_in", epochs=3, learning_rate=3e-3, average=0.5),
-    masking=Masking(patch_px=8, share=0.6),
-)
 NAME = "Doe^Jane"
 
 
@@ -45,9 +37,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(recipe, out, folder=None, say=lambda _: None, **how):
-    with one_thread():
-        return pretrain(recipe, Path("nowhere"), Path("nowhere"), out, 0, "cpu", say=say, folder=folder, **how)
+def run_own(recipe, out, folder, say=silent, **limits):
+    """A run on the films of a folder."""
+    return run_on(own_films(recipe, folder, say), recipe, out, say=say, **limits)
 
 
 # Masks and what counts
@@ -58,7 +50,7 @@ def test_masks_are_whole_patches_of_the_asked_share():
     patches = hidden.reshape(5, 8, 8, 8, 8).permute(0, 1, 3, 2, 4).flatten(3)
     assert torch.equal(patches.all(dim=-1), patches.any(dim=-1))
     assert patches[..., 0].flatten(1).sum(dim=1).tolist() == [38] * 5  # of 64
-    assert len({tuple(one.flatten().tolist()) for one in patches[..., 0]}) == 5
+    assert len({tuple(film.flatten().tolist()) for film in patches[..., 0]}) == 5
     assert torch.equal(hidden, hidden_patches(5, 64, 8, 0.6, np.random.default_rng(0)))
 
 
@@ -69,13 +61,13 @@ def test_every_patch_is_hidden_as_often():
 
 def test_only_hidden_patches_count_and_only_visible_ones_are_seen():
     rng = torch.Generator().manual_seed(0)
-    film, found = torch.randn(2, 1, 64, 64, generator=rng), torch.randn(2, 1, 64, 64, generator=rng)
+    film, predicted = torch.randn(2, 1, 64, 64, generator=rng), torch.randn(2, 1, 64, 64, generator=rng)
     hidden = hidden_patches(2, 64, 8, 0.6, np.random.default_rng(0))
-    loss = filled_in_loss(found, film, hidden, 8)
-    assert torch.equal(filled_in_loss(torch.where(hidden, found, 99.0), film, hidden, 8), loss)
+    loss = filled_in_loss(predicted, film, hidden, 8)
+    assert torch.equal(filled_in_loss(torch.where(hidden, predicted, 99.0), film, hidden, 8), loss)
     other = torch.where(hidden, film, -(film**2))
-    assert torch.equal(filled_in_loss(found, other, hidden, 8), loss)
-    assert filled_in_loss(torch.where(hidden, found + 1, found), film, hidden, 8) != loss
+    assert torch.equal(filled_in_loss(predicted, other, hidden, 8), loss)
+    assert filled_in_loss(torch.where(hidden, predicted + 1, predicted), film, hidden, 8) != loss
     seen = covered(film, hidden)
     assert torch.equal(covered(torch.where(hidden, 5.0, film), hidden), seen)
     assert torch.equal(seen[~hidden], film[~hidden])
@@ -98,25 +90,25 @@ def test_the_loss_of_known_patches():
 
 
 def test_a_cut_run_on_own_films_ends_as_the_run_in_one_piece(folder, tmp_path):
-    whole = run(TINY, tmp_path / "whole", folder)
-    assert run(TINY, tmp_path / "cut", folder, minutes=0.0) is None
+    whole = run_own(PRETRAIN, tmp_path / "whole", folder)
+    assert run_own(PRETRAIN, tmp_path / "cut", folder, minutes=0.0) is None
     assert json.loads((tmp_path / "cut/checkpoint/state.json").read_text())["epoch"] == 1
-    one, other = load_file(whole), load_file(run(TINY, tmp_path / "cut", folder))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    weights, again = load_file(whole), load_file(run_own(PRETRAIN, tmp_path / "cut", folder))
+    assert weights.keys() == again.keys()
+    assert all(torch.equal(value, again[name]) for name, value in weights.items())
     for name in ("curves.csv", "curves.png", "masked.png"):
         assert (tmp_path / "whole" / name).stat().st_size > 100
-    told = json.loads((tmp_path / "whole/encoder.json").read_text())
-    assert (told["besides"]["count"], told["films"]) == (5, 3 * 8)
-    with pytest.raises(ValueError, match="other films"):
-        run(TINY, tmp_path / "cut", population=made_population(2))
-    with pytest.raises(ValueError, match="another recipe"):
-        run(replace(TINY, seed=4), tmp_path / "cut", folder)
+    metadata = json.loads((tmp_path / "whole/encoder.json").read_text())
+    assert (metadata["besides"]["count"], metadata["films"]) == (5, 3 * 8)
+    with pytest.raises(Refusal, match="other films"):
+        run(PRETRAIN, made_population(2), tmp_path / "cut")
+    with pytest.raises(Refusal, match="another recipe"):
+        run_own(replace(PRETRAIN, seed=4), tmp_path / "cut", folder)
 
 
 def test_it_learns_to_fill_in(folder, tmp_path):
-    learning = replace(TINY.learning, epochs=20, first_cycle=20, strength=0.0)
-    run(replace(TINY, learning=learning), tmp_path, folder)
+    learning = replace(PRETRAIN.learning, epochs=20, first_cycle=20, strength=0.0)
+    run_own(replace(PRETRAIN, learning=learning), tmp_path, folder)
     rows = json.loads((tmp_path / "checkpoint/state.json").read_text())["rows"]
     losses = [row["loss"] for row in rows]
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:2])
@@ -126,61 +118,57 @@ def test_it_learns_to_fill_in(folder, tmp_path):
 def test_train_starts_from_the_encoder_of_simulated_films(tmp_path):
     population = made_population(2)
     few = replace(DEPTH.films, projections=2, watched=1)
-    recipe = replace(TINY, films=few, learning=replace(TINY.learning, epochs=1))
-    encoder = run(recipe, tmp_path / "pretrained", population=population)
+    recipe = replace(PRETRAIN, films=few, learning=replace(PRETRAIN.learning, epochs=1))
+    encoder = run(recipe, population, tmp_path / "pretrained")
     assert json.loads(encoder.with_suffix(".json").read_text())["besides"] == {"films": "simulated"}
     torch.manual_seed(0)
-    fresh = weights_of(built(TINY).encoder)
+    fresh = weights_of(network_of(PRETRAIN).encoder)
     written = load_file(encoder)
     assert fresh.keys() == written.keys()
     assert any(not torch.equal(fresh[name], written[name]) for name in fresh)
 
     still = replace(DEPTH, films=few, learning=replace(DEPTH.learning, epochs=1, learning_rate=0.0))
-    with one_thread():
-        nowhere = Path("nowhere"), Path("nowhere")
-        found = train(
-            still, *nowhere, tmp_path / "run", 0, "cpu", say=lambda _: None, population=population, encoder=encoder
-        )
-        with pytest.raises(ValueError, match="another encoder"):
-            train(still, *nowhere, tmp_path / "run", 0, "cpu", say=lambda _: None, population=population)
+    network = run(still, population, tmp_path / "run", encoder=encoder)
+    with pytest.raises(Refusal, match="another encoder"):
+        run(still, population, tmp_path / "run")
     tensors = load_file(tmp_path / "run/checkpoint/network.safetensors")
     for name, value in written.items():
         assert torch.equal(tensors[f"encoder.{name}"], value), name
-    told = json.loads(found.with_suffix(".json").read_text())["besides"]["encoder"]
-    assert told["besides"] == {"films": "simulated"}
-    assert len(told["sha256"]) == 64
+    origin = json.loads(network.with_suffix(".json").read_text())["besides"]["encoder"]
+    assert origin["besides"] == {"films": "simulated"}
+    assert len(origin["sha256"]) == 64
 
-    with pytest.raises(ValueError, match="stages"):
-        take_encoder(built(replace(DEPTH, network={**DEPTH.network, "stages": 2})), encoder)
-    with pytest.raises(ValueError, match="depth network"):
-        take_encoder(built(SEGMENTATION), encoder)
+    with pytest.raises(Refusal, match="stages"):
+        take_encoder(network_of(replace(DEPTH, network={**DEPTH.network, "stages": 2})), encoder)
+    with pytest.raises(Refusal, match="depth network"):
+        take_encoder(network_of(SEGMENTATION), encoder)
     encoder.with_suffix(".json").unlink()
-    with pytest.raises(ValueError, match="no encoder of"):
-        take_encoder(built(DEPTH), encoder)
+    with pytest.raises(Refusal, match="no encoder of"):
+        take_encoder(network_of(DEPTH), encoder)
 
 
 # The user's own films
 
 
-def test_a_bad_file_is_left_out_and_said_by_number_alone(folder, tmp_path):
-    said = []
-    found = own_films(folder, 64, 6.0, said.append)
-    assert found.shape == (5, 1, 64, 64)
-    assert len(said) == 1
-    assert "1 of 6 files are left out, as they cannot be read: 4 " in said[0]  # Jane_0, _1, _2, _2a
-    run(TINY, tmp_path, folder, say=said.append)
+def test_a_bad_file_is_left_out_and_named_by_number_alone(folder, tmp_path):
+    sentences = []
+    read = read_films(folder, 64, 6.0, sentences.append)
+    assert read.shape == (5, 1, 64, 64)
+    assert len(sentences) == 1
+    assert "1 of 6 files are left out, as they cannot be read: 4 " in sentences[0]  # Jane_0, _1, _2, _2a
+    run_own(PRETRAIN, tmp_path, folder, say=sentences.append)
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     for private in ("Jane", "Doe", str(folder)):
-        assert not any(private in sentence for sentence in said)
+        assert not any(private in sentence for sentence in sentences)
         assert not any(private.encode() in content for content in written)
 
 
 def test_a_folder_without_a_film_is_refused(tmp_path, capsys):
     (tmp_path / "Jane.txt").write_text("no film")
     assert main(["pretrain", str(RECIPE), "--films", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr().err
-    assert "None of the 1 files" in said
-    assert "Jane" not in said
+    refusal = capsys.readouterr().err
+    assert "None of the 1 files" in refusal
+    assert "Jane" not in refusal
     assert not (tmp_path / "out").exists()
 
 
@@ -188,7 +176,7 @@ def test_processes_share_own_films_and_every_epoch_has_its_order(monkeypatch):
     own = torch.arange(5.0)[:, None, None, None].expand(5, 1, 8, 8).half()
 
     def order(epoch):
-        return [int(sample["film"][0, 0, 0]) for sample in OwnFilms(own, TINY, epoch)]
+        return [int(sample["film"][0, 0, 0]) for sample in OwnFilms(own, PRETRAIN, epoch)]
 
     whole = order(0)
     assert sorted(whole[:5]) == list(range(5))

@@ -11,7 +11,8 @@ from training.learning import recipe as recipes
 from training.learning.augment import GREY_CHANGES
 from training.learning.losses import DEPTH_LOSSES
 from training.learning.recipe import Learning, Masking, PretrainRecipe, Recipe, TrainingFilms, read_recipe
-from training.learning.train import built, rate_at
+from training.learning.tasks import network_of
+from training.learning.train import rate_at
 from training.patients.kept_out import kept_out_people
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
@@ -26,7 +27,7 @@ def test_every_recipe_is_whole_and_ends_at_the_bottom_of_a_cycle(path):
     assert path.read_text(encoding="utf-8").startswith("# ")
     assert recipe.films.size_px * recipe.films.mm_per_pixel == 384
     if path.stem.startswith("small"):
-        network = built(recipe)
+        network = network_of(recipe)
         megabytes = 2e-6 * sum(p.numel() for p in network.parameters())
         assert megabytes < (5 if recipe.task == "segmentation" else 7)
 
@@ -137,9 +138,9 @@ def test_a_recipe_that_hides_nothing_or_all_is_refused(tmp_path, before, after, 
 
 def test_a_network_that_fits_its_settings_and_not_its_films_is_refused(tmp_path):
     with pytest.raises(Refusal, match="multiple of 16"):
-        built(read_recipe(changed(tmp_path, "size_px = 192", "size_px = 200")))
+        network_of(read_recipe(changed(tmp_path, "size_px = 192", "size_px = 200")))
     with pytest.raises(Refusal, match="fewer than 9 stages"):
-        built(read_recipe(changed(tmp_path, "stages = 4", "stages = 9")))
+        network_of(read_recipe(changed(tmp_path, "stages = 4", "stages = 9")))
 
 
 @pytest.mark.parametrize("loss", ["si_independent", "si_dependent", "casi_independent", "casi_dependent"])

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from support.bones import made_population
 from support.learning import curves_undrawn
-from support.recipes import DEPTH, SEGMENTATION, run
+from support.recipes import BFLOAT16, DEPTH, SEGMENTATION, run
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
@@ -18,11 +17,12 @@ from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training.learning import checkpoint
 from training.learning.augment import augmented
 from training.learning.data import FilmStream
-from training.learning.train import built, loss_of, rate_at
+from training.learning.tasks import network_of, task_of
+from training.learning.train import rate_at
 from training.simulate import Series
 
 pytestmark = pytest.mark.usefixtures("patients_taken_once")
-RECIPES = Path(__file__).parent.parent / "training" / "recipes"
+RNG = np.random.default_rng(0)  # of what pretraining alone draws
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,6 @@ def population():
 def batch(population):
     films = list(FilmStream(population, Series(seed=5, size_px=None, mm_per_pixel=6.0), projections=4, size_px=64))
     return {name: torch.stack([film[name] for film in films]) for name in films[0]}
-
-
-BFLOAT16 = replace(DEPTH, learning=replace(DEPTH.learning, bfloat16=True))
 
 
 RECIPES_TRIED = {"depth": DEPTH, "segmentation": SEGMENTATION, "depth in bfloat16": BFLOAT16}
@@ -51,28 +48,28 @@ def test_a_run_cut_in_two_ends_as_the_run_in_one_piece(recipe, population, tmp_p
     assert run(recipe, population, tmp_path / "cut", minutes=0.0) is None  # after the first epoch
     assert json.loads((tmp_path / "cut/checkpoint/state.json").read_text())["epoch"] == 1
     cut = run(recipe, population, tmp_path / "cut")
-    one, other = load_file(whole), load_file(cut)
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
+    weights, again = load_file(whole), load_file(cut)
+    assert weights.keys() == again.keys()
+    for name, value in weights.items():
+        assert torch.equal(value, again[name]), name
     for name in ("curves.csv", "curves.png", "sheet.png", "network.json"):
         assert (tmp_path / "whole" / name).stat().st_size > 100
-    told = json.loads((tmp_path / "whole/network.json").read_text())
-    assert told["films"] == 2 * 2 * 2
-    give_weights(built(recipe), one)
-    with pytest.raises(ValueError, match="another recipe"):
+    metadata = json.loads((tmp_path / "whole/network.json").read_text())
+    assert metadata["films"] == 2 * 2 * 2
+    give_weights(network_of(recipe), weights)
+    with pytest.raises(Refusal, match="another recipe"):
         run(replace(recipe, seed=4), population, tmp_path / "cut")
 
 
 def test_a_run_that_is_ended_early_comes_to_rest_and_says_so(population, tmp_path):
     with curves_undrawn():
         assert run(DEPTH, population, tmp_path, minutes=0.0) is None
-        with pytest.raises(ValueError, match="stands at epoch 1 of 4"):
+        with pytest.raises(Refusal, match="stands at epoch 1 of 4"):
             run(DEPTH, population, tmp_path, last=1)
         assert run(DEPTH, population, tmp_path, minutes=0.0, last=3) is None  # cut again: it still knows where to end
         assert run(DEPTH, population, tmp_path) is not None
-    told = json.loads((tmp_path / "network.json").read_text())
-    assert (told["ending"], told["last"]["epoch"], told["films"]) == ([1, 3], 3, 3 * 4 * 2)
+    metadata = json.loads((tmp_path / "network.json").read_text())
+    assert (metadata["ending"], metadata["last"]["epoch"], metadata["films"]) == ([1, 3], 3, 3 * 4 * 2)
     rates = [float(line.split(",")[2]) for line in (tmp_path / "curves.csv").read_text().splitlines()[1:]]
     from_here = rate_at(DEPTH, 1)
     assert rates == pytest.approx([1e-3, from_here, from_here / 2])
@@ -82,29 +79,29 @@ def test_a_run_that_is_ended_early_comes_to_rest_and_says_so(population, tmp_pat
 @pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
 def test_a_network_learns_a_batch_by_heart(recipe, batch):
     torch.manual_seed(0)
-    network = built(recipe).train()
+    task, network = task_of(recipe), network_of(recipe).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    found = []
+    losses = []
     for _ in range(100):
-        loss = loss_of(recipe, network, batch)
+        loss = task.loss(network, batch, RNG)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(loss.item())
-    assert np.mean(found[-3:]) < 0.65 * np.mean(found[:2])
+        losses.append(loss.item())
+    assert np.mean(losses[-3:]) < 0.65 * np.mean(losses[:2])
 
 
 def test_the_loss_takes_no_notice_of_where_the_bones_stand(batch):
     """What a network cannot know is not asked of it: all distances by 20 mm more, and the loss hardly moves."""
     torch.manual_seed(0)
-    network = built(DEPTH).eval()
+    task, network = task_of(DEPTH), network_of(DEPTH).eval()
     with torch.no_grad():
-        near = float(loss_of(DEPTH, network, batch))
+        near = float(task.loss(network, batch, RNG))
         moved = {**batch, "depth": torch.where(batch["depth"] > 0, batch["depth"] + 20, batch["depth"])}
-        assert float(loss_of(DEPTH, network, moved)) == pytest.approx(near, rel=0.05)
+        assert float(task.loss(network, moved, RNG)) == pytest.approx(near, rel=0.05)
         shape = {**batch, "depth": batch["depth"].clone()}
         shape["depth"][:, :, 1] = torch.where(batch["depth"][:, :, 1] > 0, batch["depth"][:, :, 1] + 40, 0)
-        assert abs(float(loss_of(DEPTH, network, shape)) / near - 1) > 0.05
+        assert abs(float(task.loss(network, shape, RNG)) / near - 1) > 0.05
 
 
 # Schedule
@@ -125,11 +122,11 @@ def test_cycles_start_anew_and_grow():
 def test_a_mirror_exchanges_the_sides(batch, monkeypatch):
     monkeypatch.setattr("training.learning.augment.MIRRORED_SHARE", 1.1)
     monkeypatch.setattr("training.learning.augment._move", lambda *_: None)
-    found = augmented(batch, BONES, 1e-9, 0, np.random.default_rng(0))
-    assert torch.equal(found["mask"][:, 0], batch["mask"][:, 1].flip(-1))
-    assert torch.equal(found["depth"][:, 3], batch["depth"][:, 2].flip(-1))
-    assert torch.equal(found["film"], batch["film"].flip(-1))
-    assert torch.allclose(found["principal_point_px"][:, 1], 63 - batch["principal_point_px"][:, 1])
+    changed = augmented(batch, BONES, 1e-9, 0, np.random.default_rng(0))
+    assert torch.equal(changed["mask"][:, 0], batch["mask"][:, 1].flip(-1))
+    assert torch.equal(changed["depth"][:, 3], batch["depth"][:, 2].flip(-1))
+    assert torch.equal(changed["film"], batch["film"].flip(-1))
+    assert torch.allclose(changed["principal_point_px"][:, 1], 63 - batch["principal_point_px"][:, 1])
 
 
 def test_truth_moves_with_the_film(batch):
@@ -139,13 +136,13 @@ def test_truth_moves_with_the_film(batch):
     batch["mask"][:, :, 20:40, 24:36] = True
     batch["film"] = batch["mask"][:, :1].float() * 2 - 1
     batch["depth"] = batch["mask"][:, :, None].float().expand(-1, -1, 2, -1, -1) * 900
-    found = augmented(batch, BONES, 1.0, 0, np.random.default_rng(1))
-    bright = found["film"][:, 0] > 0
-    assert (bright == found["mask"][:, 0]).float().mean() > 0.98
-    assert torch.equal(found["depth"][:, :, 0] > 0, found["mask"])
-    assert set(found["depth"].unique().tolist()) == {0.0, 900.0}
-    assert not torch.equal(found["mask"], batch["mask"])
-    assert not torch.allclose(found["principal_point_px"], batch["principal_point_px"])
+    changed = augmented(batch, BONES, 1.0, 0, np.random.default_rng(1))
+    bright = changed["film"][:, 0] > 0
+    assert (bright == changed["mask"][:, 0]).float().mean() > 0.98
+    assert torch.equal(changed["depth"][:, :, 0] > 0, changed["mask"])
+    assert set(changed["depth"].unique().tolist()) == {0.0, 900.0}
+    assert not torch.equal(changed["mask"], batch["mask"])
+    assert not torch.allclose(changed["principal_point_px"], batch["principal_point_px"])
     same = augmented(batch, BONES, 1.0, 2, np.random.default_rng(1))
     assert torch.equal(augmented(batch, BONES, 1.0, 2, np.random.default_rng(1))["film"], same["film"])
     assert augmented(batch, BONES, 0.0, 2, np.random.default_rng(1)) is batch

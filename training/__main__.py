@@ -90,11 +90,9 @@ def _simulating(commands: Any) -> None:
 def _training(commands: Any) -> None:
     training = _command(commands, "train", actions.train_network)
     training.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors that `pretrain` wrote")
-    training.add_argument(
-        "--last", type=int, metavar="EPOCH", help="end there, before the recipe does: the rate falls to 0 from here on"
-    )
     training.add_argument("--bundle", type=Path, help="folder of a bundle whose network it begins with")
     _with_loop(training)
+    _with_bones(training)
     tuning = _command(commands, "finetune", actions.finetune_network)
     tuning.add_argument("--cases", type=Path, required=True, help="folder of cases, at any depth")
     tuning.add_argument("--bundle", type=Path, help="folder of the bundle to start from (default: from nothing)")
@@ -102,19 +100,22 @@ def _training(commands: Any) -> None:
     pretraining = _command(commands, "pretrain", actions.pretrain_encoder)
     pretraining.add_argument("--films", type=Path, metavar="FOLDER", help="your own films instead of simulated ones")
     _with_loop(pretraining)
+    _with_bones(pretraining)
 
 
 def _with_loop(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a file of training/recipes")
-    _with_learning(parser)
+    parser.add_argument(
+        "--last", type=int, metavar="EPOCH", help="end there, before the recipe does: the rate falls to 0 from here on"
+    )
+    _with_run(parser)
 
 
-def _with_learning(parser: argparse.ArgumentParser) -> None:
+def _with_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder; what is there goes on")
     parser.add_argument("--minutes", type=float, help="end at the epoch in which they are over; go on another time")
     parser.add_argument("--device", help="cuda or cpu (default: cuda where there is one)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make films")
-    _with_bones(parser)
 
 
 def _bundling(commands: Any) -> None:
@@ -132,7 +133,7 @@ def _bundling(commands: Any) -> None:
         nargs=2,
         default=(0.0, 0.0),
         metavar=("HIP", "FEMUR"),
-        help="mm, as `certainty` measures it with a bundle that was told none (default: none)",
+        help="mm, as `certainty` measures it with a bundle that has none (default: none)",
     )
 
 
@@ -182,7 +183,8 @@ def _folding(commands: Any) -> None:
     folding.add_argument("--films", type=int, default=4, help="of each person (default: 4)")
     folding.add_argument("--size", type=int, default=1024, help="pixels along a film's longer side (default: 1024)")
     folding.add_argument("--pixels", type=int, nargs="+", default=[256, 512, 1024], help="maps' longer sides")
-    _with_learning(folding)
+    _with_run(folding)
+    _with_bones(folding)
     folding.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that measure")
 
 

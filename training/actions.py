@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from DualFaceReconLib.errors import Refusal
+
+if TYPE_CHECKING:
+    from training.learning.run import Machine, Run
 
 EXIT_FLAGGED = 1  # done, but something is not as it should be
 FROM_HEADER = "header, else the population mean"  # a row of `distance`
@@ -32,10 +35,7 @@ def build_models(options: argparse.Namespace) -> int:
     """Builds the shape models from the sets of real bones, with a table and pictures."""
     from training.anatomy.report import build_models
 
-    try:
-        print(build_models(options.bones, options.out, options.report))
-    except FileNotFoundError as error:
-        raise Refusal(str(error)) from error
+    print(build_models(options.bones, options.out, options.report))
     return 0
 
 
@@ -118,61 +118,79 @@ def _label(text: str) -> tuple[str, int]:
 
 def train_network(options: argparse.Namespace) -> int:
     """Trains a network by a recipe, or goes on with a run that was cut."""
+    from training.learning.films import virtual_patients
     from training.learning.recipe import read_recipe
     from training.learning.train import train
 
     recipe = read_recipe(options.recipe)
     if recipe.task == "pretrain":
-        raise Refusal(f"{options.recipe.name} is a recipe for `training pretrain`")
-    return _learnt(options, partial(train, recipe, encoder=options.encoder, last=options.last, bundle=options.bundle))
+        raise Refusal(f"{options.recipe.name} is a recipe for `training pretrain`.")
+
+    def learn(run: Run) -> Path | None:
+        source = virtual_patients(recipe, options.bones, options.cache, run.say)
+        return train(recipe, source, run, encoder=options.encoder, bundle=options.bundle)
+
+    return _learnt(options, learn)
 
 
 def finetune_network(options: argparse.Namespace) -> int:
     """Goes on training a bundle's network on your own cases, or goes on with such a run that was cut."""
     from training.cases import cases_in
-    from training.learning.finetune import finetune
+    from training.learning.finetune import own_cases
     from training.learning.recipe import read_recipe
+    from training.learning.train import train
 
     recipe = read_recipe(options.recipe)
     if recipe.task not in ("depth", "segmentation"):
-        raise Refusal(f"{options.recipe.name} is a recipe for something else than a depth or a segmentation network")
+        raise Refusal(f"{options.recipe.name} is a recipe for something else than a depth or a segmentation network.")
     folders = cases_in(options.cases)
     if not folders:
-        raise Refusal(f"no cases in {options.cases}: make some of your CTs with `python -m training prepare-ct`")
-
-    def course(_bones: Path, _cache: Path, out: Path, workers: int, device: str, minutes: float | None) -> Path | None:
-        return finetune(recipe, folders, options.bundle, out, workers, device, minutes)
-
-    return _learnt(options, course)
+        raise Refusal(f"No cases in {options.cases}: make some of your CTs with `python -m training prepare-ct`.")
+    return _learnt(options, lambda run: train(recipe, own_cases(recipe, folders, run.say), run, bundle=options.bundle))
 
 
 def pretrain_encoder(options: argparse.Namespace) -> int:
     """Pretrains a depth network's encoder on films without labels, or goes on with a run that was cut."""
-    from training.learning.pretrain import pretrain
+    from training.learning.films import virtual_patients
+    from training.learning.pretrain import own_films, unlabelled
     from training.learning.recipe import PretrainRecipe, read_recipe
+    from training.learning.train import train
 
     recipe = read_recipe(options.recipe)
     if not isinstance(recipe, PretrainRecipe):
-        raise Refusal(f"{options.recipe.name} is a recipe for `training train`")
-    return _learnt(options, partial(pretrain, recipe, folder=options.films))
+        raise Refusal(f"{options.recipe.name} is a recipe for `training train`.")
+
+    def learn(run: Run) -> Path | None:
+        if options.films is not None:
+            source = own_films(recipe, options.films, run.say)
+        else:
+            source = unlabelled(virtual_patients(recipe, options.bones, options.cache, run.say))
+        return train(recipe, source, run)
+
+    return _learnt(options, learn)
 
 
-def _learnt(options: argparse.Namespace, course: Callable[..., Path | None]) -> int:
-    """Runs a training on the device that is asked for, or on what there is."""
-    import torch
+def _learnt(options: argparse.Namespace, learn: Callable[[Run], Path | None]) -> int:
+    """Runs a training on the machine that is asked for, with the processes that torchrun started."""
+    from training.learning.run import Run
+    from training.learning.torchrun import joined_by_torchrun
 
-    from training.learning.train import joined_by_torchrun, left_torchrun
-
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = joined_by_torchrun(device)
-        done = course(options.bones, options.cache, options.out, options.workers, device, options.minutes)
-    except (FileNotFoundError, ValueError) as error:
-        raise Refusal(str(error)) from error
-    finally:
-        left_torchrun()
+    machine = _machine(options)
+    with joined_by_torchrun(machine.device):
+        done = learn(Run(options.out, machine, options.minutes, options.last))
     print(f"done: {done}" if done else f"time is up: the same command goes on from {options.out / 'checkpoint'}")
     return 0
+
+
+def _machine(options: argparse.Namespace, jobs: int = 1) -> Machine:
+    """The device that is asked for, or CUDA where there is one, and how many processes."""
+    import torch
+
+    from DualFaceReconLib.inference import usable_device
+    from training.learning.run import Machine
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Machine(usable_device(device), options.workers, jobs)
 
 
 def bundle_networks(options: argparse.Namespace) -> int:
@@ -180,11 +198,8 @@ def bundle_networks(options: argparse.Namespace) -> int:
     from training.learning.bundling import bundle
 
     runs = {"depth": options.depth, "segmentation": options.segmentation}
-    try:
-        errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
-        made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
-    except (OSError, ValueError) as error:
-        raise Refusal(str(error)) from error
+    errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
+    made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
     print(f"{made.id} {made.version}: {made.size_bytes / 1e6:.1f} MB in {options.out}")
     return 0
 
@@ -236,22 +251,17 @@ def measure_certainty(options: argparse.Namespace) -> int:
 
 def judge_in_folds(options: argparse.Namespace) -> int:
     """Trains by two recipes on all but a fold of the people, measures on the fold, and so for every fold."""
-    import torch
-
-    from training.judging.folds import Machine, Measuring, judge_in_folds
+    from training.judging.folds import Measuring, judge_in_folds
     from training.learning.recipe import read_recipe
+    from training.learning.run import Run
     from training.patients.population import load_everybody
 
     recipes = [read_recipe(path) for path in options.recipes]
     if recipes and [recipe.task for recipe in recipes] != ["depth", "segmentation"]:
-        raise Refusal("give a recipe for a depth and one for a segmentation network, in this order, or none")
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        raise Refusal("Give a recipe for a depth and one for a segmentation network, in this order, or none.")
     measuring = Measuring(options.films, options.size, tuple(options.pixels))
-    machine = Machine(device, options.workers, options.jobs)
-    try:
-        everybody = load_everybody(options.bones, options.cache)
-        text = judge_in_folds(everybody, recipes, options.folds, measuring, machine, options.out, options.minutes)
-    except (FileNotFoundError, ValueError) as error:
-        raise Refusal(str(error)) from error
+    run = Run(options.out, _machine(options, options.jobs), options.minutes)
+    everybody = load_everybody(options.bones, options.cache)
+    text = judge_in_folds(everybody, recipes, options.folds, measuring, run)
     print(text or f"time is up: the same command goes on from {options.out}")
     return 0

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from training.learning.recipe import Learning, Recipe, TrainingFilms
+from training.learning.films import Source, simulated
+from training.learning.pretrain import unlabelled
+from training.learning.recipe import Learning, Masking, PretrainRecipe, Recipe, TrainingFilms
+from training.learning.run import Run
 from training.learning.train import train
 from training.patients.population import Population
 from training.simulate import one_thread
@@ -40,9 +44,36 @@ SEGMENTATION = replace(
 )
 
 
-def run(recipe: Recipe, population: Population, out: Path, **how) -> Path | None:
-    """A run of `train` in this process, silently; `how` are its other arguments."""
+BFLOAT16 = replace(DEPTH, learning=replace(DEPTH.learning, bfloat16=True))
+PRETRAIN = PretrainRecipe(
+    "pretrain",
+    3,
+    {"encoder": "nf_regnet_b0", "stages": 3, "width": 32, "bones": 1, "faces": 1},
+    DEPTH.films,
+    replace(DEPTH.learning, loss="filled_in", epochs=3, learning_rate=3e-3, average=0.5),
+    masking=Masking(patch_px=8, share=0.6),
+)
+
+
+def run(recipe: Recipe, population: Population, out: Path, **options: Any) -> Path | None:
+    """`run_on` films of a population, measured on the people that it learns from."""
+    source = simulated(recipe, population, lambda: population)
+    return run_on(unlabelled(source) if recipe.task == "pretrain" else source, recipe, out, **options)
+
+
+def run_on(
+    source: Source,
+    recipe: Recipe,
+    out: Path,
+    *,
+    encoder: Path | None = None,
+    bundle: Path | None = None,
+    **limits: Any,
+) -> Path | None:
+    """A run of `train` in this process, silently; `limits` are fields of `Run`."""
     with one_thread():
-        return train(
-            recipe, Path("nowhere"), Path("nowhere"), out, 0, "cpu", say=lambda _: None, population=population, **how
-        )
+        return train(recipe, source, Run(out, **{"say": silent, **limits}), encoder=encoder, bundle=bundle)
+
+
+def silent(sentence: str) -> None:
+    """Instead of printing."""

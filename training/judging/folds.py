@@ -29,8 +29,10 @@ from training.anatomy.report import save_model
 from training.judging.evaluate import Evaluation, evaluate
 from training.judging.tables import read_evaluation, write_tables
 from training.learning.bundling import bundle
+from training.learning.films import simulated
 from training.learning.recipe import Recipe
-from training.learning.train import train_on
+from training.learning.run import Run
+from training.learning.train import train
 from training.patients.population import Everybody, Population
 from training.patients.virtual import NoFemoraFit
 from training.simulate import Series, Taken, one_thread, take, write
@@ -48,15 +50,6 @@ class Measuring:
     films: int  # of each person
     size_px: int  # of the films, along the longer side
     resolutions: tuple[int, ...]  # pixels along the longer side of the maps that are compared
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the work runs on; another one changes last digits alone."""
-
-    device: str
-    workers: int  # processes that make films while a network learns
-    jobs: int  # processes that measure
 
 
 def dealt(people: Collection[str], count: int, seed: int = SEED) -> list[tuple[str, ...]]:
@@ -81,35 +74,28 @@ def dealt(people: Collection[str], count: int, seed: int = SEED) -> list[tuple[s
 
 
 def judge_in_folds(
-    everybody: Everybody,
-    recipes: Sequence[Recipe],
-    count: int,
-    measuring: Measuring,
-    machine: Machine,
-    out: Path,
-    minutes: float | None = None,
-    say: Callable[[str], None] = print,
+    everybody: Everybody, recipes: Sequence[Recipe], count: int, measuring: Measuring, run: Run
 ) -> str | None:
-    """The table of all folds; None where `minutes` ran out in a training. Without recipes: rows without networks."""
+    """The table of all folds; None where the time was over in a training. Without recipes: rows without networks."""
     folds = dealt(everybody.people, count)
-    _same_as_before(folds, recipes, measuring, out)
-    end = None if minutes is None else time.monotonic() + 60 * minutes
+    _check_same(folds, recipes, measuring, run.out)
+    end = None if run.minutes is None else time.monotonic() + 60 * run.minutes
     all_folds = Evaluation(surfaces=[], maps=[])
     for number, fold in enumerate(folds, 1):
-        say(f"fold {number} of {count}: {len(fold)} people")
-        measured = _fold(everybody, fold, number, recipes, measuring, machine, out / f"fold_{number}", end, say)
-        if measured is None:
+        run.say(f"fold {number} of {count}: {len(fold)} people")
+        of_fold = _fold(everybody, fold, number, recipes, measuring, replace(run, out=run.out / f"fold_{number}"), end)
+        if of_fold is None:
             return None
-        all_folds.surfaces.extend(measured.surfaces)
-        all_folds.maps.extend(measured.maps)
+        all_folds.surfaces.extend(of_fold.surfaces)
+        all_folds.maps.extend(of_fold.maps)
     title = f"{count} folds by person: everybody measured by models of the others"
-    return write_tables(all_folds, title, [], None, out)
+    return write_tables(all_folds, title, [], None, run.out)
 
 
-def _same_as_before(folds: list[tuple[str, ...]], recipes: Sequence[Recipe], measuring: Measuring, out: Path) -> None:
+def _check_same(folds: list[tuple[str, ...]], recipes: Sequence[Recipe], measuring: Measuring, out: Path) -> None:
     """Keeps what the folds are in folds.json; Refusal where other ones were begun there."""
-    told = {"folds": folds, "recipes": [asdict(recipe) for recipe in recipes], "measuring": asdict(measuring)}
-    text = json.dumps(told, indent=1)
+    document = {"folds": folds, "recipes": [asdict(recipe) for recipe in recipes], "measuring": asdict(measuring)}
+    text = json.dumps(document, indent=1)
     kept = out / "folds.json"
     if kept.exists() and kept.read_text(encoding="utf-8") != text:
         raise Refusal(f"{out.name} holds folds of other people, recipes or films: give another folder.")
@@ -123,33 +109,32 @@ def _fold(
     number: int,
     recipes: Sequence[Recipe],
     measuring: Measuring,
-    machine: Machine,
-    out: Path,
+    run: Run,
     end: float | None,
-    say: Callable[[str], None],
 ) -> Evaluation | None:
     """What is measured on a fold's people; None where the time was over before its networks were done."""
+    out = run.out
     if (out / "table.md").exists():  # written last
         return read_evaluation(out)
     _models_without(everybody, fold, out / "models")
     if recipes and not (out / "bundle" / "manifest.json").exists():
         others, kept_out = everybody.without(fold), partial(_own, everybody, fold)
         for recipe in recipes:
-            run = out / recipe.task
-            if (run / "network.json").exists():
+            if (out / recipe.task / "network.json").exists():
                 continue
-            of_fold = replace(recipe, films=replace(recipe.films, without=", ".join(fold)))
+            of_fold = replace(recipe, films=replace(recipe.films, without=fold))
             left = None if end is None else max(end - time.monotonic(), 0) / 60
-            if train_on(of_fold, others, kept_out, run, machine.workers, machine.device, left, say) is None:
+            of_task = replace(run, out=out / recipe.task, minutes=left)
+            if train(of_fold, simulated(of_fold, others, kept_out), of_task) is None:
                 return None
-        runs = {recipe.task: out / recipe.task for recipe in recipes}
+        networks = {recipe.task: out / recipe.task for recipe in recipes}
         measured = f"On the {len(fold)} people of its fold alone."
-        bundle(runs, out / "models", out / "bundle", f"fold-{number}", "1.0.0", measured)
-    folders = films_of(everybody, fold, measuring, out / "films", say)
+        bundle(networks, out / "models", out / "bundle", f"fold-{number}", "1.0.0", measured)
+    folders = films_of(everybody, fold, measuring, out / "films", run.say)
     made = out / "bundle" if recipes else None
-    measured = evaluate(folders, measuring.resolutions, machine.jobs, made, say, out / "models")
-    write_tables(measured, f"Fold {number}", folders, made, out)
-    return measured
+    evaluation = evaluate(folders, measuring.resolutions, run.machine.jobs, made, run.say, out / "models")
+    write_tables(evaluation, f"Fold {number}", folders, made, out)
+    return evaluation
 
 
 def _own(everybody: Everybody, fold: Collection[str]) -> Population:

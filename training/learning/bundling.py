@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.files import write_bundle
@@ -30,7 +33,7 @@ OWN_FILMS = "An encoder first learnt, without truth, from a folder of films of t
 
 
 def bundle(
-    runs: dict[str, Path],
+    runs: Mapping[str, Path],
     shape_models: Path,
     out: Path,
     id: str,
@@ -42,41 +45,27 @@ def bundle(
 
     `surface_error_mm`: what `certainty` says that completed bones of "hip" and "femur" lack.
     """
-    told, weights = {}, {}
-    for task, run in runs.items():
-        try:
-            told[task] = json.loads((run / "network.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise Refusal(f"{run.name} holds no finished network: let `training train` end there first.") from error
-        if told[task]["recipe"]["task"] != task:
-            raise Refusal(f"{run.name} holds a network for {told[task]['recipe']['task']}, not for {task}.")
-        weights[task] = load_file(run / "network.safetensors")
-    films = [told[task]["recipe"]["films"] for task in runs]
-    if len({(one["size_px"], one["mm_per_pixel"]) for one in films}) > 1:
+    finished = {task: _finished(run, task) for task, run in runs.items()}
+    metadata = {task: run for task, (run, _) in finished.items()}
+    films = [run["recipe"]["films"] for run in metadata.values()]
+    if len({(knobs["size_px"], knobs["mm_per_pixel"]) for knobs in films}) > 1:
         raise Refusal("The networks learnt from films of unlike sizes: a bundle's networks see the same picture.")
-    networks = {task: {"settings": told[task]["settings"], "file": f"{task}.safetensors"} for task in runs}
-    own = [
-        OWN_CASES.format(task=task, count=one["besides"]["cases"]["count"])
-        for task, one in told.items()
-        if "cases" in one.get("besides", {})
-    ]
-    starts = {task: one["besides"]["start"] for task, one in told.items() if "start" in one.get("besides", {})}
-    own += [
-        OWN_START.format(task=task, **start)
-        for task, start in starts.items()
-        if NO_OTHERS not in start.get("trained_on", NO_OTHERS)
-    ]
-    own += [OWN_FILMS] * any(map(_from_own_films, told.values()))
-    counted = ", ".join(_films_of(task, one) for task, one in told.items())
+    files = {kind: shape_models / f"{kind}.ssm.npz" for kind in ("hip", "femur")}
+    for file in files.values():
+        if not file.exists():
+            raise Refusal(f"There is no {file.name} in {shape_models}: make it with `training anatomy models`.")
+    networks = {task: {"settings": run["settings"], "file": f"{task}.safetensors"} for task, run in metadata.items()}
+    own = " ".join(_own_material(metadata)) or NO_OTHERS
+    counted = ", ".join(_films_of(task, run) for task, run in metadata.items())
     manifest = Manifest(
         id=id,
         version=version,
         licence=LICENCE,
         research_use=RESEARCH_USE,
-        trained_on=f"{TRAINED_ON} {' '.join(own) or NO_OTHERS} {counted}.",
+        trained_on=f"{TRAINED_ON} {own} {counted}.",
         measured=measured,
         bones=BONES,
-        faces=("front", "back")[: told["depth"]["settings"]["faces"]],
+        faces=("front", "back")[: metadata["depth"]["settings"]["faces"]],
         input_px=(films[0]["size_px"],) * 2,
         mm_per_pixel=films[0]["mm_per_pixel"],
         nominal_object_distance_mm=NOMINAL_OBJECT_DISTANCE_MM,
@@ -87,18 +76,52 @@ def bundle(
         networks=networks,
         shape_models={kind: f"{kind}.ssm.npz" for kind in ("hip", "femur")},
     )
-    return write_bundle(out, manifest, weights, {kind: shape_models / f"{kind}.ssm.npz" for kind in ("hip", "femur")})
+    return write_bundle(out, manifest, {task: weights for task, (_, weights) in finished.items()}, files)
 
 
-def _films_of(task: str, run: dict) -> str:
-    start = run.get("besides", {}).get("start")
+def _finished(run: Path, task: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a finished run's network is, and its weights; Refusal where there are none, or those of another task."""
+    try:
+        metadata = json.loads((run / "network.json").read_text(encoding="utf-8"))
+        weights = load_file(run / "network.safetensors")
+    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+        raise Refusal(f"{run.name} holds no finished network: let `training train` end there first.") from error
+    if metadata["recipe"]["task"] != task:
+        raise Refusal(f"{run.name} holds a network for {metadata['recipe']['task']}, not for {task}.")
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise Refusal(f"{run.name} holds weights that are not numbers: train that network anew.")
+    return metadata, weights
+
+
+def _origin(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a network learnt from beside its recipe's films."""
+    return run.get("besides", {})
+
+
+def _own_material(metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence each of what networks by task learnt from that is the maker's own."""
+    origins = {task: _origin(run) for task, run in metadata.items()}
+    sentences = [
+        OWN_CASES.format(task=task, count=origin["cases"]["count"])
+        for task, origin in origins.items()
+        if "cases" in origin
+    ]
+    sentences += [
+        OWN_START.format(task=task, **origin["start"])
+        for task, origin in origins.items()
+        if "start" in origin and NO_OTHERS not in origin["start"].get("trained_on", NO_OTHERS)
+    ]
+    return sentences + [OWN_FILMS] * any(map(_from_own_films, metadata.values()))
+
+
+def _films_of(task: str, run: Mapping[str, Any]) -> str:
+    start = _origin(run).get("start")
     before = f" after those of {start['id']} {start['version']}" if start else ""
     return f"{task}: {run['films']} films{before}"
 
 
-def _from_own_films(run: dict) -> bool:
+def _from_own_films(run: Mapping[str, Any]) -> bool:
     """Whether a network started from an encoder that saw a folder of films, or from one that did."""
-    besides = run.get("besides", {})
-    return besides.get("films") not in (None, "simulated") or (
-        "encoder" in besides and _from_own_films(besides["encoder"])
-    )
+    origin = _origin(run)
+    own = origin.get("films") not in (None, "simulated")
+    return own or ("encoder" in origin and _from_own_films(origin["encoder"]))

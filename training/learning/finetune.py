@@ -1,5 +1,7 @@
 """`python -m training finetune RECIPE --cases FOLDER --bundle BUNDLE --out OUT`: a network learns on from own cases.
 
+    train(recipe, own_cases(recipe, cases_in(folder), say=print), Run(out), bundle=bundle)
+
 Cases come of your own CTs (`prepare-ct`) or of any simulator that writes them. A fifth of their people is watched and
 not learnt from. The loop, the checkpoints and what is written are `train`'s; `bundle` puts the result into a bundle.
 """
@@ -7,8 +9,7 @@ not learnt from. The loop, the checkpoints and what is written are `train`'s; `b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,44 +22,24 @@ from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.framing import frame_of
 from training.cases import read_case
 from training.learning.data import Sample, framed_sample
+from training.learning.films import Source
 from training.learning.recipe import Recipe
-from training.learning.train import begin_with, built, learn_from_truth, torchrun_place
+from training.learning.torchrun import torchrun_place
 
 WATCHED_SHARE = 0.2  # of the people, one at least
 
 
-def finetune(
-    recipe: Recipe,
-    folders: Sequence[Path],
-    bundle: Path | None,
-    out: Path,
-    workers: int,
-    device: str,
-    minutes: float | None = None,
-    say: Callable[[str], None] = print,
-) -> Path | None:
-    """Trains on cases, from a bundle's network or from nothing; as `train` gives the network's file, or None."""
-    torch.manual_seed(recipe.seed)
-    network = built(recipe)
-    told = {case: read_case(case).metadata for case in folders}
-    learnt_from, watched = _parted({case: str(one.get("person", case.name)) for case, one in told.items()}, recipe)
+def own_cases(recipe: Recipe, folders: Sequence[Path], say: Callable[[str], None]) -> Source:
+    """The films of cases with their truth; a case that names no person is one of its own."""
+    people = {folder: str(read_case(folder).metadata.get("person", folder.name)) for folder in folders}
+    learnt_from, watched = _parted(people, recipe)
     say(f"{len(learnt_from)} cases are learnt from, {len(watched)} of other people are watched")
-    truths = b"".join((case / "geometry.json").read_bytes() for case in folders)
-    besides = {"cases": {"count": len(learnt_from), "sha256": hashlib.sha256(truths).hexdigest()}}
-    if bundle is not None:
-        besides["start"] = begin_with(bundle, network, recipe.task)
+    truths = b"".join((folder / "geometry.json").read_bytes() for folder in folders)
     films = recipe.films
-    return learn_from_truth(
-        recipe,
-        besides,
-        network,
-        partial(CaseFilms, learnt_from, recipe),
-        lambda: [case_sample(case, films.size_px, films.mm_per_pixel) for case in watched[: films.watched]],
-        out,
-        workers,
-        device,
-        minutes,
-        say,
+    return Source(
+        epoch=lambda number: CaseFilms(learnt_from, recipe, number),
+        watched=lambda: [case_sample(case, films.size_px, films.mm_per_pixel) for case in watched[: films.watched]],
+        origin={"cases": {"count": len(learnt_from), "sha256": hashlib.sha256(truths).hexdigest()}},
     )
 
 
@@ -93,11 +74,14 @@ def case_sample(folder: Path, size_px: int, mm_per_pixel: float) -> Sample:
     return framed_sample(frame, radiograph.pixels, case.maps.of(BONES).resized(frame.resampled_px))
 
 
-def _parted(people: dict[Path, str], recipe: Recipe) -> tuple[list[Path], list[Path]]:
+def _parted(people: Mapping[Path, str], recipe: Recipe) -> tuple[list[Path], list[Path]]:
     """Cases that are learnt from, and those of other people that are watched; of one person all are both."""
     names = sorted(set(people.values()))
     if len(names) < 2:
         return list(people), list(people)
     order = np.random.default_rng(recipe.seed).permutation(len(names))
     watched = {names[number] for number in order[: max(round(WATCHED_SHARE * len(names)), 1)]}
-    return [c for c, name in people.items() if name not in watched], [c for c, n in people.items() if n in watched]
+    return (
+        [case for case, name in people.items() if name not in watched],
+        [case for case, name in people.items() if name in watched],
+    )

@@ -1,8 +1,10 @@
 """`python -m training pretrain RECIPE --out OUT`: a depth network's encoder learns to see films, without any truth.
 
-Patches of a film are hidden, and a depth network with one channel fills them in. The films are simulated, or a folder
-of the user's own. OUT holds what a training leaves, with `masked.png` for a sheet, and in the end `encoder.safetensors`
-with `encoder.json`, from which `python -m training train RECIPE --encoder OUT/encoder.safetensors` starts.
+    train(recipe, own_films(recipe, Path("films"), say=print), Run(out))
+
+Patches of a film are hidden, and a depth network with one channel fills them in (`masking.py`). The films are
+simulated, or a folder of the user's own. OUT holds what a training leaves, with `masked.png` for a sheet, and in the
+end `encoder.safetensors` with `encoder.json`, from which `train RECIPE --encoder OUT/encoder.safetensors` starts.
 
 Nothing that is printed or written names a file or a patient. `masked.png` shows four of the films.
 """
@@ -10,143 +12,54 @@ Nothing that is printed or written names a file or a patient. `masked.png` shows
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import IterableDataset
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.framing import frame_of
-from DualFaceReconLib.networks.depth import OUTPUT_MM
-from DualFaceReconLib.networks.weights import weights_of
-from training.learning.data import FilmStream, Sample
-from training.learning.masking import covered, filled_in, filled_in_loss, hidden_patches, masked_picture
+from training.learning.data import Sample
+from training.learning.films import Source
 from training.learning.recipe import PretrainRecipe
-from training.learning.train import (
-    Course,
-    built,
-    keep,
-    kept_out_population,
-    learn,
-    simulated_films,
-    torchrun_place,
-    watched_films,
-)
-from training.patients.kept_out import kept_out_people
-from training.patients.population import Population, load_population
+from training.learning.torchrun import torchrun_place
 
-SHOWN = 4  # films in the picture
 NAMED = 10  # numbers of films that are not read, in a sentence
 WATCHED_SHARE = 0.2  # of the user's own films at most; they are not learnt from
-MASK_SEED = 9002  # of what is hidden of the watched films
 
 
-def pretrain(
-    recipe: PretrainRecipe,
-    bones: Path,
-    cache: Path,
-    out: Path,
-    workers: int,
-    device: str,
-    minutes: float | None = None,
-    say: Callable[[str], None] = print,
-    population: Population | None = None,
-    folder: Path | None = None,
-) -> Path | None:
-    """Trains, or goes on; gives the encoder's file, or None where `minutes` ran out before the end.
-
-    `folder`: the user's own films, instead of simulated ones of a population.
-    """
-    torch.manual_seed(recipe.seed)
-    network = built(recipe).to(device)
-    if folder is None:
-        population = population or load_population(bones, cache, without=kept_out_people(recipe.films.without), say=say)
-        besides = {"films": "simulated"}
-        films = partial(_unlabelled_films, recipe, population)
-        watched = partial(_watched, recipe, bones, cache, population, say)
-    else:
-        own = own_films(folder, recipe.films.size_px, recipe.films.mm_per_pixel, say)
-        besides = {
-            "films": "a folder's",
-            "count": len(own),
-            "sha256": hashlib.sha256(own.numpy().tobytes()).hexdigest(),
-        }
-        kept_out, learnt_from = _parted(own, recipe)
-        films = partial(OwnFilms, learnt_from, recipe)
-        watched = partial(_samples, kept_out)
-        workers = 0  # the films lie in memory
-    course = Course(
-        recipe,
-        besides,
-        network,
-        (),
-        films,
-        partial(masked_loss, recipe),
-        watched,
-        partial(measured, recipe, device=device),
-        partial(picture, recipe, path=out / "masked.png", device=device),
+def unlabelled(simulated: Source) -> Source:
+    """The films of virtual patients without their truth."""
+    return Source(
+        epoch=lambda number: Unlabelled(simulated.epoch(number)),
+        watched=lambda: [without_truth(film["film"]) for film in simulated.watched()],
+        origin={"films": "simulated"},
     )
-    learnt = learn(course, out, workers, device, minutes, say)
-    if learnt is None:
-        return None
-    return keep(weights_of(learnt.average.encoder), "encoder", course, learnt, out)
 
 
-def masked_loss(recipe: PretrainRecipe, network: nn.Module, batch: Sample, rng: np.random.Generator) -> torch.Tensor:
-    """What a batch on the network's device is judged by; `rng` draws what is hidden."""
-    film, masking = batch["film"], recipe.masking
-    hidden = hidden_patches(len(film), film.shape[-1], masking.patch_px, masking.share, rng).to(film.device)
-    return filled_in_loss(_found(network, covered(film, hidden)), film, hidden, masking.patch_px)
-
-
-@torch.no_grad()
-def measured(recipe: PretrainRecipe, network: nn.Module, watched: list[Sample], device: str) -> dict[str, float]:
-    """ "masked_loss" on watched films, and how much of what a flat grey leaves it "explained": 0 nothing, 1 all."""
-    network.eval()
-    losses = []
-    for film, hidden in _hidden(recipe, watched, device):
-        patch = recipe.masking.patch_px
-        found = _found(network, covered(film, hidden))
-        losses.append([float(filled_in_loss(one, film, hidden, patch)) for one in (found, torch.zeros_like(found))])
-    mean, flat = np.mean(losses, axis=0)
-    return {"masked_loss": float(mean), "explained": float(1 - mean / flat)}
-
-
-@torch.no_grad()
-def picture(recipe: PretrainRecipe, network: nn.Module, watched: list[Sample], path: Path, device: str) -> None:
-    """Watched films: masked, predicted, true."""
-    network.eval()
-    rows = []
-    for film, hidden in _hidden(recipe, watched[:SHOWN], device):
-        masked = covered(film, hidden)
-        found = filled_in(_found(network, masked), film, hidden, recipe.masking.patch_px)
-        rows.append(tuple(one[0, 0].cpu() for one in (masked, found, film)))
-    masked_picture(rows, path)
-
-
-def _found(network: nn.Module, film: torch.Tensor) -> torch.Tensor:
-    """A depth network's one map (B, 1, n, n) in units of its output."""
-    return network(film).flatten(1, 2) / OUTPUT_MM
-
-
-def _hidden(recipe: PretrainRecipe, watched: list[Sample], device: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Each watched film (1, 1, n, n) with what is hidden of it, always the same."""
-    rng = np.random.default_rng(MASK_SEED)
-    for sample in watched:
-        film = sample["film"][None].to(device)
-        masking = recipe.masking
-        yield film, hidden_patches(1, film.shape[-1], masking.patch_px, masking.share, rng).to(device)
+def own_films(recipe: PretrainRecipe, folder: Path, say: Callable[[str], None]) -> Source:
+    """The films of a folder; a fifth at most is watched and not learnt from."""
+    films = read_films(folder, recipe.films.size_px, recipe.films.mm_per_pixel, say)
+    watched, learnt_from = _parted(films, recipe)
+    return Source(
+        epoch=lambda number: OwnFilms(learnt_from, recipe, number),
+        watched=lambda: [without_truth(film.float()) for film in watched],
+        origin={
+            "films": "a folder's",
+            "count": len(films),
+            "sha256": hashlib.sha256(films.numpy().tobytes()).hexdigest(),
+        },
+        in_memory=True,
+    )
 
 
 class Unlabelled(IterableDataset):
     """A stream's films without their truth."""
 
-    def __init__(self, films: FilmStream) -> None:
+    def __init__(self, films: Iterable[Sample]) -> None:
         super().__init__()
         self.films = films
 
@@ -183,21 +96,15 @@ def without_truth(film: torch.Tensor) -> Sample:
     }
 
 
-def own_films(folder: Path, size_px: int, mm_per_pixel: float, say: Callable[[str], None]) -> torch.Tensor:
+def read_films(folder: Path, size_px: int, mm_per_pixel: float, say: Callable[[str], None]) -> torch.Tensor:
     """(N, 1, n, n) float16: the films of a folder, at any depth, as networks see them; half a GB for 4000 of 256 px.
 
-    What cannot be read is left out, and said by its number in the order of paths.
+    What cannot be read is left out, and counted by its number in the order of paths.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    films, left_out = [], []
-    for number, path in enumerate(paths, start=1):
-        try:
-            radiograph = read_radiograph(path)
-            frame = frame_of(radiograph.geometry, size_px, mm_per_pixel)
-        except (Refusal, ValueError):  # the second where nothing is left of a tiny picture
-            left_out.append(number)
-            continue
-        films.append(frame.picture(radiograph.pixels)[None].half())
+    read = [_read_film(path, size_px, mm_per_pixel) for path in paths]
+    films = [film for film in read if film is not None]
+    left_out = [number for number, film in enumerate(read, start=1) if film is None]
     if not films:
         raise Refusal(
             f"None of the {len(paths)} files in the folder is a film that can be read: "
@@ -212,6 +119,19 @@ def own_films(folder: Path, size_px: int, mm_per_pixel: float, say: Callable[[st
     return torch.stack(films)
 
 
+def _read_film(path: Path, size_px: int, mm_per_pixel: float) -> torch.Tensor | None:
+    """(1, n, n) float16: a film as networks see it; None where it cannot be read."""
+    try:
+        radiograph = read_radiograph(path)
+    except Refusal:
+        return None
+    try:
+        frame = frame_of(radiograph.geometry, size_px, mm_per_pixel)
+    except ValueError:  # nothing is left of a tiny picture
+        return None
+    return frame.picture(radiograph.pixels)[None].half()
+
+
 def _parted(films: torch.Tensor, recipe: PretrainRecipe) -> tuple[torch.Tensor, torch.Tensor]:
     """The user's films that are watched, and those that are learnt from; fewer than five are both."""
     count = min(recipe.films.watched, int(WATCHED_SHARE * len(films)))
@@ -219,18 +139,3 @@ def _parted(films: torch.Tensor, recipe: PretrainRecipe) -> tuple[torch.Tensor, 
     if count == 0:
         return films, films
     return films[order[:count]], films[order[count:]]
-
-
-def _samples(films: torch.Tensor) -> list[Sample]:
-    return [without_truth(film.float()) for film in films]
-
-
-def _unlabelled_films(recipe: PretrainRecipe, population: Population, epoch: int) -> Unlabelled:
-    return Unlabelled(simulated_films(recipe, population, epoch))
-
-
-def _watched(
-    recipe: PretrainRecipe, bones: Path, cache: Path, population: Population, say: Callable[[str], None]
-) -> list[Sample]:
-    kept_out = kept_out_population(recipe, bones, cache, population, say)
-    return [without_truth(film["film"]) for film in watched_films(recipe, kept_out)]

@@ -1,0 +1,63 @@
+"""Where the films of a run come from: virtual patients, here; `finetune` has cases, `pretrain` films without truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from training.learning.data import FilmStream, Sample
+from training.learning.recipe import Recipe
+from training.learning.torchrun import torchrun_place
+from training.patients.kept_out import kept_out_people
+from training.patients.population import Population, load_population
+from training.simulate import Series
+
+WATCHED_SEED = 9001  # of the films that every epoch is measured on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The films of a run."""
+
+    epoch: Callable[[int], IterableDataset]  # those of an epoch that this process learns from
+    watched: Callable[[], list[Sample]]  # those that every epoch is measured on, of people who are not learnt from
+    origin: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # plain values; a run goes on with films of the same origin alone
+    in_memory: bool = False  # so that no other processes need to make them
+
+
+def virtual_patients(recipe: Recipe, bones: Path, cache: Path, say: Callable[[str], None]) -> Source:
+    """Films of virtual patients of the sets of bones, but for the people whom a recipe keeps out and is measured on."""
+    kept_out = kept_out_people(recipe.films.without)
+    population = load_population(bones, cache, without=kept_out, say=say)
+    return simulated(recipe, population, lambda: load_population(bones, cache, kept_out, say=say))
+
+
+def simulated(recipe: Recipe, population: Population, kept_out: Callable[[], Population]) -> Source:
+    """Films of a population's patients; `kept_out` gives the population whose patients every epoch is measured on."""
+    films = recipe.films
+
+    def epoch(number: int) -> FilmStream:
+        return FilmStream(
+            population,
+            Series(seed=recipe.seed, size_px=None, mm_per_pixel=films.mm_per_pixel, posture=films.posture),
+            films.reuse,
+            films.pool,
+            films.projections,
+            first=number * films.projections,
+            size_px=films.size_px,
+            share=torchrun_place(),
+        )
+
+    def watched() -> list[Sample]:
+        series = Series(
+            seed=WATCHED_SEED, size_px=None, plain=True, mm_per_pixel=films.mm_per_pixel, posture=films.posture
+        )
+        return list(FilmStream(kept_out(), series, projections=films.watched, size_px=films.size_px))
+
+    return Source(epoch=epoch, watched=watched)

@@ -23,7 +23,7 @@ demo: env
 	$(BIN)/python examples/reconstruction.py out/demo
 
 test: env
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow

@@ -11,6 +11,36 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; threads that
 
     torch.set_num_threads(1)
 
+# Files that take long, the longest first: handed out in this order, they let all workers end at about the same time.
+LONGEST = (
+    "test_reconstruct_command.py",
+    "test_reconstruction.py",
+    "test_anatomy.py",
+    "test_malformed.py",
+    "test_train.py",
+    "test_cases.py",
+    "test_ct.py",
+    "test_implants.py",
+    "test_worker_reconstruct.py",
+    "test_completion.py",
+    "test_data.py",
+    "test_evaluate.py",
+    "test_networks.py",
+    "test_gbcpd.py",
+    "test_folds.py",
+    "test_batch.py",
+    "test_scene.py",
+    "test_pretrain.py",
+    "test_readme.py",
+    "test_disease.py",
+    "test_finetune.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Stable: the tests of a file stay in their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="module")
 def curves_undrawn():

@@ -305,7 +305,7 @@ def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path,
 def test_a_result_of_another_bone_template_or_seed_is_not_reused(tmp_path):
     for name in ("bone", "template", "other"):
         (tmp_path / name).write_text(name, encoding="utf-8")
-    job = RegistrationJob("bone", tmp_path / "bone", tmp_path / "template", tmp_path, seed=0)
+    job = RegistrationJob(name="bone", bone=tmp_path / "bone", template=tmp_path / "template", out=tmp_path, seed=0)
     others = [replace(job, seed=1), replace(job, bone=tmp_path / "other"), replace(job, template=tmp_path / "other")]
     assert len({j.fingerprint() for j in (job, *others)}) == 4
     assert replace(job, out=tmp_path / "elsewhere").fingerprint() == job.fingerprint()

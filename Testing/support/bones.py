@@ -143,7 +143,7 @@ def made_people(count: int = 6) -> Everybody:
         femora.append(models["femur"].shape(models["femur"].sample(rng, limit=1.5) * 0.7))
         sacra.append(egg * (80, 40, 100) + (0, -45, 30))
     names = tuple(f"made/s{i:02d}" for i in range(count))
-    made = BoneSet("made", "drawn from the shipped models", "MPL-2.0 and CC BY 4.0")
+    made = BoneSet(name="made", source="drawn from the shipped models", licence="MPL-2.0 and CC BY 4.0")
     sides = np.array([hip for pair in ((hip, hip + np.array([0.0, 0.5, 0.0])) for hip in hips) for hip in pair])
     return Everybody(
         hips=Corresponded(

@@ -37,7 +37,7 @@ PANEL_PX = (520, 360)
 WORST_MM = 2.0  # the error colours' upper end
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegistrationJob:
     """One bone to register."""
 
@@ -77,7 +77,11 @@ def register_folder(folder: Path, template: Path, out: Path, jobs: int, seed: in
         raise Refusal(f"There are no .ply bones in {folder}: name the folder that holds them.")
     if not template.is_file():
         raise Refusal(f"There is no template {template}: name a closed .ply mesh of the same bone.")
-    todo = [RegistrationJob(b.relative_to(folder).with_suffix("").as_posix(), b, template, out, seed) for b in bones]
+    names = [bone.relative_to(folder).with_suffix("").as_posix() for bone in bones]
+    todo = [
+        RegistrationJob(name=name, bone=bone, template=template, out=out, seed=seed)
+        for name, bone in zip(names, bones, strict=True)
+    ]
     results = {job.name: bone for job in todo if (bone := _earlier(job)) is not None}
     waiting = [job for job in todo if job.name not in results]
     for bone in _with_progress(_in_parallel(waiting, jobs), len(waiting), len(results)):

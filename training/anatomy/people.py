@@ -26,7 +26,7 @@ PROCRUSTES_ROUNDS = 10
 STRAY_MM = 4.0  # a vertex whose offset from the mean bone differs more from its neighbours' is a stray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoneSet:
     """Where bones come from; source and licence are named wherever they are used."""
 
@@ -36,12 +36,15 @@ class BoneSet:
 
 
 LLP26 = BoneSet(
-    "llp26", "Zhang et al., J Biomech 49(16):3875, 2016 (Auckland lower-limb model; musculoskeletal/models)", "MPL-2.0"
+    name="llp26",
+    source="Zhang et al., J Biomech 49(16):3875, 2016 (Auckland lower-limb model; musculoskeletal/models)",
+    licence="MPL-2.0",
 )
 RHAN40 = BoneSet(
-    "rhan40",
-    "Han et al., Phys Med Biol 2019, doi:10.1088/1361-6560/ab1456; from TCIA CT Lymph Nodes. Not for clinical use",
-    "CC BY 4.0",
+    name="rhan40",
+    source="Han et al., Phys Med Biol 2019, doi:10.1088/1361-6560/ab1456; from TCIA CT Lymph Nodes. "
+    "Not for clinical use",
+    licence="CC BY 4.0",
 )
 
 

@@ -1,7 +1,7 @@
 """The ruler on networks: exact stand-ins find what they must, missed bones are named, groups hold whom they say."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +47,7 @@ from training.judging.predictions import (
     align,
     predicted_maps,
 )
-from training.judging.tables import MOSTLY_FLOOR, as_markdown, cases_to_see
+from training.judging.tables import MOSTLY_FLOOR, as_markdown, cases_to_see, read_evaluation
 from training.raycast import cast
 
 GEOMETRY = ProjectionGeometry(1100, (1.2, 1.2), (300, 280), None, "AP", 180.0)
@@ -138,6 +138,13 @@ def test_true_maps_that_stand_too_far_away_are_exact_once_aligned(case, bundle, 
         emd = by_row(evaluation, bone, "emd_mm")
         assert emd[MEAN_AT_POSE, NO_ALIGNMENT] < 1.5 * floor  # nothing but the drawing of points
         assert emd[OBSERVED, UNALIGNED] > max(emd[OBSERVED, BY_PICTURE], OFF_MM / 2)
+    for error in ("flexion_error_deg", "rotation_error_deg"):
+        assert set(by_row(evaluation, "hip_left", error).values()) == {None}
+        degrees = by_row(evaluation, "femur_left", error)
+        assert None not in degrees.values()
+        assert abs(degrees[MEAN_AT_POSE, NO_ALIGNMENT]) < 0.1
+        for row in ((OBSERVED, BY_PICTURE), (COMPLETED, BY_PICTURE), ("exact maps", NO_ALIGNMENT), (OBSERVED, BY_BONE)):
+            assert abs(degrees[row]) < 1.5
     for score in evaluation.maps:
         assert score.found
         assert score.dice == 1
@@ -273,6 +280,44 @@ def test_an_emd_that_is_mostly_floor_is_marked():
 
     assert line(2.0, 3.8).endswith("| 9.00 | 2.90 |")
     assert line(2.0, 4.2).endswith(f"| 9.00 {MOSTLY_FLOOR} | 3.10 |")
+
+
+# Femora's poses
+
+
+def test_a_retreat_to_the_mean_is_seen_in_the_table():
+    """Of 30 femora flexed by -8 to 21 degrees: one that follows by half, five degrees too far, turned inwards by 2."""
+    true = np.arange(-8.0, 22.0)
+    scored = [
+        replace(
+            score(f"c{number}", 1.0),
+            bone="femur_left",
+            hd95_mm=2.0,
+            hd95_max_mm=3.0,
+            cd_l2_mm2=4.0,
+            emd_mm=9.0,
+            emd_floor_mm=2.0,
+            true_flexion_deg=flexion,
+            flexion_error_deg=5 - flexion / 2,
+            rotation_error_deg=2.0,
+        )
+        for number, flexion in enumerate(true)
+    ]
+    text = as_markdown(Evaluation(surfaces=scored, maps=[]), "A test")
+    assert "| r | under 0 | 0 to 10 | over 10 |" in text
+    mean, far = (5 - true / 2).mean(), np.abs(5 - true / 2).mean()
+    row = f"| {OBSERVED} | {BY_PICTURE} | 256 | 30 | {far:.1f} | {mean:.1f} | 2.0 | 2.0 | 1.00 |"
+    assert f"{row} -4.5: 2.8 | 4.5: 7.2 | 15.5: 12.8 |" in text
+    few = as_markdown(Evaluation(surfaces=scored[:2], maps=[]), "A test")
+    assert "| 2.0 | 2.0 |  | -7.5: 1.2 |  |  |" in few
+
+
+def test_a_table_of_before_poses_were_measured_is_read(tmp_path):
+    row = asdict(score("a", 1.0))
+    old = {name: value for name, value in row.items() if not name.endswith("_deg")}
+    assert len(old) == len(row) - 3
+    (tmp_path / "rows.jsonl").write_text(json.dumps(old) + "\n", encoding="utf-8")
+    assert read_evaluation(tmp_path).surfaces == [score("a", 1.0)]
 
 
 # Rows, groups and cases to look at

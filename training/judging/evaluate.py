@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.bundle.files import read_shape_model
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
@@ -43,6 +43,7 @@ from training.judging.baselines import (
     mean_at_true_pose,
 )
 from training.judging.placing import placed_by_mask
+from training.judging.poses import TruePose
 from training.judging.predictions import Aligned, align, predicted_maps
 from training.patients.implants import ARTHROPLASTIES
 from training.raycast import cast
@@ -80,6 +81,10 @@ class Scored:
     cd_l2_mm2: float | None = None
     emd_mm: float | None = None
     emd_floor_mm: float | None = None  # of the truth to a second sample of the truth
+    # Of whole femora alone, degrees; errors are predicted minus true. See `poses.py`
+    true_flexion_deg: float | None = None
+    flexion_error_deg: float | None = None
+    rotation_error_deg: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +166,14 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
     truths = {bone: truth for bone, truth in truths.items() if area_mm2(*truth) >= LEAST_SEEN_MM2}
     floors = {bone: emd_floor(truth, EMD_POINTS) for bone, truth in truths.items()}
     models = _models(bundle, shape_models)
+    means = {
+        bone: mean_at_true_pose(model_of(bone, models), case.meshes[bone]) for bone in truths if _whole(case, bone)
+    }
+    poses = {
+        bone: TruePose.of(model_of(bone, models), mean, case.meshes[bone], kind_and_side(bone)[1])
+        for bone, mean in means.items()
+        if bone.startswith("femur")
+    }
     predicted = None
     if bundle is not None:
         with one_thread():
@@ -182,15 +195,16 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
         for bone, truth in truths.items():
             model = model_of(bone, models)
             surfaces: Surfaces = exact_surfaces(true, geometry, bone, completed)
-            if pixels == min(resolutions) and _whole(case, bone):  # they hardly depend on pixels
+            if pixels == min(resolutions) and bone in means:  # they hardly depend on pixels
                 mask = true.mask[true.bones.index(bone)]
-                surfaces[MEAN_AT_POSE, NO_ALIGNMENT] = mean_at_true_pose(model, case.meshes[bone])
+                surfaces[MEAN_AT_POSE, NO_ALIGNMENT] = means[bone]
                 surfaces[MEAN_BY_MASK, NO_ALIGNMENT] = placed_by_mask(model, mask, geometry, true.mean_depth_mm())
             if aligned is not None:
                 surfaces |= aligned.surfaces(bone, by_picture, unaligned)
                 measured.maps.append(_maps_scored(case, bone, pixels, aligned))
             for row, surface in surfaces.items():
-                measured.surfaces.append(_scored(case, bone, row, pixels, surface, truth, floors[bone]))
+                scored = _scored(case, bone, row, pixels, surface, truth, floors[bone], poses.get(bone))
+                measured.surfaces.append(scored)
     return measured
 
 
@@ -222,7 +236,14 @@ def on_film(mesh: Mesh, geometry: ProjectionGeometry) -> Mesh:
 
 
 def _scored(
-    case: Case, bone: str, row: tuple[str, str], pixels: int, predicted: Mesh | None, truth: Mesh, floor_mm: float
+    case: Case,
+    bone: str,
+    row: tuple[str, str],
+    pixels: int,
+    predicted: Mesh | None,
+    truth: Mesh,
+    floor_mm: float,
+    pose: TruePose | None,
 ) -> Scored:
     missed = Scored(**_about(case, bone), row=row[0], alignment=row[1], pixels=pixels)
     visible = None if predicted is None else on_film(predicted, case.geometry)
@@ -237,7 +258,13 @@ def _scored(
         cd_l2_mm2=compared.cd_l2_mm2,
         emd_mm=emd_of_surfaces(visible, truth, EMD_POINTS),
         emd_floor_mm=floor_mm,
+        **({} if pose is None else _turned(pose, visible)),
     )
+
+
+def _turned(pose: TruePose, visible: Mesh) -> dict[str, float]:
+    flexion, rotation = pose.errors_deg(visible)
+    return {"true_flexion_deg": pose.flexion_deg, "flexion_error_deg": flexion, "rotation_error_deg": rotation}
 
 
 def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:

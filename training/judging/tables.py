@@ -12,7 +12,7 @@ import numpy as np
 
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.film.radiograph import read_radiograph
-from DualFaceReconLib.metrics import EarthMovers
+from DualFaceReconLib.metrics import EarthMovers, pearson
 from training.cases import read_case
 from training.judging.baselines import MEAN_AT_POSE, MEAN_BY_MASK, NO_ALIGNMENT
 from training.judging.evaluate import (
@@ -25,6 +25,7 @@ from training.judging.evaluate import (
     Scored,
     loaded_networks,
 )
+from training.judging.poses import BINS_DEG
 from training.judging.predictions import BY_BONE, BY_PICTURE, OBSERVED, ROWS, UNALIGNED, predicted_maps
 
 matplotlib.use("Agg")  # no display
@@ -39,6 +40,13 @@ OF_ROWS = (
     "`mean shape placed by the segmentation`: the model's mean, turned, moved and sized to fill the true mask, its "
     "middle at the true mean depth of the picture's maps. It and `mean shape at the true pose` leave out bones that a "
     "CT's end cuts or that are sawn."
+)
+OF_POSES = (
+    "Femora's pose, of whole femora: degrees, predicted minus true, after a rigid fit of what the film shows of the "
+    "predicted surface to the true bone. `flexion` is how far the axis from head to knee leans forward, `rotation` is "
+    "about that axis, inward positive; `r` is the correlation of predicted with true flexion. The last three columns "
+    "are mean true and mean predicted flexion of femora whose true flexion is under 0, 0 to 10 and over 10 degrees: "
+    "where predictions retreat to the mean they come out alike."
 )
 MOSTLY_FLOOR = "†"  # behind such an EMD
 OF_EMD = (
@@ -101,6 +109,8 @@ def as_markdown(evaluation: Evaluation, title: str) -> str:
         "",
         OF_EMD,
     ]
+    if any(score.flexion_error_deg is not None for score in surfaces):
+        lines += ["", OF_POSES]
     if evaluation.maps:
         lines += ["", OF_NETWORKS]
     for group in GROUPS:
@@ -110,6 +120,8 @@ def as_markdown(evaluation: Evaluation, title: str) -> str:
         films, people = {score.case for score in of_group}, {score.person for score in of_group}
         lines += ["", f"## {group.capitalize()}: {len(films)} films of {len(people)} people", ""]
         lines += _surface_lines(of_group)
+        if posed := [score for score in of_group if score.flexion_error_deg is not None]:
+            lines += ["", *_pose_lines(posed)]
         if maps := [score for score in evaluation.maps if group in score.groups]:
             lines += ["", *_map_lines(maps)]
     lines += _missed_lines([score for score in surfaces if score.assd_mm is None])
@@ -135,6 +147,28 @@ def _surface_lines(scored: Sequence[Scored]) -> Iterator[str]:
                 means = [_mean(known, name) for name in ("assd_mm", "hd95_mm", "hd95_max_mm", "cd_l2_mm2")]
                 rest = " | ".join(f"{mean:.2f}" for mean in means[1:])
                 yield f"{head} {means[0]:.2f} [{low:.2f}, {high:.2f}] | {rest} | {_emd_cells(known)} |"
+
+
+def _pose_lines(scored: Sequence[Scored]) -> Iterator[str]:
+    """How far femora are turned from the truth; means over bones, absolute and signed."""
+    errors = "flexion, mean abs. | flexion, mean | rotation, mean abs. | rotation, mean"
+    yield f"| row | aligned by | pixels | n | {errors} | r | under 0 | 0 to 10 | over 10 |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    for row, alignment in ROWS:
+        of_row = [s for s in scored if (s.row, s.alignment) == (row, alignment)]
+        for pixels in sorted({s.pixels for s in of_row}):
+            some = [s for s in of_row if s.pixels == pixels]
+            true = np.array([s.true_flexion_deg for s in some])
+            flexion = np.array([s.flexion_error_deg for s in some])
+            rotation = np.array([s.rotation_error_deg for s in some])
+            cells = [f"{mean:.1f}" for error in (flexion, rotation) for mean in (np.abs(error).mean(), error.mean())]
+            cells.append(f"{pearson(true, true + flexion):.2f}" if len(some) > 2 else "")
+            for low, high in BINS_DEG:
+                inside = (true >= low) & (true < high)
+                means = (f"{angles[inside].mean():.1f}" for angles in (true, true + flexion) if inside.any())
+                cells.append(": ".join(means))
+            resolution = "any" if row in WITHOUT_PIXELS else pixels
+            yield f"| {row} | {alignment} | {resolution} | {len(some)} | {' | '.join(cells)} |"
 
 
 def _emd_cells(known: Sequence[Scored]) -> str:

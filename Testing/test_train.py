@@ -15,7 +15,7 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training.learning import checkpoint
-from training.learning.augment import augmented
+from training.learning.augment import GREY_CHANGES, augmented
 from training.learning.data import FilmStream
 from training.learning.tasks import network_of, task_of
 from training.learning.train import rate_at
@@ -127,6 +127,29 @@ def test_a_mirror_exchanges_the_sides(batch, monkeypatch):
     assert torch.equal(changed["depth"][:, 3], batch["depth"][:, 2].flip(-1))
     assert torch.equal(changed["film"], batch["film"].flip(-1))
     assert torch.allclose(changed["principal_point_px"][:, 1], 63 - batch["principal_point_px"][:, 1])
+
+
+def test_grey_changes_of_a_batch_are_those_of_its_films_alone():
+    films = torch.rand(5, 1, 32, 32) * 2 - 1
+    amounts = torch.linspace(-0.9, 0.8, 5)[:, None, None, None]
+    for change in GREY_CHANGES:
+        together = change(films, amounts)
+        alone = [change(films[i : i + 1], amounts[i : i + 1]) for i in range(5)]
+        torch.testing.assert_close(together, torch.cat(alone))
+        assert not torch.allclose(together, films)
+
+
+def test_every_film_of_a_batch_gets_as_many_changes(batch, monkeypatch):
+    """Each change leaves its own digit, so that they can be counted."""
+    marks = tuple(lambda films, _, digit=digit: films + 0.01 * 2**digit for digit in range(6))
+    monkeypatch.setattr("training.learning.augment.GREY_CHANGES", marks)
+    monkeypatch.setattr("training.learning.augment._move", lambda *_: None)
+    monkeypatch.setattr("training.learning.augment.MIRRORED_SHARE", -1.0)
+    flat = {**batch, "film": torch.zeros_like(batch["film"])}
+    for seed in range(20):
+        film = augmented(flat, BONES, 0.5, 2, np.random.default_rng(seed))["film"]
+        digits = (film[:, 0, 0, 0] * 100).round().int().tolist()
+        assert [value.bit_count() for value in digits] == [2] * len(digits)
 
 
 def test_truth_moves_with_the_film(batch):

@@ -22,30 +22,35 @@ MOST_TURN_DEGREES, MOST_SHIFT, MOST_ZOOM = 15.0, 0.1, 0.1  # at full strength; s
 def augmented(batch: Sample, bones: Sequence[str], strength: float, changes: int, rng: np.random.Generator) -> Sample:
     """A batch changed by `rng`: each film by `changes` changes of its grey values, and in place, at `strength` 0 to 1.
 
-    `bones` are the channels' names, whose sides change places in a mirror.
+    `bones` are the channels' names, whose sides change places in a mirror. Every step is taken for all films at once.
     """
     if strength == 0:
         return batch
     batch = dict(batch)
-    mirrored = rng.random(len(batch["film"])) < MIRRORED_SHARE
-    for name in ("film", "mask", "depth", "principal_point_px"):
-        batch[name] = batch[name].clone()
-    for i in np.flatnonzero(mirrored):
-        _mirror(batch, int(i), bones)
+    count = len(batch["film"])
+    _mirror(batch, rng.random(count) < MIRRORED_SHARE, bones)
     _move(batch, strength, rng)
-    for i in range(len(batch["film"])):
-        for change in rng.choice(len(GREY_CHANGES), changes, replace=False):
-            amount = float(rng.uniform(-strength, strength))
-            batch["film"][i] = GREY_CHANGES[change](batch["film"][i], amount).clamp(-1.5, 1.5)
+    chosen = rng.random((count, len(GREY_CHANGES))).argsort(axis=1) < changes
+    amounts = rng.uniform(-strength, strength, chosen.shape)
+    for number, change in enumerate(GREY_CHANGES):
+        films = torch.from_numpy(np.flatnonzero(chosen[:, number])).to(batch["film"].device)
+        if len(films):
+            amount = torch.from_numpy(amounts[chosen[:, number], number]).to(batch["film"])[:, None, None, None]
+            batch["film"][films] = change(batch["film"][films], amount).clamp(-1.5, 1.5)
     return batch
 
 
-def _mirror(batch: Sample, i: int, bones: Sequence[str]) -> None:
+def _mirror(batch: Sample, mirrored: np.ndarray, bones: Sequence[str]) -> None:
+    """Mirrors those films (B,) bool of a batch, with their truth."""
+    which = torch.from_numpy(mirrored).to(batch["film"].device)
     order = mirrored_order(bones)
-    batch["film"][i] = batch["film"][i].flip(-1)
-    batch["mask"][i] = batch["mask"][i][order].flip(-1)
-    batch["depth"][i] = batch["depth"][i][order].flip(-1)
-    batch["principal_point_px"][i, 1] = batch["film"].shape[-1] - 1 - batch["principal_point_px"][i, 1]
+    point = batch["principal_point_px"].clone()
+    point[which, 1] = batch["film"].shape[-1] - 1 - point[which, 1]
+    batch["principal_point_px"] = point
+    for name, channels in (("film", slice(None)), ("mask", order), ("depth", order)):
+        values = batch[name].clone()
+        values[which] = values[which][:, channels].flip(-1)
+        batch[name] = values
 
 
 def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
@@ -78,36 +83,41 @@ def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
     batch["pixel_pitch_mm"] = batch["pixel_pitch_mm"] * scale
 
 
-def _brightness(film: torch.Tensor, amount: float) -> torch.Tensor:
-    return film + 0.6 * amount
+# Grey changes: of films (N, 1, n, n), -1 to 1, by amounts (N, 1, 1, 1), -1 to 1
 
 
-def _contrast(film: torch.Tensor, amount: float) -> torch.Tensor:
-    middle = film.mean()
-    return middle + (film - middle) * float(np.exp(0.8 * amount))
+def _brightness(films: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
+    return films + 0.6 * amount
 
 
-def _gamma(film: torch.Tensor, amount: float) -> torch.Tensor:
-    return 2 * ((film.clamp(-1, 1) + 1) / 2) ** float(np.exp(amount)) - 1
+def _contrast(films: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
+    middle = films.mean(dim=(1, 2, 3), keepdim=True)
+    return middle + (films - middle) * torch.exp(0.8 * amount)
 
 
-def _sharpness(film: torch.Tensor, amount: float) -> torch.Tensor:
-    smooth = avg_pool2d(film[None], 3, stride=1, padding=1, count_include_pad=False)[0]
-    return film + 1.5 * amount * (film - smooth)
+def _gamma(films: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
+    return 2 * ((films.clamp(-1, 1) + 1) / 2) ** torch.exp(amount) - 1
 
 
-def _posterised(film: torch.Tensor, amount: float) -> torch.Tensor:
-    steps = round(64 * (1 - abs(amount))) + 8
-    return torch.round((film + 1) * steps / 2) * 2 / steps - 1
+def _sharpness(films: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
+    smooth = avg_pool2d(films, 3, stride=1, padding=1, count_include_pad=False)
+    return films + 1.5 * amount * (films - smooth)
 
 
-def _equalised(film: torch.Tensor, amount: float) -> torch.Tensor:
-    """Towards equal shares of every grey value, by the ranks of the film's own."""
-    values = torch.quantile(film.flatten()[::7], torch.linspace(0, 1, 65, device=film.device))
-    rank = torch.searchsorted(values, film.contiguous()).float() / 32 - 1
-    return film + abs(amount) * 0.6 * (rank.clamp(-1, 1) - film)
+def _posterised(films: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
+    steps = torch.round(64 * (1 - amount.abs())) + 8
+    return torch.round((films + 1) * steps / 2) * 2 / steps - 1
 
 
-GREY_CHANGES: tuple[Callable[[torch.Tensor, float], torch.Tensor], ...] = (
+def _equalised(films: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
+    """Towards equal shares of every grey value, by the ranks of each film's own."""
+    flat = films.flatten(1)
+    shares = torch.linspace(0, 1, 65, device=films.device, dtype=films.dtype)
+    values = torch.quantile(flat[:, ::7], shares, dim=1).T.contiguous()  # (N, 65)
+    rank = torch.searchsorted(values, flat.contiguous()).to(films.dtype).reshape(films.shape) / 32 - 1
+    return films + amount.abs() * 0.6 * (rank.clamp(-1, 1) - films)
+
+
+GREY_CHANGES: tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ...] = (
     _brightness, _contrast, _gamma, _sharpness, _posterised, _equalised,
 )  # fmt: skip

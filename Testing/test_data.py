@@ -33,9 +33,9 @@ def test_films_do_not_depend_on_the_number_of_workers(population):
     loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="spawn")
     shared = by_content(loader)
     assert len(alone) == len(shared) == 8
-    for one, other in zip(alone, shared, strict=True):
-        for name in one:
-            assert torch.equal(one[name], other[name]), name
+    for film, again in zip(alone, shared, strict=True):
+        for name in film:
+            assert torch.equal(film[name], again[name]), name
 
 
 def test_a_projection_is_filmed_anew_and_keeps_its_truth(population):
@@ -65,12 +65,12 @@ def test_samples_stack_and_back_project_to_the_bones(population):
     order = np.random.default_rng([3, 0, 6]).permutation(np.arange(4))
     for i, number in enumerate(order):
         taken = take(population, SERIES, int(number))
-        told = {name: batch[name][i].tolist() for name in ("sdd_mm", "pixel_pitch_mm", "principal_point_px")}
+        values = {name: batch[name][i].tolist() for name in ("sdd_mm", "pixel_pitch_mm", "principal_point_px")}
         geometry = ProjectionGeometry(
-            told["sdd_mm"],
-            tuple(told["pixel_pitch_mm"]),
+            values["sdd_mm"],
+            tuple(values["pixel_pitch_mm"]),
             (96, 96),
-            tuple(told["principal_point_px"]),
+            tuple(values["principal_point_px"]),
             taken.rig.geometry.view,
         )
         for bone, mask, depth in zip(
@@ -95,13 +95,13 @@ def test_what_a_network_is_taught_comes_back_as_the_truth(population, view):
         geometry=geometry, size_px=size, scale=(1.0, 1.0), first_px=tuple((n - size) // 2 for n in geometry.size_px)
     )
     taught = framed_sample(frame, film.pixels, film.maps)
-    said = Prediction(
+    prediction = Prediction(
         frame=frame, bones=film.maps.bones, probability=taught["mask"].float(), depth=taught["depth"], pixel_hash=""
     )
-    found = maps_of(said, Radiograph(film.pixels, geometry))
-    assert found.mask.sum() > 0.95 * film.maps.mask.sum()
-    for face, true in ((found.front, film.maps.front), (found.back, film.maps.back)):
-        assert face[found.mask] == pytest.approx(true[found.mask], abs=0.5)
+    maps = maps_of(prediction, Radiograph(film.pixels, geometry))
+    assert maps.mask.sum() > 0.95 * film.maps.mask.sum()
+    for face, true in ((maps.front, film.maps.front), (maps.back, film.maps.back)):
+        assert face[maps.mask] == pytest.approx(true[maps.mask], abs=0.5)
     deepest = film.maps.back[0].max() - geometry.sdd_mm + geometry.object_distance_mm  # behind the bones' centre
     lowest = geometry.sdd_mm - geometry.object_distance_mm - taught["depth"][0, 0][taught["mask"][0]].min()
     assert (float(lowest) == pytest.approx(float(deepest), abs=0.5)) == (view == "PA")
@@ -113,10 +113,10 @@ def test_a_stream_may_begin_anywhere_and_be_shared(population):
     parts = [FilmStream(population, series, pool=2, projections=4, first=2, size_px=96, share=(n, 2)) for n in (0, 1)]
     shared = by_content([film for part in parts for film in part])
     assert len(whole) == 4
-    for one, other in zip(whole, shared, strict=True):
-        assert torch.equal(one["film"], other["film"])
+    for film, again in zip(whole, shared, strict=True):
+        assert torch.equal(film["film"], again["film"])
     later = by_content(FilmStream(population, series, pool=2, projections=2, first=4, size_px=96))
-    assert all(any(torch.equal(one["film"], other["film"]) for other in whole) for one in later)
+    assert all(any(torch.equal(film["film"], other["film"]) for other in whole) for film in later)
     for film in whole:
         nominal = film["sdd_mm"] - NOMINAL_OBJECT_DISTANCE_MM
         assert film["pixel_pitch_mm"] * nominal / film["sdd_mm"] == pytest.approx(torch.tensor([4.0, 4.0]))

@@ -1,13 +1,14 @@
 """A bundle's network learns on from somebody's own cases."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.bones import MODELS, made_population
 from support.recipes import DEPTH, SEGMENTATION, run, run_on, silent
 
@@ -129,6 +130,24 @@ def test_a_bundle_tells_of_the_cases(cases, start, tmp_path):
     assert "began with tuned 1.0.0" in trained_on
     assert "2 cases of the maker's own" in trained_on
     assert "No clinical picture" not in trained_on
+
+
+def test_runs_and_models_that_are_none_are_refused(start, tmp_path):
+    runs = {name: start.parent / name for name in ("depth", "segmentation")}
+    out = tmp_path / "bundle"
+    with pytest.raises(Refusal, match=r"no hip\.ssm\.npz"):
+        bundle(runs, tmp_path, out, "none", "1.0.0", "not")
+    with pytest.raises(Refusal, match="holds a network for segmentation, not for depth"):
+        bundle({"depth": runs["segmentation"], "segmentation": runs["depth"]}, MODELS, out, "none", "1.0.0", "not")
+    shutil.copytree(runs["depth"], tmp_path / "depth")
+    file = tmp_path / "depth" / "network.safetensors"
+    save_file({name: torch.full_like(value, torch.nan) for name, value in load_file(file).items()}, file)
+    with pytest.raises(Refusal, match="weights that are not numbers"):
+        bundle({**runs, "depth": tmp_path / "depth"}, MODELS, out, "none", "1.0.0", "not")
+    file.unlink()
+    with pytest.raises(Refusal, match="depth holds no finished network"):
+        bundle({**runs, "depth": tmp_path / "depth"}, MODELS, out, "none", "1.0.0", "not")
+    assert not out.exists()
 
 
 def test_every_case_comes_as_often_in_an_order_of_its_own(cases):

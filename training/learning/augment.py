@@ -16,7 +16,7 @@ from DualFaceReconLib.bonemaps import mirrored_order
 from training.learning.data import Sample
 
 MIRRORED_SHARE = 0.5
-MOST_TURN_DEGREES, MOST_SHIFT, MOST_ZOOM = 15.0, 0.1, 0.1  # at full strength; shift as a share of the picture
+MOST_TURN_DEGREES, MOST_OFFSET, MOST_ZOOM = 15.0, 0.1, 0.1  # at full strength; offset as a share of the picture
 
 
 def augmented(batch: Sample, bones: Sequence[str], strength: float, changes: int, rng: np.random.Generator) -> Sample:
@@ -58,17 +58,17 @@ def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
     count, size = len(batch["film"]), batch["film"].shape[-1]
     turn = np.radians(rng.uniform(-1, 1, count) * MOST_TURN_DEGREES * strength)
     zoom = np.exp(rng.uniform(-1, 1, count) * MOST_ZOOM * strength)
-    shift = rng.uniform(-1, 1, (count, 2)) * MOST_SHIFT * strength * size
+    offset = rng.uniform(-1, 1, (count, 2)) * MOST_OFFSET * strength * size
     film = batch["film"]
 
     def tensor(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=film.device)
 
-    centre, shift_px = batch["principal_point_px"].float(), tensor(shift)
+    centre, offset_px = batch["principal_point_px"].float(), tensor(offset)
     places = torch.arange(size, dtype=torch.float32, device=film.device)
     rows, cols = torch.meshgrid(places, places, indexing="ij")
-    down = (rows[None] - (centre + shift_px)[:, 0, None, None]) / tensor(zoom)[:, None, None]
-    across = (cols[None] - (centre + shift_px)[:, 1, None, None]) / tensor(zoom)[:, None, None]
+    down = (rows[None] - (centre + offset_px)[:, 0, None, None]) / tensor(zoom)[:, None, None]
+    across = (cols[None] - (centre + offset_px)[:, 1, None, None]) / tensor(zoom)[:, None, None]
     cosine, sine = tensor(np.cos(turn))[:, None, None], tensor(np.sin(turn))[:, None, None]
     from_row = down * cosine + across * sine + centre[:, 0, None, None]
     from_col = across * cosine - down * sine + centre[:, 1, None, None]
@@ -78,7 +78,7 @@ def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
     moved = grid_sample(torch.cat([masks, depths], dim=1), grid, mode="nearest", align_corners=False)
     batch["mask"] = moved[:, : masks.shape[1]] > 0.5
     batch["depth"] = moved[:, masks.shape[1] :].reshape(batch["depth"].shape)
-    batch["principal_point_px"] = (centre + shift_px).to(batch["principal_point_px"].dtype)
+    batch["principal_point_px"] = (centre + offset_px).to(batch["principal_point_px"].dtype)
     scale = tensor(1 / zoom)[:, None].to(batch["pixel_pitch_mm"].dtype)
     batch["pixel_pitch_mm"] = batch["pixel_pitch_mm"] * scale
 

@@ -27,10 +27,10 @@ def save(
     state: Mapping[str, Any],
 ) -> None:
     """Writes a checkpoint; the folder holds the one before until this one is whole."""
-    told = optimizer.state_dict()
+    optimizer_state = optimizer.state_dict()
     moments = {
         f"{number}.{name}": torch.as_tensor(value).cpu().contiguous()
-        for number, values in told["state"].items()
+        for number, values in optimizer_state["state"].items()
         for name, value in values.items()
     }
 
@@ -39,7 +39,8 @@ def save(
             kept = {key: value.detach().cpu().contiguous() for key, value in group.items()}
             save_file(kept, beside / f"{name}.safetensors")
         save_file(moments, beside / "optimizer.safetensors")
-        write_text(beside / STATE, json.dumps({**state, "param_groups": told["param_groups"]}, indent=1))
+        whole = {**state, "param_groups": optimizer_state["param_groups"]}
+        write_text(beside / STATE, json.dumps(whole, indent=1))
 
     write_folder(folder, write)
 
@@ -52,18 +53,15 @@ def exists(folder: Path) -> bool:
     return (folder / STATE).exists()
 
 
-def load(
-    folder: Path, optimizer: torch.optim.Optimizer | None = None
-) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-    """Tensors by name and what else was told; an optimizer is brought back to where it was."""
+def load(folder: Path, optimizer: torch.optim.Optimizer) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Tensors by name and the state that was saved; the optimizer is brought back to where it was."""
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     groups = state.pop("param_groups")
     tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
     moments = tensors.pop("optimizer")
-    if optimizer is not None:
-        restored: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in moments.items():
-            number, name = key.split(".", 1)
-            restored.setdefault(int(number), {})[name] = value
-        optimizer.load_state_dict({"state": restored, "param_groups": groups})
+    restored: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in moments.items():
+        number, name = key.split(".", 1)
+        restored.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": restored, "param_groups": groups})
     return tensors, state

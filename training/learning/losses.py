@@ -112,14 +112,14 @@ def dice_semimetric(logits: Tensor, truth: Tensor) -> Tensor:
     probability = logits.sigmoid()
     both = (probability + truth).sum(MAP)
     values = (probability - truth).abs().sum(MAP) / both.clamp(min=EPSILON)
-    shown = truth.any(2).any(2)
-    return (values * shown).sum() / shown.sum().clamp(min=1)
+    in_picture = truth.any(2).any(2)
+    return (values * in_picture).sum() / in_picture.sum().clamp(min=1)
 
 
 def cross_entropy(logits: Tensor, truth: Tensor, smoothing: float = SMOOTHING) -> Tensor:
     """Mean over all pixels, each bone for itself as bones overlap; (B, bones, H, W), truth as above.
 
-    Smoothing is the part of the truth that is replaced by 1/2, one's and the other's share of two classes.
+    Smoothing is the part of the truth that is replaced by 1/2, the share of either of two classes.
     """
     logits = _wide(logits)
     smooth = truth.to(logits.dtype) * (1 - smoothing) + smoothing / 2

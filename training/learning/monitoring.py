@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from training.learning.data import Sample
 
@@ -60,10 +62,11 @@ def _aligned(network: nn.Module, film: Sample, device: str) -> tuple[torch.Tenso
 
 def curves_picture(rows: Sequence[dict], out: Path) -> None:
     """`curves.csv` and `curves.png` of every figure over epochs."""
-    with (out / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=list(rows[-1]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / "curves.csv", table.getvalue())
     names = [name for name in rows[-1] if name != "epoch"]
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), layout="constrained")
     for name, axis in zip(names, axes, strict=True):

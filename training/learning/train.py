@@ -40,7 +40,7 @@ from training.learning.tasks import network_of, task_of
 from training.learning.torchrun import torchrun_place
 
 KEPT_EVERY_S = 180.0  # seconds between checkpoints, at the ends of epochs
-SAID_EVERY_S = 15.0
+SPOKEN_EVERY_S = 15.0  # seconds between sentences about the loss, within an epoch
 
 
 @dataclass
@@ -86,7 +86,7 @@ def train(
     for epoch in range(begun, epochs):
         shared.train()
         loss_sum, done, waited = 0.0, 0, 0.0
-        epoch_began = said = asked = time.monotonic()
+        epoch_began = spoke = asked = time.monotonic()
         for step, batch in enumerate(_batches(source, epoch, recipe, run)):
             waited += time.monotonic() - asked
             for group in learner.optimizer.param_groups:
@@ -103,8 +103,8 @@ def train(
             _follow(learner.average, network, learning.average)
             loss_sum, done = loss_sum + float(loss.detach()), done + 1
             asked = time.monotonic()
-            if asked - said > SAID_EVERY_S:
-                said = asked
+            if asked - spoke > SPOKEN_EVERY_S:
+                spoke = asked
                 run.say(f"  epoch {epoch + 1}: {done} of about {steps} steps, loss {loss_sum / done:.4f}")
         if done == 0:
             raise Refusal("An epoch has fewer films than a batch: raise projections or reuse in the recipe.")

@@ -158,7 +158,8 @@ def test_what_is_wrong_with_several_films_is_said_before_the_first_is_computed(f
 def test_a_film_that_is_refused_later_is_named_too(film, tmp_path, capsys):
     grey = sitk.GetArrayFromImage(sitk.ReadImage(film[0]))
     sitk.WriteImage(sitk.GetImageFromArray(grey[::-1].copy()), str(tmp_path / "upside down.png"))
-    assert run_here(tmp_path / "upside down.png", film[0], *film[1:], "-o", tmp_path / "out") == 2
+    films = tmp_path / "upside down.png", film[0]
+    assert run_here(*films, *film[1:], "-o", tmp_path / "out", "--no-completion") == 2
     assert capsys.readouterr().err.startswith("dualface: upside down.png: ")
 
 

@@ -66,6 +66,7 @@ def train(
     task, learning, device = task_of(recipe), recipe.learning, run.machine.device
     process, processes = torchrun_place()
 
+    # What it begins with: nothing, weights that learnt elsewhere, or where the run was cut
     torch.manual_seed(recipe.seed)
     network = network_of(recipe)
     origin = dict(source.origin)  # what this run hangs on beside its recipe
@@ -84,6 +85,7 @@ def train(
     shared = DistributedDataParallel(network) if processes > 1 else network
     saved = started = time.monotonic()
     for epoch in range(begun, epochs):
+        # One pass over films that were never seen, but where they are somebody's own
         shared.train()
         loss_sum, done, waited = 0.0, 0, 0.0
         epoch_began = spoke = asked = time.monotonic()
@@ -109,6 +111,7 @@ def train(
         if done == 0:
             raise Refusal("An epoch has fewer films than a batch: raise projections or reuse in the recipe.")
 
+        # How good it is now, and what must not be lost
         took = time.monotonic() - epoch_began
         over = run.minutes is not None and (time.monotonic() - started) / 60 >= run.minutes
         learner.epoch = epoch + 1

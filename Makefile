@@ -7,7 +7,7 @@ BIN := .venv/bin
 endif
 STAMP := .venv/.ready
 
-.PHONY: env demo test test-slow lint bench train-gpu clean
+.PHONY: env demo demo-module test test-slow lint bench train-gpu clean
 
 env: $(STAMP)
 
@@ -21,6 +21,9 @@ demo: env
 	$(BIN)/python examples/round_trip.py out/demo
 	$(BIN)/python examples/completion.py out/demo
 	$(BIN)/python examples/reconstruction.py out/demo
+
+demo-module: env
+	QT_QPA_PLATFORM=offscreen $(BIN)/python examples/module.py out/demo
 
 test: env
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -16,7 +16,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.worker.protocol import Open
 from DualFaceReconPanel.film_source import FilmSource, source_of_file, source_of_node
 from DualFaceReconPanel.marked_length import MarkedLength
-from DualFaceReconPanel.widgets import amber, amber_text, explained, set_row
+from DualFaceReconPanel.widgets import amber, amber_text, explained, fit_columns, set_row
 
 NAMES = {  # of the values that the engine gives, in the panel's words
     "size_px": _("Size"),
@@ -57,6 +57,7 @@ class FilmSection:
             ui.viewChooser.addItem(text)
         ui.geometryTable.setColumnCount(3)
         ui.geometryTable.setHorizontalHeaderLabels([_("Value"), _("Is"), _("From")])
+        fit_columns(ui.geometryTable, 1)
         ui.filmPath.connect("currentPathChanged(QString)", self._on_path)
         ui.filmSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_node)
         for box in (ui.pixelPitch, ui.sourceDistance, ui.objectDistance, ui.markedLength):
@@ -142,7 +143,6 @@ class FilmSection:
             colour = None if value["kind"] in SURE else amber()
             tooltip = html.escape(f"{value['source']}; affects {value['affects']}")
             set_row(table, row, (NAMES.get(name, name), value["text"], value["kind"]), tooltip, colour)
-        table.resizeColumnsToContents()
 
     def _on_path(self, path: str) -> None:
         if path:

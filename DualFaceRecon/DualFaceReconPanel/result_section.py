@@ -18,7 +18,7 @@ from DualFaceReconLib.pictures.bones import BONE_COLOURS
 from DualFaceReconLib.pictures.wording import UNITS, bone_words
 from DualFaceReconLib.scene import SceneRun, remove_from_scene, show
 from DualFaceReconPanel import scene_results
-from DualFaceReconPanel.widgets import amber_text, ask, explained, set_row
+from DualFaceReconPanel.widgets import amber_text, ask, explained, fit_columns, set_row
 
 PLAIN, SEEN, CERTAINTY = range(3)  # as the colouring's combo box has them
 SCALARS = {SEEN: "seen", CERTAINTY: "std_mm"}
@@ -59,8 +59,10 @@ class ResultSection:
             ui.colouringChooser.addItem(text)
         ui.bonesTable.setColumnCount(2)
         ui.bonesTable.setHorizontalHeaderLabels([_("Bone"), _("Surface that was seen")])
+        fit_columns(ui.bonesTable, 0)
         ui.measurementsTable.setColumnCount(2)
         ui.measurementsTable.setHorizontalHeaderLabels([_("Measurement"), _("Value")])
+        fit_columns(ui.measurementsTable, 0)
         ui.exportChooser.clear()
         for text in (_("completed bones"), _("what was seen")):
             ui.exportChooser.addItem(text)
@@ -128,7 +130,6 @@ class ResultSection:
         self.ui.measurementsTable.setRowCount(len(rows))
         for row, texts in enumerate(rows):
             set_row(self.ui.measurementsTable, row, texts, _tooltip(texts))
-        self.ui.measurementsTable.resizeColumnsToContents()
         warnings = (run.node("film").GetAttribute("DualFaceRecon.warnings") or "").splitlines()
         self.ui.resultWarnings.text = "<br>".join(map(amber_text, warnings))
         self.ui.resultWarnings.visible = bool(warnings)
@@ -149,7 +150,6 @@ class ResultSection:
             swatch = qt.QPixmap(12, 12)
             swatch.fill(qt.QColor(*BONE_COLOURS[bone]))
             item.setIcon(qt.QIcon(swatch))
-        table.resizeColumnsToContents()
         table.blockSignals(blocked)
 
     def _on_run(self, _index: int = 0) -> None:

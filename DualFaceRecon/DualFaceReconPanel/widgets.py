@@ -37,6 +37,14 @@ def set_row(table: Any, row: int, texts: Sequence[str], tooltip: str = "", style
         table.setItem(row, column, item)
 
 
+def fit_columns(table: Any, wide: int) -> None:
+    """Every column as wide as its texts, but for one that takes what is left in a narrow panel."""
+    header = table.horizontalHeader()
+    for column in range(int(table.columnCount)):
+        stretched = column == wide
+        header.setSectionResizeMode(column, qt.QHeaderView.Stretch if stretched else qt.QHeaderView.ResizeToContents)
+
+
 @contextmanager
 def explained(failure: str) -> Iterator[None]:
     """Around what a slot does, whose exceptions would only be printed: a refusal is shown, a fault with `failure`."""

@@ -1,4 +1,4 @@
-"""The module from the console and from a script: the same bones as from the terminal, byte for byte; samples; its test."""
+"""The module from the console and from a script, which give the terminal's bones byte for byte; samples; its test."""
 
 import importlib
 import sys

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Refusal, worded
 
 if TYPE_CHECKING:
     from DualFaceReconLib.film.radiograph import Radiograph
@@ -26,11 +26,19 @@ EXIT_INCOMPLETE = 3  # of a batch: some films were refused or failed
 EXIT_STOPPED = 130  # as shells have it
 
 
+def print_refusal(refusal: Refusal) -> None:
+    """With the flags of this command."""
+    from DualFaceReconLib.pictures.wording import TERMINAL
+
+    print(f"dualface: {worded(refusal.text, TERMINAL)}", file=sys.stderr)
+
+
 def inspect(options: argparse.Namespace) -> int:
     """What a film says about how it was taken."""
     from DualFaceReconLib.film.dicom_header import identity
     from DualFaceReconLib.film.dicom_pixels import read_dataset
     from DualFaceReconLib.pictures import drawing, inspection
+    from DualFaceReconLib.pictures.wording import TERMINAL
 
     radiograph = _radiograph(options.file, options)
     patient = (
@@ -44,7 +52,10 @@ def inspect(options: argparse.Namespace) -> int:
         drawing.save_png(inspection.picture(radiograph), picture)
     if options.json:
         where = {"picture": str(picture)} if picture else {}
-        print(json.dumps({**inspection.as_dict(radiograph), "identity": patient, **where}, indent=2))
+        document = {**inspection.as_dict(radiograph), "identity": patient, **where}
+        for warning in document["warnings"]:
+            warning["text"] = worded(warning["text"], TERMINAL)
+        print(json.dumps(document, indent=2))
         return 0
     for key, value in patient.items():
         print(f"{key}: {value}")
@@ -58,6 +69,7 @@ def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
     from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
     from DualFaceReconLib.document import DOCUMENT
+    from DualFaceReconLib.pictures.wording import TERMINAL
     from DualFaceReconLib.reconstruction import Reconstructor
     from DualFaceReconLib.results import refuse_to_lose, save
 
@@ -86,7 +98,7 @@ def reconstruct(options: argparse.Namespace) -> int:
             save(reconstruction, folder, overwrite=overwrite, scene=options.scene)
         print(reconstruction)
         for warning in reconstruction.warnings:
-            print(f"WARNING  {warning.text}")
+            print(f"WARNING  {worded(warning.text, TERMINAL)}")
         print(f"Result: {folder}  (look at picture.png)")
     return 0
 
@@ -119,13 +131,14 @@ def models_list(options: argparse.Namespace) -> int:
     """The bundles that are here, and those that can be fetched."""
     from DualFaceReconLib.bundle.registry import registry
     from DualFaceReconLib.bundle.store import installed, models_folder
+    from DualFaceReconLib.pictures.wording import TERMINAL
 
     here, fetchable = installed(), registry(options.registry)
     if options.json:
         bundles = [
             {
                 **{"id": bundle.id, "version": bundle.version, "folder": str(bundle.folder), "ships": bundle.ships},
-                "refusal": bundle.refusal or None,
+                "refusal": worded(bundle.refusal, TERMINAL) or None,
                 "sha256": bundle.manifest and bundle.manifest.sha256,
                 "manifest": bundle.manifest and dataclasses.asdict(bundle.manifest),
             }
@@ -140,7 +153,7 @@ def models_list(options: argparse.Namespace) -> int:
             print(f"  {', '.join(manifest.bones)}; {_megabytes(manifest.size_bytes)}; {manifest.licence}")
             print(f"  {manifest.research_use}")
         else:
-            print(f"  WARNING: {bundle.refusal}")
+            print(f"  WARNING: {worded(bundle.refusal, TERMINAL)}")
     for entry in fetchable:
         if (entry.id, entry.version) not in {(bundle.id, bundle.version) for bundle in here}:
             print(f"{entry.id} {entry.version}  can be fetched, {_megabytes(entry.bytes)}")
@@ -165,7 +178,7 @@ def models_verify(options: argparse.Namespace) -> int:
             print(f"{manifest.id} {manifest.version} is sound: {size}")
         except Refusal as refusal:
             damaged += 1
-            print(f"dualface: {refusal}", file=sys.stderr)
+            print_refusal(refusal)
     return EXIT_REFUSED if damaged else 0
 
 
@@ -231,7 +244,7 @@ def _named(file: Path, options: argparse.Namespace) -> Iterator[None]:
     except Refusal as refusal:
         if len(options.files) == 1:
             raise
-        raise Refusal(f"{file.name}: {refusal}") from refusal
+        raise Refusal(f"{file.name}: {refusal.text}", refusal.code, **refusal.values) from refusal
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return done
     except Refusal as refusal:
-        print(f"dualface: {refusal}", file=sys.stderr)
+        actions.print_refusal(refusal)
         return EXIT_REFUSED
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -113,7 +113,7 @@ class Reconstructor:
                     radiograph,
                     observed,
                     refused=lambda bone, why: warnings.append(
-                        RadiographWarning("bone-not-completed", f"Of the {bone_words(bone)} {why}.")
+                        RadiographWarning("bone-not-completed", f"Of the {bone_words(bone)} {why.text}.")
                     ),
                     progress=lambda share: progress(
                         "completion", SHARES["completion"] + (1 - SHARES["completion"]) * share

@@ -74,7 +74,9 @@ def refuse_to_lose(folder: Path, overwrite: bool) -> None:
     if not (folder / DOCUMENT).is_file():
         raise Refusal(f"{name} holds something else than a reconstruction: choose another folder.")
     if not overwrite:
-        raise Refusal(f"{name} holds a reconstruction already: say --overwrite, or choose another folder.")
+        raise Refusal(
+            f"{name} holds a reconstruction already: say {{overwrite}}, or choose another folder.", "result-exists"
+        )
 
 
 def foreign_files(folder: Path) -> list[Path]:

@@ -116,7 +116,7 @@ def test_pixel_spacing_calibrated_to_the_patient_is_brought_to_the_detector(read
 
 
 def test_no_pitch_is_refused_until_the_user_gives_one(read):
-    with pytest.raises(Refusal, match="--pixel-pitch"):
+    with pytest.raises(Refusal, match="pixel_pitch_mm="):
         read(ImagerPixelSpacing=None)
     radiograph = read(ImagerPixelSpacing=None, overrides={"pixel_pitch_mm": 1.3})
     assert radiograph.geometry.pixel_pitch_mm == (1.3, 1.3)
@@ -139,7 +139,7 @@ def test_a_picture_scaled_down_without_a_new_pitch_is_refused(read):
 
 @pytest.mark.parametrize("distance", [0, -1150, 115, 1e9])
 def test_an_absurd_distance_is_refused(read, distance):
-    with pytest.raises(Refusal, match="--sdd"):
+    with pytest.raises(Refusal, match="sdd_mm="):
         read(DistanceSourceToDetector=distance)
 
 

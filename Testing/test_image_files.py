@@ -46,13 +46,13 @@ def test_a_spacing_in_millimetres_is_the_pitch_with_a_warning(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_dpi_is_never_a_pitch(tmp_path, suffix):
     path = save_image(tmp_path / f"film{suffix}", 8)  # ITK writes the spacing as dpi where the format has it
-    with pytest.raises(Refusal, match="--pixel-pitch"):
+    with pytest.raises(Refusal, match="pixel_pitch_mm="):
         read_radiograph(path)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii"])
 def test_a_missing_spacing_is_no_pitch(tmp_path, suffix):
-    with pytest.raises(Refusal, match="--pixel-pitch"):
+    with pytest.raises(Refusal, match="pixel_pitch_mm="):
         read_radiograph(save_image(tmp_path / f"film{suffix}", spacing=(1, 1)))
 
 

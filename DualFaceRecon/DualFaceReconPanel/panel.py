@@ -101,7 +101,7 @@ class Panel:
         try:
             source = self.film.source()
         except Refusal as refusal:
-            self._refused(str(refusal))
+            self._refused(refusal.text)
             return
         self.settled = source is None
         if source is None:

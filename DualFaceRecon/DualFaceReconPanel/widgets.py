@@ -10,7 +10,8 @@ from typing import Any
 import qt
 import slicer
 
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Refusal, worded
+from DualFaceReconLib.pictures.wording import PANEL
 
 AMBER_ON_LIGHT, AMBER_ON_DARK = "#9a5b00", "#ffb347"  # at least 5:1 on white and on dark grey
 
@@ -22,8 +23,8 @@ def amber() -> str:
 
 
 def amber_text(text: str) -> str:
-    """Rich text in amber of a plain one."""
-    return f'<span style="{amber()}">{html.escape(text)}</span>'
+    """Rich text in amber of a plain one, with this panel's names for what is to be set."""
+    return f'<span style="{amber()}">{html.escape(worded(text, PANEL))}</span>'
 
 
 def set_row(table: Any, row: int, texts: Sequence[str], tooltip: str = "", style: str | None = None) -> None:
@@ -51,7 +52,7 @@ def explained(failure: str) -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        slicer.util.warningDisplay(str(refusal))
+        slicer.util.warningDisplay(worded(refusal.text, PANEL))
     except Exception as error:
         slicer.util.errorDisplay(failure, detailedText=f"{type(error).__name__}: {error}")
         raise

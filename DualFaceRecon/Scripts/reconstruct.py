@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Does it; gives the exit code."""
     from DualFaceRecon import DualFaceReconLogic
-    from DualFaceReconLib.errors import Refusal
+    from DualFaceReconLib.errors import Refusal, worded
+    from DualFaceReconLib.pictures.wording import TERMINAL
 
     try:
         values = parser().parse_args(arguments)
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
             whole_femurs=values.whole_femurs,
         )
     except Refusal as refusal:
-        print(f"dualface: {refusal}", file=sys.stderr)
+        print(f"dualface: {worded(refusal.text, TERMINAL)}", file=sys.stderr)
         return REFUSED
     except Exception:
         traceback.print_exc()

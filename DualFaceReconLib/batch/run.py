@@ -27,10 +27,11 @@ from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.disk.folders import locked
 from DualFaceReconLib.document import DOCUMENT
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Refusal, worded
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.inference import usable_device
+from DualFaceReconLib.pictures.wording import TERMINAL
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import foreign_files, refuse_to_lose, save
 
@@ -143,7 +144,7 @@ def _dry_run(jobs: list[_Job], out: Path, record: Record, outcome: Outcome, say:
         with _noting_failure(row, REFUSED):
             radiograph = job.film.read()
             row |= _columns_read(radiograph)
-            warnings = [warning.text for warning in radiograph.warnings]
+            warnings = [worded(warning.text, TERMINAL) for warning in radiograph.warnings]
             if _same_film(row, before) and job.is_done(before, out):
                 row["status"] = BEFORE
             else:
@@ -214,7 +215,7 @@ def _noting_failure(row: Row, refused_as: str) -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        row |= {"status": refused_as, "reason": str(refusal)}
+        row |= {"status": refused_as, "reason": worded(refusal.text, TERMINAL)}
     except MemoryError:
         row |= {"status": FAILED, "reason": "There was not enough memory: close other programs and run it again."}
     except Exception as error:  # its words may hold a path, or a value out of the header

@@ -187,4 +187,4 @@ def _seal(content: bytes) -> FileSeal:
 def _cure(folder: Path, manifest: Manifest) -> str:
     if folder == SHIPPED:
         return "install DualFaceRecon again"
-    return f"`dualface models fetch {manifest.id}` or get the bundle again"
+    return f"{{fetch={manifest.id}}} or get the bundle again"

@@ -66,7 +66,8 @@ def find(id: str) -> Path:
     bundles = {bundle.id: bundle for bundle in installed()}
     if id not in bundles:
         raise Refusal(
-            f"There is no bundle {id!a} here, but {', '.join(bundles) or 'none'}: see `dualface models list`."
+            f"There is no bundle {id!a} here, but {', '.join(bundles) or 'none'}: see {{bundles}}.",
+            "bundle-not-here",
         )
     if refusal := bundles[id].refusal:
         raise Refusal(refusal)
@@ -91,7 +92,7 @@ def remove(id: str) -> list[str]:
     if not folders and not _leftovers(models, id):
         ships = any(bundle.id == id for bundle in installed())
         reason = "ships with DualFaceRecon and stays" if ships else "is not here"
-        raise Refusal(f"Bundle {id!a} {reason}: `dualface models list` shows what can be removed.")
+        raise Refusal(f"Bundle {id!a} {reason}: {{bundles}} shows what can be removed.")
     try:
         for folder in folders:
             discard(folder)
@@ -165,7 +166,7 @@ def _installed(folder: Path, ships: bool) -> Installed:
             )
     except Refusal as refusal:
         return Installed(
-            id=id or folder.name, version=version, folder=folder, ships=ships, manifest=None, refusal=str(refusal)
+            id=id or folder.name, version=version, folder=folder, ships=ships, manifest=None, refusal=refusal.text
         )
     return Installed(id=manifest.id, version=manifest.version, folder=folder, ships=ships, manifest=manifest)
 

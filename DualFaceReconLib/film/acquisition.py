@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from DualFaceReconLib.geometry import Provenance
 
@@ -16,10 +16,14 @@ class RadiographWarning:
     """Something about a film that its reader must see."""
 
     code: str  # short and stable, for programs
-    text: str  # one or two sentences, for people
+    text: str  # one or two sentences, for people; what they are to set stands in braces, as `errors.worded` takes it
+    values: Mapping[str, Any] = field(default_factory=dict, hash=False)  # plain ones, for programs
 
 
-Warn = Callable[[str, str], None]  # code, text
+class Warn(Protocol):
+    """Takes a warning: its code, its text and its values."""
+
+    def __call__(self, code: str, text: str, **values: Any) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class Acquisition:
     collimation_px: Known | None = None  # first row, last row, first col, last col
     warnings: list[RadiographWarning] = field(default_factory=list)
 
-    def warn(self, code: str, text: str) -> None:
-        self.warnings.append(RadiographWarning(code, text))
+    def warn(self, code: str, text: str, **values: Any) -> None:
+        self.warnings.append(RadiographWarning(code, text, values))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,6 @@ def grey_channel(colour: np.ndarray) -> np.ndarray:
 def polarity_warning() -> RadiographWarning:
     return RadiographWarning(
         "polarity-assumed",
-        "The file does not say whether bone is bright or dark: bright is assumed. Look at the picture; say --invert if "
+        "The file does not say whether bone is bright or dark: bright is assumed. Look at the picture; say {invert} if "
         "bone is dark.",
     )

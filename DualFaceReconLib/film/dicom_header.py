@@ -157,7 +157,7 @@ def _view(ds: Dataset, acquisition: Acquisition) -> Known | None:
     if position and not views:
         acquisition.warn("view-unreadable", "The header's ViewPosition is neither AP nor PA and is not used.")
     if len({known.value for known in views}) > 1:
-        acquisition.warn("view-conflict", "The header calls this film both AP and PA: say --view AP or --view PA.")
+        acquisition.warn("view-conflict", "The header calls this film both AP and PA: say {view=AP} or {view=PA}.")
     if not views and text(ds, "Modality") in FLUOROSCOPY:
         return _view_of_c_arm(ds)
     return views[0] if views else None

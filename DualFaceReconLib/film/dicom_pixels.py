@@ -284,7 +284,7 @@ def _polarity(ds: Dataset, unprocessed: bool, rising: bool, notes: list[Radiogra
         notes.append(
             RadiographWarning(
                 "polarity-conflict",
-                "The header contradicts itself on whether bone is bright: look at the picture; say --invert if bone is "
+                "The header contradicts itself on whether bone is bright: look at the picture; say {invert} if bone is "
                 "dark.",
             )
         )

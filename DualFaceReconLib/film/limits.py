@@ -19,12 +19,16 @@ def check_size(size_px: tuple[int, int]) -> None:
     if min(size_px) < low:
         raise Refusal(
             f"The picture is {size_px[0]} x {size_px[1]} pixels, which is too small to measure a bone: "
-            f"use the original of at least {low} pixels a side."
+            f"use the original of at least {low} pixels a side.",
+            "picture-too-small",
+            size_px=tuple(size_px),
         )
     if max(size_px) > high:
         raise Refusal(
             f"The picture is {size_px[0]} x {size_px[1]} pixels, beyond the {high} a side that are read: "
-            "scale it down and give the new --pixel-pitch."
+            "scale it down and give the new {pixel_pitch_mm}.",
+            "picture-too-large",
+            size_px=tuple(size_px),
         )
 
 
@@ -34,7 +38,9 @@ def check_source_distance(sdd: Known) -> None:
     if not (math.isfinite(sdd.value) and low <= sdd.value <= high):
         raise Refusal(
             f"The source-detector distance of {sdd.value:g} mm ({sdd.provenance}) cannot be right: "
-            f"give the true one, {low:g} to {high:g} mm, with --sdd."
+            f"give the true one, {low:g} to {high:g} mm, with {{sdd_mm}}.",
+            "sdd_mm-implausible",
+            limits_mm=DISTANCE_LIMITS_MM,
         )
 
 
@@ -45,7 +51,9 @@ def check_pitch(pitch: Known) -> None:
         sides = " x ".join(f"{p:g}" for p in pitch.value)
         raise Refusal(
             f"A pixel pitch of {sides} mm ({pitch.provenance}) cannot be right for a radiograph: "
-            f"give the true one, {low:g} to {high:g} mm, with --pixel-pitch."
+            f"give the true one, {low:g} to {high:g} mm, with {{pixel_pitch_mm}}.",
+            "pixel_pitch_mm-implausible",
+            limits_mm=PITCH_LIMITS_MM,
         )
 
 
@@ -56,5 +64,7 @@ def check_field(size_px: tuple[int, int], pitch: Known) -> None:
     if not low <= longer <= high:
         raise Refusal(
             f"With this pixel pitch ({pitch.provenance}) the picture would be {longer:.0f} mm long, which no hip film "
-            "is: was it scaled after it was taken? Give the pitch of these pixels with --pixel-pitch."
+            "is: was it scaled after it was taken? Give the pitch of these pixels with {pixel_pitch_mm}.",
+            "pixel_pitch_mm-implausible",
+            limits_mm=PITCH_LIMITS_MM,
         )

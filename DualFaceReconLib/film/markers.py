@@ -40,7 +40,8 @@ def with_marker(radiograph: Radiograph, marker: Marker) -> Radiograph:
     if geometry.lengths_are_calibrated:
         raise Refusal(
             "This film's pixels are already calibrated at the patient, so that a ball says nothing of its distance: "
-            "give the detector's own pitch with --pixel-pitch, too."
+            "give the detector's own pitch with {pixel_pitch_mm}, too.",
+            "pixel_pitch_mm-calibrated",
         )
     distance = geometry.sdd_mm - geometry.depth_of_ball(
         (marker.row, marker.col), marker.diameter_px, marker.diameter_mm

@@ -45,9 +45,10 @@ def object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, 
             "object_distance_mm-implausible",
             f"The header puts the bones {known.value:.0f} mm from the detector ({known.provenance}), "
             f"outside of {nearest:g} to {farthest:.0f} mm: it is not used.",
+            object_distance_mm=known.value,
         )
     assumed, warning = assumed_object_distance(sdd.value, _lengths_are_calibrated(acquisition, overrides))
-    warn(warning.code, warning.text)
+    warn(warning.code, warning.text, **warning.values)
     return assumed
 
 
@@ -61,7 +62,8 @@ def assumed_object_distance(sdd_mm: float, lengths_are_calibrated: bool) -> tupl
     warning = RadiographWarning(
         "object_distance_mm-assumed",
         f"Nothing says how far the bones were from the detector: {POPULATION_OBJECT_DISTANCE_MM:g} +- {spread:g} mm is "
-        f"assumed; {effect}. Give it with --object-distance.",
+        f"assumed; {effect}. Give it with {{object_distance_mm}}.",
+        {"object_distance_mm": POPULATION_OBJECT_DISTANCE_MM, "spread_mm": spread},
     )
     return Known(POPULATION_OBJECT_DISTANCE_MM, POPULATION_OBJECT_DISTANCE), warning
 
@@ -71,7 +73,9 @@ def check_object_distance(object_distance_mm: float, sdd_mm: float) -> None:
     if not (math.isfinite(object_distance_mm) and 0 <= object_distance_mm <= 0.6 * sdd_mm):
         raise Refusal(
             f"An object distance of {object_distance_mm:g} mm cannot be right: it is the distance from the detector to "
-            f"the bones' centre, 0 to {0.6 * sdd_mm:.0f} mm for this film."
+            f"the bones' centre, 0 to {0.6 * sdd_mm:.0f} mm for this film.",
+            "object_distance_mm-implausible",
+            limits_mm=(0.0, 0.6 * sdd_mm),
         )
 
 

@@ -127,7 +127,7 @@ def read_radiograph(
         return _as_displayed(file_format, settled, decoded, invert)
     except MemoryError as error:
         raise Refusal(
-            "The picture needs more memory than there is: scale it down and give its --pixel-pitch."
+            "The picture needs more memory than there is: scale it down and give its {pixel_pitch_mm}.", "no-memory"
         ) from error
 
 

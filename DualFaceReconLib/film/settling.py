@@ -7,6 +7,7 @@ value that nobody gave.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +38,8 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
     """File, user and assumptions joined into one geometry of the displayed picture."""
     warnings = list(acquisition.warnings)
 
-    def warn(code: str, text: str) -> None:
-        warnings.append(RadiographWarning(code, text))
+    def warn(code: str, text: str, **values: Any) -> None:
+        warnings.append(RadiographWarning(code, text, values))
 
     check_size(acquisition.size_px)
     sdd = _first(given_by_user(overrides.sdd_mm), acquisition.sdd_mm) or Known(ASSUMED_SDD_MM, ASSUMED_SDD)
@@ -47,7 +48,8 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
         warn(
             "sdd_mm-assumed",
             f"The file does not say how far the source was from the detector: {sdd.value:g} mm is assumed. "
-            "Give it with --sdd; 100 mm more make the bones about 1.5 % larger.",
+            "Give it with {sdd_mm}; 100 mm more make the bones about 1.5 % larger.",
+            sdd_mm=sdd.value,
         )
 
     distance = object_distance(acquisition, overrides, sdd, warn)
@@ -109,16 +111,22 @@ def _pixel_pitch(
         warn(
             "pixel_pitch_mm-calibrated",
             "The file's PixelSpacing is calibrated to the patient's plane, and the detector's own pitch is missing: "
-            "it is derived with the object distance. Give it with --pixel-pitch if you know it.",
+            "it is derived with the object distance. Give it with {pixel_pitch_mm} if you know it.",
+            pixel_pitch_mm=pitch.value,
         )
     if pitch is None:
         raise Refusal(
-            "The file does not say how large its pixels are: give the detector's pixel pitch in mm with --pixel-pitch "
-            "(dpi is not used, because it describes a print or a screen)."
+            "The file does not say how large its pixels are: give the detector's pixel pitch in mm with "
+            "{pixel_pitch_mm} (dpi is not used, because it describes a print or a screen).",
+            "pixel_pitch_mm-missing",
         )
     check_pitch(pitch)
     if pitch.provenance.kind == "assumed":
-        warn("pixel_pitch_mm-assumed", f"The pixel pitch is uncertain: {pitch.provenance.source}. Check --pixel-pitch.")
+        warn(
+            "pixel_pitch_mm-assumed",
+            f"The pixel pitch is uncertain: {pitch.provenance.source}. Check {{pixel_pitch_mm}}.",
+            pixel_pitch_mm=pitch.value,
+        )
     return pitch
 
 
@@ -131,7 +139,7 @@ def _view(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> Known:
         warn(
             "view-assumed",
             "The file does not say from which side the film was taken: AP is assumed. If it was PA, front and back "
-            "are exchanged; say --view PA.",
+            "are exchanged; say {view=PA}.",
         )
     return view
 
@@ -148,7 +156,7 @@ def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> 
         warn(
             "orientation-assumed",
             "The file does not say which side is which: the patient's left is taken to be on the right of the picture. "
-            "Compare with the film's own R or L marker; say --swap-sides if it is wrong.",
+            "Compare with the film's own R or L marker; say {swap_sides} if it is wrong.",
         )
     turn = turn_for(known.value)
     if known.value != FACING_VIEWER:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib import __version__
+from DualFaceReconLib.errors import worded
 from DualFaceReconLib.film.orientation import FACING_VIEWER, SIDES_SWAPPED
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.pictures.film import caption, film_picture, mark_scales, mark_sides
+from DualFaceReconLib.pictures.wording import PANEL, TERMINAL
 
 TERMINAL_COLUMNS = 116
 PICTURE_SIDE_PX = 1000  # the drawn film's longer side
@@ -75,7 +77,7 @@ def findings(radiograph: Radiograph) -> list[Finding]:
 
 
 def as_dict(radiograph: Radiograph) -> dict[str, Any]:
-    """The same for programs."""
+    """The same for programs; warnings name their controls in braces."""
     return {
         "version": __version__,
         "pixel_hash": radiograph.pixel_hash,
@@ -102,7 +104,7 @@ def as_text(radiograph: Radiograph) -> str:
         lines.append("")
     for warning in radiograph.warnings:
         lines += textwrap.wrap(
-            warning.text, TERMINAL_COLUMNS, initial_indent="WARNING  ", subsequent_indent="         "
+            worded(warning.text, TERMINAL), TERMINAL_COLUMNS, initial_indent="WARNING  ", subsequent_indent="         "
         )
     lines += ["", "Research use only."]
     return "\n".join(lines)
@@ -153,5 +155,5 @@ def _caption_lines(radiograph: Radiograph) -> list[tuple[str, drawing.Colour]]:
         f"{geometry.view}   source to detector {geometry.sdd_mm:.0f} mm   pixels "
         f"{geometry.pixel_pitch_mm[0]:.3f} x {geometry.pixel_pitch_mm[1]:.3f} mm   film {radiograph.pixel_hash}"
     )
-    warnings = [(warning.text, drawing.AMBER) for warning in radiograph.warnings]
+    warnings = [(worded(warning.text, PANEL), drawing.AMBER) for warning in radiograph.warnings]
     return [(exposure, drawing.WHITE), *warnings, ("Research use only", drawing.WHITE)]

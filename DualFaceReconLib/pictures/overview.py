@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.errors import worded
 from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.pictures.bones import (
@@ -37,7 +38,7 @@ from DualFaceReconLib.pictures.film import (
     scale_bar,
 )
 from DualFaceReconLib.pictures.inspection import length_uncertainty
-from DualFaceReconLib.pictures.wording import bone_words, measured, words
+from DualFaceReconLib.pictures.wording import PANEL, bone_words, measured, words
 
 WIDTH_PX = 1440
 FILM_MOST_PX = (820, 716)  # [rows, cols] of each of the two films
@@ -169,7 +170,7 @@ def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, meaning: str) -
 def text(reconstruction: Reconstruction) -> np.ndarray:
     """(rows, 1440, 3) uint8: what was measured at the left, all warnings at the right."""
     facts = [(line, drawing.WHITE) for line in _facts(reconstruction)]
-    warnings = [(f"Warning: {warning.text}", drawing.AMBER) for warning in reconstruction.warnings]
+    warnings = [(f"Warning: {worded(warning.text, PANEL)}", drawing.AMBER) for warning in reconstruction.warnings]
     width = (WIDTH_PX - GAP_PX) // 2
     columns = [caption(lines, width) for lines in (facts, warnings or [("No warnings.", drawing.WHITE)])]
     height = max(column.shape[0] for column in columns)

@@ -10,8 +10,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from DualFaceReconLib import __version__
+from DualFaceReconLib.errors import worded
 from DualFaceReconLib.pictures.inspection import findings
-from DualFaceReconLib.pictures.wording import bone_words, measured, words
+from DualFaceReconLib.pictures.wording import PANEL, bone_words, measured, words
 
 if TYPE_CHECKING:
     from DualFaceReconLib.measurements import Measurement
@@ -47,7 +48,7 @@ def html(reconstruction: Reconstruction) -> str:
     parts = [
         "<h1>Bones from a hip radiograph</h1>",
         '<p class="research">Research use only. Not for diagnosis or treatment.</p>',
-        _warnings([warning.text for warning in reconstruction.warnings]),
+        _warnings([worded(warning.text, PANEL) for warning in reconstruction.warnings]),
         '<img src="picture.png" alt="The radiograph with the bones\' outlines, the bones in 3D, and their certainty">',
         "<h2>Bones</h2>",
         _table(("bone", "", "measured"), _bones(reconstruction)),

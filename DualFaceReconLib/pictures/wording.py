@@ -1,10 +1,37 @@
-"""What bones and measurements are called where people read of them."""
+"""What bones, measurements and controls are called where people read of them."""
 
 from __future__ import annotations
 
-from DualFaceReconLib.bonemaps import kind_and_side
-from DualFaceReconLib.measurements import Measurement
+from typing import TYPE_CHECKING
 
+from DualFaceReconLib.bonemaps import kind_and_side
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.measurements import Measurement
+
+# By the names of `errors.CONSOLE`: what the terminal calls a control, and the panel, as it stands in its labels
+TERMINAL = {
+    "pixel_pitch_mm": "--pixel-pitch",
+    "sdd_mm": "--sdd",
+    "object_distance_mm": "--object-distance",
+    "view": "--view {}",
+    "swap_sides": "--swap-sides",
+    "invert": "--invert",
+    "overwrite": "--overwrite",
+    "bundles": "`dualface models list`",
+    "fetch": "`dualface models fetch {}`",
+}
+PANEL = {
+    "pixel_pitch_mm": "“Pixel pitch”",
+    "sdd_mm": "“Source to detector”",
+    "object_distance_mm": "“Detector to bones”",
+    "view": "“View” {}",
+    "swap_sides": "“Swap sides”",
+    "invert": "“Bone is dark in this film”",
+    "overwrite": "“Replace”",
+    "bundles": "“Bundle”",
+    "fetch": "press “Fetch...”",
+}
 UNITS = {"cm2": "cm²", "cm3": "cm³"}
 
 

@@ -167,7 +167,7 @@ def _answer(engine: Engine, asked: Asked, server: Server) -> bytes:
     except Cancelled:
         return final("cancelled")
     except Refusal as refusal:
-        return final("refused", code=refusal.code, text=str(refusal), values=refusal.values)
+        return final("refused", code=refusal.code, text=refusal.text, values=refusal.values)
     except protocol.NoRequest as error:
         return final("refused", code="no-request", text=str(error), values={})
     except MemoryError:

@@ -19,7 +19,6 @@ import numpy as np
 import SimpleITK as sitk
 
 from DualFaceReconLib import __version__
-from DualFaceReconLib.bundle.fetch import fetch
 from DualFaceReconLib.bundle.registry import published
 from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Cancelled, Refusal
@@ -172,6 +171,9 @@ class Engine:
             if job.cancelled():
                 raise Cancelled
             job.progress("fetching", received / total)
+
+        job.wait_for(_beside(_import_packages))  # a bundle's files are read with them
+        from DualFaceReconLib.bundle.fetch import fetch
 
         manifest = job.wait_for(_beside(lambda: fetch(published(request.bundle), progress)))
         return {"bundle": {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}}

@@ -6,7 +6,7 @@ maps = bone_maps(networks, read_radiograph("film.dcm"))
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +113,14 @@ def _network(folder: Path, manifest: Manifest, name: str) -> nn.Module:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """How far apart a bone is in a film and in its mirror image, before both are averaged."""
+
+    depth_mm: float  # mean absolute, where both have it, but for one shift a picture; NaN where they share no pixel
+    dice: float  # of both masks; NaN where neither has it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What the networks see in a film, before it is decided where a bone is and how far from the source."""
 
@@ -121,6 +129,7 @@ class Prediction:
     probability: torch.Tensor  # (bones, n, n) 0 to 1, on the frame
     depth: torch.Tensor  # (bones, faces, n, n) mm from an unknown plane, the same for all; as if the view were AP
     pixel_hash: str  # of the film
+    disagreement: Mapping[str, Disagreement] | None = None  # by bone, where the mirrored film was asked, too
 
     def unsure(self, bone: str) -> float:
         """Pixels of which the networks are unsure, over those of the bone: 0.1, along its border, where well seen."""
@@ -172,7 +181,7 @@ def predict(
     film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
     films = [film, film.flip(-1)] if flipped_too else [film]
     order = mirrored_order(manifest.bones)
-    probability, depth = torch.zeros(()), torch.zeros(())
+    seen = {}  # by stage: (films, bones, ...)
     stages = [("segmentation", networks.segmentation), ("depth", networks.depth)]
     for done, (stage, network) in enumerate(stages):
         progress(stage, done / 3)
@@ -180,19 +189,33 @@ def predict(
             outputs = [network(picture)[0].float() for picture in films]
         if flipped_too:
             outputs[1] = outputs[1][order].flip(-1)
-        if stage == "segmentation":
-            probability = torch.stack(outputs).sigmoid().mean(dim=0)
-        else:
-            depth = torch.stack(outputs).mean(dim=0)
+        seen[stage] = torch.stack(outputs).cpu()
     if cancelled():
         raise Cancelled
+    probability, depth = seen["segmentation"].sigmoid(), seen["depth"]
     return Prediction(
         frame=frame,
         bones=manifest.bones,
-        probability=probability.cpu(),
-        depth=depth.cpu(),
+        probability=probability.mean(dim=0),
+        depth=depth.mean(dim=0),
         pixel_hash=radiograph.pixel_hash,
+        disagreement=_disagreement(manifest.bones, probability, depth) if flipped_too else None,
     )
+
+
+def _disagreement(bones: Sequence[str], probability: torch.Tensor, depth: torch.Tensor) -> dict[str, Disagreement]:
+    """Of what was seen in a film and in its mirror image, turned back: (2, bones, n, n) and (2, bones, faces, n, n)."""
+    masks = probability > LEAST_PROBABILITY
+    shared, either = masks.all(dim=0), masks.sum(dim=(0, 2, 3))
+    apart = (depth[0] - depth[1]).movedim(1, -1)  # (bones, n, n, faces)
+    apart = apart - apart[shared].mean()
+    return {
+        bone: Disagreement(
+            depth_mm=float(apart[number][shared[number]].abs().mean()),
+            dice=float(2 * shared[number].sum() / either[number]),
+        )
+        for number, bone in enumerate(bones)
+    }
 
 
 @contextmanager

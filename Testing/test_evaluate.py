@@ -15,6 +15,7 @@ from support.networks import GEOMETRIES as FILMS
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.inference import Disagreement
 from DualFaceReconLib.metrics import compare_surfaces, emd_floor
 from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
@@ -104,7 +105,9 @@ def stand_ins(case, monkeypatch):
     monkeypatch.setattr("training.judging.evaluate.loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr("training.judging.tables.loaded_networks", lambda bundle: EXACT)
     monkeypatch.setattr("training.judging.evaluate.EMD_POINTS", 200)
-    monkeypatch.setattr("training.judging.predictions.predict", lambda networks, film: SimpleNamespace(bones=BONES))
+    apart = dict.fromkeys(BONES, Disagreement(depth_mm=1.5, dice=0.9))
+    prediction = SimpleNamespace(bones=BONES, disagreement=apart)
+    monkeypatch.setattr("training.judging.predictions.predict", lambda networks, film, **_: prediction)
     monkeypatch.setattr(
         "training.judging.predictions.maps_of", lambda prediction, film, mask=None: off(case, film.geometry, missed)
     )
@@ -148,6 +151,7 @@ def test_true_maps_that_stand_too_far_away_are_exact_once_aligned(case, bundle, 
     for score in evaluation.maps:
         assert score.found
         assert score.dice == 1
+        assert (score.mirror_depth_mm, score.mirror_dice) == (1.5, 0.9)
         assert max(score.front_mae_mm, score.front_rmse_mm, score.back_mae_mm, score.back_rmse_mm) < 1e-3
 
 
@@ -163,7 +167,7 @@ def test_a_missed_bone_is_counted_and_named(case, bundle, stand_ins):
     assert (maps["hip_left"].found, maps["hip_left"].dice, maps["hip_left"].front_mae_mm) == (False, 0, None)
     text = as_markdown(evaluation, "A test")
     assert f"| hip | {OBSERVED} | {BY_PICTURE} | 150 | 0 | 1 | | | | | | |" in text
-    assert "| hip | 150 | 1 | 0 | 0.000 |" in text
+    assert "| hip | 150 | 1 | 0 | 0.000 |  |  |  |  | 1.50 | 0.900 |" in text
     assert f"- {OBSERVED}, {BY_PICTURE}: one hip_left (150)" in text
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Networks, maps_of, predict, seen_on
+from DualFaceReconLib.inference import Disagreement, Networks, maps_of, predict, seen_on
 from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.metrics import bone_shifts_mm, picture_shift_mm
 from training.judging.baselines import BASELINES, Surfaces, observed_mesh
@@ -63,6 +63,13 @@ def predicted_maps(networks: Networks, film: Path) -> PredictedMaps:
         geometry=geometry,
         searched=seen_on(networks, radiograph),
     )
+
+
+def mirror_disagreement(networks: Networks, film: Path) -> Mapping[str, Disagreement]:
+    """By bone, how far apart a bundle's networks see a film and its mirror image."""
+    disagreement = predict(networks, read_radiograph(film), flipped_too=True).disagreement
+    assert disagreement is not None
+    return disagreement
 
 
 @dataclass(frozen=True, kw_only=True)

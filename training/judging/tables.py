@@ -59,7 +59,8 @@ OF_NETWORKS = (
     "depth maps before back-projection. `one shift a bone`: the same mean of one bone, which is moved by it after "
     "back-projection. `unaligned`: as the product places the film from its header. `predicted masks, true depths` has "
     "pixels in both masks. A bone is missed where no pixel of it was found, or too little to complete it; missed bones "
-    "are in no mean."
+    "are in no mean. `mirrored`: how far apart is what the networks see in a film and in its mirror image, but for "
+    "one shift of depths a picture; what is tabled is not averaged over both."
 )
 
 
@@ -179,18 +180,25 @@ def _emd_cells(known: Sequence[Scored]) -> str:
 
 def _map_lines(scored: Sequence[MapsScored]) -> Iterator[str]:
     """Predicted masks and depths; means over bones."""
-    yield "| bones | pixels | n | found | Dice | front MAE, mm | front RMSE, mm | back MAE, mm | back RMSE, mm |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    names = ("front_mae_mm", "front_rmse_mm", "back_mae_mm", "back_rmse_mm")
+    figures = {
+        "front MAE, mm": ("front_mae_mm", 2),
+        "front RMSE, mm": ("front_rmse_mm", 2),
+        "back MAE, mm": ("back_mae_mm", 2),
+        "back RMSE, mm": ("back_rmse_mm", 2),
+        "mirrored, mm": ("mirror_depth_mm", 2),
+        "mirrored, Dice": ("mirror_dice", 3),
+    }
+    yield f"| bones | pixels | n | found | Dice | {' | '.join(figures)} |"
+    yield f"|---|---|---|---|---|{'---|' * len(figures)}"
     for kind in KINDS:
         of_kind = [s for s in scored if s.bone.startswith(kind)]
         for pixels in sorted({s.pixels for s in of_kind}):
             some = [s for s in of_kind if s.pixels == pixels]
             detected = [s for s in some if s.found]
-            cells = [
-                f"{_mean(known, name):.2f}" if (known := [s for s in detected if getattr(s, name) is not None]) else ""
-                for name in names
-            ]
+            cells = []
+            for name, digits in figures.values():
+                known = [s for s in some if getattr(s, name) is not None]
+                cells.append(f"{_mean(known, name):.{digits}f}" if known else "")
             yield (
                 f"| {kind} | {pixels} | {len(some)} | {len(detected)} | {_mean(some, 'dice'):.3f} | "
                 + " | ".join(cells)

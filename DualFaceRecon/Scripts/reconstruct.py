@@ -1,6 +1,6 @@
 """A film's bones without a window:
 
-    Slicer --no-splash --no-main-window --python-script reconstruct.py -- film.dcm --out result
+    Slicer --no-splash --no-main-window --python-script reconstruct.py film.dcm --out result
 
 Arguments and exit codes are those of `dualface reconstruct`: 0 for a result, 2 where the film or a value is refused, 1
 where the program failed. `--install` first installs the packages that networks need, where they are missing.

@@ -20,10 +20,11 @@ from support.bundles import made_bundle, serving
 from DualFaceReconLib.bundle.archives import pack
 from DualFaceReconLib.bundle.fetch import SafeRedirects, fetch
 from DualFaceReconLib.bundle.files import verify
-from DualFaceReconLib.bundle.registry import published, registry
+from DualFaceReconLib.bundle.registry import parse_entry, published, registry
 from DualFaceReconLib.bundle.store import find, installed, remove
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.errors import Refusal
+from training.__main__ import main as main_of_training
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,6 +67,15 @@ def part_of(entry, models):
 
 
 # What goes well
+
+
+def test_publishing_prints_the_entry_by_which_the_archive_is_fetched(tmp_path, capsys):
+    folder = made_bundle(tmp_path / "hip")
+    archive = tmp_path / "hip.zip"
+    assert main_of_training(["publish", str(folder), str(archive), "--url", "https://example.org/hip.zip"]) == 0
+    printed = parse_entry(json.loads(capsys.readouterr().out))
+    assert printed == pack(folder, tmp_path / "again.zip", "https://example.org/hip.zip")
+    assert archive.read_bytes() == (tmp_path / "again.zip").read_bytes()
 
 
 def test_a_bundle_is_fetched_whole(archive, models):

@@ -136,6 +136,11 @@ def _bundling(commands: Any) -> None:
         help="mm, as `certainty` measures it with a bundle that has none (default: none)",
     )
 
+    publishing = _command(commands, "publish", actions.publish_bundle)
+    publishing.add_argument("bundle", type=Path, help="a bundle's folder")
+    publishing.add_argument("archive", type=Path, help="the .zip file to write; the same bytes each time")
+    publishing.add_argument("--url", required=True, help="where it will be fetched from")
+
 
 def _with_bones(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bones", type=Path, default=Path("../shared/bones"), help="the sets of bones")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,6 +203,15 @@ def bundle_networks(options: argparse.Namespace) -> int:
     errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
     made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
     print(f"{made.id} {made.version}: {made.size_bytes / 1e6:.1f} MB in {options.out}")
+    return 0
+
+
+def publish_bundle(options: argparse.Namespace) -> int:
+    """Packs a bundle into the archive that `dualface models fetch` loads, and prints its entry for a registry."""
+    from DualFaceReconLib.bundle.archives import pack
+
+    entry = pack(options.bundle, options.archive, options.url)
+    print(json.dumps(asdict(entry), indent=1))
     return 0
 
 

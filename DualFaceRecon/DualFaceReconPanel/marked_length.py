@@ -32,6 +32,7 @@ class MarkedLength:
         pixels = np.load(Path(opened["pixels"]), allow_pickle=False)
         film = pixels_volume(pixels, self._geometry, _("film to be marked"))
         film.SetAttribute(NAME, "1")
+        film.SetHideFromEditors(True)  # nobody is to choose it for a film
         show_film(film)
         line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", _("marked length"))
         line.SetAttribute(NAME, "1")

@@ -203,11 +203,6 @@ class ProjectionGeometry:
         moved = tuple(p - first for p, first in zip(self.principal_point_px, first_px, strict=True))
         return replace(self, size_px=tuple(size_px), principal_point_px=moved)
 
-    def padded(self, top: int = 0, bottom: int = 0, left: int = 0, right: int = 0) -> ProjectionGeometry:
-        """The film with pixels added around it."""
-        rows, cols = self.size_px
-        return self.cropped((-top, -left), (rows + top + bottom, cols + left + right))
-
     def flipped(self, *, rows: bool = False, cols: bool = False) -> ProjectionGeometry:
         """For pixels whose rows or columns were reversed. Reversed columns are the mirrored patient."""
         principal = [

@@ -1,7 +1,8 @@
 """Radiograph -> bone maps: what a bundle's networks see in it, at the radiograph's own resolution.
 
 networks = load_networks(Path("Resources/Models"))
-maps = bone_maps(networks, read_radiograph("film.dcm"))
+prediction = predict(networks, radiograph)
+maps = maps_of(prediction, radiograph)
 """
 
 from __future__ import annotations
@@ -145,22 +146,6 @@ class Prediction:
             getattr(was, name) == getattr(now, name)
             for name in ("size_px", "pixel_pitch_mm", "sdd_mm", "principal_point_px")
         )
-
-
-def bone_maps(
-    networks: Networks,
-    radiograph: Radiograph,
-    *,
-    flipped_too: bool = False,
-    progress: Progress = lambda stage, share: None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> BoneMaps:
-    """Masks and depths of a radiograph's bones: `predict`, then `maps_of`."""
-    prediction = predict(networks, radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
-    progress("maps", 2 / 3)
-    maps = maps_of(prediction, radiograph)
-    progress("maps", 1.0)
-    return maps
 
 
 def predict(

@@ -120,8 +120,7 @@ def test_cropping_moves_the_pixel_numbers_alone(geometry, first_row, first_col):
 
 
 def test_padding_undoes_cropping():
-    padded = LITERAL.padded(top=3, bottom=2, left=7, right=1)
-    assert padded.size_px == (1006, 1009)
+    padded = LITERAL.cropped((-3, -7), (1006, 1009))
     assert padded.cropped((3, 7), LITERAL.size_px) == LITERAL
 
 

@@ -188,7 +188,7 @@ def test_bones_are_looked_for_where_they_could_be_seen(reconstructor, skeleton):
     assert part.project(np.array([3.0, 150.0, 20.0]))[0] == pytest.approx(
         GEOMETRY.project(np.array([3.0, 150.0, 20.0]))[0] - (0, 40)
     )
-    large = film_of(GEOMETRY.padded(100, 100, 90, 90))
+    large = film_of(GEOMETRY.cropped((-100, -90), (640, 700)))
     framed = seen_on(reconstructor.networks, large)  # 256 pixels of 1.5 mm at the nominal plane
     assert framed.size_px == pytest.approx([256 * 1.5 * 1100 / 920 / 0.8] * 2, abs=5)
     for name, bone in reconstructor.run(radiograph).bones.items():

@@ -77,7 +77,6 @@ class Completion:
     landmarks: Mapping[str, np.ndarray]  # name -> (3,) RAS mm
     radii_mm: Mapping[str, float]  # of the spheres that some landmarks are the centres of
     fit: Fit  # pose and coefficients; repaired and refined vertices differ from it
-    repaired_count: int  # vertices that were moved so that no triangle is flipped or crosses another
     refined_mm: float | None  # the farthest that refinement moved a vertex; None where it was off
 
     def polydata(self) -> vtkPolyData:
@@ -248,8 +247,9 @@ def completion_of(
     refine: bool = False,
 ) -> Completion:
     """What a fit of a model to a target tells of the bone, vertex by vertex."""
-    placed = fitted.vertices(model)
-    faultless = repaired_vertices(placed, model.triangles, model.mean @ fitted.rotation.T + fitted.translation)
+    faultless = repaired_vertices(
+        fitted.vertices(model), model.triangles, model.mean @ fitted.rotation.T + fitted.translation
+    )
     vertices = faultless
     if refine:
         vertices = repaired_vertices(_refined(faultless, model, target), model.triangles, faultless)
@@ -267,7 +267,6 @@ def completion_of(
         landmarks=model.landmark_points(vertices),
         radii_mm=model.landmark_radii(vertices),
         fit=fitted,
-        repaired_count=int(np.count_nonzero((faultless != placed).any(axis=1))),
         refined_mm=float(np.linalg.norm(vertices - faultless, axis=1).max()) if refine else None,
     )
 

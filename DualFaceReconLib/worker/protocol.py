@@ -4,10 +4,10 @@
     {"id": 3, "event": "progress", "stage": "film", "words": "Reading the film", "share": 0.0}
     {"id": 3, "event": "done", "film": "5e21f0aa", "size_px": [1024, 1024], ...}
 
-What comes back repeats the request's id, which is any JSON value. Every line is answered in the end by one event of
-FINAL: `done` with values; `refused` with a `code`, a `text` of one sentence and `values`; `cancelled`; or `failed` with
-a `text` and the tail of the log. A line that is no request is refused; its id is null where none can be read. Before
-all, unasked, comes `ready`. The worker ends where its stdin ends, also in the midst of computing.
+What comes back repeats the request's id, which is any JSON value. Every line is answered by one last event: `done` with
+values; `refused` with a `code`, a `text` of one sentence and `values`; `cancelled`; or `failed` with a `text` and the
+tail of the log. A line that is no request is refused; its id is null where none can be read. Before all, unasked, comes
+`ready`. The worker ends where its stdin ends, also in the midst of computing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 PROTOCOL = 1
-FINAL = ("done", "refused", "cancelled", "failed")
 LONGEST_LINE_BYTES = 1 << 22  # requests hold paths and numbers
 TOO_LONG = b"\0"  # stands for a line that was longer
 

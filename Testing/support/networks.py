@@ -7,7 +7,7 @@ from torch import nn
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Networks
+from DualFaceReconLib.inference import Networks, maps_of, predict
 from support.bundles import manifest
 
 MANIFEST = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)
@@ -30,6 +30,11 @@ class Ramp(nn.Module):
 
 
 EXACT = Networks(manifest=MANIFEST, depth=Ramp(), segmentation=Brightness(), device="cpu")
+
+
+def bone_maps(networks, radiograph, **how):
+    """What networks see in a radiograph."""
+    return maps_of(predict(networks, radiograph, **how), radiograph)
 
 
 def radiograph_of(geometry, left=-20.0, nominal=NOMINAL_OBJECT_DISTANCE_MM):

@@ -94,6 +94,7 @@ class DualFaceReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_start_close)
         self.addObserver(scene, scene.EndCloseEvent, self._on_scene_end_close)
+        self.addObserver(scene, scene.EndImportEvent, self._on_scene_end_import)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_removed)
 
     def cleanup(self) -> None:
@@ -130,6 +131,9 @@ class DualFaceReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self._bind()
         self.panel.refresh()
+
+    def _on_scene_end_import(self, _caller: object, _event: str) -> None:
+        self.panel.refresh()  # what was opened may have results
 
     def _on_node_removed(self, _caller: object, _event: str) -> None:
         self.panel.node_goes()

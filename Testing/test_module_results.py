@@ -151,6 +151,19 @@ def test_a_result_stands_in_the_film_s_own_study(panel):
     assert panel.reconstructed().folder != run.folder
 
 
+def test_results_of_a_scene_that_is_opened_are_listed(panel):
+    from DualFaceReconLib.results import load_reconstruction
+    from DualFaceReconLib.scene import add_to_scene
+
+    add_to_scene(load_reconstruction(made_result()[0]), name="of last week")
+    assert panel.ui.runChooser.count == 0
+    slicer.mrmlScene.InvokeEvent(slicer.vtkMRMLScene.EndImportEvent)
+    assert panel.ui.runChooser.count == 1
+    assert panel.panel.results.run().name == "of last week"
+    assert not panel.ui.reportButton.enabled  # which lay in a folder of that session
+    assert panel.ui.measurementsTable.rowCount > 0
+
+
 # Masks that somebody corrects
 
 

@@ -136,6 +136,42 @@ def test_numbers_that_the_module_keeps_are_bounded(panel):
         panel.widget._parameters.pixelPitch = 3
 
 
+def luminance(colour):
+    """Relative, as WCAG 2 has it."""
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one, other):
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_amber_can_be_read_on_light_and_on_dark(panel):
+    from DualFaceReconPanel.widgets import AMBER_ON_DARK, AMBER_ON_LIGHT, amber
+    from PySide6 import QtGui
+
+    assert contrast(AMBER_ON_LIGHT, "#ffffff") > 4.5
+    assert contrast(AMBER_ON_DARK, "#3c3c3c") > 4.5
+    before = QtWidgets.QApplication.palette()
+    try:
+        for window, colour in (("#323232", AMBER_ON_DARK), ("#efefef", AMBER_ON_LIGHT)):
+            palette = QtGui.QPalette(before)
+            palette.setColor(QtGui.QPalette.Window, QtGui.QColor(window))
+            QtWidgets.QApplication.setPalette(palette)
+            assert colour in amber()
+    finally:
+        QtWidgets.QApplication.setPalette(before)
+
+
+def test_the_panel_fits_a_narrow_place(panel):
+    """With a film, which must not make it wider."""
+    empty = panel.desktop.window.layout().minimumSize().width()
+    panel.choose(panel.film())
+    assert panel.desktop.window.layout().minimumSize().width() <= max(empty, 400)
+
+
 # What PythonQt refuses, the host refuses
 
 

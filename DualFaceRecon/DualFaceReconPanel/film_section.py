@@ -31,7 +31,7 @@ NAMES = {  # of the values that the engine gives, in the panel's words
 }
 SURE = ("header", "user", "derived")  # kinds of provenance that need no amber
 VIEWS = (None, "AP", "PA")  # as the view's combo box has them
-PREVIEW_PX = (230, 280)  # width and height, so that the panel does not jump from film to film
+PREVIEW_PX = (210, 260)  # width and height, so that the panel does not jump from film to film
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class FilmSection:
         assumed = answer["values"]["orientation"]["kind"] not in SURE
         for label, side in ((self.ui.leftOfPicture, "R"), (self.ui.rightOfPicture, "L")):
             label.text = f"{side}?" if assumed else side
-            label.styleSheet = f"font-size: 28pt; font-weight: bold; {amber() if assumed else ''}"
+            label.styleSheet = f"font-size: 24pt; font-weight: bold; {amber() if assumed else ''}"
         self.ui.sidesLabel.text = (
             _("Assumed: the file does not say which side is which. Check a lead letter or the name plate.")
             if assumed

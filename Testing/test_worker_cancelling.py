@@ -49,7 +49,12 @@ def test_a_fit_ends_in_the_middle_of_a_round(model):
     target = completion.observed_target(film_of((on_film(model.mean, (-70, 180, 30)), model.triangles)), FILM)
     cancelled = CancelledAt(2)  # the first evaluation of the first round
     with pytest.raises(Cancelled):
-        fit(model, target, Fit(np.eye(3), np.array([-65.0, 175, 25]), np.zeros(0)), cancelled=cancelled)
+        fit(
+            model,
+            target,
+            Fit(rotation=np.eye(3), translation=np.array([-65.0, 175, 25]), coefficients=np.zeros(0)),
+            cancelled=cancelled,
+        )
     assert cancelled.asked == 2
 
 

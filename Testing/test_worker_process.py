@@ -142,25 +142,19 @@ def test_a_fault_gives_a_sentence_and_a_log_that_names_nobody_and_the_process_go
     assert worker._process.popen.pid == process
 
 
-def test_after_a_crash_of_native_code_the_next_request_starts_anew(packages):
+def test_after_a_crash_of_native_code_the_next_request_starts_anew(packages, tmp_path):
+    """Films that were open are named so that no later worker takes one for another."""
     packages.torch(SEGFAULT)
-    with Client(packages=packages.folder) as worker:
-        with pytest.raises(WorkerFailed, match="The engine stopped") as failed:
-            worker.ask(Hello())
-        first = worker._process.popen.pid
-        assert any("torch.py" in words for words in failed.value.log)
-        assert str(packages.folder) not in "".join(failed.value.log)
-        assert worker.ask(Ping())["event"] == "done"
-        assert worker._process.popen.pid != first
-
-
-def test_a_film_that_was_open_before_a_crash_is_no_other_one_now(packages, tmp_path):
-    """Films are named so that no later worker takes one for another's."""
     film = save(dataset(), tmp_path / "film.dcm")
     with Client(packages=packages.folder) as worker:
         before = worker.ask(Open(str(film)))["film"]
-        worker.kill()
+        first = worker._process.popen.pid
+        with pytest.raises(WorkerFailed, match="The engine stopped") as failed:
+            worker.ask(Hello())
+        assert any("torch.py" in words for words in failed.value.log)
+        assert str(packages.folder) not in "".join(failed.value.log)
         assert worker.ask(Open(str(film)))["film"] != before
+        assert worker._process.popen.pid != first
         with pytest.raises(Refusal, match="open it again") as refused:
             worker.ask(Reconstruct(before))
         assert refused.value.code == "film-not-open"

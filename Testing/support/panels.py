@@ -9,6 +9,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
+import pytest
+
+pytest.importorskip("PySide6")  # whoever imports this file is skipped
+pytest.importorskip("slicer")
 from host.desktop import Desktop
 
 from DualFaceReconLib.pictures import inspection

@@ -11,7 +11,7 @@ from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshes import MIRROR, polydata
+from DualFaceReconLib.meshes import MIRROR, polydata, rigid_fit
 from DualFaceReconLib.shape.shapemodel import load_shape_models
 from training.judging import frozen
 from training.judging.frozen import RealPerson, grey_of, make_frozen_set, seal_of
@@ -88,6 +88,48 @@ def test_postures_vary_and_nothing_is_pushed_through(folder, models):
             assert penetration_mm(near, patient.bones[f"hip_{side}"]).min() > min(person.gap[side], 0) - 0.5
 
 
+def test_on_the_table_pelvis_and_legs_turn_each_on_its_own(folder, models):
+    person = RealPerson(folder / "vsd_dev" / "m001", models)
+    seeds = range(4)
+    patients = [person.posed_apart(np.random.default_rng(seed)) for seed in seeds]
+    again = person.posed_apart(np.random.default_rng(2))
+    assert np.array_equal(again.bones["femur_left"][0], patients[2].bones["femur_left"][0])
+    for patient in patients:
+        turned = {"hip_left": "pelvis", "sacrum": "pelvis", "femur_left": "leg_left", "femur_right": "leg_right"}
+        for bone, by in turned.items():
+            rotation = rigid_fit(person.bones[bone][0], patient.bones[bone][0])[0]
+            degrees = Rotation.from_matrix(rotation).as_euler("xyz", degrees=True)
+            assert degrees == pytest.approx(patient.metadata[f"{by}_degrees"], abs=1e-6)  # a leg's not the pelvis' too
+        for side in ("left", "right"):
+            centres = [
+                np.linalg.norm(
+                    where.landmarks[f"femur_{side}"]["femoral_head_centre"]
+                    - where.landmarks[f"hip_{side}"]["acetabular_centre"]
+                )
+                for where in (person, patient)
+            ]
+            assert centres[0] == pytest.approx(centres[1], abs=1e-6)
+            femur = patient.bones[f"femur_{side}"][0]
+            near = femur[femur[:, 2] > femur[:, 2].max() - 110]
+            assert penetration_mm(near, patient.bones[f"hip_{side}"]).min() > min(person.gap[side], 0) - 0.5
+    flexion = {round(p.metadata[f"leg_{side}_degrees"][0], 9) for p in patients for side in ("left", "right")}
+    assert len(flexion) == 2 * len(seeds)
+
+
+def test_where_a_leg_touches_all_but_its_flexion_is_drawn_again(folder, models, monkeypatch):
+    person = RealPerson(folder / "vsd_dev" / "m001", models)
+    first = person.posed_apart(np.random.default_rng(5)).metadata
+    answers = iter([False, False, True, True])
+    monkeypatch.setattr(RealPerson, "_has_room", lambda *_: next(answers))
+    again = person.posed_apart(np.random.default_rng(5)).metadata
+    assert again["leg_left_degrees"][0] == first["leg_left_degrees"][0]
+    assert again["leg_left_degrees"][1:] != first["leg_left_degrees"][1:]
+    assert again["leg_right_degrees"][0] == first["leg_right_degrees"][0]
+    monkeypatch.setattr(RealPerson, "_has_room", lambda *_: False)
+    with pytest.raises(Refusal, match="legs of m001 fit the hips in no posture"):
+        person.posed_apart(np.random.default_rng(5))
+
+
 def test_a_missing_femur_is_the_other_one_s_mirror_in_its_socket(folder, models):
     person = RealPerson(folder / "vsd_dev" / "m057", models)
     centre = person.landmarks["femur_left"]["femoral_head_centre"]
@@ -97,12 +139,15 @@ def test_a_missing_femur_is_the_other_one_s_mirror_in_its_socket(folder, models)
     assert np.ptp(left, axis=0) == pytest.approx(np.ptp(right, axis=0), abs=30)
 
 
-def test_the_varied_films_are_of_the_choosing_people_and_not_plain(folder, tmp_path, monkeypatch):
+def test_varied_and_wide_films_are_of_the_choosing_people_and_only_the_varied_are_not_plain(
+    folder, tmp_path, monkeypatch
+):
     recipe = tmp_path / "recipe.toml"
     films = 'films = 1\nseed = 12\nsize_px = 400\nseal = ""\n'
     recipe.write_text(
         f'[choosing]\npeople = ["made/s01"]\nplain = true\n{films}\n'
-        f'[varied]\npeople_of = "choosing"\nplain = false\n{films}',
+        f'[varied]\npeople_of = "choosing"\nplain = false\n{films}\n'
+        f'[wide]\npeople_of = "choosing"\nposture = "wide"\nplain = true\n{films}',
         encoding="utf-8",
     )
     monkeypatch.setattr(frozen, "RECIPE", recipe)
@@ -112,21 +157,23 @@ def test_the_varied_films_are_of_the_choosing_people_and_not_plain(folder, tmp_p
     population = made_population()
     monkeypatch.setattr(frozen, "load_population", lambda _, __, people, say: asked.append(people) or population)
     patients = {}
-    for which in ("choosing", "varied"):
+    for which in ("choosing", "varied", "wide"):
         made, differences = make_frozen_set(which, folder, tmp_path, tmp_path / which, say=lambda _: None)
         assert "1 films" in differences[1]  # a set whose grey values were never frozen says so
         patients[which] = [frozen.read_case(path).metadata["patient"] for path in made]
-    assert asked == [["made/s01"], ["made/s01"]]
+    assert asked == [["made/s01"]] * 3
     assert all(
         "roll_degrees" in patient and "disease" in patient and "hardware" in patient for patient in patients["varied"]
     )
-    assert not any("roll_degrees" in patient or "disease" in patient for patient in patients["choosing"])
+    for which, posture in (("choosing", "usual"), ("wide", "wide")):
+        assert not any("roll_degrees" in patient or "disease" in patient for patient in patients[which])
+        assert all(patient["posture"] == posture for patient in patients[which])
 
 
 def test_every_frozen_set_is_sealed_and_its_grey_values_are_kept():
     recipes = tomllib.loads(frozen.RECIPE.read_text(encoding="utf-8"))
     grey = json.loads(frozen.GREY.read_text(encoding="utf-8"))
-    assert recipes.keys() == grey.keys() == {"reported", "choosing", "varied"}
+    assert recipes.keys() == grey.keys() == {"reported", "supine", "choosing", "wide", "varied"}
     for which, recipe in recipes.items():
         assert len(recipe["seal"]) == 32
         count = recipe["films"] if "films" in recipe else len(recipe["people"]) * recipe["films_a_person"]
@@ -138,7 +185,9 @@ def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         '[reported]\nset = "vsd_dev"\npeople = ["m001", "m057"]\nfilms_a_person = 1\nseed = 1\nsize_px = 300\n'
-        'unscored = { m057 = ["femur_left"] }\nseal = "abc"\n',
+        'unscored = { m057 = ["femur_left"] }\nseal = "abc"\n'
+        '[supine]\nset = "vsd_dev"\npeople_of = "reported"\napart = true\nfilms_a_person = 1\nseed = 1\n'
+        'size_px = 300\nunscored = {}\nseal = ""\n',
         encoding="utf-8",
     )
     monkeypatch.setattr(frozen, "RECIPE", recipe)
@@ -166,6 +215,9 @@ def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
     unseen = make_frozen_set("reported", folder, tmp_path, tmp_path / "unseen", world="unseen", say=lambda _: None)
     assert unseen[1] == []  # the truth is the same
     assert not np.allclose(list(grey_of(unseen[0]).values()), list(grey_of(folders).values()), atol=0.01)
+    supine = make_frozen_set("supine", folder, tmp_path, tmp_path / "supine", say=lambda _: None)[0]
+    assert [path.name for path in supine] == ["m001_00", "m057_00"]
+    assert all("pelvis_degrees" in frozen.read_case(path).metadata["patient"] for path in supine)
 
 
 def test_a_person_without_bones_is_refused(folder, models):

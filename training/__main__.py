@@ -66,7 +66,7 @@ def _simulating(commands: Any) -> None:
     simulating = _command(commands, "simulate", actions.simulate_cases)
     simulating.add_argument(
         "--judging",
-        choices=["reported", "choosing", "varied"],
+        choices=["reported", "supine", "choosing", "wide", "varied"],
         help="a frozen set instead of a seed's",
     )
     simulating.add_argument("--samples", action="store_true", help="the films in Resources/Samples, with their truth")

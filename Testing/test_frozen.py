@@ -176,7 +176,8 @@ def test_every_frozen_set_is_sealed_and_its_grey_values_are_kept():
     assert recipes.keys() == grey.keys() == {"reported", "supine", "choosing", "wide", "varied"}
     for which, recipe in recipes.items():
         assert len(recipe["seal"]) == 32
-        count = recipe["films"] if "films" in recipe else len(recipe["people"]) * recipe["films_a_person"]
+        people = recipes[recipe.get("people_of", which)]["people"]
+        count = recipe["films"] if "films" in recipe else len(people) * recipe["films_a_person"]
         assert len(grey[which]) == count
     assert len({recipe["seed"] for recipe in recipes.values()}) == len(recipes)
 

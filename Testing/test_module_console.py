@@ -1,6 +1,7 @@
 """The module from the console and from a script, which give the terminal's bones byte for byte; samples; its test."""
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 import SimpleITK as sitk
 from support.panels import MODULE, ROOT
 
-from DualFaceReconLib.cli import main
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.pictures.drawing import resized_grey
 
@@ -53,7 +53,8 @@ def script():
 def test_console_script_and_terminal_give_one_result(scripted, film, tmp_path):
     path, pitch, sdd = film
     values = [str(path), "--pixel-pitch", str(pitch), "--sdd", str(sdd), "--view", "AP", "--no-completion"]
-    assert main(["reconstruct", *values, "-o", str(tmp_path / "terminal")]) == 0
+    command = [sys.executable, "-m", "DualFaceReconLib", "reconstruct", *values, "-o", str(tmp_path / "terminal")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # a process of its own, with as many threads
     assert script().main([*values, "--out", str(tmp_path / "script")]) == 0
     from DualFaceRecon import DualFaceReconLogic
 

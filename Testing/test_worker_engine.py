@@ -39,8 +39,8 @@ def engine(bundle, tmp_path, monkeypatch):
     return Engine(tmp_path / "own")
 
 
-def job(told=None, cancelled=lambda: False):
-    return Job(cancelled, lambda *values: None if told is None else told.append(values))
+def job(progress=None, cancelled=lambda: False):
+    return Job(cancelled, lambda *values: None if progress is None else progress.append(values))
 
 
 def bones(folder):
@@ -53,8 +53,8 @@ def bones(folder):
 
 
 def test_an_open_film_says_how_it_was_taken(engine, film):
-    told = []
-    opened = engine.open(Open(film, overrides={"sdd_mm": 1200}), job(told))
+    progress = []
+    opened = engine.open(Open(film, overrides={"sdd_mm": 1200}), job(progress))
     radiograph = read_radiograph(film, sdd_mm=1200)
     assert opened["pixel_hash"] == radiograph.pixel_hash
     assert opened["geometry"] == radiograph.geometry.to_dict()
@@ -69,7 +69,7 @@ def test_an_open_film_says_how_it_was_taken(engine, film):
     assert [warning["code"] for warning in opened["warnings"]] == [w.code for w in radiograph.warnings]
     preview = sitk.GetArrayFromImage(sitk.ReadImage(opened["preview"]["path"]))
     assert preview.shape == (*opened["preview"]["size_px"], 3)
-    assert [words for _, words, _ in told] == ["Reading the film"] * 2
+    assert [words for _, words, _ in progress] == ["Reading the film"] * 2
     json.dumps(opened, allow_nan=False)
     assert "Muster" not in json.dumps(opened)
 

@@ -44,13 +44,13 @@ def opened(worker, film):
 
 
 class Stop:
-    """A caller who wants no more from a stage on; remembers what it was told."""
+    """A caller who wants no more from a stage on; remembers what it heard."""
 
     def __init__(self, words):
-        self.words, self.told, self.stopped = words, [], False
+        self.words, self.heard, self.stopped = words, [], False
 
     def progress(self, words, share):
-        self.told.append(words)
+        self.heard.append(words)
         self.stopped |= words == self.words
 
     def __call__(self):
@@ -63,16 +63,16 @@ def test_a_stage_stops_in_the_midst_and_leaves_nothing(worker, opened, tmp_path,
     stop = Stop(STAGES[stage])
     with pytest.raises(Cancelled):
         worker.ask(Reconstruct(opened, folder=str(tmp_path / "out")), progress=stop.progress, cancelled=stop)
-    stages = [stage for stage, words in STAGES.items() if words in stop.told]
+    stages = [stage for stage, words in STAGES.items() if words in stop.heard]
     assert stages[-1] == stage
     assert list(tmp_path.iterdir()) == []
     assert worker.ask(Ping())["event"] == "done"
 
 
 def test_the_worker_and_the_terminal_give_the_same_bytes(worker, opened, film, tmp_path):
-    told = []
+    events = []
     place = tmp_path / "vom Worker"
-    done = worker.ask(Reconstruct(opened, folder=str(place)), progress=lambda *values: told.append(values))
+    done = worker.ask(Reconstruct(opened, folder=str(place)), progress=lambda *values: events.append(values))
     assert cli.main(["reconstruct", str(film), "-o", str(tmp_path / "vom Terminal")]) == 0
     compared = 0
     for path in (tmp_path / "vom Terminal").iterdir():
@@ -82,10 +82,10 @@ def test_the_worker_and_the_terminal_give_the_same_bytes(worker, opened, film, t
     assert compared == 4 * 3 + 4
     found = load_reconstruction(done["folder"])
     assert all(bone.completed is not None for bone in found.bones.values())
-    shares = [share for _, share in told]
+    shares = [share for _, share in events]
     assert shares == sorted(shares)
     assert 0 <= shares[0] < shares[-1] <= 1
-    assert list(dict.fromkeys(words for words, _ in told)) == [
+    assert list(dict.fromkeys(words for words, _ in events)) == [
         STAGES[stage] for stage in ("networks", "surfaces", "completion", "saving")
     ]
 

@@ -158,10 +158,10 @@ class Panel:
     def _warm_up(self) -> None:
         """The bundle is loaded while the user looks at the film."""
         if not self.packages.missing():
-            self.engine.ask(Hello(), self._said_hello)
+            self.engine.ask(Hello(), self._show_device)
             self.engine.ask(Load(self.models.bundle()), self._loaded)
 
-    def _said_hello(self, message: Message) -> None:
+    def _show_device(self, message: Message) -> None:
         if message["event"] == "done":
             self.models.show_device(message["device_words"])
         elif message["event"] == "refused":

@@ -336,11 +336,11 @@ def _mask(path: Path) -> np.ndarray:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _beside(work: Callable[[], T]) -> Future[T]:

@@ -40,11 +40,11 @@ def main() -> None:
         heads = "".join(f"{name:>{width}}" for name, width in STAGES)
         print(f"{'film':>8}{'':>6}{heads}{'peak, MB':>10}")
         for side in FILM_SIDES_PX:
-            told = json.loads(_python("stages", str(side), device))
+            measured = json.loads(_python("stages", str(side), device))
             for way in ("cold", "warm"):
-                one = told[way]
-                stages = "".join(f"{one[name]:>{width}.2f}" for name, width in STAGES)
-                peak = f"{told['peak_mb']:>10.0f}" if way == "warm" else ""
+                seconds = measured[way]
+                stages = "".join(f"{seconds[name]:>{width}.2f}" for name, width in STAGES)
+                peak = f"{measured['peak_mb']:>10.0f}" if way == "warm" else ""
                 print(f"{side:>8}{way:>6}{stages}{peak}")
         print(f"\nNetworks alone on {device}, seconds a film")
         print(f"{'square':>8}{'ours, both':>12}{'ours, masks':>13}{'nnU-Net':>9}{'plain':>8}{'nnU-Net / ours':>16}")

@@ -100,7 +100,7 @@ class FilmSection:
         assumed = answer["values"]["orientation"]["kind"] not in SURE
         for label, side in ((self.ui.leftOfPicture, "R"), (self.ui.rightOfPicture, "L")):
             label.text = f"{side}?" if assumed else side
-            label.styleSheet = f"font-size: 24pt; font-weight: bold; {amber() if assumed else ''}"
+            label.styleSheet = f"font-size: 24pt; font-weight: bold; {f'color: {amber()};' if assumed else ''}"
         self.ui.sidesLabel.text = (
             _("Assumed: the file does not say which side is which. Check a lead letter or the name plate.")
             if assumed

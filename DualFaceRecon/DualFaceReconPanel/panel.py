@@ -264,8 +264,6 @@ class Panel:
         asked, folder = scene_results.asked_of(film.answer), Path(message["folder"])
         study = film.source.study
         run = scene_results.add_result(folder, asked, film.source.title(film.answer), study, replacing)
-        warnings = "\n".join(warning["text"] for warning in message["warnings"])
-        run.node("film").SetAttribute("DualFaceRecon.warnings", warnings)
         bundle = message["bundle"]
         details = [f"bundle {bundle['id']} {bundle['version']}", message["device_words"]]
         self.results.remember(run, folder, details)

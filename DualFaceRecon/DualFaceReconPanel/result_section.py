@@ -130,7 +130,7 @@ class ResultSection:
         self.ui.measurementsTable.setRowCount(len(rows))
         for row, texts in enumerate(rows):
             set_row(self.ui.measurementsTable, row, texts, _tooltip(texts))
-        warnings = (run.node("film").GetAttribute("DualFaceRecon.warnings") or "").splitlines()
+        warnings = (run.node("film").GetAttribute(scene_results.WARNINGS) or "").splitlines()
         self.ui.resultWarnings.text = "<br>".join(map(amber_text, warnings))
         self.ui.resultWarnings.visible = bool(warnings)
         self.ui.reportButton.enabled = run.id in self._reports and self._reports[run.id].is_file()

@@ -19,6 +19,7 @@ from DualFaceReconLib.results import load_reconstruction
 from DualFaceReconLib.scene import SceneRun, add_to_scene, runs_in
 
 ASKED = "DualFaceRecon.asked"  # of a run's film: what it was made of, so that the panel sees when that has changed
+WARNINGS = "DualFaceRecon.warnings"  # of a run's film: the result's, a line each
 MASKS = "DualFaceRecon.masks"  # of a run's segmentation: its content when the bones were made of it
 
 
@@ -29,11 +30,13 @@ def asked_of(opened: Mapping[str, Any]) -> str:
 
 def add_result(folder: Path, asked: str, name: str, study: int, replacing: SceneRun | None = None) -> SceneRun:
     """A result's nodes, below the film's own study; `replacing` updates the nodes of that run."""
-    run = add_to_scene(load_reconstruction(folder), name=name, replacing=replacing)
+    reconstruction = load_reconstruction(folder)
+    run = add_to_scene(reconstruction, name=name, replacing=replacing)
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     if study and replacing is None:
         hierarchy.SetItemParent(run.folder, study)
     run.node("film").SetAttribute(ASKED, asked)
+    run.node("film").SetAttribute(WARNINGS, "\n".join(warning.text for warning in reconstruction.warnings))
     run.node("segmentation").SetAttribute(MASKS, _content(run))
     return run
 

@@ -17,24 +17,24 @@ AMBER_ON_LIGHT, AMBER_ON_DARK = "#9a5b00", "#ffb347"  # at least 5:1 on white an
 
 
 def amber() -> str:
-    """A style sheet's colour for what is assumed or to be minded, by the theme that Slicer has now."""
+    """The colour of what is assumed or to be minded, by the theme that Slicer has now: #rrggbb."""
     window = slicer.app.palette().color(qt.QPalette.Window)
-    return f"color: {AMBER_ON_DARK if window.lightness() < 128 else AMBER_ON_LIGHT};"
+    return AMBER_ON_DARK if window.lightness() < 128 else AMBER_ON_LIGHT
 
 
 def amber_text(text: str) -> str:
     """Rich text in amber of a plain one, with this panel's names for what is to be set."""
-    return f'<span style="{amber()}">{html.escape(worded(text, PANEL))}</span>'
+    return f'<span style="color: {amber()};">{html.escape(worded(text, PANEL))}</span>'
 
 
-def set_row(table: Any, row: int, texts: Sequence[str], tooltip: str = "", style: str | None = None) -> None:
+def set_row(table: Any, row: int, texts: Sequence[str], tooltip: str = "", colour: str | None = None) -> None:
     """Texts in a table's row that nobody edits."""
     for column, text in enumerate(texts):
         item = qt.QTableWidgetItem(text)
         item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
         item.setToolTip(tooltip)
-        if style is not None:
-            item.setForeground(qt.QBrush(qt.QColor(style.removeprefix("color: ").removesuffix(";"))))
+        if colour is not None:
+            item.setForeground(qt.QBrush(qt.QColor(colour)))
         table.setItem(row, column, item)
 
 

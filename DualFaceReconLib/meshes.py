@@ -6,11 +6,12 @@ Sizes, normals, samples, cuts, mirroring, rigid fits, and the way to VTK and bac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 Mesh = tuple[np.ndarray, np.ndarray]
 Seed = int | np.random.SeedSequence
@@ -151,11 +152,15 @@ def sphere_through(points: np.ndarray) -> tuple[np.ndarray, float]:
     return np.array(centre) + middle, float(np.sqrt(rest + np.dot(centre, centre)))
 
 
-# VTK
+# VTK, imported only here: networks are trained where it is not installed
 
 
 def polydata(vertices: np.ndarray, triangles: np.ndarray) -> vtkPolyData:
     """A mesh of vertices (V, 3) mm, kept in their precision, and triangles (T, 3)."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+
     mesh, points, cells = vtkPolyData(), vtkPoints(), vtkCellArray()
     points.SetData(numpy_to_vtk(np.ascontiguousarray(vertices), deep=True))
     rows = np.column_stack([np.full(len(triangles), 3), triangles]).astype(np.int64)
@@ -167,6 +172,8 @@ def polydata(vertices: np.ndarray, triangles: np.ndarray) -> vtkPolyData:
 
 def arrays(mesh: vtkPolyData) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) float64 and triangles (T, 3) int64 of a mesh of triangles."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
     triangles = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)
     return vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64), triangles.astype(np.int64)
 

@@ -9,7 +9,7 @@ from spekpy import Spek
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from training.xray.beam import ANODE_DEGREES, Beam, absorbed, bins
+from training.xray.beam import Beam, absorbed, bins
 from training.xray.exposure import (
     HEEL,
     HEEL_TANGENTS,
@@ -28,6 +28,7 @@ from training.xray.materials import MATERIALS, attenuation
 from training.xray.postprocessing import SEEN_LUTS, UNSEEN_LUTS, Postprocessing, draw_postprocessing, postprocessed
 from training.xray.projection import Projection
 from training.xray.smoothing import blurred
+from training.xray.spectra import ANODE_DEGREES, TABLE, TABLED_KVP, write_table
 
 GEOMETRY = ProjectionGeometry(1100, (1.5, 1.5), (160, 200), None, "AP", 150.0)
 FAR = ProjectionGeometry(1e5, (1.5, 1.5), (160, 200), None, "AP", 150.0)  # where the field is even
@@ -96,6 +97,19 @@ def test_copper_and_voltage_harden_a_beam():
     assert means[0] + 2 < means[1] < means[2] - 2
     with pytest.raises(ValueError, match="caesium iodide"):
         absorbed(Beam(70, 2.5, detector="film"))
+
+
+def test_the_table_of_spectra_is_spekpys(tmp_path):
+    write_table(tmp_path / "again.npz")
+    with np.load(TABLE) as table, np.load(tmp_path / "again.npz") as again:
+        assert table.files == again.files
+        for name in ("kvp", "materials"):
+            assert table[name].tolist() == again[name].tolist()
+        for name in ("energies_kev", "photons", "per_mm"):
+            np.testing.assert_allclose(table[name], again[name], rtol=1e-9)
+    assert {*KVP, UNSEEN_BEAM["kvp"]} == set(TABLED_KVP)
+    with pytest.raises(ValueError, match="no spectrum of 90 kV"):
+        bins(Beam(90, 3.0))
 
 
 def test_the_last_centimetre_takes_less_than_the_first():

@@ -21,10 +21,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import Mesh
-from DualFaceReconLib.pictures import drawing
-from training.cases import read_case, write_case
 from training.patients.cartilage import with_cartilage
 from training.patients.clothing import dressed
 from training.patients.disease import diseased
@@ -150,6 +147,8 @@ def take_patient(
 
 def write(taken: Taken, film: Film, folder: Path) -> None:
     """A film with its truth, as a case."""
+    from training.cases import write_case  # with SimpleITK and VTK, which learning from films does without
+
     scored = {bone: taken.bones[bone] for bone in BONES}
     metadata = {**taken.metadata, "film": film.metadata}
     write_case(folder, film.pixels, taken.rig.geometry, film.maps, scored, metadata, **film.stored_from(taken.rig))
@@ -183,6 +182,10 @@ def contact_sheet(
     folders: Sequence[Path], path: Path, columns: int = 6, cell_px: int = 320, outlined: bool = True
 ) -> None:
     """Films side by side, as the reader shows them, with the outlines of the true bones unless they hide too much."""
+    from DualFaceReconLib.film.radiograph import read_radiograph
+    from DualFaceReconLib.pictures import drawing
+    from training.cases import read_case
+
     cells = []
     for folder in folders:
         case = read_case(folder)

@@ -6,15 +6,15 @@ from functools import cache
 
 import numpy as np
 from scipy.spatial.transform import Rotation
-from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from DualFaceReconLib.meshes import Mesh, arrays, unit_normals
+from DualFaceReconLib.meshes import Mesh, unit_normals
 
 # Half width, half depth and height of a body, and the disc below it, mm: adult means rounded (Panjabi et al., Spine
 # 17(3):299, 1992: L3 to L5 endplates 41-52 mm wide, 34-36 mm deep, bodies 23-24 mm high in front of the pedicles).
 HALF_WIDTH_MM, HALF_DEPTH_MM, HEIGHT_MM, DISC_MM = 24.0, 17.0, 27.0, 10.0
 LORDOSIS_DEGREES = (16.0, 12.0, 9.0)  # between a body and the one below
 NAMES = ("lumbar_5", "lumbar_4", "lumbar_3")
+MERIDIANS, PARALLELS = 96, 62  # of the sphere that bodies are shaped of, beside its poles
 
 
 def lumbar_bodies(sacrum: np.ndarray, triangles: np.ndarray, size: float, rng: np.random.Generator) -> dict[str, Mesh]:
@@ -69,10 +69,17 @@ def _vertebra(width: float, depth: float, height: float) -> Mesh:
 
 @cache
 def _unit_sphere() -> Mesh:
-    source = vtkSphereSource()
-    source.SetThetaResolution(96)
-    source.SetPhiResolution(64)
-    source.SetRadius(1)
-    source.Update()
-    unit, triangles = arrays(source.GetOutput())
-    return unit / np.linalg.norm(unit, axis=1, keepdims=True), triangles
+    """Meridians from pole to pole; the poles, at S and -S, come first. Places are rounded as films have them."""
+    around, down = np.arange(MERIDIANS) * (2 * np.pi / MERIDIANS), np.arange(1, PARALLELS + 1) * np.pi / (PARALLELS + 1)
+    flat, level = np.sin(down), np.broadcast_to(np.cos(down), (MERIDIANS, PARALLELS))
+    places = np.stack([np.cos(around)[:, None] * flat, np.sin(around)[:, None] * flat, level], axis=2).reshape(-1, 3)
+    unit = np.concatenate([[[0, 0, 1.0], [0, 0, -1.0]], places]).astype(np.float32).astype(np.float64)
+    here = 2 + np.arange(MERIDIANS * PARALLELS).reshape(MERIDIANS, PARALLELS)  # vertices by meridian
+    east = np.roll(here, -1, axis=0)
+    zero, one = np.zeros_like(here[:, 0]), np.ones_like(here[:, 0])
+    north = np.stack([here[:, 0], east[:, 0], zero], axis=1)
+    south = np.stack([here[:, -1], one, east[:, -1]], axis=1)
+    upper = np.stack([here[:, :-1], here[:, 1:], east[:, 1:]], axis=2)
+    lower = np.stack([here[:, :-1], east[:, 1:], east[:, :-1]], axis=2)
+    between = np.stack([upper, lower], axis=2).reshape(-1, 3)
+    return unit / np.linalg.norm(unit, axis=1, keepdims=True), np.concatenate([north, south, between])

@@ -1,4 +1,7 @@
-"""Bones as meshes: reading, closing, even templates, and carrying points from one mesh to another."""
+"""Bones as meshes: reading, closing, even templates, and carrying points from one mesh to another.
+
+VTK is imported where bones are read and meshed anew: networks are trained where it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
-from vtkmodules.vtkFiltersCore import vtkCleanPolyData, vtkPolyDataNormals
-from vtkmodules.vtkFiltersModeling import vtkFillHolesFilter, vtkLinearSubdivisionFilter
-from vtkmodules.vtkIOPLY import vtkPLYReader
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh, arrays, polydata, triangle_normals
@@ -16,6 +16,8 @@ from DualFaceReconLib.meshes import Mesh, arrays, polydata, triangle_normals
 
 def read_ply(path: Path) -> Mesh:
     """Vertices and triangles of a PLY file; Refusal where it is none, or has other faces."""
+    from vtkmodules.vtkIOPLY import vtkPLYReader
+
     if not path.is_file():
         raise Refusal(f"There is no {path}: CONTRIBUTING.md says where the bones come from.")
     reader = vtkPLYReader()
@@ -30,6 +32,9 @@ def read_ply(path: Path) -> Mesh:
 
 def closed(mesh: Mesh) -> Mesh:
     """The mesh with its few open edges filled, unused vertices dropped and normals pointing outward."""
+    from vtkmodules.vtkFiltersCore import vtkCleanPolyData, vtkPolyDataNormals
+    from vtkmodules.vtkFiltersModeling import vtkFillHolesFilter
+
     fill = vtkFillHolesFilter()
     fill.SetInputData(polydata(*mesh))
     fill.SetHoleSize(1000)
@@ -55,6 +60,7 @@ def even_template(mesh: Mesh, vertices: int) -> Mesh:
     """A closed mesh of about `vertices` evenly spread vertices on the same surface."""
     import pyacvd
     import pyvista
+    from vtkmodules.vtkFiltersModeling import vtkLinearSubdivisionFilter
 
     finer = vtkLinearSubdivisionFilter()
     finer.SetInputData(polydata(*mesh))

@@ -1,16 +1,14 @@
-"""X-ray beams: the spectrum that leaves a tube (SpekPy), and what a detector makes of it, in a few energy bins."""
+"""X-ray beams: the spectrum that leaves a tube, and what a detector makes of it, in a few energy bins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from spekpy import Spek
 
-from training.xray.materials import DETECTORS, FILTERS, MATERIALS, attenuation
+from training.xray.materials import DETECTORS, FILTERS, MATERIALS
+from training.xray.spectra import per_mm, spectrum
 
-ANODE_DEGREES = 12.0
 BIN_KEV = 4.0
 PHOTONS_PER_MM2_UGY = 3.0e4  # behind a patient: 30,174 of IEC 62220-1's RQA5 beam, 70 kV behind 21 mm of aluminium
 
@@ -35,26 +33,14 @@ class Bins:
     per_mm: np.ndarray  # (len(MATERIALS), E) linear attenuation
 
 
-@lru_cache(maxsize=64)
-def _unfiltered(kvp: int) -> tuple[np.ndarray, np.ndarray]:
-    tube = Spek(kvp=kvp, th=ANODE_DEGREES, dk=1.0, mu_data_source="nist")
-    energies, photons = tube.get_spectrum()
-    return energies, photons
-
-
-@lru_cache(maxsize=256)
-def _coefficients(name: str, kvp: int) -> np.ndarray:
-    return attenuation(name, _unfiltered(kvp)[0])
-
-
 def absorbed(beam: Beam) -> tuple[np.ndarray, np.ndarray]:
     """Energies (K,) keV in steps of 1 and photons (K,), relative, that an unattenuated beam leaves in the detector."""
-    energies, photons = _unfiltered(beam.kvp)
+    energies, photons = spectrum(beam.kvp)
     for metal, thickness in zip(FILTERS, (beam.aluminium_mm, beam.copper_mm), strict=True):
-        photons = photons * np.exp(-_coefficients(metal, beam.kvp) * thickness)
+        photons = photons * np.exp(-per_mm(metal, beam.kvp) * thickness)
     if beam.detector not in DETECTORS:
         raise ValueError(f"no detector is made of {beam.detector}; these are: {', '.join(DETECTORS)}")
-    stopped = 1 - np.exp(-_coefficients(beam.detector, beam.kvp) * beam.layer_mm)
+    stopped = 1 - np.exp(-per_mm(beam.detector, beam.kvp) * beam.layer_mm)
     return energies, photons * stopped
 
 
@@ -65,7 +51,5 @@ def bins(beam: Beam) -> Bins:
     total = np.bincount(number, photons)
     kept = total > 1e-5 * total.sum()
     mean = np.bincount(number, photons * energies)[kept] / total[kept]
-    per_mm = np.stack(
-        [np.bincount(number, photons * _coefficients(name, beam.kvp))[kept] / total[kept] for name in MATERIALS]
-    )
-    return Bins(photons=total[kept] / total.sum(), energies_kev=mean, per_mm=per_mm)
+    means = [np.bincount(number, photons * per_mm(name, beam.kvp))[kept] / total[kept] for name in MATERIALS]
+    return Bins(photons=total[kept] / total.sum(), energies_kev=mean, per_mm=np.stack(means))

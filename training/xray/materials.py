@@ -1,12 +1,18 @@
-"""What lies on a ray, and how it attenuates: NIST's mass coefficients and ICRU's compositions, as SpekPy ships them."""
+"""What lies on a ray, and how it attenuates: NIST's mass coefficients and ICRU's compositions, as SpekPy ships them.
+
+SpekPy is imported where it is asked: films are made of the table of `spectra.py`, which needs none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from spekpy import Spek
+
+if TYPE_CHECKING:
+    from spekpy import Spek
 
 GRAMS_A_CM3 = 0.1  # 1/cm to 1/mm
 # A compound by SpekPy's name, or mass shares of compounds and elements (by atomic number) and a density, g/cm^3.
@@ -28,6 +34,8 @@ FILTERS = {"aluminium": ({13: 1.0}, 2.70), "copper": ({29: 1.0}, 8.96)}
 
 @lru_cache(maxsize=1)
 def _tables() -> Spek:
+    from spekpy import Spek
+
     return Spek(kvp=60, dk=1.0, mu_data_source="nist")
 
 

@@ -75,6 +75,7 @@ REFUSED = {
     "true for a number": ("batch = 8", "batch = true", "batch must be a whole number"),
     "number for true": ("bfloat16 = true", "bfloat16 = 1", "bfloat16 must be true or false, not 1"),
     "misspelt posture": ('posture = "wide"', 'posture = "wid"', r"posture = 'wid' is unknown: did you mean 'wide'\?"),
+    "misspelt variety": ('variety = "wide"', 'variety = "wid"', r"variety = 'wid' is unknown: did you mean 'wide'\?"),
     "posture is no text": ('posture = "wide"', "posture = 1", "posture must be a text, not 1"),
     "no films a batch": ("batch = 8", "batch = 0", "batch must be a whole number, 1 or more, not 0"),
     "no rate": ("learning_rate = 5e-4", "learning_rate = 0.0", "learning_rate must be a number, more than 0, not 0.0"),

@@ -80,6 +80,9 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument(
         "--posture", choices=["usual", "wide"], default="usual", help="how patients lie; training has the wide one"
     )
+    simulating.add_argument(
+        "--variety", choices=["usual", "wide"], default="usual", help="what films show; training has the wide one"
+    )
     simulating.add_argument("--plain", action="store_true", help="nobody ill or with metal, nobody askew")
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
     simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")

@@ -80,6 +80,7 @@ def simulate_cases(options: argparse.Namespace) -> int:
             world=options.world,
             plain=options.plain,
             posture=options.posture,
+            variety=options.variety,
         )
         folders = simulate(population, options.count, series, options.out, options.jobs)
     contact_sheet(folders[:24], options.out / "contact_sheet.png")

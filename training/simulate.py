@@ -50,6 +50,7 @@ class Series:
     mm_per_pixel: float | None = None  # in place of `size_px`: at the nominal bone plane, as networks see films
     distances: Distances = USUAL
     posture: str = "usual"  # or "wide"; see `training.patients.posture`
+    variety: str = "usual"  # or "wide"; see `training.patients.variety`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Taken:
     def film(self, series: Series, again: int = 0, device: str = "cpu") -> Film:
         """The film; `again` 1, 2, ... are other films of the same projection."""
         rng = np.random.default_rng([*self.seed, 2, *([again] if again else [])])
-        return filmed(self.projection, rng, series.world, collimated=not series.plain, device=device)
+        return filmed(self.projection, rng, series.world, not series.plain, device, series.variety)
 
 
 def simulate(

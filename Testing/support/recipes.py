@@ -19,7 +19,15 @@ DEPTH = Recipe(
     3,
     {"encoder": "nf_regnet_b0", "stages": 3, "width": 32},
     TrainingFilms(
-        size_px=64, mm_per_pixel=6.0, projections=4, reuse=2, pool=2, posture="wide", without="choosing", watched=2
+        size_px=64,
+        mm_per_pixel=6.0,
+        projections=4,
+        reuse=2,
+        pool=2,
+        posture="wide",
+        variety="wide",
+        without="choosing",
+        watched=2,
     ),
     Learning(
         loss="casi_independent",

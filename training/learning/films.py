@@ -45,7 +45,13 @@ def simulated(recipe: Recipe, population: Population, kept_out: Callable[[], Pop
     def epoch(number: int) -> FilmStream:
         return FilmStream(
             population,
-            Series(seed=recipe.seed, size_px=None, mm_per_pixel=films.mm_per_pixel, posture=films.posture),
+            Series(
+                seed=recipe.seed,
+                size_px=None,
+                mm_per_pixel=films.mm_per_pixel,
+                posture=films.posture,
+                variety=films.variety,
+            ),
             films.reuse,
             films.pool,
             films.projections,

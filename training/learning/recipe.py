@@ -25,6 +25,7 @@ from training.learning.augment import GREY_CHANGES
 from training.learning.losses import DEPTH_LOSSES
 from training.patients.kept_out import kept_out_people
 from training.patients.posture import POSTURES
+from training.patients.variety import VARIETIES
 
 # What a recipe of each task may name; `tasks.py` has what it does
 SETTINGS = {"depth": DepthSettings, "segmentation": SegmentationSettings, "pretrain": DepthSettings}
@@ -66,6 +67,10 @@ class TrainingFilms:
     posture: str
     """How virtual patients lie: "wide", or "usual", in which no leg is extended, nobody stands, and which the shipped
     networks were trained by. See `training/patients/posture.py`."""
+
+    variety: str
+    """What films show: "wide", or "usual", without crops, bars, words, JPEG, folds, stool and the like. FILMS.md lists
+    them; see `training/patients/variety.py`."""
 
     without: str | tuple[str, ...]
     """People kept out: a set of `recipes/judging.toml`, as "choosing", or a list of people, as "rhan40/s05"."""
@@ -180,9 +185,10 @@ def _recipe(sections: Mapping[str, Any]) -> Recipe:
     if knobs["learning"].loss not in LOSSES[task]:
         loss = knobs["learning"].loss
         raise Refusal(f"[learning] loss = {loss!r} is none for {task}: {meant(loss, LOSSES[task])}")
-    posture = knobs["films"].posture
-    if posture not in POSTURES:
-        raise Refusal(f"[films] posture = {posture!r} is unknown: {meant(posture, POSTURES)}")
+    for name, known in (("posture", POSTURES), ("variety", VARIETIES)):
+        chosen = getattr(knobs["films"], name)
+        if chosen not in known:
+            raise Refusal(f"[films] {name} = {chosen!r} is unknown: {meant(chosen, known)}")
     try:
         kept_out_people(knobs["films"].without)
     except Refusal as refusal:

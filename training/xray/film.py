@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from DualFaceReconLib.bonemaps import BoneMaps
+from training.patients.variety import is_wide
 from training.xray.exposure import draw_exposure, expose
+from training.xray.handling import handled_film
 from training.xray.marks import burn_labels, draw_aperture, lead_letters
 from training.xray.postprocessing import draw_postprocessing, postprocessed
 from training.xray.projection import Projection
@@ -33,7 +35,7 @@ class Film:
     """A film as a station stores it."""
 
     pixels: np.ndarray  # (rows, cols) float32 from 0 to 1 as displayed, bone bright
-    maps: BoneMaps  # the truth of what lies in the exposed field
+    maps: BoneMaps  # the truth of what lies in the exposed field, where nothing covers it
     stored: dict[str, str]  # one of STORED
     has_table: bool  # whether the header says how far the table is
     metadata: dict  # how it came about, plain values for JSON
@@ -49,8 +51,12 @@ def filmed(
     world: str = "seen",
     collimated: bool = True,
     device: str = "cpu",
+    variety: str = "usual",
 ) -> Film:
-    """The film of a projection; its edges may be collimated. `world`: see `exposure.WORLDS`."""
+    """The film of a projection; its edges may be collimated. `world`: see `exposure.WORLDS`; `variety`: see there.
+
+    A film of the wide variety is the usual one after it went through other hands.
+    """
     geometry = projection.geometry
     exposure, processing = draw_exposure(rng, world), draw_postprocessing(rng, world)
     aperture = draw_aperture(geometry, rng) if collimated else None
@@ -75,10 +81,15 @@ def filmed(
         "labels": labels,
     }
     maps = projection.maps if aperture is None else projection.maps.within(share > 0.5)
+    has_table = bool(rng.random() < TABLE_SHARE)
+    if is_wide(variety):
+        handled = handled_film(pixels, geometry, rng)
+        pixels, maps = handled.pixels, maps.within(handled.visible)
+        metadata["handling"] = handled.entries
     return Film(
         pixels=pixels,
         maps=maps,
         stored=dict(stored),
-        has_table=bool(rng.random() < TABLE_SHARE),
+        has_table=has_table,
         metadata=metadata,
     )

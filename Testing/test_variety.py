@@ -1,0 +1,170 @@
+"""The wide variety: usual films stay what they are, what it adds comes at its share, and truth follows what is seen."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from DualFaceReconLib.bonemaps import BONES, BoneMaps
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.geometry import ProjectionGeometry
+from training.patients.variety import is_wide
+from training.simulate import one_thread
+from training.xray.film import filmed
+from training.xray.handling import CHANGES, QUALITY, SHARES, UNTOUCHED_SHARE, Picture, draw_changes
+from training.xray.looks import equalised_locally, rebanded, rewindowed, saved, sharpened
+from training.xray.overlays import Ink
+from training.xray.projection import Projection
+
+GEOMETRY = ProjectionGeometry(1100, (1.5, 1.5), (160, 200), None, "AP", 150.0)
+FULL = np.ones((4, *GEOMETRY.size_px), np.float32)
+MAPS = BoneMaps(bones=BONES, mask=FULL > 0, front=900 * FULL, back=950 * FULL)
+
+
+@pytest.fixture(scope="module")
+def projection():
+    """A slab of muscle with a bar of bone; all of the film belongs to every bone."""
+    body, bone = torch.zeros(160, 200), torch.zeros(160, 200)
+    body[:, 30:-30], bone[:, 90:110] = 170.0, 12.0
+    lengths = {"muscle": body, "fat": torch.zeros(160, 200), "bone": bone}
+    return Projection(geometry=GEOMETRY, maps=MAPS, lengths_mm=lengths)
+
+
+@pytest.fixture(scope="module")
+def wide_films(projection):
+    """Films of the wide variety."""
+    with one_thread():
+        return [filmed(projection, np.random.default_rng(seed), variety="wide") for seed in range(16)]
+
+
+def test_an_unknown_variety_is_refused(projection):
+    with pytest.raises(Refusal, match=r"variety 'wid' is unknown: did you mean 'wide'\?"):
+        filmed(projection, np.random.default_rng(0), variety="wid")
+    assert (is_wide("wide"), is_wide("usual")) == (True, False)
+
+
+# Means over five columns of the film of seed 1, as they were before there was a variety
+USUAL = (0.032882, 0.166067, 0.464393, 0.498263, 0.200572)
+
+
+def test_usual_films_are_what_they_were(projection):
+    film = filmed(projection, np.random.default_rng(1))
+    means = film.pixels.reshape(160, 5, 40).mean(axis=(0, 2), dtype=np.float64)
+    assert means == pytest.approx(USUAL, abs=1e-4)
+    assert "handling" not in film.metadata
+
+
+def test_a_wide_film_is_the_usual_one_after_other_hands(projection, wide_films):
+    untouched = 0
+    for seed, wide in enumerate(wide_films):
+        if wide.metadata["handling"] and seed > 2:
+            continue
+        usual = filmed(projection, np.random.default_rng(seed))
+        assert wide.metadata == {**usual.metadata, "handling": wide.metadata["handling"]}
+        assert (wide.stored, wide.has_table) == (usual.stored, usual.has_table)
+        assert np.array_equal(wide.pixels, usual.pixels) == (wide.metadata["handling"] == [])
+        untouched += wide.metadata["handling"] == []
+    assert untouched > 0
+    again = filmed(projection, np.random.default_rng(3), variety="wide")
+    assert np.array_equal(again.pixels, wide_films[3].pixels)
+
+
+def test_every_change_comes_at_its_share():
+    rng, count = np.random.default_rng(0), 4000
+    drawn = Counter(name for _ in range(count) for name in draw_changes(rng))
+    assert CHANGES.keys() == SHARES.keys()
+    for name, share in SHARES.items():
+        share *= 1 - UNTOUCHED_SHARE
+        assert drawn[name] / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
+
+
+def test_truth_is_of_what_is_still_seen(wide_films):
+    covered = 0
+    for film in wide_films:
+        assert film.pixels.dtype == np.float32
+        assert 0 <= film.pixels.min() < film.pixels.max() <= 1
+        assert all(np.array_equal(face > 0, film.maps.mask) for face in (film.maps.front, film.maps.back))
+        usual = 1.0 if film.metadata["aperture"] is None else 0.99
+        if any(entry["what"] in ("bars", "shutter") for entry in film.metadata["handling"]):
+            assert film.maps.mask.mean() < usual
+            covered += 1
+    assert covered > 0
+
+
+@pytest.mark.parametrize("what", ["bars", "shutter", "frame"])
+def test_what_covers_a_film_takes_its_truth_and_nothing_else(what):
+    pixels = np.full(GEOMETRY.size_px, 0.4, np.float32)
+    shares = []
+    for seed in range(40):
+        picture = Picture(pixels=pixels.copy(), visible=np.ones(GEOMETRY.size_px, bool), pitch_mm=1.5)
+        entry = CHANGES[what](picture, np.random.default_rng(seed))
+        hidden = ~picture.visible
+        shares.append(hidden.mean())
+        if what != "frame":
+            assert np.unique(picture.pixels[hidden]).tolist() == pytest.approx([entry["value"]])
+            assert (picture.pixels[~hidden] == np.float32(0.4)).all()
+        else:  # a frame hides only what lies beyond it
+            assert (picture.pixels[20:-20, 20:-20] == np.float32(0.4)).all()
+            assert not hidden[20:-20, 20:-20].any()
+    assert (min(shares) > 0) == (what != "frame")
+    assert 0 < max(shares) < 0.4
+
+
+@pytest.mark.parametrize("what", [name for name in SHARES if name not in ("bars", "shutter", "frame")])
+def test_other_changes_leave_the_truth_and_change_the_film(what):
+    rows, cols = np.mgrid[:160, :200].astype(np.float32)
+    pixels = (0.5 + 0.2 * np.sin(rows / 9) + 0.2 * np.sin(cols / 5)).astype(np.float32)
+    for seed in range(6):
+        picture = Picture(pixels=pixels.copy(), visible=np.ones(GEOMETRY.size_px, bool), pitch_mm=1.5)
+        CHANGES[what](picture, np.random.default_rng(seed))
+        assert picture.visible.all()
+        assert picture.pixels.shape == pixels.shape
+        assert picture.pixels.dtype == np.float32
+        assert 0 <= picture.pixels.min() < picture.pixels.max() <= 1
+        assert not np.array_equal(picture.pixels, pixels)
+
+
+def test_marks_are_as_large_on_coarse_films_as_on_fine_ones():
+    inked = []
+    for pitch, size in ((2.0, (160, 200)), (0.5, (640, 800))):
+        pixels = np.zeros(size, np.float32)
+        picture = Picture(pixels=pixels, visible=np.ones(size, bool), pitch_mm=pitch)
+        CHANGES["ruler"](picture, np.random.default_rng(4))
+        inked.append(pixels.mean())
+    assert inked[0] == pytest.approx(inked[1], rel=0.35)
+    ink = Ink((50, 60))
+    ink.line((25, 10), (25, 49), width=3.0)
+    share = ink.share()
+    assert share.shape == (50, 60)
+    assert share[24:27, 12:48].min() > 0.4
+    assert share[:22].max() == share[29:].max() == 0
+
+
+def test_seams_faint_detail_and_clipping():
+    edge = np.full((60, 80), 0.3, np.float32)
+    edge[:, 40:] = 0.6
+    seams = sharpened(edge, np.array([2.0]), np.array([1.0]))[30]
+    assert seams[38] < 0.25
+    assert seams[41] > 0.65
+    assert seams[[5, -5]] == pytest.approx([0.3, 0.6], abs=0.01)
+    rows = np.arange(128, dtype=np.float32)[:, None]
+    faint = (0.3 + 0.003 * rows + 0.01 * np.sin(rows * 2) + np.zeros((1, 96), np.float32)).astype(np.float32)
+
+    def ripple(pixels):
+        lines = pixels[20:-20, 40]
+        return np.std(np.diff(lines, n=2)) / np.ptp(lines)
+
+    assert ripple(rebanded(faint, 0.6, 0.5)) > 1.3 * ripple(faint)
+    assert ripple(equalised_locally(faint, 10.0, 0.8)) > 1.3 * ripple(faint)
+    clipped = rewindowed(faint, 20, 80, 1.0)
+    assert (clipped == 0).mean() == pytest.approx(0.2, abs=0.03)
+    assert (clipped == 1).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_jpeg_leaves_blocks_and_small_films_lose_detail():
+    pixels = np.random.default_rng(0).random((64, 96), dtype=np.float32)
+    good, poor = (np.abs(saved(pixels, 1.0, quality, 0) - pixels).mean() for quality in QUALITY[::-1])
+    assert good < 0.05 < poor
+    assert saved(pixels, 3.0, None, 0).std() < 0.6 * pixels.std()
+    assert np.abs(saved(pixels, 1.0, None, 0) - pixels).max() <= 0.5 / 255 + 1e-6

@@ -21,6 +21,7 @@ from DualFaceReconLib.shape.visibility import rays_to
 STEP_MM = 1e-3  # past a surface before the next is sought: at an edge two triangles are hit, but one surface
 MOST_SURFACES = 64  # along one ray
 LEAST_COSINE = 0.02  # of a ray with the wall that it passes through
+FAR_MM = 1e6  # no surface is farther from a point
 
 wp.config.log_level = wp.LOG_ERROR  # no greeting, and no warning where there is no CUDA
 
@@ -59,40 +60,38 @@ def cast(
     device = device or ("cuda" if wp.is_cuda_available() else "cpu")
     rows, cols = geometry.size_px
     images = np.zeros((5, len(meshes), rows, cols), dtype=np.float32)
+    rays = rays_to(geometry.back_project(geometry.pixel_centres(), geometry.sdd_mm).reshape(-1, 3), geometry)
+    depth_of_mm = (rays @ (-geometry.source / geometry.sdd_mm)).reshape(rows, cols)  # along a ray
+    rays = rays.astype(np.float32).reshape(rows, cols, 3)
     for number, (name, (vertices, triangles)) in enumerate(meshes.items()):
         window = _window(vertices, geometry)
         if window is None:
             continue
-        rays, start, forward = _rays(vertices, geometry, window)
-        mesh = wp.Mesh(
-            points=wp.array(vertices - geometry.source, dtype=wp.vec3, device=device),
-            indices=wp.array(triangles.ravel(), dtype=wp.int32, device=device),
-        )
+        mesh = _searchable(vertices - geometry.source, triangles, device)
         own_matter = (matter or {}).get(name)
         layers = (
             np.zeros((0, 2)) if own_matter is None else np.stack([own_matter.cortex_mm, own_matter.density], axis=1)
         )
         normals = np.zeros((0, 3)) if own_matter is None else unit_normals(vertices, triangles)
-        count = len(rays)
-        out = wp.zeros((count, 5), dtype=wp.float32, device=device)
+        directions = rays[window].reshape(-1, 3)
+        out = wp.zeros((len(directions), 5), dtype=wp.float32, device=device)
         wp.launch(
             _cross,
-            dim=count,
+            dim=len(directions),
             inputs=[
                 mesh.id,
-                wp.array(rays, dtype=wp.vec3, device=device),
-                start,
-                wp.array(normals, dtype=wp.vec3, device=device),
-                wp.array(layers, dtype=wp.vec2, device=device),
+                _on(device, directions, wp.vec3),
+                _nearest_mm(vertices, geometry) - 1.0,
+                _on(device, normals, wp.vec3),
+                _on(device, layers, wp.vec2),
                 MOST_SURFACES if nested else 1,
             ],
             outputs=[out],
             device=device,
         )
-        along = out.numpy().astype(np.float64)
-        along[:, :2] *= (rays @ forward)[:, None]  # lengths to depths
-        top, left, height, width = window
-        images[:, number, top : top + height, left : left + width] = along.T.reshape(5, height, width)
+        along = out.numpy().T.reshape(5, *depth_of_mm[window].shape)
+        images[:2, number][:, *window] = along[:2] * depth_of_mm[window]
+        images[2:, number][:, *window] = along[2:]
     front, back, path, cortical, trabecular = images
     maps = BoneMaps(bones=tuple(meshes), mask=front > 0, front=front, back=back)
     return Projected(maps=maps, path_mm=path, cortical_mm=cortical, trabecular_mm=trabecular)
@@ -103,22 +102,64 @@ def union_path_mm(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, devi
     return cast({"union": joined(list(meshes.values()))}, geometry, device, nested=True).path_mm[0]
 
 
-def penetration_mm(points: np.ndarray, mesh: Mesh) -> np.ndarray:
-    """(N,) signed distance of points (N, 3) to a closed mesh: negative inside."""
+def penetration_mm(points: np.ndarray, mesh: Mesh, reach_mm: float = FAR_MM) -> np.ndarray:
+    """(N,) signed distance of points (N, 3) to a closed mesh: negative inside.
+
+    What is farther than `reach_mm` from the surface, on either side, gets that distance: the nearer, the quicker.
+    """
     vertices, triangles = mesh
     middle = vertices.mean(axis=0)  # single precision likes small numbers
-    body = wp.Mesh(
-        points=wp.array(vertices - middle, dtype=wp.vec3, device="cpu"),
-        indices=wp.array(triangles.ravel(), dtype=wp.int32, device="cpu"),
-    )
+    body = _searchable(vertices - middle, triangles, "cpu")
     out = wp.zeros(len(points), dtype=wp.float32, device="cpu")
-    places = wp.array(points - middle, dtype=wp.vec3, device="cpu")
-    wp.launch(_signed, dim=len(points), inputs=[body.id, places], outputs=[out], device="cpu")
+    wp.launch(
+        _signed,
+        dim=len(points),
+        inputs=[body.id, _on("cpu", points - middle, wp.vec3), reach_mm],
+        outputs=[out],
+        device="cpu",
+    )
     return out.numpy().astype(np.float64)
 
 
-def _window(vertices: np.ndarray, geometry: ProjectionGeometry) -> tuple[int, int, int, int] | None:
-    """First row and column, and rows and columns, of the pixels that can see a mesh; None if there are none."""
+def recognise(shape: np.ndarray, triangles: np.ndarray) -> None:
+    """Makes casts through bones of these triangles quick: the search tree of a shape (V, 3) serves all others.
+
+    To build a tree takes as long as to cast a bone's rays; to fit one to other vertices takes a thirtieth of that.
+    """
+    key = _key(triangles)
+    if key not in _trees:
+        _trees[key] = _built(shape - shape.mean(axis=0), triangles, "cpu")
+
+
+_trees: dict[bytes, wp.Mesh] = {}
+
+
+def _searchable(vertices: np.ndarray, triangles: np.ndarray, device: str) -> wp.Mesh:
+    """A mesh that rays and distances can be asked of, until the next one of the same triangles is."""
+    tree = _trees.get(_key(triangles)) if device == "cpu" and _trees else None
+    if tree is None:
+        return _built(vertices, triangles, device)
+    tree.points.assign(np.ascontiguousarray(vertices, dtype=np.float32))
+    tree.refit()
+    return tree
+
+
+def _built(vertices: np.ndarray, triangles: np.ndarray, device: str) -> wp.Mesh:
+    return wp.Mesh(points=_on(device, vertices, wp.vec3), indices=_on(device, triangles.ravel(), wp.int32))
+
+
+def _key(triangles: np.ndarray) -> bytes:
+    return triangles.astype(np.int32).tobytes()
+
+
+def _on(device: str, values: np.ndarray, dtype: type) -> wp.array:
+    """Values on a device; converted by NumPy, which is quicker than Warp at it."""
+    kind = np.int32 if dtype is wp.int32 else np.float32
+    return wp.array(np.ascontiguousarray(values, dtype=kind), dtype=dtype, device=device, copy=False)
+
+
+def _window(vertices: np.ndarray, geometry: ProjectionGeometry) -> tuple[slice, slice] | None:
+    """Rows and columns of the pixels that can see a mesh; None if there are none."""
     pixels, depth = geometry.project(vertices)
     if (depth <= 0).any():
         raise ValueError("a mesh reaches behind the X-ray source")
@@ -126,19 +167,13 @@ def _window(vertices: np.ndarray, geometry: ProjectionGeometry) -> tuple[int, in
     last = np.minimum(np.ceil(pixels.max(axis=0)), np.array(geometry.size_px) - 1).astype(int)
     if (last < first).any():
         return None
-    return first[0], first[1], *(last - first + 1)
+    return slice(first[0], last[0] + 1), slice(first[1], last[1] + 1)
 
 
-def _rays(
-    vertices: np.ndarray, geometry: ProjectionGeometry, window: tuple[int, int, int, int]
-) -> tuple[np.ndarray, float, np.ndarray]:
-    """Unit rays (n, 3) of a window's pixels, how far along them the mesh begins, and the detector's normal."""
-    top, left, height, width = window
-    grid = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
-    rays = rays_to(geometry.back_project(grid + np.array([top, left]), np.full(len(grid), geometry.sdd_mm)), geometry)
-    forward = -geometry.source / geometry.sdd_mm
-    start = float(np.linalg.norm(vertices - geometry.source, axis=1).min()) - 1.0
-    return rays, start, forward
+def _nearest_mm(vertices: np.ndarray, geometry: ProjectionGeometry) -> float:
+    """From the source to the nearest vertex."""
+    to = vertices - geometry.source
+    return float(np.sqrt(np.einsum("vx,vx->v", to, to).min()))
 
 
 @wp.func
@@ -214,8 +249,10 @@ def _cross(
 
 
 @wp.kernel
-def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), out: wp.array(dtype=float)) -> None:
+def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), reach: float, out: wp.array(dtype=float)) -> None:
     point = wp.tid()
-    query = wp.mesh_query_point_sign_normal(mesh, points[point], 1.0e6)
-    nearest = wp.mesh_eval_position(mesh, query.face, query.u, query.v)
-    out[point] = query.sign * wp.length(points[point] - nearest)
+    query = wp.mesh_query_point_sign_normal(mesh, points[point], reach)
+    out[point] = reach
+    if query.result:
+        nearest = wp.mesh_eval_position(mesh, query.face, query.u, query.v)
+        out[point] = query.sign * wp.length(points[point] - nearest)

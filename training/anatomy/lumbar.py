@@ -46,6 +46,11 @@ def _endplate(sacrum: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np
     return sacrum[top].mean(axis=0), up / np.linalg.norm(up)
 
 
+def unit_vertebra() -> Mesh:
+    """One vertebra of middling size, around its middle: all have its triangles."""
+    return _vertebra(HALF_WIDTH_MM, HALF_DEPTH_MM, HEIGHT_MM)
+
+
 def _vertebra(width: float, depth: float, height: float) -> Mesh:
     """A waisted cylinder with soft edges, drawn out to processes at both sides and behind; around its middle."""
     unit, triangles = _unit_sphere()

@@ -20,10 +20,10 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored, rigid_fit, sphere_through
 from DualFaceReconLib.shape.repair import repaired_vertices
 from DualFaceReconLib.shape.shapemodel import ShapeModel
-from training.anatomy.lumbar import lumbar_bodies
+from training.anatomy.lumbar import lumbar_bodies, unit_vertebra
 from training.patients.population import Population
 from training.patients.posture import Posture, leg_turn, posture_of
-from training.raycast import penetration_mm
+from training.raycast import penetration_mm, recognise
 
 MIXED = 3  # people in a mixture
 STRETCHED = 1.15  # differences of the shares from equal ones are larger by this factor: one may exceed 1 or be negative
@@ -35,6 +35,7 @@ JOINT_SPACE_MM = (0.4, 1.5)  # between the bones where they are closest; cartila
 SOCKET_CLEARANCE_MM = (0.5, 1.5)  # radius of the socket less that of the head
 WIDENED_AT_MOST_MM = 2.5  # a socket that would have to give way more is not used
 LEAST_SPACE_MM = 0.2  # between femur and hip
+SOUGHT_MM = 8.0  # within which one bone is sought from the other
 SACRUM_REACH_MM = 25.0  # hip vertices within this distance of the sacrum belong to the sacroiliac joint
 TRIES = 12  # of pairs of femora, and of a leg's postures
 
@@ -90,6 +91,7 @@ class VirtualPatient:
 def sample_patient(population: Population, seed: int, posture: str = "usual") -> VirtualPatient:
     """The virtual patient of a seed; the same population, seed and posture (see `posture.py`) give the same patient."""
     rng = np.random.default_rng([seed, 0x3DD])
+    _recognise_bones(population)
     size = float(np.clip(rng.normal(1, SIZE_SPREAD), 1 - 3 * SIZE_SPREAD, 1 + 3 * SIZE_SPREAD))
     hips, hip_shares = _pelvis(population, rng)
     sacrum = _sacrum(population, hips, rng) * size
@@ -132,6 +134,19 @@ def sample_patient(population: Population, seed: int, posture: str = "usual") ->
         kind = population.hip_landmarks if bone.startswith("hip") else population.femur_landmarks
         marks[bone] = {name: mark.place(bones[bone][0]) for name, mark in kind.items()}
     return VirtualPatient(bones=bones, landmarks=marks, metadata=metadata, standing=drawn.standing)
+
+
+def _recognise_bones(population: Population) -> None:
+    """Search trees of the bones that all patients have, left and right; of the same shape whoever comes first."""
+    vertebra, faces = unit_vertebra()
+    for shape, triangles in (
+        (population.hip_model.mean, population.hip_triangles),
+        (population.femur_model.mean, population.femur_triangles),
+        (population.sacra[0], population.sacrum_triangles),
+        (vertebra, faces),
+    ):
+        recognise(shape, triangles)
+        recognise(shape * MIRROR, triangles[:, ::-1])
 
 
 def _shares(people: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
@@ -221,7 +236,7 @@ def _seated(
             widened = _with_room(hip, placed, centre + away * out, radius, space)
             if widened is None:
                 continue
-            gap = penetration_mm(placed[0][near], widened).min()
+            gap = penetration_mm(placed[0][near], widened, SOUGHT_MM).min()
             if gap >= LEAST_SPACE_MM:
                 seated = {
                     **angles,
@@ -242,7 +257,7 @@ def _with_room(hip: Mesh, femur: Mesh, centre: np.ndarray, radius: float, space:
     outwards = vertices - centre
     away = np.linalg.norm(outwards, axis=1)
     around = np.flatnonzero(away < 1.5 * radius)
-    short = np.clip(space - penetration_mm(vertices[around], femur), 0, None)
+    short = np.clip(space - penetration_mm(vertices[around], femur, SOUGHT_MM), 0, None)
     if short.max(initial=0) > WIDENED_AT_MOST_MM:
         return None
     vertices[around] += (short / away[around])[:, None] * outwards[around]

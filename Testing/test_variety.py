@@ -11,6 +11,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.patients.variety import is_wide
 from training.simulate import one_thread
+from training.xray.cropping import CROPS, LEAST_MM, LEAST_SEEN, OFF_CENTRE_SHARE, draw_crop, draw_off_centre
 from training.xray.film import filmed
 from training.xray.handling import CHANGES, QUALITY, SHARES, UNTOUCHED_SHARE, Picture, draw_changes
 from training.xray.looks import equalised_locally, rebanded, rewindowed, saved, sharpened
@@ -168,3 +169,50 @@ def test_jpeg_leaves_blocks_and_small_films_lose_detail():
     assert good < 0.05 < poor
     assert saved(pixels, 3.0, None, 0).std() < 0.6 * pixels.std()
     assert np.abs(saved(pixels, 1.0, None, 0) - pixels).max() <= 0.5 / 255 + 1e-6
+
+
+# Crops
+
+
+@pytest.fixture(scope="module")
+def pelvis():
+    """Two joints, 180 mm apart, and points of bones around them, 150 mm before the detector."""
+    joints = {side: np.array([sign * 90.0, 150.0, -40.0]) for side, sign in (("left", -1), ("right", 1))}
+    spread = np.random.default_rng(0).normal(0, (60, 20, 70), (400, 3))
+    return joints, np.concatenate([place + spread for place in joints.values()])
+
+
+def test_crops_come_at_their_share_and_are_parts_of_the_film(pelvis):
+    joints, bones = pelvis
+    film = ProjectionGeometry(1100, (1.7, 1.7), (206, 253), (100.0, 131.0), "AP", 150.0)
+    count, kinds = 2000, Counter()
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        part, kind = draw_crop(film, joints, bones, rng)
+        kinds[kind] += 1
+        if kind is None:
+            assert part is film
+            continue
+        assert all(n <= whole for n, whole in zip(part.size_px, film.size_px, strict=True))
+        assert min(part.size_px) * 1.7 >= LEAST_MM
+        shift = np.array(film.principal_point_px) - part.principal_point_px
+        assert np.array_equal(shift, np.rint(shift))
+        places, whole = part.project(bones[:3])[0], film.project(bones[:3])[0]
+        assert places == pytest.approx(whole - shift)  # what is left of the film shows what it showed
+        assert part.sees(bones).any()
+    for kind, share in CROPS.items():
+        assert share - 0.03 < kinds[kind] / count <= share + 0.025
+    size = np.array([200, 250])
+    off = np.array([draw_off_centre(size, rng) for _ in range(count)])
+    assert (off != 0).any(axis=1).mean() == pytest.approx(OFF_CENTRE_SHARE, abs=0.03)
+    assert np.abs(off / size).max() < 0.3
+
+
+def test_a_crop_that_would_lose_the_bones_is_not_made(pelvis):
+    joints, bones = pelvis
+    film = ProjectionGeometry(1100, (1.7, 1.7), (206, 253), None, "AP", 150.0)
+    corner = bones - bones.mean(axis=0) + (190.0, 150.0, 150.0)
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        part, kind = draw_crop(film, joints, corner, rng)
+        assert kind is None or part.sees(corner).sum() > LEAST_SEEN / 3 * film.sees(corner).sum()

@@ -29,6 +29,7 @@ from training.patients.flesh import draw_flesh
 from training.patients.implants import operated
 from training.patients.matter import matter_of
 from training.patients.population import Population
+from training.patients.variety import is_wide
 from training.patients.virtual import VirtualPatient, sample_patient
 from training.xray.film import Film, filmed
 from training.xray.projection import Projection, project
@@ -125,9 +126,16 @@ def take_patient(
     patient: VirtualPatient, seed: Sequence[int], series: Series, metadata: dict, device: str = "cpu"
 ) -> Taken:
     """A given patient on the detector; the truth does not depend on flesh or on how grey values come about."""
+    wide = is_wide(series.variety)
     rng = np.random.default_rng([*seed, 1])
     rig, translation = draw_rig(
-        patient.bones, rng, series.size_px, series.mm_per_pixel, series.distances, patient.standing
+        patient.bones,
+        rng,
+        series.size_px,
+        series.mm_per_pixel,
+        series.distances,
+        patient.standing,
+        np.random.default_rng([*seed, 7]) if wide else None,
     )
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng)
@@ -136,7 +144,8 @@ def take_patient(
     flesh = draw_flesh(placed.bones, facing * rig.table_gap_mm, facing, rng)
     grain = int(rng.integers(2**31))
     projection = project(placed.bones, matter, flesh, placed.parts, rig.geometry, grain, device)
-    rigged = {name: value for name, value in asdict(rig).items() if name != "geometry"}
+    left_out = ("geometry",) if wide else ("geometry", "crop")
+    rigged = {name: value for name, value in asdict(rig).items() if name not in left_out}
     return Taken(
         bones=placed.bones,
         rig=rig,

@@ -149,7 +149,7 @@ def film_ct(
         raise Refusal("No bone lies on the part of the film that the CT covers: take a longer CT.")
     lengths = {name: torch.from_numpy(length) for name, length in lengths_mm(volume, rig.geometry).items()}
     film = filmed(Projection(geometry=rig.geometry, maps=maps, lengths_mm=lengths), np.random.default_rng([*seed, 2]))
-    taken = {name: value for name, value in asdict(rig).items() if name != "geometry"}
+    taken = {name: value for name, value in asdict(rig).items() if name not in ("geometry", "crop")}
     whole = {
         **metadata,
         "seed": seed,

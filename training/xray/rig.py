@@ -7,7 +7,7 @@ rig.geometry, patient.translated(translation)  # the patient in the film's frame
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import framed_pitch_mm
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import Mesh
+from training.xray.cropping import draw_crop, draw_off_centre
 
 LONG_SDD_MM, LONG_SHARE = (1500.0, 1800.0), 0.04  # source to detector on a long stand
 # Skin to the rearmost bone, which is a posterior iliac spine or the sacrum, where the buttocks are thinnest (Kim et
@@ -62,6 +63,7 @@ class Rig:
     side: str | None  # the hip that is centred on
     table_gap_mm: float
     behind_bones_mm: float
+    crop: str | None = None  # of the picture that is left of it, one of `cropping.CROPS`
 
     def bones_above_table_mm(self) -> float:
         """Mean height of the bones that the film sees above the table."""
@@ -76,11 +78,12 @@ def draw_rig(
     mm_per_pixel: float | None = None,
     distances: Distances = USUAL,
     standing: bool = False,
+    wide_rng: np.random.Generator | None = None,
 ) -> tuple[Rig, np.ndarray]:
     """A film's rig, and the translation (3,) mm that brings a patient into its frame.
 
     `pixels`: along the film's longer side, or `mm_per_pixel`: at the nominal bone plane, as networks see films; instead
-    of a pitch of 0.1 to 0.2 mm.
+    of a pitch of 0.1 to 0.2 mm. `wide_rng` draws what only films of the wide variety have: crops, patients off centre.
     """
     long_share, behind_mm = (
         (STANDING_LONG_SHARE, STANDING_BEHIND_BONES_MM) if standing else (LONG_SHARE, BEHIND_BONES_MM)
@@ -107,15 +110,22 @@ def draw_rig(
     geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view)
     centre = _centred_on(bones, side) + translation + rng.normal(0, (12.0, 0, 12.0))
     depth = sdd - facing * centre[1]
-    wanted = geometry.back_project((size_px - 1) / 2 + _below_middle(kind, size_px), depth)
+    aim = (size_px - 1) / 2 + _below_middle(kind, size_px)
+    if wide_rng is not None:
+        aim += draw_off_centre(size_px, wide_rng)
+    wanted = geometry.back_project(aim, depth)
     translation += (wanted - centre) * (1, 0, 1)
     scored = np.concatenate([bones[name][0] for name in bones if name.startswith(("hip", "femur"))]) + translation
+    crop = None
+    if wide_rng is not None:
+        joints = {name: _centred_on(bones, name) + translation for name in ("left", "right")}
+        geometry, crop = draw_crop(geometry, joints, scored, wide_rng)
     seen = scored[geometry.sees(scored)]
     if len(seen) == 0:
         raise NoBoneOnFilm("No bone lies on the film: take another seed.")
     distance = float(np.mean(facing * seen[:, 1]))
-    geometry = ProjectionGeometry(sdd, (pitch, pitch), tuple(size_px), tuple(principal), view, distance)
-    rig = Rig(geometry=geometry, kind=kind, side=side, table_gap_mm=gap, behind_bones_mm=behind)
+    geometry = replace(geometry, object_distance_mm=distance)
+    rig = Rig(geometry=geometry, kind=kind, side=side, table_gap_mm=gap, behind_bones_mm=behind, crop=crop)
     return rig, translation
 
 

@@ -47,8 +47,8 @@ bench: env
 	$(BIN)/python Testing/bench/worker.py
 
 train-gpu: env
-	$(BIN)/python -m training train training/recipes/gpu_depth.toml --out out/gpu_depth
-	$(BIN)/python -m training train training/recipes/gpu_segmentation.toml --out out/gpu_segmentation
+	$(BIN)/python -m training train training/recipes/gpu_depth.toml training/recipes/gpu_segmentation.toml \
+		--out out/gpu --minutes $(or $(MINUTES),15)
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('.venv', 'out', 'build')]"

@@ -10,9 +10,18 @@ from DualFaceReconLib.errors import Refusal
 from training.learning import recipe as recipes
 from training.learning.augment import GREY_CHANGES
 from training.learning.losses import DEPTH_LOSSES
-from training.learning.recipe import Learning, Masking, PretrainRecipe, Recipe, TrainingFilms, read_recipe
+from training.learning.recipe import (
+    EpochLearning,
+    Learning,
+    Masking,
+    PretrainRecipe,
+    Recipe,
+    TimeLearning,
+    TrainingFilms,
+    read_recipe,
+)
+from training.learning.schedule import rate_after, rate_at
 from training.learning.tasks import network_of
-from training.learning.train import rate_at
 from training.patients.kept_out import kept_out_people
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
@@ -23,7 +32,9 @@ RECIPES = Path(__file__).parent.parent / "training" / "recipes"
 )
 def test_every_recipe_is_whole_and_ends_at_the_bottom_of_a_cycle(path):
     recipe = read_recipe(path)
-    assert rate_at(recipe, recipe.learning.epochs - 1e-6) == pytest.approx(0, abs=1e-9)
+    by_time = isinstance(recipe.learning, TimeLearning)
+    end = rate_after(recipe, 1.0) if by_time else rate_at(recipe, recipe.learning.epochs - 1e-6)
+    assert end == pytest.approx(0, abs=1e-9)
     assert path.read_text(encoding="utf-8").startswith("# ")
     assert recipe.films.size_px * recipe.films.mm_per_pixel == 384
     if path.stem.startswith("small"):
@@ -37,14 +48,14 @@ def test_every_knob_is_explained_below_its_field():
         node.name: node.body for node in ast.parse(inspect.getsource(recipes)).body if isinstance(node, ast.ClassDef)
     }
     unexplained = []
-    for kind in (Recipe, PretrainRecipe, TrainingFilms, Learning, Masking):
+    for kind in (Recipe, PretrainRecipe, TrainingFilms, Learning, EpochLearning, TimeLearning, Masking):
         for knob, below in zip(bodies[kind.__name__], [*bodies[kind.__name__][1:], None], strict=True):
             explained = isinstance(below, ast.Expr) and below.value.value.strip()
             if isinstance(knob, ast.AnnAssign) and not explained:
                 unexplained.append(f"{kind.__name__}.{knob.target.id}")
     sections = ["Recipe.films", "Recipe.learning", "PretrainRecipe.masking"]  # each a class with its own words
     assert unexplained == sections
-    assert all(kind.__doc__.startswith("[") for kind in (TrainingFilms, Learning, Masking))
+    assert all(kind.__doc__.startswith("[") for kind in (TrainingFilms, Learning, EpochLearning, TimeLearning, Masking))
 
 
 def changed(tmp_path, before, after, name="small_depth"):

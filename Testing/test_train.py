@@ -17,8 +17,8 @@ from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training.learning import checkpoint
 from training.learning.augment import GREY_CHANGES, augmented
 from training.learning.data import FilmStream
+from training.learning.schedule import rate_at
 from training.learning.tasks import network_of, task_of
-from training.learning.train import rate_at
 from training.simulate import Series
 
 pytestmark = pytest.mark.usefixtures("patients_taken_once")

@@ -92,31 +92,47 @@ def _simulating(commands: Any) -> None:
 
 def _training(commands: Any) -> None:
     training = _command(commands, "train", actions.train_network)
+    training.add_argument(
+        "recipes", type=Path, nargs="+", metavar="recipe", help="files of training/recipes, of the same films"
+    )
     training.add_argument("--encoder", type=Path, metavar="FILE", help="encoder.safetensors that `pretrain` wrote")
     training.add_argument("--bundle", type=Path, help="folder of a bundle whose network it begins with")
+    training.add_argument(
+        "--start",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="network.safetensors of another run or of a checkpoint, or its first part, for each recipe",
+    )
     _with_loop(training)
     _with_bones(training)
     tuning = _command(commands, "finetune", actions.finetune_network)
     tuning.add_argument("--cases", type=Path, required=True, help="folder of cases, at any depth")
     tuning.add_argument("--bundle", type=Path, help="folder of the bundle to start from (default: from nothing)")
+    tuning.add_argument("recipe", type=Path, help="a file of training/recipes")
     _with_loop(tuning)
     pretraining = _command(commands, "pretrain", actions.pretrain_encoder)
     pretraining.add_argument("--films", type=Path, metavar="FOLDER", help="your own films instead of simulated ones")
+    pretraining.add_argument("recipe", type=Path, help="a file of training/recipes")
     _with_loop(pretraining)
     _with_bones(pretraining)
 
 
 def _with_loop(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, help="a file of training/recipes")
     parser.add_argument(
         "--last", type=int, metavar="EPOCH", help="end there, before the recipe does: the rate falls to 0 from here on"
+    )
+    parser.add_argument(
+        "--parts-mb", type=float, metavar="MB", help="leave the finished weights in parts of this size as well"
     )
     _with_run(parser)
 
 
 def _with_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder; what is there goes on")
-    parser.add_argument("--minutes", type=float, help="end at the epoch in which they are over; go on another time")
+    parser.add_argument(
+        "--minutes", type=float, help="a recipe by time is finished in as many; by epochs: go on another time"
+    )
     parser.add_argument("--device", help="cuda or cpu (default: cuda where there is one)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make films")
 

@@ -120,18 +120,36 @@ def _label(text: str) -> tuple[str, int]:
 
 
 def train_network(options: argparse.Namespace) -> int:
-    """Trains a network by a recipe, or goes on with a run that was cut."""
+    """Trains a network by a recipe, or networks by several on the same films, or goes on with a run that was cut."""
     from training.learning.films import virtual_patients
+    from training.learning.learner import Plan
     from training.learning.recipe import read_recipe
-    from training.learning.train import train
+    from training.learning.train import train_together
 
-    recipe = read_recipe(options.recipe)
-    if recipe.task == "pretrain":
-        raise Refusal(f"{options.recipe.name} is a recipe for `training pretrain`.")
+    recipes = [read_recipe(path) for path in options.recipes]
+    for path, recipe in zip(options.recipes, recipes, strict=True):
+        if recipe.task == "pretrain":
+            raise Refusal(f"{path.name} is a recipe for `training pretrain`.")
+    tasks = [recipe.task for recipe in recipes]
+    if len(set(tasks)) < len(tasks):
+        raise Refusal(f"Recipes that learn together are for different tasks, not {' and '.join(tasks)}.")
+    starts = options.start or [None] * len(recipes)
+    if len(starts) != len(recipes):
+        raise Refusal("--start takes a file for each recipe, in their order.")
+    plans = [
+        Plan(
+            recipe=recipe,
+            out=options.out / recipe.task if len(recipes) > 1 else options.out,
+            encoder=options.encoder if recipe.task == "depth" or len(recipes) == 1 else None,
+            bundle=options.bundle,
+            weights=weights,
+        )
+        for recipe, weights in zip(recipes, starts, strict=True)
+    ]
 
-    def learn(run: Run) -> Path | None:
-        source = virtual_patients(recipe, options.bones, options.cache, run.say)
-        return train(recipe, source, run, encoder=options.encoder, bundle=options.bundle)
+    def learn(run: Run) -> list[Path] | None:
+        source = virtual_patients(recipes[0], options.bones, options.cache, run.say)
+        return train_together(plans, source, run)
 
     return _learnt(options, learn)
 
@@ -173,15 +191,19 @@ def pretrain_encoder(options: argparse.Namespace) -> int:
     return _learnt(options, learn)
 
 
-def _learnt(options: argparse.Namespace, learn: Callable[[Run], Path | None]) -> int:
+def _learnt(options: argparse.Namespace, learn: Callable[[Run], Path | list[Path] | None]) -> int:
     """Runs a training on the machine that is asked for, with the processes that torchrun started."""
     from training.learning.run import Run
     from training.learning.torchrun import joined_by_torchrun
 
     machine = _machine(options)
     with joined_by_torchrun(machine.device):
-        done = learn(Run(options.out, machine, options.minutes, options.last))
-    print(f"done: {done}" if done else f"time is up: the same command goes on from {options.out / 'checkpoint'}")
+        done = learn(Run(options.out, machine, options.minutes, options.last, parts_mb=options.parts_mb))
+    files = done if isinstance(done, list) else [done] if done else []
+    for file in files:
+        print(f"done: {file}")
+    if not files:
+        print(f"time is up: the same command goes on from what is in {options.out}")
     return 0
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from training.learning.films import Source, simulated
 from training.learning.pretrain import unlabelled
-from training.learning.recipe import Learning, Masking, PretrainRecipe, Recipe, TrainingFilms
+from training.learning.recipe import EpochLearning, Masking, PretrainRecipe, Recipe, TimeLearning, TrainingFilms
 from training.learning.run import Run
 from training.learning.train import train
 from training.patients.population import Population
@@ -29,7 +29,7 @@ DEPTH = Recipe(
         without="choosing",
         watched=2,
     ),
-    Learning(
+    EpochLearning(
         loss="casi_independent",
         batch=4,
         epochs=4,
@@ -50,6 +50,13 @@ SEGMENTATION = replace(
     network={"features": [8, 16, 32]},
     learning=replace(DEPTH.learning, loss="segmentation"),
 )
+BY_EPOCHS_ALONE = ("epochs", "first_cycle", "cycle_factor")
+
+
+def by_time(recipe: Recipe, views: int = 2) -> Recipe:
+    """A recipe that learns by time."""
+    shared = {name: value for name, value in asdict(recipe.learning).items() if name not in BY_EPOCHS_ALONE}
+    return replace(recipe, learning=TimeLearning(**shared, schedule="time", views=views))
 
 
 BFLOAT16 = replace(DEPTH, learning=replace(DEPTH.learning, bfloat16=True))
@@ -76,11 +83,13 @@ def run_on(
     *,
     encoder: Path | None = None,
     bundle: Path | None = None,
+    weights: Path | None = None,
     **limits: Any,
 ) -> Path | None:
     """A run of `train` in this process, silently; `limits` are fields of `Run`."""
     with one_thread():
-        return train(recipe, source, Run(out, **{"say": silent, **limits}), encoder=encoder, bundle=bundle)
+        started = Run(out, **{"say": silent, **limits})
+        return train(recipe, source, started, encoder=encoder, bundle=bundle, weights=weights)
 
 
 def silent(sentence: str) -> None:

@@ -22,7 +22,8 @@ MOST_TURN_DEGREES, MOST_OFFSET, MOST_ZOOM = 15.0, 0.1, 0.1  # at full strength; 
 def augmented(batch: Sample, bones: Sequence[str], strength: float, changes: int, rng: np.random.Generator) -> Sample:
     """A batch changed by `rng`: each film by `changes` changes of its grey values, and in place, at `strength` 0 to 1.
 
-    `bones` are the channels' names, whose sides change places in a mirror. Every step is taken for all films at once.
+    `bones` are the channels' names, whose sides change places in a mirror. Every step is taken for all films at once,
+    and none waits for the device.
     """
     if strength == 0:
         return batch
@@ -33,24 +34,25 @@ def augmented(batch: Sample, bones: Sequence[str], strength: float, changes: int
     chosen = rng.random((count, len(GREY_CHANGES))).argsort(axis=1) < changes
     amounts = rng.uniform(-strength, strength, chosen.shape)
     for number, change in enumerate(GREY_CHANGES):
-        films = torch.from_numpy(np.flatnonzero(chosen[:, number])).to(batch["film"].device)
+        films = _beside(batch["film"], np.flatnonzero(chosen[:, number]))
         if len(films):
-            amount = torch.from_numpy(amounts[chosen[:, number], number]).to(batch["film"])[:, None, None, None]
+            amount = _beside(batch["film"], amounts[chosen[:, number], number].astype(np.float32))[:, None, None, None]
             batch["film"][films] = change(batch["film"][films], amount).clamp(-1.5, 1.5)
     return batch
 
 
 def _mirror(batch: Sample, mirrored: np.ndarray, bones: Sequence[str]) -> None:
     """Mirrors those films (B,) bool of a batch, with their truth."""
-    which = torch.from_numpy(mirrored).to(batch["film"].device)
-    order = mirrored_order(bones)
-    point = batch["principal_point_px"].clone()
-    point[which, 1] = batch["film"].shape[-1] - 1 - point[which, 1]
-    batch["principal_point_px"] = point
-    for name, channels in (("film", slice(None)), ("mask", order), ("depth", order)):
-        values = batch[name].clone()
-        values[which] = values[which][:, channels].flip(-1)
-        batch[name] = values
+    film, point = batch["film"], batch["principal_point_px"]
+    which = _beside(film, np.flatnonzero(mirrored))
+    order = _beside(film, np.array(mirrored_order(bones), np.int64))
+    down, across = point.unbind(1)
+    across = torch.where(_beside(film, mirrored), film.shape[-1] - 1 - across, across)
+    batch["principal_point_px"] = torch.stack([down, across], dim=1)
+    batch["film"] = film.index_copy(0, which, film[which].flip(-1))
+    for name in ("mask", "depth"):
+        values = batch[name]
+        batch[name] = values.index_copy(0, which, values[which].index_select(1, order).flip(-1))
 
 
 def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
@@ -62,7 +64,7 @@ def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
     film = batch["film"]
 
     def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(values, dtype=torch.float32, device=film.device)
+        return _beside(film, values.astype(np.float32))
 
     centre, offset_px = batch["principal_point_px"].float(), tensor(offset)
     places = torch.arange(size, dtype=torch.float32, device=film.device)
@@ -81,6 +83,11 @@ def _move(batch: Sample, strength: float, rng: np.random.Generator) -> None:
     batch["principal_point_px"] = (centre + offset_px).to(batch["principal_point_px"].dtype)
     scale = tensor(1 / zoom)[:, None].to(batch["pixel_pitch_mm"].dtype)
     batch["pixel_pitch_mm"] = batch["pixel_pitch_mm"] * scale
+
+
+def _beside(film: torch.Tensor, values: np.ndarray) -> torch.Tensor:
+    """Values on a film's device, without waiting for what goes on there."""
+    return torch.from_numpy(values).to(film.device, non_blocking=True)
 
 
 # Grey changes: of films (N, 1, n, n), -1 to 1, by amounts (N, 1, 1, 1), -1 to 1

@@ -59,9 +59,15 @@ def load(folder: Path, optimizer: torch.optim.Optimizer) -> tuple[dict[str, dict
     groups = state.pop("param_groups")
     tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
     moments = tensors.pop("optimizer")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for group, own in zip(groups, optimizer.param_groups, strict=True):
+        group["fused"] = own["fused"]  # which depends on the machine
     restored: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in moments.items():
         number, name = key.split(".", 1)
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape and name != "step":  # in memory as the parameter lies there
+            value = torch.empty_like(parameter, device="cpu", dtype=value.dtype).copy_(value)
         restored.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": restored, "param_groups": groups})
     return tensors, state

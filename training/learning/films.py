@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ WATCHED_SEED = 9001  # of the films that every epoch is measured on
 class Source:
     """The films of a run."""
 
-    epoch: Callable[[int], IterableDataset]  # those of an epoch that this process learns from
+    epoch: Callable[[int], IterableDataset]  # those of an epoch that this process learns from; processes take it along
     watched: Callable[[], list[Sample]]  # those that every epoch is measured on, of people who are not learnt from
     origin: Mapping[str, Any] = field(
         default_factory=dict
@@ -42,28 +43,30 @@ def simulated(recipe: Recipe, population: Population, kept_out: Callable[[], Pop
     """Films of a population's patients; `kept_out` gives the population whose patients every epoch is measured on."""
     films = recipe.films
 
-    def epoch(number: int) -> FilmStream:
-        return FilmStream(
-            population,
-            Series(
-                seed=recipe.seed,
-                size_px=None,
-                mm_per_pixel=films.mm_per_pixel,
-                posture=films.posture,
-                variety=films.variety,
-            ),
-            films.reuse,
-            films.pool,
-            films.projections,
-            first=number * films.projections,
-            size_px=films.size_px,
-            share=torchrun_place(),
-        )
-
     def watched() -> list[Sample]:
         series = Series(
             seed=WATCHED_SEED, size_px=None, plain=True, mm_per_pixel=films.mm_per_pixel, posture=films.posture
         )
         return list(FilmStream(kept_out(), series, projections=films.watched, size_px=films.size_px))
 
-    return Source(epoch=epoch, watched=watched)
+    return Source(epoch=partial(_epoch, recipe, population), watched=watched)
+
+
+def _epoch(recipe: Recipe, population: Population, number: int) -> FilmStream:
+    films = recipe.films
+    return FilmStream(
+        population,
+        Series(
+            seed=recipe.seed,
+            size_px=None,
+            mm_per_pixel=films.mm_per_pixel,
+            posture=films.posture,
+            variety=films.variety,
+        ),
+        films.reuse,
+        films.pool,
+        films.projections,
+        first=number * films.projections,
+        size_px=films.size_px,
+        share=torchrun_place(),
+    )

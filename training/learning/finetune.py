@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def own_cases(recipe: Recipe, folders: Sequence[Path], say: Callable[[str], None
     truths = b"".join((folder / "geometry.json").read_bytes() for folder in folders)
     films = recipe.films
     return Source(
-        epoch=lambda number: CaseFilms(learnt_from, recipe, number),
+        epoch=partial(CaseFilms, learnt_from, recipe),
         watched=lambda: [case_sample(case, films.size_px, films.mm_per_pixel) for case in watched[: films.watched]],
         origin={"cases": {"count": len(learnt_from), "sha256": hashlib.sha256(truths).hexdigest()}},
     )

@@ -61,18 +61,18 @@ def _aligned(network: nn.Module, film: Sample, device: str) -> tuple[torch.Tenso
 
 
 def curves_picture(rows: Sequence[dict], out: Path) -> None:
-    """`curves.csv` and `curves.png` of every figure over epochs."""
+    """`curves.csv` and `curves.png` of every figure over the first one, which is an epoch or a time."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, fieldnames=list(rows[-1]))
     writer.writeheader()
     writer.writerows(rows)
     write_text(out / "curves.csv", table.getvalue())
-    names = [name for name in rows[-1] if name != "epoch"]
+    along, *names = rows[-1]
     figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), layout="constrained")
     for name, axis in zip(names, axes, strict=True):
-        axis.plot([row["epoch"] for row in rows], [row[name] for row in rows], linewidth=1.2)
+        axis.plot([row[along] for row in rows], [row[name] for row in rows], linewidth=1.2)
         axis.set_title(name.replace("_", " "), fontsize=9)
-        axis.set_xlabel("epoch", fontsize=8)
+        axis.set_xlabel(along, fontsize=8)
         axis.tick_params(labelsize=7)
     figure.savefig(out / "curves.png", dpi=110)
     plt.close(figure)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,14 @@ WATCHED_SHARE = 0.2  # of the user's own films at most; they are not learnt from
 def unlabelled(simulated: Source) -> Source:
     """The films of virtual patients without their truth."""
     return Source(
-        epoch=lambda number: Unlabelled(simulated.epoch(number)),
+        epoch=partial(_unlabelled_epoch, simulated.epoch),
         watched=lambda: [without_truth(film["film"]) for film in simulated.watched()],
         origin={"films": "simulated"},
     )
+
+
+def _unlabelled_epoch(epoch: Callable[[int], Iterable[Sample]], number: int) -> Unlabelled:
+    return Unlabelled(epoch(number))
 
 
 def own_films(recipe: PretrainRecipe, folder: Path, say: Callable[[str], None]) -> Source:
@@ -45,7 +50,7 @@ def own_films(recipe: PretrainRecipe, folder: Path, say: Callable[[str], None]) 
     films = read_films(folder, recipe.films.size_px, recipe.films.mm_per_pixel, say)
     watched, learnt_from = _parted(films, recipe)
     return Source(
-        epoch=lambda number: OwnFilms(learnt_from, recipe, number),
+        epoch=partial(OwnFilms, learnt_from, recipe),
         watched=lambda: [without_truth(film.float()) for film in watched],
         origin={
             "films": "a folder's",

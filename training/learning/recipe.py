@@ -92,21 +92,11 @@ class Learning:
     batch: int = knob(least=1)
     """Films of a step, in each process."""
 
-    epochs: int = knob(least=1)
-    """To end at the bottom of a cycle: first_cycle, or that * (1 + cycle_factor), * (1 + cycle_factor + its square) ...
-    The paper has 630."""
-
     learning_rate: float = knob(above=0)
-    """AdamW's at the top of a cycle. The paper has 2e-4."""
+    """AdamW's at the top of a cosine. The paper has 2e-4."""
 
     weight_decay: float = knob(least=0)
     """AdamW's."""
-
-    first_cycle: int = knob(least=1)
-    """Epochs of the first cycle of SGDR, the paper's T_0, which is 10."""
-
-    cycle_factor: int = knob(least=1)
-    """Each cycle is so many times as long as the one before. The paper has 2."""
 
     clip: float = knob(above=0)
     """The gradient's norm at most."""
@@ -122,6 +112,33 @@ class Learning:
 
     bfloat16: bool
     """Half precision: twice as fast on GPUs and on processors with AMX."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLearning(Learning):
+    """[learning] by epochs: the rate goes down in cosines that start anew, each longer than the one before (SGDR)."""
+
+    epochs: int = knob(least=1)
+    """To end at the bottom of a cycle: first_cycle, or that * (1 + cycle_factor), * (1 + cycle_factor + its square) ...
+    The paper has 630."""
+
+    first_cycle: int = knob(least=1)
+    """Epochs of the first cycle of SGDR, the paper's T_0, which is 10."""
+
+    cycle_factor: int = knob(least=1)
+    """Each cycle is so many times as long as the one before. The paper has 2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeLearning(Learning):
+    """[learning] by time: the rate rises for a moment, then goes down in one cosine to 0 by the end of `--minutes`."""
+
+    schedule: str
+    """ "time". A recipe that has epochs does not name it."""
+
+    views: int = knob(least=1)
+    """Times that a film is learnt from at most, where the network learns faster than films come; augmented anew each
+    time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +197,7 @@ def _recipe(sections: Mapping[str, Any]) -> Recipe:
         raise Refusal(f"The task {task!r} is unknown: {meant(str(task), SETTINGS)}")
     knobs: dict[str, Any] = {name: _knob(Recipe, name, sections[name]) for name in ("task", "seed")}
     knobs["films"] = _section("films", TrainingFilms, sections["films"])
-    knobs["learning"] = _section("learning", Learning, sections["learning"])
+    knobs["learning"] = _learning(sections["learning"])
     knobs["network"] = _network(task, sections["network"])
     if knobs["learning"].loss not in LOSSES[task]:
         loss = knobs["learning"].loss
@@ -212,6 +229,16 @@ def _network(task: str, values: Any) -> dict[str, Any]:
     if task != "pretrain" and settings.bones != len(BONES):
         raise Refusal(f"[network] needs bones = {len(BONES)}, as films have the truth of {', '.join(BONES)}.")
     return dict(values)
+
+
+def _learning(values: Any) -> Learning:
+    """How a network learns: by time where a schedule is named, else by epochs."""
+    if not isinstance(values, dict) or "schedule" not in values:
+        return _section("learning", EpochLearning, values)
+    learning = _section("learning", TimeLearning, values)
+    if learning.schedule != "time":
+        raise Refusal(f"[learning] schedule = {learning.schedule!r} is unknown: {meant(learning.schedule, ['time'])}")
+    return learning
 
 
 def _check_masks(size_px: int, masking: Masking) -> None:

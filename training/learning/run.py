@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -22,6 +23,8 @@ class Run:
 
     out: Path  # a folder; a run that was cut goes on from what is there
     machine: Machine = Machine()
-    minutes: float | None = None  # it stops after the epoch in which they are over
+    minutes: float | None = None  # by epochs: it stops after the one in which they are over; by time: it takes as many
     last: int | None = None  # an epoch before the recipe's end, by which the rate falls to 0 from where the run stands
     say: Callable[[str], None] = print
+    parts_mb: float | None = None  # finished weights are left in parts of this size as well
+    started: float = field(default_factory=time.monotonic)  # from when on the minutes count

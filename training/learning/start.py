@@ -1,4 +1,4 @@
-"""What a network may begin with instead of random weights: a pretrained encoder, or a bundle's network."""
+"""What a network may begin with instead of random weights: a pretrained encoder, a bundle's network, or a run's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.depth import DepthNetwork
 from DualFaceReconLib.networks.weights import give_weights
+from training.learning.finished import described, read_weights_file
 
 
 def take_encoder(network: nn.Module, file: Path) -> dict[str, Any]:
@@ -47,3 +48,20 @@ def take_bundle(network: nn.Module, folder: Path, task: str) -> dict[str, str]:
         ) from error
     names = {"id": manifest.id, "version": manifest.version, "sha256": manifest.sha256}
     return {**names, "trained_on": manifest.trained_on}
+
+
+def take_weights(network: nn.Module, file: Path) -> dict[str, Any]:
+    """Gives a network the weights that a run left, finished or in a checkpoint; gives which they were.
+
+    `file`: network.safetensors of any run, in parts too, or a network's in a checkpoint's folder.
+    """
+    try:
+        weights, sha256 = read_weights_file(file)
+        metadata = described(file)
+    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise Refusal(f"{file.name} holds no network's weights: name the network.safetensors of a run.") from error
+    try:
+        give_weights(network, weights)
+    except ValueError as error:
+        raise Refusal(f"{file.name} does not fit the recipe's [network]: {error}.") from error
+    return {"sha256": sha256, **{name: metadata[name] for name in ("films", "besides") if name in metadata}}

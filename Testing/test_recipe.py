@@ -85,6 +85,7 @@ REFUSED = {
     "a part for a whole": ("batch = 8", "batch = 8.5", "batch must be a whole number"),
     "true for a number": ("batch = 8", "batch = true", "batch must be a whole number"),
     "number for true": ("bfloat16 = true", "bfloat16 = 1", "bfloat16 must be true or false, not 1"),
+    "people in parts": ("pool = 32", "pool = 30", "pool must be a multiple of postures"),
     "misspelt posture": ('posture = "wide"', 'posture = "wid"', r"posture = 'wid' is unknown: did you mean 'wide'\?"),
     "misspelt variety": ('variety = "wide"', 'variety = "wid"', r"variety = 'wid' is unknown: did you mean 'wide'\?"),
     "posture is no text": ('posture = "wide"', "posture = 1", "posture must be a text, not 1"),

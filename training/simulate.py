@@ -13,6 +13,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from training.patients.flesh import draw_flesh
 from training.patients.implants import operated
 from training.patients.matter import matter_of
 from training.patients.population import Population
+from training.patients.reposing import reposed
 from training.patients.variety import is_wide
 from training.patients.virtual import VirtualPatient, sample_patient
 from training.xray.film import Film, filmed
@@ -51,7 +53,16 @@ class Series:
     mm_per_pixel: float | None = None  # in place of `size_px`: at the nominal bone plane, as networks see films
     distances: Distances = USUAL
     posture: str = "usual"  # or "wide"; see `training.patients.posture`
+    postures: int = 1  # films in a row that are of one person, each lying or standing in another way
     variety: str = "usual"  # or "wide"; see `training.patients.variety`
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with disease and implants, before clothing and the film."""
+
+    patient: VirtualPatient
+    rng: np.random.Generator  # that the first posture is drawn on with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +116,32 @@ def simulate_case(population: Population, series: Series, number: int, folder: P
         write(taken, taken.film(series), folder)
 
 
-def take(population: Population, series: Series, number: int, device: str = "cpu") -> Taken:
-    """A patient of a series on the detector."""
+def draw_person(population: Population, series: Series, number: int) -> Person:
+    """A person of a series, whom `series.postures` films show; the first one as drawn."""
     seed = (series.seed, number)
     rng = np.random.default_rng(seed)
     patient = sample_patient(population, int(rng.integers(2**31)), series.posture)
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
+    rng = np.random.default_rng([*seed, 4])
     if not series.plain:
-        rng = np.random.default_rng([*seed, 4])
-        patient = with_cartilage(patient, np.random.default_rng([*seed, 5]))
-        patient = dressed(operated(diseased(patient, rng), rng), rng)
+        patient = operated(diseased(with_cartilage(patient, np.random.default_rng([*seed, 5])), rng), rng)
+    return Person(patient, rng)
+
+
+def take(
+    population: Population, series: Series, number: int, device: str = "cpu", person: Person | None = None
+) -> Taken:
+    """Film `number` of a series before the exposure; `person` is that of `number // series.postures` if at hand."""
+    seed = (series.seed, number)
+    person_number, posture = divmod(number, series.postures)
+    person = person or draw_person(population, series, person_number)
+    patient, rng = person.patient, deepcopy(person.rng)
+    if posture > 0:
+        rng = np.random.default_rng([*seed, 8])
+        patient = reposed(patient, series.posture, rng)
+    if not series.plain:
+        patient = dressed(patient, rng)
         roll = float(np.clip(rng.normal(0, ROLL_DEGREES[0]), -ROLL_DEGREES[1], ROLL_DEGREES[1]))
         patient = patient.turned(Rotation.from_euler("y", roll, degrees=True).as_matrix())
         patient = replace(patient, metadata={**patient.metadata, "roll_degrees": roll})

@@ -24,6 +24,7 @@ DEPTH = Recipe(
         projections=4,
         reuse=2,
         pool=2,
+        postures=1,
         posture="wide",
         variety="wide",
         without="choosing",

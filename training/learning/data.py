@@ -19,7 +19,7 @@ from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.framing import Frame
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.patients.population import Population
-from training.simulate import Series, Taken, take
+from training.simulate import Person, Series, Taken, draw_person, take
 
 Sample = dict[str, torch.Tensor]
 
@@ -39,7 +39,8 @@ class FilmStream(IterableDataset):
         device: str = "cpu",
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        """`reuse`: films of every projection, a new exposure each; `pool`: projections that are shuffled together.
+        """`reuse`: films of every projection, a new exposure each; `pool`: projections that are shuffled together:
+        of one person, `series.postures` are.
 
         `projections`: how many, from number `first` of the series on. `size_px`: of the square, see `sample`. `share`:
         this process's number and the number of processes that share the stream; each may have workers of its own.
@@ -64,11 +65,15 @@ class FilmStream(IterableDataset):
         """Every film of some projections; each projection is made when it is first met."""
         rng = np.random.default_rng([self.series.seed, numbers.start, 6])
         order = rng.permutation(np.repeat(np.array(numbers), self.reuse))
+        people: dict[int, Person] = {}
         taken: dict[int, Taken] = {}
         made = dict.fromkeys(numbers, 0)
         for number in order.tolist():
             if number not in taken:
-                taken[number] = take(self.population, self.series, number, self.device)
+                person = number // self.series.postures
+                if person not in people:
+                    people[person] = draw_person(self.population, self.series, person)
+                taken[number] = take(self.population, self.series, number, self.device, people[person])
             film = taken[number].film(self.series, made[number], self.device)
             made[number] += 1
             geometry = taken[number].rig.geometry

@@ -61,6 +61,7 @@ def _epoch(recipe: Recipe, population: Population, number: int) -> FilmStream:
             size_px=None,
             mm_per_pixel=films.mm_per_pixel,
             posture=films.posture,
+            postures=films.postures,
             variety=films.variety,
         ),
         films.reuse,

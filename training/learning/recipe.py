@@ -62,7 +62,11 @@ class TrainingFilms:
     """Films of each projection, a new exposure each."""
 
     pool: int = knob(least=1)
-    """Projections that are shuffled together."""
+    """Projections that are shuffled together: whole people, so a multiple of `postures`."""
+
+    postures: int = knob(least=1)
+    """Projections of each person, every one in another posture, on another rig and in other flesh. The paper has 4 to 5
+    films a person. A posture costs a tenth of what a new person does."""
 
     posture: str
     """How virtual patients lie: "wide", or "usual", in which no leg is extended, nobody stands, and which the shipped
@@ -202,6 +206,8 @@ def _recipe(sections: Mapping[str, Any]) -> Recipe:
     if knobs["learning"].loss not in LOSSES[task]:
         loss = knobs["learning"].loss
         raise Refusal(f"[learning] loss = {loss!r} is none for {task}: {meant(loss, LOSSES[task])}")
+    if knobs["films"].pool % knobs["films"].postures:
+        raise Refusal("[films] pool must be a multiple of postures, so that it holds whole people.")
     for name, known in (("posture", POSTURES), ("variety", VARIETIES)):
         chosen = getattr(knobs["films"], name)
         if chosen not in known:

@@ -1,22 +1,33 @@
 """The wide variety: usual films stay what they are, what it adds comes at its share, and truth follows what is seen."""
 
+import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from support.bones import made_population
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
+from training.patients.axial import LUMBARISED_SHARE, SACRALISED_SHARE, axial_shadows
+from training.patients.bowel import COLON, PENIS_SHARE, soft_shadows
+from training.patients.flesh import Skeleton
+from training.patients.folds import BELLY_SHARE, HEAVY_SHARE, draw_heaviness, more_folds
+from training.patients.matter import matter_of
+from training.patients.shadows import Shadow
 from training.patients.variety import is_wide
-from training.simulate import one_thread
+from training.patients.virtual import sample_patient
+from training.simulate import Series, one_thread, take
 from training.xray.cropping import CROPS, LEAST_MM, LEAST_SEEN, OFF_CENTRE_SHARE, draw_crop, draw_off_centre
 from training.xray.film import filmed
 from training.xray.handling import CHANGES, QUALITY, SHARES, UNTOUCHED_SHARE, Picture, draw_changes
 from training.xray.looks import equalised_locally, rebanded, rewindowed, saved, sharpened
 from training.xray.overlays import Ink
 from training.xray.projection import Projection
+from training.xray.shadowcast import MOST_TAKEN, cast_shadows
 
 GEOMETRY = ProjectionGeometry(1100, (1.5, 1.5), (160, 200), None, "AP", 150.0)
 FULL = np.ones((4, *GEOMETRY.size_px), np.float32)
@@ -216,3 +227,129 @@ def test_a_crop_that_would_lose_the_bones_is_not_made(pelvis):
     for _ in range(100):
         part, kind = draw_crop(film, joints, corner, rng)
         assert kind is None or part.sees(corner).sum() > LEAST_SEEN / 3 * film.sees(corner).sum()
+
+
+# Shadows, folds and bones
+
+
+def lengths(muscle=200.0, bone=10.0):
+    filled = {"muscle": muscle, "fat": 20.0, "bone": bone}
+    return {name: torch.full(GEOMETRY.size_px, value) for name, value in filled.items()}
+
+
+def test_shadows_lie_where_they_are_said_to_and_matter_is_kept():
+    place = (30.0, 150.0, 20.0)
+    (row, col), depth = (part[0] for part in GEOMETRY.project(np.array([place])))
+    assert (row, col) < (79.5, 99.5)  # R to the left, S upwards
+    row, col = round(row), round(col)
+    for shape in ("dome", "soft"):
+        film = lengths()
+        shadow = Shadow(material="bone", centre=place, half=(12.0, 6.0), thickness_mm=5.0, shape=shape)
+        cast_shadows([shadow], film, GEOMETRY)
+        assert float(film["bone"][row, col]) == pytest.approx(15, abs=0.3)
+        rows, cols = np.nonzero((film["bone"] > 10.01).numpy())
+        px_per_mm = 1100 / depth / 1.5
+        assert np.ptp(cols) + 1 == pytest.approx(24 * px_per_mm, abs=4)
+        assert np.ptp(rows) + 1 == pytest.approx(12 * px_per_mm, abs=4)
+        assert torch.allclose(sum(film.values()), torch.tensor(230.0))  # bone takes muscle's place
+    film = lengths()
+    hole = Shadow(material="bone", centre=place, half=(8.0, 8.0), thickness_mm=-50.0)
+    cast_shadows([hole], film, GEOMETRY)
+    assert float(film["bone"].min()) == pytest.approx(10 * (1 - MOST_TAKEN["bone"]), abs=1e-4)
+    assert torch.allclose(sum(film.values()), torch.tensor(230.0))  # marrow takes bone's
+    film = lengths()
+    cast_shadows([replace(hole, material="gas", thickness_mm=20.0)], film, GEOMETRY)
+    assert float(film["muscle"][row, col]) == pytest.approx(180, abs=0.5)
+    assert float(film["bone"].min()) == 10
+    film = lengths()
+    for shape in ("shell", "arc"):
+        cast_shadows([replace(hole, thickness_mm=3.0, shape=shape)], film, GEOMETRY)
+    assert float(film["bone"][row, col]) < 10.2 < 12.5 < float(film["bone"].max())
+    off = replace(hole, centre=(900.0, 150.0, 20.0))
+    film = lengths()
+    cast_shadows([off], film, GEOMETRY)
+    assert float(film["bone"].min()) == 10
+
+
+def test_a_shadow_finer_than_a_pixel_is_as_much_matter():
+    added = []
+    for pitch, size in ((3.0, (80, 100)), (0.5, (480, 600))):
+        film = {name: torch.full(size, 10.0) for name in ("muscle", "fat", "bone")}
+        fine = ProjectionGeometry(1100, (pitch, pitch), size, None, "AP", 150.0)
+        places = np.random.default_rng(0).uniform(-60, 60, (30, 2))
+        shadows = [
+            Shadow(material="bone", centre=(right, 150.0, up), half=(0.9, 0.9), thickness_mm=2.0)
+            for right, up in places.tolist()
+        ]
+        cast_shadows(shadows, film, fine)
+        added.append(float((film["bone"] - 10).sum()) * pitch**2)
+    assert added[0] == pytest.approx(added[1], rel=0.2)
+
+
+@pytest.fixture(scope="module")
+def patient():
+    """A virtual patient of made-up people."""
+    return sample_patient(made_population(), 3)
+
+
+def test_a_sacrum_has_four_pairs_of_foramina_between_its_sides(patient):
+    sacrum = patient.bones["sacrum"][0]
+    shadows = axial_shadows(patient.bones, np.random.default_rng(2))
+    holes = [s for s in shadows if s.shape == "soft" and s.thickness_mm < 0]
+    arcs = [s for s in shadows if s.shape == "arc"]
+    assert len(holes) == len(arcs) == 8
+    middle = sacrum[:, 0].mean()
+    sides = [np.sign(hole.centre[0] - middle) for hole in holes]
+    assert sides == [-1, 1] * 4
+    low, high = sacrum.min(axis=0), sacrum.max(axis=0)
+    assert all((low < hole.centre).all() and (hole.centre < high).all() for hole in holes)
+    assert sum(s.shape == "shell" for s in shadows) == 9  # two pedicles and a spinous process of three bodies
+    numbers = [axial_shadows(patient.bones, np.random.default_rng(seed)) for seed in range(200)]
+    plain = min(len(found) for found in numbers)
+    unusual = np.mean([len(found) > plain for found in numbers])
+    assert unusual == pytest.approx(SACRALISED_SHARE + (1 - SACRALISED_SHARE) * LUMBARISED_SHARE, abs=0.07)
+
+
+def test_stool_folds_and_weight_come_at_their_shares(patient):
+    skeleton = Skeleton(patient.bones)
+    rng = np.random.default_rng(0)
+    drawn = [soft_shadows(skeleton, rng) for _ in range(300)]
+    for name, (share, _, _) in COLON.items():
+        assert np.mean([name in entry["stool"] for _, entry in drawn]) == pytest.approx(share, abs=0.11)
+    assert np.mean([entry["penis"] for _, entry in drawn]) == pytest.approx(PENIS_SHARE, abs=0.11)
+    assert all(len(shadows) > 20 for shadows, entry in drawn if entry["stool"])
+    caecum = [
+        s.centre[0] for shadows, entry in drawn if entry["stool"] == ["caecum"] for s in shadows if s.material == "gas"
+    ]
+    assert np.mean(caecum) > skeleton.middle + 0.4 * skeleton.crest_half  # on the patient's right
+    folds = {weight: [more_folds(skeleton, weight, rng) for _ in range(300)] for weight in (0.5, 2.5)}
+    none = {weight: np.mean([len(found) == 0 for found in many]) for weight, many in folds.items()}
+    assert none[2.5] < none[0.5] / 2
+    assert none[0.5] == pytest.approx(np.prod([1 - s for s in (BELLY_SHARE[0], 0.45, 0.4, 0.2)]), abs=0.09)
+    heaviness = [draw_heaviness(rng) for _ in range(1000)]
+    assert np.mean(np.array(heaviness) > 1) == pytest.approx(HEAVY_SHARE, abs=0.05)
+
+
+def test_wide_bones_differ_more_and_usual_ones_are_what_they_were(patient):
+    usual = [matter_of(patient, np.random.default_rng(seed)) for seed in range(12)]
+    wide = [matter_of(patient, np.random.default_rng(seed), np.random.default_rng([seed, 8])) for seed in range(12)]
+    for bone in ("hip_left", "femur_right"):
+        spreads = [np.std([np.log(m[bone].cortex_mm.mean()) for m in many]) for many in (usual, wide)]
+        assert spreads[1] > 1.3 * spreads[0]
+        assert all((m[bone].density <= 0.6).all() and (m[bone].cortex_mm > 0.2).all() for m in wide)
+
+
+def test_a_wide_series_takes_usual_patients_and_says_what_it_added():
+    population = made_population()
+    with one_thread():
+        usual, wide = (
+            take(population, Series(seed=5, size_px=48, variety=variety), 2) for variety in ("usual", "wide")
+        )
+        film = wide.film(Series(seed=5, size_px=48, variety="wide"))
+    assert usual.metadata["patient"] == wide.metadata["patient"]
+    assert "crop" not in usual.metadata["rig"]
+    assert "stool" not in usual.metadata["flesh"]
+    assert {"crop"} <= wide.metadata["rig"].keys()
+    assert {"stool", "folds"} <= wide.metadata["flesh"].keys()
+    assert "handling" in film.metadata
+    json.dumps({**wide.metadata, "film": film.metadata})  # plain values alone, for case.json

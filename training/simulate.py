@@ -23,10 +23,13 @@ from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.meshes import Mesh
+from training.patients.axial import axial_shadows
+from training.patients.bowel import soft_shadows
 from training.patients.cartilage import with_cartilage
 from training.patients.clothing import dressed
 from training.patients.disease import diseased
-from training.patients.flesh import draw_flesh
+from training.patients.flesh import Skeleton, draw_flesh
+from training.patients.folds import draw_heaviness, more_folds
 from training.patients.implants import operated
 from training.patients.matter import matter_of
 from training.patients.population import Population
@@ -34,7 +37,7 @@ from training.patients.reposing import reposed
 from training.patients.variety import is_wide
 from training.patients.virtual import VirtualPatient, sample_patient
 from training.xray.film import Film, filmed
-from training.xray.projection import Projection, project
+from training.xray.projection import Projection, draw_texture, project
 from training.xray.rig import USUAL, Distances, Rig, draw_rig
 
 MIRRORED_SHARE = 0.5  # so that nothing is learnt from the side on which people differ
@@ -164,12 +167,21 @@ def take_patient(
         np.random.default_rng([*seed, 7]) if wide else None,
     )
     rng = np.random.default_rng([*seed, 3])
-    matter = matter_of(patient, rng)
+    matter = matter_of(patient, rng, np.random.default_rng([*seed, 8]) if wide else None)
     placed = patient.translated(translation)
     facing = 1.0 if rig.geometry.view == "AP" else -1.0
-    flesh = draw_flesh(placed.bones, facing * rig.table_gap_mm, facing, rng)
+    wide_rng = np.random.default_rng([*seed, 9])
+    heaviness = draw_heaviness(wide_rng) if wide else 1.0
+    flesh = draw_flesh(placed.bones, facing * rig.table_gap_mm, facing, rng, heaviness)
+    shadows, texture = [], None
+    if wide:
+        skeleton = Skeleton(placed.bones)
+        folds = more_folds(skeleton, flesh.metadata["adiposity"], wide_rng)
+        soft, entry = soft_shadows(skeleton, wide_rng)
+        flesh = replace(flesh, folds=flesh.folds + folds, metadata={**flesh.metadata, "folds": len(folds), **entry})
+        shadows, texture = soft + axial_shadows(placed.bones, wide_rng), draw_texture(wide_rng)
     grain = int(rng.integers(2**31))
-    projection = project(placed.bones, matter, flesh, placed.parts, rig.geometry, grain, device)
+    projection = project(placed.bones, matter, flesh, placed.parts, rig.geometry, grain, device, texture, shadows)
     left_out = ("geometry",) if wide else ("geometry", "crop")
     rigged = {name: value for name, value in asdict(rig).items() if name not in left_out}
     return Taken(

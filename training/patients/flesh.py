@@ -77,11 +77,16 @@ class Flesh:
     metadata: dict  # plain values for JSON
 
 
-def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: np.random.Generator) -> Flesh:
-    """The flesh of a patient who lies on a table at A = `table_mm`, on the back (`facing` 1) or on the belly (-1)."""
-    adiposity = float(np.clip(np.exp(rng.normal(0, ADIPOSITY_SPREAD)), 0.3, 3.6))
+def draw_flesh(
+    bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: np.random.Generator, heaviness: float = 1.0
+) -> Flesh:
+    """The flesh of a patient who lies on a table at A = `table_mm`, on the back (`facing` 1) or on the belly (-1).
+
+    `heaviness` is a factor of the fat.
+    """
+    adiposity = float(np.clip(heaviness * np.exp(rng.normal(0, ADIPOSITY_SPREAD)), 0.3, 3.6))
     sturdy = float(np.clip(rng.normal(1, 0.08), 0.8, 1.2))
-    body = _Body(bones)
+    body = Skeleton(bones)
     fat = {
         "side": 14 * adiposity * rng.uniform(0.8, 1.3),
         "belly": 17 * adiposity * rng.uniform(0.6, 1.5),
@@ -136,8 +141,8 @@ def draw_flesh(bones: Mapping[str, Mesh], table_mm: float, facing: float, rng: n
     )
 
 
-class _Body:
-    """Where the skeleton is that flesh is laid around; RAS mm."""
+class Skeleton:
+    """Where the bones are that flesh is laid around; RAS mm."""
 
     def __init__(self, bones: Mapping[str, Mesh]) -> None:
         hips = np.concatenate([bones["hip_left"][0], bones["hip_right"][0]])
@@ -171,7 +176,9 @@ def _smooth(levels: list[tuple[float, ...]], square: float) -> Sections:
     return Sections(float(heights[0]), table.astype(np.float32), square)
 
 
-def _trunk(body: _Body, sturdy: float, fat: Mapping[str, float], rng: np.random.Generator) -> tuple[Sections, Sections]:
+def _trunk(
+    body: Skeleton, sturdy: float, fat: Mapping[str, float], rng: np.random.Generator
+) -> tuple[Sections, Sections]:
     """Muscle and skin of the trunk; below the hips it narrows to the perineum between the thighs."""
     beside = rng.uniform(10, 22) * sturdy
     waist = body.crest_half * rng.uniform(0.88, 1.02)
@@ -205,7 +212,7 @@ def _trunk(body: _Body, sturdy: float, fat: Mapping[str, float], rng: np.random.
 
 
 def _thigh(
-    body: _Body,
+    body: Skeleton,
     side: str,
     trunk: tuple[Sections, Sections],
     sturdy: float,
@@ -246,13 +253,13 @@ def _thigh(
     return _smooth(lean, square), _smooth(skin, square)
 
 
-def _bladder(body: _Body, rng: np.random.Generator) -> tuple[Blob, ...]:
+def _bladder(body: Skeleton, rng: np.random.Generator) -> tuple[Blob, ...]:
     half = rng.uniform((22, 22, 16), (58, 50, 52))
     place = body.middle + rng.normal(0, 6), body.pubis_front - 15 - half[1], body.trochanter + 8 + half[2]
     return (Blob(centre=tuple(map(float, place)), half=tuple(map(float, half))),)
 
 
-def _gas(body: _Body, rng: np.random.Generator) -> tuple[tuple[Blob, ...], ...]:
+def _gas(body: Skeleton, rng: np.random.Generator) -> tuple[tuple[Blob, ...], ...]:
     """Loops of bowel that hold gas: the rectum in front of the sacrum, and some above it."""
     loops = []
     for _ in range(rng.integers(1, 6)):

@@ -17,11 +17,17 @@ from training.raycast import Matter
 SHAFT_MM = (6.0, 1.0)  # mean and standard deviation between people
 QUALITY_SPREAD = 0.25  # of the density, in logarithms; osteoporosis takes a third to a half of it
 CORTEX_SPREAD = 0.15
+# In the wide variety people differ more, as films of old and young ones do; ours
+WIDE_SPREAD = (0.3, 0.4)  # of cortex and density, in logarithms, beside the above
+FAR_SPREAD = 0.3  # of the cortex far from the socket
+SPOTS, SPOT_SPREAD, SPOT_MM = 6, 0.35, (6.0, 25.0)  # of a bone, thicker or thinner: how many, by how much, how wide
 WAVES, WAVELENGTH_MM, UNEVEN = 6, (25.0, 90.0), 0.22  # how cortex and density vary along a bone, in logarithms
 
 
-def matter_of(patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Matter]:
-    """Matter of every bone of a patient."""
+def matter_of(
+    patient: VirtualPatient, rng: np.random.Generator, wide_rng: np.random.Generator | None = None
+) -> dict[str, Matter]:
+    """Matter of every bone of a patient. `wide_rng` draws how much more bones differ in the wide variety."""
     quality = float(np.exp(np.clip(rng.normal(0, QUALITY_SPREAD), -0.7, 0.5)))
     sturdy = float(np.exp(np.clip(rng.normal(0, CORTEX_SPREAD), -0.4, 0.4)))
     shaft = float(np.clip(rng.normal(*SHAFT_MM), 3.5, 8.5))
@@ -37,7 +43,33 @@ def matter_of(patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Ma
         cortex = cortex * sturdy * _uneven(vertices, rng)
         density = np.minimum(density * quality * _uneven(vertices, rng), 0.6)
         matter[bone] = Matter(cortex_mm=cortex, density=density)
-    return matter
+    return matter if wide_rng is None else _more_unlike(matter, patient, wide_rng)
+
+
+def _more_unlike(matter: Mapping[str, Matter], patient: VirtualPatient, rng: np.random.Generator) -> dict[str, Matter]:
+    """Matter of people who are more unlike: brittle or sturdy, faint or strong in outline, uneven from place to place.
+
+    The wing, the ischium and the obturator ring, which lie far from the socket, have a factor of their own.
+    """
+    cortex_all, density_all = np.exp(np.clip(rng.normal(0, WIDE_SPREAD), -1.0, 0.8))
+    far_away = float(np.exp(np.clip(rng.normal(0, FAR_SPREAD), -0.9, 0.8)))
+    unlike = {}
+    for bone, own in matter.items():
+        cortex, density = own.cortex_mm * cortex_all, own.density * density_all
+        vertices = patient.bones[bone][0]
+        if bone.startswith("hip"):
+            away = np.linalg.norm(vertices - patient.landmarks[bone]["acetabular_centre"], axis=1)
+            cortex = cortex * far_away ** _rise(away, 30, 60)
+        spots = rng.integers(len(vertices), size=SPOTS)
+        amounts, reach = rng.normal(0, SPOT_SPREAD, SPOTS), rng.uniform(*SPOT_MM, SPOTS)
+        lumps = sum(
+            amount * np.exp(-((vertices - vertices[spot]) ** 2).sum(axis=1) / (2 * wide**2))
+            for spot, amount, wide in zip(spots, amounts, reach, strict=True)
+        )
+        unlike[bone] = Matter(
+            cortex_mm=np.clip(cortex * np.exp(lumps), 0.25, 11.0), density=np.clip(density * np.exp(lumps), 0.0, 0.6)
+        )
+    return unlike
 
 
 def _femur(vertices: np.ndarray, marks: Mapping[str, np.ndarray], shaft: float) -> tuple[np.ndarray, np.ndarray]:

@@ -109,7 +109,7 @@ def _window(picture: Picture, rng: np.random.Generator) -> dict:
 
 
 def _grain(picture: Picture, rng: np.random.Generator) -> dict:
-    strength, size = float(np.exp(rng.uniform(np.log(0.008), np.log(0.05)))), float(rng.uniform(0.0, 1.0))
+    strength, size = float(np.exp(rng.uniform(np.log(0.008), np.log(0.035)))), float(rng.uniform(0.0, 1.0))
     picture.pixels = grainy(picture.pixels, strength, size, rng)
     return {"strength": strength}
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonCore import vtkIdList
-from vtkmodules.vtkCommonDataModel import vtkPolygon
-from vtkmodules.vtkFiltersCore import vtkClipPolyData, vtkTriangleFilter
 
-from DualFaceReconLib.meshes import Mesh, arrays, polydata
+from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.shape.repair import crossing_triangles
 from training.anatomy.remeshing import open_edges
+from training.patients.earcutting import triangles_over
+
+# What is left of a triangle by which corners are kept (1, 2 and 4 added up): triangles of its corners, 0 to 2, and of
+# cuts, 3 to 5 in the sides 0-1, 1-2 and 2-0. What frozen films show hangs on this order, which is VTK's.
+SIDES = np.array([[0, 0], [1, 1], [2, 2], [0, 1], [1, 2], [2, 0]])
+LEFT = {
+    1: [(3, 5, 0)],
+    2: [(4, 3, 1)],
+    3: [(4, 5, 0), (4, 0, 1)],
+    4: [(5, 4, 2)],
+    5: [(3, 4, 2), (2, 0, 3)],
+    6: [(3, 1, 5), (5, 1, 2)],
+    7: [(0, 1, 2)],
+}
 
 
 def sawn(mesh: Mesh, point: np.ndarray, inwards: np.ndarray, beside: np.ndarray, sideways: np.ndarray) -> Mesh | None:
@@ -23,15 +33,7 @@ def sawn(mesh: Mesh, point: np.ndarray, inwards: np.ndarray, beside: np.ndarray,
     """
     vertices, triangles = mesh
     first, second = (vertices - point) @ inwards, (vertices - beside) @ sideways
-    body = polydata(vertices, triangles)
-    kept = numpy_to_vtk(np.maximum(first, second), deep=True)
-    body.GetPointData().SetScalars(kept)
-    clip, flat = vtkClipPolyData(), vtkTriangleFilter()
-    clip.SetInputData(body)
-    clip.SetValue(0.0)
-    flat.SetInputConnection(clip.GetOutputPort())
-    flat.Update()
-    vertices, triangles = _largest_piece(*arrays(flat.GetOutput()))
+    vertices, triangles = _largest_piece(*clipped(mesh, np.maximum(first, second)))
     loops = _open_loops(triangles)
     if loops is None or not loops:
         return None
@@ -49,7 +51,7 @@ def sawn(mesh: Mesh, point: np.ndarray, inwards: np.ndarray, beside: np.ndarray,
         to = vertices[loop] - corner
         on_first = np.abs(to @ inwards) < np.abs(to @ sideways)
         unfolded = np.stack([to @ edge, np.where(on_first, to @ across, -(to @ rise))], axis=1)
-        cap = _filled(unfolded)
+        cap = triangles_over(unfolded)
         if cap is None:
             return None
         caps.append(np.asarray(loop)[cap])
@@ -58,6 +60,29 @@ def sawn(mesh: Mesh, point: np.ndarray, inwards: np.ndarray, beside: np.ndarray,
     near = np.isin(mesh[1], fresh).any(axis=1)
     clean = open_edges(mesh[1]) == 0 and len(crossing_triangles(vertices, mesh[1][near])) == 0
     return mesh if clean else None
+
+
+def clipped(mesh: Mesh, height: np.ndarray) -> Mesh:
+    """The part of a mesh where `height` (V,) is above 0, left open where it was cut; vertices in one place are one."""
+    vertices, triangles = mesh
+    height = height.astype(np.float32).astype(np.float64)  # as VTK has it
+    kept = (height > 0)[triangles] @ [1, 2, 4]
+    pieces = np.full((8, 2, 3), -1)
+    for case, left in LEFT.items():
+        pieces[case, : len(left)] = left
+    of, piece = np.nonzero(pieces[kept][:, :, 0] >= 0)
+    sides = SIDES[pieces[kept[of], piece]]  # (pieces, 3, 2)
+    low, high = np.take_along_axis(triangles[of][:, None], sides, axis=2).reshape(-1, 2).T
+    swapped = height[high] < height[low]
+    low, high = np.where(swapped, high, low), np.where(swapped, low, high)
+    rise = height[high] - height[low]
+    share = np.divide(-height[low], rise, out=np.zeros_like(rise), where=rise > 0)
+    places = vertices[low] + share[:, None] * (vertices[high] - vertices[low])
+    _, first, number = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # vertices stand in the order in which they are met
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return places[first[order]], rank[number.reshape(-1, 3)]
 
 
 def _largest_piece(vertices: np.ndarray, triangles: np.ndarray) -> Mesh:
@@ -86,25 +111,3 @@ def _open_loops(triangles: np.ndarray) -> list[list[int]] | None:
             following = rims.pop(following)
         loops.append(loop)
     return loops
-
-
-def _filled(outline: np.ndarray) -> np.ndarray | None:
-    """Triangles (T, 3) over a simple polygon (N, 2), in its own sense; None where it is none."""
-    polygon = vtkPolygon()
-    polygon.GetPoints().SetNumberOfPoints(len(outline))
-    polygon.GetPointIds().SetNumberOfIds(len(outline))
-    for number, (x, y) in enumerate(outline):
-        polygon.GetPoints().SetPoint(number, x, y, 0.0)
-        polygon.GetPointIds().SetId(number, number)
-    corner_ids = vtkIdList()
-    if not polygon.EarCutTriangulation(corner_ids):
-        return None
-    triangles = np.array([corner_ids.GetId(k) for k in range(corner_ids.GetNumberOfIds())]).reshape(-1, 3)
-    corners = outline[triangles]
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    turned = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
-    around = np.roll(outline, -1, axis=0)
-    sense = np.sum(outline[:, 0] * around[:, 1] - around[:, 0] * outline[:, 1])
-    wrong = turned * sense < 0
-    triangles[wrong] = triangles[wrong][:, ::-1]
-    return triangles

@@ -56,11 +56,10 @@ def _ears(places: list[Place], sense: float, near: float) -> list[Triangle]:
         judge(corner)
     ears: list[Triangle] = []
     while len(ears) < len(places) - 2 and waiting:
-        convex = len(waiting) == len(places) - len(ears)
         corner = min(waiting, key=waiting.__getitem__)
         del waiting[corner]  # what cannot be cut off now is judged again when a neighbour is gone
         previous, following = before[corner], after[corner]
-        if convex or _is_free(places, previous, following, after, sense, near):
+        if _is_free(places, previous, following, after, sense, near):
             ears.append((corner, following, previous))
             after[previous], before[following] = following, previous
             judge(previous)

@@ -20,6 +20,7 @@ SACRALISED_SHARE, LUMBARISED_SHARE = 0.08, 0.05
 FORAMINA = ((0.20, 0.20), (0.40, 0.18), (0.58, 0.16), (0.74, 0.14))  # shares of the height from above, of the width
 CREST = (0.12, 0.3, 0.48, 0.64)  # tubercles in the midline, shares of the height
 JOINT = (0.06, 0.66)  # the sacroiliac joint, shares of the height
+SEGMENTS = (0.29, 0.48, 0.65)  # where the sacral vertebrae meet, shares of the height
 LEVELS = 14  # of the sacrum, at which its sides are looked up
 
 
@@ -84,6 +85,14 @@ def _sacrum(sacrum: np.ndarray, strength: float, rng: np.random.Generator) -> li
                 shape="soft",
             )
         )
+    for share in SEGMENTS:  # what is left of the discs
+        _, _, middle, front_mm, up = at(share + rng.normal(0, 0.01))
+        half = width * float(rng.uniform(0.12, 0.22)), float(rng.uniform(1.0, 2.2))
+        thick = strength * float(rng.normal(0, 1.5))
+        turn = float(rng.normal(0, 0.06))
+        centre = middle, front_mm, up
+        shadows.append(Shadow(material="bone", centre=centre, half=half, thickness_mm=thick, turn=turn, shape="soft"))
+    shadows += _coccyx(np.array(at(1.0)[2:]), strength, rng)
     for sign in (-1, 1):  # a joint whose line is broken and lies more or less open; its borders are dense
         open_mm, dense_mm = float(rng.uniform(0.5, 4.0)), strength * float(rng.uniform(0.3, 3.0))
         inwards = float(rng.uniform(0, 9))
@@ -114,6 +123,22 @@ def _sacrum(sacrum: np.ndarray, strength: float, rng: np.random.Generator) -> li
                     shape="soft",
                 )
             )
+    return shadows
+
+
+def _coccyx(tip: np.ndarray, strength: float, rng: np.random.Generator) -> list[Shadow]:
+    """Three or four small bones below the sacrum's tip, in a line that may bend to a side."""
+    bend, bow = float(rng.normal(0, 0.25)), float(rng.normal(0, 0.12))
+    size, place = float(rng.uniform(6, 9)), tip.copy()
+    shadows = []
+    for _ in range(rng.integers(3, 5)):
+        half = size * float(rng.uniform(0.8, 1.1)), 0.75 * size
+        place = place + size * np.array([np.sin(bend), 0.0, -1.5 * np.cos(bend)])
+        shape = str(rng.choice(["soft", "dome", "shell"]))
+        thick = strength * float(rng.uniform(1.0, 3.5))
+        centre = tuple(map(float, place))
+        shadows.append(Shadow(material="bone", centre=centre, half=half, thickness_mm=thick, turn=bend, shape=shape))
+        bend, size = bend + bow, 0.8 * size
     return shadows
 
 

@@ -33,6 +33,7 @@ SHARES = {
     "equalised": 0.1,  # the same contrast everywhere
     "window": 0.3,  # narrow, so that black and white are clipped, or another gamma
     "grain": 0.2,  # of a low dose
+    "light": 0.08,  # uneven, as of a film that was photographed before a box
     "shutter": 0.08,  # round, rounded or turned
     "words": 0.2,
     "drawing": 0.07,
@@ -112,6 +113,15 @@ def _grain(picture: Picture, rng: np.random.Generator) -> dict:
     strength, size = float(np.exp(rng.uniform(np.log(0.008), np.log(0.035)))), float(rng.uniform(0.0, 1.0))
     picture.pixels = grainy(picture.pixels, strength, size, rng)
     return {"strength": strength}
+
+
+def _light(picture: Picture, rng: np.random.Generator) -> dict:
+    """Uneven light: brighter to one side, darker at the corners, and a veil."""
+    rows, cols = (np.linspace(-1, 1, n, dtype=np.float32) for n in picture.pixels.shape)
+    slope, corners, veil = rng.uniform(-0.25, 0.25, 2), float(rng.uniform(0, 0.25)), float(rng.uniform(0, 0.15))
+    light = 1 + slope[0] * rows[:, None] + slope[1] * cols[None] - corners * (rows[:, None] ** 2 + cols[None] ** 2) / 2
+    picture.pixels = np.clip((veil + (1 - veil) * picture.pixels) * light, 0, 1).astype(np.float32)
+    return {"slope": slope.round(3).tolist(), "corners": corners, "veil": veil}
 
 
 def _shutter(picture: Picture, rng: np.random.Generator) -> dict:
@@ -236,6 +246,7 @@ CHANGES: dict[str, Callable[[Picture, np.random.Generator], dict]] = {
     "equalised": _equalised,
     "window": _window,
     "grain": _grain,
+    "light": _light,
     "shutter": _shutter,
     "words": _words,
     "drawing": _drawing,

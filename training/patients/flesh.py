@@ -36,6 +36,11 @@ class Sections:
     table: np.ndarray  # (Z, 5): R of the middle, half width, A of the middle, half depth in front and behind
     square: float  # 0 an ellipse, 1 rather a rectangle
 
+    @property
+    def highest_mm(self) -> float:
+        """S of the last one."""
+        return self.lowest_mm + STEP_MM * (len(self.table) - 1)
+
     def half_width_at(self, up: float) -> float:
         """Half the width at a height."""
         return float(np.interp(up, self.lowest_mm + STEP_MM * np.arange(len(self.table)), self.table[:, 1]))

@@ -114,5 +114,6 @@ def _uneven(vertices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     directions = rng.normal(size=(WAVES, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     lengths, phases = rng.uniform(*WAVELENGTH_MM, WAVES), rng.uniform(0, 2 * np.pi, WAVES)
-    waves = np.cos(vertices @ (directions / lengths[:, None] * 2 * np.pi).T + phases)
+    angles = vertices @ (directions / lengths[:, None] * 2 * np.pi).T + phases
+    waves = np.cos(angles.astype(np.float32))  # many, and quicker in single precision
     return np.exp(UNEVEN * np.sqrt(2 / WAVES) * waves.sum(axis=1))

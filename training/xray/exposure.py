@@ -123,13 +123,13 @@ def expose(
     """
     geometry = projection.geometry
     pitch = geometry.pixel_pitch_mm[0]
-    energy, squared, photons = _primary(projection, exposure.beam, device)
+    primary = _primary(projection, exposure.beam, device)
     field = _field(geometry, exposure.anode, device)
     lit = field if aperture is None else field * aperture.to(device)
     distance = geometry.object_distance_mm or 150.0
     unsharp = exposure.focal_mm * distance / (geometry.sdd_mm - distance)
     smear_px = float(np.hypot(unsharp, pitch) / np.sqrt(12) / pitch)  # boxes of focal spot and pixel
-    energy, squared, photons = (blurred(part * lit, smear_px) for part in (energy, squared, photons))
+    energy, squared, photons = blurred(primary * lit, smear_px)
     scattered = _scattered(energy, lit, exposure.scatter, geometry)
     signal = energy + scattered
 
@@ -146,8 +146,8 @@ def expose(
     return -torch.log(reading)
 
 
-def _primary(projection: Projection, beam: Beam, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What arrives unscattered, each (rows, cols): energy, its second moment, and photons.
+def _primary(projection: Projection, beam: Beam, device: str) -> torch.Tensor:
+    """What arrives unscattered (3, rows, cols): energy, its second moment, and photons.
 
     In units in which an open field has the energy 1 and 1 photon.
     """
@@ -161,8 +161,7 @@ def _primary(projection: Projection, beam: Beam, device: str) -> tuple[torch.Ten
     weights = torch.as_tensor(
         np.stack([binned.photons * energies, binned.photons * energies**2, binned.photons]), device=device
     ).float()
-    energy, squared, photons = (weights @ through).reshape(3, *shape)
-    return energy, squared, photons
+    return (weights @ through).reshape(3, *shape)
 
 
 def _field(geometry: ProjectionGeometry, anode: str, device: str) -> torch.Tensor:

@@ -25,7 +25,7 @@ def cast_flesh(flesh: Flesh, geometry: ProjectionGeometry, device: str = "cpu") 
     """Length in every material along every pixel's ray, each (rows, cols) float32, mm."""
     rays = _Rays(geometry, device)
     middle = float(np.mean([part.table[:, 2].mean() for part in flesh.skin]))
-    guess = torch.full(geometry.size_px, middle, device=device)
+    guess = torch.full((1, 1), middle, device=device)
     faces = [_face(flesh.skin, rays, guess, outwards, ROUNDS) for outwards in (1.0, -1.0)]
     lean_faces = [_face(flesh.lean, rays, face, side, 1) for face, side in zip(faces, (1.0, -1.0), strict=True)]
     for fold in flesh.folds:
@@ -69,14 +69,17 @@ class _Rays:
                 geometry.size_px, geometry.principal_point_px, geometry.pixel_pitch_mm, strict=True
             )
         )
-        ends = geometry.back_project(geometry.pixel_centres(), np.full(geometry.size_px, geometry.sdd_mm))
-        ends = torch.as_tensor(ends, device=device).float()
+        first_row, first_col = (np.array(geometry.pixel_centres()[place]) for place in (0, (slice(None), 0)))
+        ends = [geometry.back_project(line, np.full(len(line), geometry.sdd_mm)) for line in (first_row, first_col)]
         self.source = geometry.source.tolist()
-        self.right, self.up = (ends[..., axis] - self.source[axis] for axis in (0, 2))
+        # R depends on the column alone, S on the row: (1, cols) and (rows, 1)
+        self.right = torch.as_tensor(ends[0][None, :, 0], device=device).float() - self.source[0]
+        self.up = torch.as_tensor(ends[1][:, None, 2], device=device).float() - self.source[2]
         slant = np.sqrt(1 + rows[:, None] ** 2 + cols[None] ** 2)
         self.slant = torch.as_tensor(slant, device=device).float()
 
     def at(self, anterior: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
+        """R and S, to be broadcast: (1, cols) and (rows, 1), or (rows, cols) where A is."""
         share = 1 - anterior / self.source[1]
         return self.right * share + self.source[0], self.up * share + self.source[2]
 
@@ -93,15 +96,24 @@ def _between(front: torch.Tensor, back: torch.Tensor, flesh: Flesh, rays: _Rays)
 def _face(parts: tuple[Sections, ...], rays: _Rays, guess: torch.Tensor, outwards: float, rounds: int) -> torch.Tensor:
     """A (rows, cols) at which the rays meet the foremost face of the parts, or the rearmost (`outwards` -1).
 
-    `guess` (rows, cols) is A of the first guess.
+    `guess` (rows, cols), or (1, 1), is A of the first guess.
     """
     for _ in range(rounds):
         right, up = rays.at(guess.clamp(-REACH_MM, REACH_MM))
-        height = _height(parts[0], right, up, outwards)
-        for part in parts[1:]:
-            height = _union(height, _height(part, right, up, outwards))
+        height = torch.full(rays.slant.shape, -NOWHERE_MM, device=up.device)
+        low, high = up.amin(dim=1), up.amax(dim=1)
+        for part in parts:
+            rows = _rows((high >= part.lowest_mm) & (low <= part.highest_mm))
+            of_part = _height(part, right if len(right) == 1 else right[rows], up[rows], outwards)
+            height[rows] = _union(height[rows], of_part)
         guess = outwards * height
     return guess
+
+
+def _rows(wanted: torch.Tensor) -> slice:
+    """From the first to the last of the rows (rows,) that are wanted."""
+    numbers = torch.nonzero(wanted)[:, 0]
+    return slice(int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else slice(0, 0)
 
 
 def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: float) -> torch.Tensor:
@@ -117,7 +129,7 @@ def _height(part: Sections, right: torch.Tensor, up: torch.Tensor, outwards: flo
     squared = (((right - middle) / half_width) ** 2).clamp(max=4)
     rise = torch.sqrt(torch.abs((1 - squared) * (1 + part.square * squared)))
     rise = rise * torch.where(squared < 1, reach, -reach.abs().clamp(min=SOFT_MM))
-    beyond = (up < part.lowest_mm) | (up > part.lowest_mm + STEP_MM * (len(table) - 1))
+    beyond = (up < part.lowest_mm) | (up > part.highest_mm)
     return torch.where(beyond, -NOWHERE_MM, outwards * depth + rise)
 
 

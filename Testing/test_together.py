@@ -23,13 +23,14 @@ from training.learning.compact import STEP_MM, compact, restored, stacked
 from training.learning.data import FilmStream
 from training.learning.films import simulated
 from training.learning.finished import read_finished
+from training.learning.layout import faster_with_channels_last, laid_out, laid_out_film
 from training.learning.learner import Plan
 from training.learning.ring import Ring
 from training.learning.run import Run
 from training.learning.schedule import WARM_UP, rate_after
 from training.learning.start import take_weights
 from training.learning.streaming import Arrivals, Epochs
-from training.learning.tasks import network_of
+from training.learning.tasks import network_of, task_of
 from training.learning.train import train_together
 from training.simulate import Series, one_thread
 
@@ -174,6 +175,26 @@ def test_a_run_by_time_is_finished_when_its_minutes_are_over(population, tmp_pat
     assert again["rows"][-1]["minutes"] == pytest.approx(0.15, rel=0.05)
     with pytest.raises(Refusal, match="say for how long with --minutes"):
         run(recipe, population, tmp_path)
+
+
+@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
+def test_a_network_says_the_same_in_either_layout(recipe, films):
+    torch.manual_seed(0)
+    batch, task, network = stacked(films), task_of(recipe), network_of(recipe)
+    losses, layouts = [], []
+    for channels_last in (False, True):
+        network = laid_out(network, channels_last)
+        convolution = next(layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d))
+        hook = convolution.register_forward_hook(
+            lambda *taken: layouts.append(taken[2].is_contiguous(memory_format=torch.channels_last))
+        )
+        film = laid_out_film(batch["film"], channels_last)
+        assert torch.equal(film, batch["film"])
+        losses.append(float(task.loss(network, {**batch, "film": film}, np.random.default_rng(0)).detach()))
+        hook.remove()
+    assert layouts == [False, True]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert isinstance(faster_with_channels_last(network, task, recipe), bool)
 
 
 # Several networks on the same films

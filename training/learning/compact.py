@@ -53,7 +53,7 @@ def stacked(films: Sequence[Sample]) -> Sample:
 def restored(batch: Sample) -> Sample:
     """A batch of compact films as networks learn from them, on whatever device it lies."""
     bits, steps = batch["bits"], batch["steps"]
-    bones = torch.arange(steps.shape[1], device=bits.device)[None, :, None, None]
+    bones = torch.arange(steps.shape[1], dtype=torch.uint8, device=bits.device)[None, :, None, None]
     nearest_mm = batch["nearest_mm"][:, None, None, None, None] - STEP_MM
     others = {name: value for name, value in batch.items() if name not in ("film", "bits", "steps", "nearest_mm")}
     return {

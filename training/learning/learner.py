@@ -22,12 +22,13 @@ from training.learning.augment import augmented
 from training.learning.compact import restored
 from training.learning.data import Sample
 from training.learning.finished import write_finished
+from training.learning.layout import faster_with_channels_last, laid_out, laid_out_film
 from training.learning.monitoring import curves_picture
 from training.learning.recipe import EpochLearning, Recipe
 from training.learning.run import Run
 from training.learning.start import take_bundle, take_encoder, take_weights
 from training.learning.tasks import Task, network_of, task_of
-from training.learning.torchrun import torchrun_place
+from training.learning.torchrun import agreed, torchrun_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class Learner:
     origin: dict[str, Any]  # what this run hangs on beside its recipe
     shared: nn.Module  # the network, as it learns with those of other processes
     followed: tuple[list[torch.Tensor], list[torch.Tensor]]  # the average's numbers, and the network's
+    channels_last: bool  # in memory; see layout.py
     network: nn.Module
     average: nn.Module  # has the weights' moving average, which is what is measured and kept
     optimizer: torch.optim.Optimizer
@@ -81,31 +83,28 @@ def begun(plan: Plan, source_origin: dict[str, Any], run: Run) -> Learner:
         origin["start"] = take_bundle(network, plan.bundle, recipe.task)
     if plan.weights is not None:
         origin["weights"] = take_weights(network, plan.weights)
-    network = _placed(network, device)
+    network, task = network.to(device), task_of(recipe)
+    faster = device == "cuda" and faster_with_channels_last(network, task, recipe)
+    channels_last = agreed(float(faster), device) > 0.5  # processes that learn together have one layout
+    network = laid_out(network, channels_last)
     average = copy.deepcopy(network).eval()
     rate, decay = recipe.learning.learning_rate, recipe.learning.weight_decay
     fused = True if device == "cuda" else None
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay, fused=fused)
     made = Learner(
         plan=plan,
-        task=task_of(recipe),
+        task=task,
         origin=origin,
         shared=DistributedDataParallel(network) if torchrun_place()[1] > 1 else network,
         followed=(_numbers(average), _numbers(network)),
         network=network,
         average=average,
         optimizer=optimizer,
+        channels_last=channels_last,
     )
     plan.out.mkdir(parents=True, exist_ok=True)
     _resume(made, run)
     return made
-
-
-def _placed(network: nn.Module, device: str) -> nn.Module:
-    """A network on a device; channels come last where its layers are faster so."""
-    network = network.to(device)
-    converts = any(isinstance(layer, nn.InstanceNorm2d) for layer in network.modules())  # and would convert each time
-    return network.to(memory_format=torch.channels_last) if device == "cuda" and not converts else network
 
 
 def _numbers(network: nn.Module) -> list[torch.Tensor]:
@@ -118,11 +117,14 @@ def step(learner: Learner, batch: Sample, rate: float, rng: np.random.Generator)
     learning, device = learner.recipe.learning, batch["film"].device.type
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
+    batch = {**batch, "film": laid_out_film(batch["film"], learner.channels_last)}
     with torch.autocast(device, dtype=torch.bfloat16, enabled=learning.bfloat16):
         loss = learner.task.loss(learner.shared, batch, rng)
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(learner.shared.parameters(), learning.clip)
+    norm = nn.utils.clip_grad_norm_(learner.shared.parameters(), learning.clip)
+    if learner.optimizer.param_groups[0]["fused"]:  # which leaves out a step whose gradient is no number
+        learner.optimizer.found_inf = (~norm.isfinite()).float()
     learner.optimizer.step()
     averages, values = learner.followed
     torch._foreach_lerp_(averages, values, 1 - learning.average)

@@ -22,26 +22,30 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 DRAWN_FILMS = 4  # on a sheet
+TOGETHER = 8  # films that a network looks at at once
 DEPTH_SPAN_MM, ERROR_SPAN_MM = 110.0, 12.0
 
 
 @torch.no_grad()
 def measure_depth(network: nn.Module, watched: Sequence[Sample], device: str) -> dict[str, float]:
     """The mean over films of "depth_mm": the absolute error of all maps after one shift a film."""
-    network.eval()
-    return {"depth_mm": float(np.mean([np.abs(_aligned(network, film, device)[1]).mean() for film in watched]))}
+    predicted = _predicted(network, watched, device)
+    errors = [_aligned(depth, film)[1] for depth, film in zip(predicted, watched, strict=True)]
+    return {"depth_mm": float(np.mean([np.abs(error).mean() for error in errors]))}
 
 
 @torch.no_grad()
 def measure_masks(network: nn.Module, watched: Sequence[Sample], device: str) -> dict[str, float]:
     """The mean over films of "dice": the mean over the bones that a film shows."""
+    predicted = _predicted(network, watched, device) > 0
+    return {"dice": float(np.mean([_dice(mask, film["mask"]) for mask, film in zip(predicted, watched, strict=True)]))}
+
+
+def _predicted(network: nn.Module, films: Sequence[Sample], device: str) -> torch.Tensor:
+    """What a network says of films, on the CPU: (films, bones, n, n), or (films, bones, faces, n, n) of depths."""
     network.eval()
-    return {"dice": float(np.mean([_dice(_masks(network, film, device), film["mask"]) for film in watched]))}
-
-
-def _masks(network: nn.Module, film: Sample, device: str) -> torch.Tensor:
-    """Predicted masks (bones, n, n) bool."""
-    return network(film["film"][None].to(device))[0].cpu() > 0
+    pictures = torch.stack([film["film"] for film in films])
+    return torch.cat([network(some.to(device)).cpu() for some in pictures.split(TOGETHER)])
 
 
 def _dice(predicted: torch.Tensor, truth: torch.Tensor) -> float:
@@ -51,9 +55,9 @@ def _dice(predicted: torch.Tensor, truth: torch.Tensor) -> float:
     return float((2 * both / whole)[on_film].mean())
 
 
-def _aligned(network: nn.Module, film: Sample, device: str) -> tuple[torch.Tensor, np.ndarray]:
+def _aligned(depth: torch.Tensor, film: Sample) -> tuple[torch.Tensor, np.ndarray]:
     """Predicted depths (bones, faces, n, n), shifted as a whole to the truth, and the errors where there is truth."""
-    depth = network(film["film"][None].to(device))[0].cpu() + float(film["sdd_mm"]) - NOMINAL_OBJECT_DISTANCE_MM
+    depth = depth + float(film["sdd_mm"]) - NOMINAL_OBJECT_DISTANCE_MM
     truth = film["depth"][:, : depth.shape[1]]
     valid = (truth > 0) & film["mask"][:, None]
     depth = depth + (truth - depth)[valid].mean()
@@ -81,12 +85,11 @@ def curves_picture(rows: Sequence[dict], out: Path) -> None:
 @torch.no_grad()
 def outline_sheet(network: nn.Module, watched: Sequence[Sample], path: Path, device: str) -> None:
     """The first watched films, and beside each itself with the outlines of true and predicted masks."""
-    network.eval()
     films = list(watched)[:DRAWN_FILMS]
     figure, lines = _sheet(films, columns=2)
-    for line, film in zip(lines, films, strict=True):
+    for line, film, masks in zip(lines, films, _predicted(network, films, device) > 0, strict=True):
         line[1].imshow(film["film"][0].numpy(), cmap="gray", vmin=-1, vmax=1)
-        for truth, mask in zip(film["mask"], _masks(network, film, device), strict=True):
+        for truth, mask in zip(film["mask"], masks, strict=True):
             if truth.any():
                 line[1].contour(truth.numpy(), [0.5], colors="lime", linewidths=0.8)
             if mask.any():
@@ -99,17 +102,16 @@ def outline_sheet(network: nn.Module, watched: Sequence[Sample], path: Path, dev
 @torch.no_grad()
 def depth_sheet(network: nn.Module, watched: Sequence[Sample], path: Path, device: str) -> None:
     """The first watched films, and beside each true and predicted depths and their differences, front and back."""
-    network.eval()
     films = list(watched)[:DRAWN_FILMS]
     figure, lines = _sheet(films, columns=7)
-    for line, film in zip(lines, films, strict=True):
-        depth, _ = _aligned(network, film, device)
+    for line, film, predicted in zip(lines, films, _predicted(network, films, device), strict=True):
+        depth, _ = _aligned(predicted, film)
         truth = film["depth"]
         centre = float(truth[truth > 0].mean())
         for face, name in enumerate(("front", "back")[: depth.shape[1]]):
-            true, predicted = (_visible(maps[:, face], film["mask"], face) for maps in (truth, depth))
-            error = np.where(np.isnan(true), np.nan, predicted - true)
-            pictures = ((true - centre, "true"), (predicted - centre, "predicted"), (error, "error"))
+            true, seen = (_visible(maps[:, face], film["mask"], face) for maps in (truth, depth))
+            error = np.where(np.isnan(true), np.nan, seen - true)
+            pictures = ((true - centre, "true"), (seen - centre, "predicted"), (error, "error"))
             for axis, (picture, what) in zip(line[1 + 3 * face : 4 + 3 * face], pictures, strict=True):
                 span = ERROR_SPAN_MM if what == "error" else DEPTH_SPAN_MM
                 axis.imshow(picture, cmap="RdBu" if what == "error" else "viridis", vmin=-span, vmax=span)

@@ -262,6 +262,12 @@ def test_shadows_lie_where_they_are_said_to_and_matter_is_kept():
     assert float(film["muscle"][row, col]) == pytest.approx(180, abs=0.5)
     assert float(film["bone"].min()) == 10
     film = lengths()
+    cast_shadows(
+        [replace(hole, material="gas", half=(30.0, 30.0), thickness_mm=9.0, shape="lace", seed=3)], film, GEOMETRY
+    )
+    inside = 200 - film["muscle"][row - 12 : row + 13, col - 12 : col + 13]
+    assert 0 == float(inside.min()) < 6 < float(inside.max()) < 15
+    film = lengths()
     for shape in ("shell", "arc"):
         cast_shadows([replace(hole, thickness_mm=3.0, shape=shape)], film, GEOMETRY)
     assert float(film["bone"][row, col]) < 10.2 < 12.5 < float(film["bone"].max())
@@ -321,7 +327,7 @@ def test_stool_folds_and_weight_come_at_their_shares(patient):
     for name, (share, _, _) in COLON.items():
         assert np.mean([name in entry["stool"] for _, entry in drawn]) == pytest.approx(share, abs=0.11)
     assert np.mean([entry["penis"] for _, entry in drawn]) == pytest.approx(PENIS_SHARE, abs=0.11)
-    assert all(len(shadows) > 20 for shadows, entry in drawn if entry["stool"])
+    assert all(len(shadows) > 8 for shadows, entry in drawn if entry["stool"])
     caecum = [
         s.centre[0] for shadows, entry in drawn if entry["stool"] == ["caecum"] for s in shadows if s.material == "gas"
     ]

@@ -167,7 +167,7 @@ def take_patient(
         np.random.default_rng([*seed, 7]) if wide else None,
     )
     rng = np.random.default_rng([*seed, 3])
-    matter = matter_of(patient, rng, np.random.default_rng([*seed, 8]) if wide else None)
+    matter = matter_of(patient, rng, np.random.default_rng([*seed, 10]) if wide else None)
     placed = patient.translated(translation)
     facing = 1.0 if rig.geometry.view == "AP" else -1.0
     wide_rng = np.random.default_rng([*seed, 9])

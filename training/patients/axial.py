@@ -132,10 +132,10 @@ def _coccyx(tip: np.ndarray, strength: float, rng: np.random.Generator) -> list[
     size, place = float(rng.uniform(6, 9)), tip.copy()
     shadows = []
     for _ in range(rng.integers(3, 5)):
-        half = size * float(rng.uniform(0.8, 1.1)), 0.75 * size
+        half = size * float(rng.uniform(0.9, 1.4)), size
         place = place + size * np.array([np.sin(bend), 0.0, -1.5 * np.cos(bend)])
-        shape = str(rng.choice(["soft", "dome", "shell"]))
-        thick = strength * float(rng.uniform(1.0, 3.5))
+        shape = "soft" if rng.random() < 0.7 else "dome"
+        thick = strength * float(rng.uniform(0.5, 2.5))
         centre = tuple(map(float, place))
         shadows.append(Shadow(material="bone", centre=centre, half=half, thickness_mm=thick, turn=bend, shape=shape))
         bend, size = bend + bow, 0.8 * size

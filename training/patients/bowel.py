@@ -18,7 +18,8 @@ COLON = {
     "sigmoid": (0.35, ((-0.55, 0.5), (0.1, 0.35)), (13, 24)),
     "rectum": (0.35, ((0.0, 0.4), (0.0, 0.05)), (15, 28)),
 }
-BUBBLES = (20, 60)  # of gas in the stool of one part
+BUBBLES = (3, 16)  # of gas in the stool of one part
+HAUSTRA = 4  # of a part that are drawn
 BUBBLE_MM = (1.2, 4.5)
 VEIN_STONES_SHARE, PENIS_SHARE = 0.35, 0.35
 
@@ -68,7 +69,7 @@ def _stool(skeleton: Skeleton, name: str, rng: np.random.Generator) -> list[Shad
 
     gas = float(rng.uniform(0.4, 1.6))
     shadows = []
-    for share in np.linspace(0, reached, 4):  # haustra
+    for share in np.linspace(0, reached, HAUSTRA):
         half = wide * float(rng.uniform(0.9, 1.3)), wide * float(rng.uniform(0.9, 1.4))
         thick = float(rng.uniform(-3, 7))
         material = "muscle" if thick > 0 else "gas"
@@ -81,6 +82,11 @@ def _stool(skeleton: Skeleton, name: str, rng: np.random.Generator) -> list[Shad
                 shape="soft",
             )
         )
+        lace = float(half[0] * rng.uniform(0.9, 1.2)), float(half[1] * rng.uniform(0.9, 1.2))
+        seed = int(rng.integers(2**31))
+        thick = gas * float(rng.uniform(4, 11))
+        centre = _place(skeleton, *along(float(share)))
+        shadows.append(Shadow(material="gas", centre=centre, half=lace, thickness_mm=thick, shape="lace", seed=seed))
     for _ in range(rng.integers(*BUBBLES)):
         middle = _place(skeleton, *along(float(rng.uniform(0, reached))))
         off = rng.normal(0, 0.5, 2) * wide

@@ -20,7 +20,8 @@ CORTEX_SPREAD = 0.15
 # In the wide variety people differ more, as films of old and young ones do; ours
 WIDE_SPREAD = (0.3, 0.4)  # of cortex and density, in logarithms, beside the above
 FAR_SPREAD = 0.3  # of the cortex far from the socket
-HEAD_SPREAD = (0.35, 0.35)  # of cortex and density of the femoral heads
+FAR_DENSITY = (0.2, 0.45)  # and of the density there, mean and spread: wings are often whiter than the usual ones
+HEAD_MEAN, HEAD_SPREAD = (0.0, -0.25), (0.35, 0.4)  # of cortex and density of the femoral heads, mostly less dense
 SPOTS, SPOT_SPREAD, SPOT_MM = 6, 0.35, (6.0, 25.0)  # of a bone, thicker or thinner: how many, by how much, how wide
 WAVES, WAVELENGTH_MM, UNEVEN = 6, (25.0, 90.0), 0.22  # how cortex and density vary along a bone, in logarithms
 
@@ -55,7 +56,8 @@ def _more_unlike(matter: Mapping[str, Matter], patient: VirtualPatient, rng: np.
     """
     cortex_all, density_all = np.exp(np.clip(rng.normal(0, WIDE_SPREAD), -1.0, 0.8))
     far_away = float(np.exp(np.clip(rng.normal(0, FAR_SPREAD), -0.9, 0.8)))
-    head_cortex, head_density = np.exp(np.clip(rng.normal(0, HEAD_SPREAD), -1.0, 0.8))
+    far_density = float(np.exp(np.clip(rng.normal(*FAR_DENSITY), -0.8, 1.2)))
+    head_cortex, head_density = np.exp(np.clip(rng.normal(HEAD_MEAN, HEAD_SPREAD), -1.2, 0.8))
     unlike = {}
     for bone, own in matter.items():
         cortex, density = own.cortex_mm * cortex_all, own.density * density_all
@@ -63,6 +65,7 @@ def _more_unlike(matter: Mapping[str, Matter], patient: VirtualPatient, rng: np.
         if bone.startswith("hip"):
             away = np.linalg.norm(vertices - patient.landmarks[bone]["acetabular_centre"], axis=1)
             cortex = cortex * far_away ** _rise(away, 30, 60)
+            density = density * far_density ** _rise(away, 30, 60)
         elif "femoral_head_centre" in patient.landmarks.get(bone, {}):
             away = np.linalg.norm(vertices - patient.landmarks[bone]["femoral_head_centre"], axis=1)
             cortex = cortex * head_cortex ** (1 - _rise(away, 26, 45))

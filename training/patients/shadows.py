@@ -18,4 +18,6 @@ class Shadow:
     thickness_mm: float  # at its thickest; below 0 it is taken away
     turn: float = 0.0  # radians, from R towards S
     # "dome", as of a ball; "soft", without an edge; "shell", dense at its outline; "arc", the upper part of a shell
+    # and "lace", a soft one with holes of a few mm, which `seed` places
     shape: str = "dome"
+    seed: int = 0

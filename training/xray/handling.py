@@ -30,7 +30,7 @@ UNTOUCHED_SHARE = 0.2  # of films, which come from the station as they are
 SHARES = {
     "sharpened": 0.2,  # by unsharp masks of one to three widths, with bright and dark seams
     "rebanded": 0.25,  # faint detail of every size made stronger, as makers' multiscale processing does
-    "equalised": 0.1,  # the same contrast everywhere
+    "equalised": 0.15,  # the same contrast everywhere
     "window": 0.3,  # narrow, so that black and white are clipped, or another gamma
     "grain": 0.2,  # of a low dose
     "light": 0.08,  # uneven, as of a film that was photographed before a box
@@ -90,7 +90,7 @@ def _sharpened(picture: Picture, rng: np.random.Generator) -> dict:
 
 
 def _rebanded(picture: Picture, rng: np.random.Generator) -> dict:
-    power, coarse = float(rng.uniform(0.55, 0.85)), float(rng.uniform(0.35, 0.9))
+    power, coarse = float(rng.uniform(0.55, 0.85)), float(rng.uniform(0.2, 0.9))
     picture.pixels = rebanded(picture.pixels, power, coarse)
     return {"power": power, "coarse": coarse}
 
@@ -104,7 +104,7 @@ def _equalised(picture: Picture, rng: np.random.Generator) -> dict:
 def _window(picture: Picture, rng: np.random.Generator) -> dict:
     narrow = rng.random() < 0.5
     low, high = (float(rng.uniform(1, 20)), float(rng.uniform(84, 99))) if narrow else (0.0, 100.0)
-    gamma = float(np.exp(rng.uniform(-0.6, 0.6)))
+    gamma = float(np.exp(rng.uniform(-0.8, 0.5)))
     picture.pixels = rewindowed(picture.pixels, low, high, gamma)
     return {"low_percent": low, "high_percent": high, "gamma": gamma}
 

@@ -10,8 +10,10 @@ from vtkmodules.vtkFiltersGeneral import vtkOBBTree
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import joined, polydata
+from DualFaceReconLib.shape.repair import crossing_triangles
 from DualFaceReconLib.shape.visibility import entry_and_exit_depths
-from training.raycast import cast, penetration_mm, union_path_mm
+from training import raycast
+from training.raycast import cast, meeting_triangles, penetration_mm, recognise, union_path_mm
 from training.xray.analytic import Ellipsoid, Sphere, Torus, render
 
 STEEPEST = np.cos(np.radians(75))  # of the angle between a normal and its ray that the promise holds for
@@ -161,3 +163,39 @@ def test_a_sphere_s_maps_are_the_engine_s_bone_maps():
     assert projected.maps.mean_depth_mm() == pytest.approx(810, abs=8)
     truth, _ = render({"a": Sphere((0, 200, 0), 30), "b": Sphere((30, 180, 0), 20)}, geometry)
     assert np.count_nonzero(truth.mask ^ projected.maps.mask) <= 4
+
+
+def test_a_recognised_mesh_gives_the_same_whatever_shape_its_tree_was_built_of(monkeypatch):
+    """Also where another shape of the same triangles was asked in between."""
+    monkeypatch.setattr(raycast, "_trees", {})
+    vertices, triangles = ball((10, 150, -20), 40)
+    other = (vertices - (10, 150, -20)) * (1.4, 0.6, 1.1) + (0, 170, 30)
+    points = np.random.default_rng(0).normal((10, 150, -20), 30, (200, 3))
+    geometry = ProjectionGeometry(1100, (2.0, 2.0), (120, 130))
+    before = cast({"ball": (other, triangles)}, geometry), penetration_mm(points, (other, triangles))
+    recognise(vertices * (1, 1.2, 0.8), triangles)
+    cast({"ball": (vertices, triangles)}, geometry)
+    after = cast({"ball": (other, triangles)}, geometry), penetration_mm(points, (other, triangles))
+    assert len(raycast._trees) == 1
+    for name in ("front", "back"):
+        assert getattr(after[0].maps, name) == pytest.approx(getattr(before[0].maps, name), abs=1e-4)
+    assert after[0].path_mm == pytest.approx(before[0].path_mm, abs=1e-4)
+    assert after[1] == pytest.approx(before[1], abs=1e-4)
+
+
+def test_what_is_out_of_reach_gets_the_reach():
+    mesh = ball((0, 0, 0), 30)
+    points = np.array([[0, 0, 33.0], [0, 0, 27], [0, 0, 50], [0, 0, 0]])
+    assert penetration_mm(points, mesh) == pytest.approx([3, -3, 20, -30], abs=0.1)
+    assert penetration_mm(points, mesh, 8.0) == pytest.approx([3, -3, 8, 8], abs=0.1)
+
+
+def test_triangles_cross_where_their_boxes_meet():
+    """More pairs than there was room for at first are all found."""
+    vertices, triangles = joined([ball((0, 0, 0), 30, 24), ball((0, 0, 35), 30, 24)])
+    vertices = vertices + np.random.default_rng(0).normal(0, 4, vertices.shape)
+    pairs = crossing_triangles(vertices, triangles)
+    assert len(meeting_triangles(vertices, triangles)[0]) > 4 * len(triangles)
+    again = crossing_triangles(vertices, triangles, meeting_triangles)
+    assert {frozenset(pair) for pair in again.tolist()} == {frozenset(pair) for pair in pairs.tolist()}
+    assert len(again) == len(pairs) > 300

@@ -22,6 +22,8 @@ STEP_MM = 1e-3  # past a surface before the next is sought: at an edge two trian
 MOST_SURFACES = 64  # along one ray
 LEAST_COSINE = 0.02  # of a ray with the wall that it passes through
 FAR_MM = 1e6  # no surface is farther from a point
+ROUNDING_MM = 1e-3  # boxes in single precision are larger by so much
+PAIRS_A_TRIANGLE = 4  # for which there is room at first
 
 wp.config.log_level = wp.LOG_ERROR  # no greeting, and no warning where there is no CUDA
 
@@ -119,6 +121,20 @@ def penetration_mm(points: np.ndarray, mesh: Mesh, reach_mm: float = FAR_MM) -> 
         device="cpu",
     )
     return out.numpy().astype(np.float64)
+
+
+def meeting_triangles(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (P,) and (P,) of pairs of a mesh's triangles whose boxes meet and that share no vertex."""
+    mesh = _searchable(vertices - vertices.mean(axis=0), triangles, "cpu")
+    room = PAIRS_A_TRIANGLE * len(triangles)
+    while True:
+        pairs, count = wp.zeros(room, dtype=wp.vec2i, device="cpu"), wp.zeros(1, dtype=wp.int32, device="cpu")
+        wp.launch(_meet, dim=len(triangles), inputs=[mesh.id], outputs=[pairs, count], device="cpu")
+        met = int(count.numpy()[0])
+        if met <= room:
+            first, second = pairs.numpy()[:met].astype(np.int64).T
+            return first, second
+        room = met
 
 
 def recognise(shape: np.ndarray, triangles: np.ndarray) -> None:
@@ -256,3 +272,30 @@ def _signed(mesh: wp.uint64, points: wp.array(dtype=wp.vec3), reach: float, out:
     if query.result:
         nearest = wp.mesh_eval_position(mesh, query.face, query.u, query.v)
         out[point] = query.sign * wp.length(points[point] - nearest)
+
+
+@wp.kernel
+def _meet(mesh: wp.uint64, pairs: wp.array(dtype=wp.vec2i), count: wp.array(dtype=wp.int32)) -> None:
+    triangle = wp.tid()
+    a = wp.mesh_get_index(mesh, 3 * triangle)
+    b = wp.mesh_get_index(mesh, 3 * triangle + 1)
+    c = wp.mesh_get_index(mesh, 3 * triangle + 2)
+    first = wp.mesh_get_point(mesh, 3 * triangle)
+    second = wp.mesh_get_point(mesh, 3 * triangle + 1)
+    third = wp.mesh_get_point(mesh, 3 * triangle + 2)
+    rounding = wp.vec3(ROUNDING_MM, ROUNDING_MM, ROUNDING_MM)
+    low = wp.min(wp.min(first, second), third) - rounding
+    high = wp.max(wp.max(first, second), third) + rounding
+    query = wp.mesh_query_aabb(mesh, low, high)
+    other = wp.int32(0)
+    while wp.mesh_query_aabb_next(query, other):
+        if other > triangle:
+            shared = wp.int32(0)
+            for corner in range(3):
+                vertex = wp.mesh_get_index(mesh, 3 * other + corner)
+                if wp.min(wp.min(wp.abs(vertex - a), wp.abs(vertex - b)), wp.abs(vertex - c)) == 0:
+                    shared += 1
+            if shared == 0:
+                place = wp.atomic_add(count, 0, 1)
+                if place < pairs.shape[0]:
+                    pairs[place] = wp.vec2i(triangle, other)

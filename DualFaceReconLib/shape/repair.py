@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse import coo_array, csc_array, csr_array, diags_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from DualFaceReconLib.meshes import triangle_normals
+
+PairsOf = Callable[
+    [np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]
+]  # numbers (P,) and (P,) of a mesh's triangles
 
 TOUCHING_MM = 1e-9  # triangles in one plane are as far from it as numbers are rounded, on either side
 
@@ -18,8 +24,8 @@ def flipped_triangles(vertices: np.ndarray, triangles: np.ndarray, reference: np
     return np.flatnonzero((normals * expected).sum(axis=1) < 0)
 
 
-def crossing_triangles(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Pairs (P, 2) of triangles that pass through each other; those that touch or share a vertex are no pair."""
+def nearby_triangles(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (P,) and (P,) of pairs of triangles whose boxes may meet."""
     corners = vertices[triangles]
     low = np.minimum(np.minimum(corners[:, 0], corners[:, 1]), corners[:, 2])
     high = np.maximum(np.maximum(corners[:, 0], corners[:, 1]), corners[:, 2])
@@ -27,6 +33,16 @@ def crossing_triangles(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarra
     for below, above in zip(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), strict=True):
         meet = (below[first] <= above[second]) & (below[second] <= above[first])
         first, second = first[meet], second[meet]
+    return first, second
+
+
+def crossing_triangles(vertices: np.ndarray, triangles: np.ndarray, pairs_of: PairsOf = nearby_triangles) -> np.ndarray:
+    """Pairs (P, 2) of triangles that pass through each other; those that touch or share a vertex are no pair.
+
+    `pairs_of` gives the pairs that are looked at, all whose boxes meet among them.
+    """
+    corners = vertices[triangles]
+    first, second = pairs_of(vertices, triangles)
     of_first, of_second = (np.ascontiguousarray(triangles.T)[:, chosen] for chosen in (first, second))
     apart = ~np.logical_or.reduce([vertex == other for vertex in of_first for other in of_second])
     pairs = np.column_stack([first[apart], second[apart]])
@@ -42,7 +58,11 @@ def crossing_triangles(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarra
 
 
 def repaired_vertices(
-    vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarray, stray: np.ndarray | None = None
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    reference: np.ndarray,
+    stray: np.ndarray | None = None,
+    pairs_of: PairsOf = nearby_triangles,
 ) -> np.ndarray:
     """Vertices (V, 3) without flipped or crossing triangles, after a faultless `reference` (V, 3) in the same frame.
 
@@ -50,12 +70,11 @@ def repaired_vertices(
     that continues what surrounds it. Such a region grows until no fault is left in it, if need be to all of the mesh.
     Vertices outside of them stay exactly where they are.
     """
-    adjacency = vertex_adjacency(triangles, len(vertices))
     vertices = vertices.copy()
     tries = np.zeros(len(vertices), dtype=np.int64)
-    faulty = np.unique(
-        np.concatenate([_faulty_vertices(vertices, triangles, reference), *([] if stray is None else [stray])])
-    )
+    faults = _faulty_vertices(vertices, triangles, reference, pairs_of)
+    faulty = np.unique(np.concatenate([faults, *([] if stray is None else [stray])]))
+    adjacency = vertex_adjacency(triangles, len(vertices)) if len(faulty) else None
     while len(faulty) > 0:
         tries[faulty] += 1
         region = np.zeros(len(vertices))
@@ -65,13 +84,15 @@ def repaired_vertices(
         if region.all():
             return np.array(reference, dtype=np.float64)
         vertices = reference + _harmonic_within(region > 0, vertices - reference, adjacency)
-        faulty = _faulty_vertices(vertices, triangles, reference)
+        faulty = _faulty_vertices(vertices, triangles, reference, pairs_of)
     return vertices
 
 
-def _faulty_vertices(vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def _faulty_vertices(
+    vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarray, pairs_of: PairsOf
+) -> np.ndarray:
     flipped = flipped_triangles(vertices, triangles, reference)
-    return np.unique(triangles[np.concatenate([flipped, crossing_triangles(vertices, triangles).ravel()])])
+    return np.unique(triangles[np.concatenate([flipped, crossing_triangles(vertices, triangles, pairs_of).ravel()])])
 
 
 def _harmonic_within(region: np.ndarray, values: np.ndarray, adjacency: csr_array) -> np.ndarray:

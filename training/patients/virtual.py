@@ -23,7 +23,7 @@ from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy.lumbar import lumbar_bodies, unit_vertebra
 from training.patients.population import Population
 from training.patients.posture import Posture, leg_turn, posture_of
-from training.raycast import penetration_mm, recognise
+from training.raycast import meeting_triangles, penetration_mm, recognise
 
 MIXED = 3  # people in a mixture
 STRETCHED = 1.15  # differences of the shares from equal ones are larger by this factor: one may exceed 1 or be negative
@@ -180,7 +180,8 @@ def _varied(model: ShapeModel, sides: Iterable[np.ndarray], rng: np.random.Gener
         rotation, translation = rigid_fit(model.mean, vertices)
         offsets = model.shape(own) - model.mean
         reference = model.mean @ rotation.T + translation
-        varied.append(repaired_vertices(vertices + offsets @ rotation.T, model.triangles, reference))
+        shape = vertices + offsets @ rotation.T
+        varied.append(repaired_vertices(shape, model.triangles, reference, pairs_of=meeting_triangles))
     return varied
 
 

@@ -77,6 +77,54 @@ def test_weights_are_rounded_to_half_precision(tmp_path):
     assert read_weights(tmp_path / "b", written, "segmentation")["pi"].tolist() == [3.140625, 2048]
 
 
+def in_8_bits(folder, tensor):
+    """A bundle whose depth network, one large tensor and a small one, is in 8 bits."""
+    networks = {**manifest().networks, "depth": {**manifest().networks["depth"], "bits": 8}}
+    state = {**weights(), "depth": {"large": tensor, "small": torch.tensor([[1 / 3]])}}
+    return write_bundle(folder, manifest(networks=networks), state, shape_models(folder.with_name("shapes")))
+
+
+def large_tensor():
+    """(3, 30, 1000), its channels of very different sizes, the last one of nothing but zeros."""
+    return torch.tensor([1.0, 1e-4, 0.0])[:, None, None] * torch.randn(3, 30, 1000, generator=torch.manual_seed(0))
+
+
+def test_large_tensors_are_rounded_to_8_bits_of_their_channel(tmp_path):
+    written = in_8_bits(tmp_path / "b", large_tensor())
+    assert (written.format, verify(tmp_path / "b")) == (2, written)
+    assert written.sha256 == hashlib.sha256((tmp_path / "b" / "manifest.json").read_bytes()).hexdigest()
+    assert 90_000 < written.files["depth.safetensors"].bytes < 90_500
+    again = read_weights(tmp_path / "b", written, "depth")
+    assert set(again) == {"large", "small"}
+    assert (again["large"].dtype, again["small"].item()) == (torch.float32, np.float16(1 / 3))
+    steps = large_tensor().abs().amax(dim=(1, 2)) / 127
+    errors = (again["large"] - large_tensor()).abs().amax(dim=(1, 2))
+    assert (errors <= steps * 0.501).all()
+    assert (errors[:2] > steps[:2] * 0.49).all()
+
+
+def test_scales_that_are_damaged_or_missing_are_refused(tmp_path):
+    written = in_8_bits(tmp_path / "b", large_tensor())
+    arrays = safetensors.numpy.load((tmp_path / "b" / "depth.safetensors").read_bytes())
+    scale = arrays["large.scale"]
+    for changed, words in (
+        ({"large.scale": None}, r"lacks large\.scale"),
+        ({"large.scale": scale[:2]}, "no scales that fit large"),
+        ({"large.scale": -scale}, "no scales that fit large"),
+        ({"large.scale": scale.astype(np.float16)}, "no scales that fit large"),
+        ({"large.scale": np.full(3, np.nan, np.float32)}, "not numbers"),
+        ({"large": arrays["large"].ravel()}, "no scales that fit large"),
+        ({"large": None}, "something else than float16"),
+        ({"large": arrays["large"].astype(np.int16)}, "something else than float16"),
+    ):
+        others = {name: values for name, values in {**arrays, **changed}.items() if values is not None}
+        reseal(tmp_path / "b", "depth.safetensors", safetensors.numpy.save(others))
+        with pytest.raises(Refusal, match=rf"made-up: depth\.safetensors .*{words}.*fetch made-up"):
+            read_weights(tmp_path / "b", load_manifest(tmp_path / "b"), "depth")
+    reseal(tmp_path / "b", "depth.safetensors", safetensors.numpy.save(arrays))
+    assert load_manifest(tmp_path / "b").files == written.files
+
+
 def test_the_same_weights_give_the_same_bytes(folder, tmp_path):
     turned = {network: dict(reversed(tensors.items())) for network, tensors in reversed(weights().items())}
     turned["segmentation"]["seg.weight"] = turned["segmentation"]["seg.weight"].T.contiguous().T
@@ -103,7 +151,11 @@ def test_the_shipped_shape_models_go_into_a_bundle(tmp_path):
 
 def test_what_ships_stays_small():
     """The Extensions Index counts a clone with its history."""
-    assert sum(path.stat().st_size for path in (ROOT / "Resources" / "Models").rglob("*")) < 16e6
+    limits_mb = {"depth.safetensors": 14, "segmentation.safetensors": 5}
+    sizes_mb = {path.name: path.stat().st_size / 1e6 for path in (ROOT / "Resources" / "Models").iterdir()}
+    assert sum(sizes_mb.values()) < 24
+    assert all(sizes_mb[name] < limit for name, limit in limits_mb.items())
+    assert sum(size for name, size in sizes_mb.items() if name.endswith(".npz")) < 3
 
 
 def test_the_bundle_that_ships_is_sound_and_tells_what_it_is():
@@ -217,7 +269,11 @@ def at(*keys, value):
 
 
 UNUSABLE = {
-    "newer": (at("format", value=2), r"format 2.*update DualFaceRecon"),
+    "newer": (at("format", value=3), r"format 3.*update DualFaceRecon"),
+    "newer than what it says": (at("format", value=2), "of format 1 and not of 2"),
+    "older than what it says": (at("networks", "depth", "bits", value=8), "of format 2 and not of 1"),
+    "bits": (at("networks", "depth", "bits", value=4), "other than 8"),
+    "true are no bits": (at("networks", "depth", "bits", value=True), "other than 8"),
     "older": (at("format", value=0), "format 1"),
     "no format": (lambda values: values.pop("format"), "format 1"),
     "true is no number": (at("format", value=True), "format 1"),

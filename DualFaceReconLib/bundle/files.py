@@ -23,6 +23,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from DualFaceReconLib.bundle.manifest import MANIFEST, FileSeal, Manifest, load_manifest, parse_manifest
+from DualFaceReconLib.bundle.precision import packed, restored
 from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Refusal
@@ -48,13 +49,10 @@ def verify(folder: Path) -> Manifest:
 
 
 def read_weights(folder: Path, manifest: Manifest, network: str) -> dict[str, Tensor]:
-    """A network's tensors by name, float32; the files hold float16."""
+    """A network's tensors by name, float32; the files hold less, see `precision.py`."""
     import torch
 
-    return {
-        name: torch.from_numpy(values.astype(np.float32))
-        for name, values in _weights(folder, manifest, network).items()
-    }
+    return {name: torch.from_numpy(values) for name, values in _weights(folder, manifest, network).items()}
 
 
 def read_shape_model(folder: Path, manifest: Manifest, bone: str) -> ShapeModel:
@@ -85,14 +83,17 @@ def write_bundle(
     weights: Mapping[str, Mapping[str, Tensor]],
     shape_models: Mapping[str, Path],
 ) -> Manifest:
-    """Writes a bundle with weights in half precision and seals it; the folder is replaced whole or stays as it was.
+    """Writes a bundle with weights as the manifest's `bits` say and seals it; the folder is replaced whole or stays.
 
     `weights` holds a state dict for each of manifest.networks, `shape_models` a file for each of
     manifest.shape_models. Plain files that lie in the folder and belong to no bundle stay there.
     """
     if set(weights) != set(manifest.networks) or set(shape_models) != set(manifest.shape_models):
         raise ValueError("weights and shape models must be those that the manifest names")
-    contents = {manifest.networks[name]["file"]: _packed(name, tensors) for name, tensors in weights.items()}
+    contents = {
+        manifest.networks[name]["file"]: _packed(name, tensors, manifest.networks[name].get("bits", 16))
+        for name, tensors in weights.items()
+    }
     contents |= {manifest.shape_models[bone]: path.read_bytes() for bone, path in shape_models.items()}
     sealed = replace(manifest, files={name: _seal(contents[name]) for name in sorted(contents)})
     parse_manifest(sealed.to_json(), manifest.id)
@@ -131,7 +132,7 @@ def _sealed_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
 
 
 def _weights(folder: Path, manifest: Manifest, network: str) -> dict[str, np.ndarray]:
-    """A network's arrays, float16; parsed from the very bytes whose digest was compared."""
+    """A network's tensors, float32; parsed from the very bytes whose digest was compared."""
     name = manifest.networks[network]["file"]
     content = _sealed_bytes(folder, manifest, name)
     subject, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
@@ -140,26 +141,26 @@ def _weights(folder: Path, manifest: Manifest, network: str) -> dict[str, np.nda
         arrays = safetensors.numpy.load(content)
     except (SafetensorError, KeyError) as error:  # KeyError: a type that numpy does not have
         raise Refusal(f"{subject} holds no safetensors that can be read; pickles never are: {cure}.") from error
-    if not arrays or any(values.dtype != np.float16 for values in arrays.values()):
-        raise Refusal(f"{subject} holds something else than float16: {cure}.")
-    if not all(np.isfinite(values).all() for values in arrays.values()):
-        raise Refusal(f"{subject} holds weights that are not numbers: {cure}.")
-    return arrays
+    if not arrays:
+        raise Refusal(f"{subject} holds no weights: {cure}.")
+    try:
+        return restored(arrays)
+    except ValueError as error:
+        raise Refusal(f"{subject} {error}: {cure}.") from error
 
 
-def _packed(network: str, tensors: Mapping[str, Tensor]) -> bytes:
-    """Tensors as safetensors in half precision; the same tensors give the same bytes."""
+def _packed(network: str, tensors: Mapping[str, Tensor], bits: int) -> bytes:
+    """Tensors as safetensors; the same tensors give the same bytes."""
     import torch
 
-    halves = {}
+    floats = {}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise ValueError(f"{network}: {name} is {tensor.dtype}; bundles hold floats alone")
-        half = tensor.detach().to("cpu", torch.float16).contiguous()
-        if not torch.isfinite(half).all():
+        if not torch.isfinite(tensor.to(torch.float16)).all():
             raise ValueError(f"{network}: {name} holds values that half precision cannot")
-        halves[name] = half.numpy()
-    return safetensors.numpy.save(halves)
+        floats[name] = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+    return safetensors.numpy.save(packed(floats, bits))
 
 
 def _foreign_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.errors import Refusal
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2  # the newest; 1 knows half precision alone
 MANIFEST = "manifest.json"
 NETWORKS = {"depth", "segmentation"}
 WEIGHTS, SHAPES = ".safetensors", ".ssm.npz"
@@ -64,9 +64,14 @@ class Manifest:
     object_distance_source: str  # where both are from
     surface_error_mm: dict[str, float]  # by shape model: of completed bones, beyond what a fit shows
     normalisation: dict[str, Any]  # how grey values are brought to the networks' input
-    networks: dict[str, dict[str, Any]]  # "depth": {"settings": {...}, "file": "depth.safetensors"}
+    networks: dict[str, dict[str, Any]]  # "depth": {"settings": {...}, "file": "depth.safetensors", "bits": 8 or none}
     shape_models: dict[str, str]  # "hip": "hip.ssm.npz", the left bones
     files: dict[str, FileSeal] = field(default_factory=dict)  # by name; written by write_bundle
+
+    @property
+    def format(self) -> int:
+        """The oldest that can say this: programs that know only 1 read bundles without 8-bit weights."""
+        return 2 if any("bits" in network for network in self.networks.values()) else 1
 
     @property
     def sha256(self) -> str:
@@ -85,7 +90,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """As it stands in manifest.json, the same on every platform."""
-        values = {"format": MANIFEST_FORMAT, **asdict(self)}
+        values = {"format": self.format, **asdict(self)}
         return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -109,8 +114,9 @@ def parse_manifest(content: bytes, name: str) -> Manifest:
         version = values.get("format")
         if isinstance(version, int) and version > MANIFEST_FORMAT:
             raise Refusal(f"Bundle {name} is of format {version}, newer than this program: update DualFaceRecon.")
-        check(version == MANIFEST_FORMAT and version is not True, f"is not of format {MANIFEST_FORMAT}")
+        check(type(version) is int and version >= 1, f"is of neither format 1 nor {MANIFEST_FORMAT}")
         manifest = _manifest(values)
+        check(version == manifest.format, f"is of format {manifest.format} and not of {version}")
         _check_consistent(manifest)
         _check_writable(manifest)
     except Unusable as error:
@@ -256,10 +262,12 @@ def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _network(name: str, network: Any) -> dict[str, Any]:
     check(
-        isinstance(network, dict) and set(network) == {"settings", "file"},
+        isinstance(network, dict) and set(network) - {"bits"} == {"settings", "file"},
         "needs settings and a file for every network",
     )
-    return {"settings": _mapping(network, "settings"), "file": _file_name(network["file"])}
+    bits = {"bits": network["bits"]} if "bits" in network else {}
+    check(not bits or (type(bits["bits"]) is int and bits["bits"] == 8), "has weights of other than 8 or no bits")
+    return {"settings": _mapping(network, "settings"), "file": _file_name(network["file"]), **bits}
 
 
 def _file_name(value: Any) -> str:

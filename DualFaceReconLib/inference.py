@@ -152,14 +152,15 @@ def predict(
     networks: Networks,
     radiograph: Radiograph,
     *,
-    flipped_too: bool = False,
+    flipped_too: bool = True,
     progress: Progress = lambda stage, share: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Prediction:
     """What both networks see in a radiograph.
 
-    `flipped_too` averages with what they see in the mirrored film, which takes twice the time. `progress` is called
-    with stages and shares done; where `cancelled` says so, Cancelled is raised before the next layer of a network.
+    `flipped_too` averages with what they see in the mirrored film, for twice the time: left and right are alike then.
+    `progress` is called with stages and shares done; where `cancelled` says so, Cancelled is raised before the next
+    layer of a network.
     """
     manifest, geometry = networks.manifest, radiograph.geometry
     frame = _frame(manifest, geometry)

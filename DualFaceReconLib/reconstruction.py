@@ -72,14 +72,15 @@ class Reconstructor:
         mask: np.ndarray | None = None,
         completion: bool = True,
         whole_femurs: bool = False,
-        flipped_too: bool = False,
+        flipped_too: bool = True,
         progress: Progress = lambda stage, share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Reconstruction:
         """All stages, one after the other; Refusal where no bone is found, Cancelled where the caller wants no more.
 
         `prediction`: of an earlier run on these pixels, instead of the networks. `mask` (bones, rows, cols) bool: where
-        the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen.
+        the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen;
+        `flipped_too` averages with what the networks see in the mirrored film.
         """
         timings: dict[str, float] = {}
 
@@ -154,7 +155,7 @@ class Reconstructor:
         self,
         radiograph: Radiograph,
         *,
-        flipped_too: bool = False,
+        flipped_too: bool = True,
         progress: Progress = lambda stage, share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Prediction:

@@ -217,7 +217,9 @@ def test_one_shift_a_picture_is_the_mean_over_what_both_have():
     everywhere = BoneMaps(bones=("a", "b"), mask=np.ones_like(mask), front=near, back=far)
     geometry = ProjectionGeometry(1000, (1, 1), (1, 3))
     maps = BoneMaps(bones=("a", "b"), mask=predicted_mask, front=front, back=back)
-    aligned = align(PredictedMaps(maps=maps, everywhere=everywhere, geometry=geometry, searched=geometry), true)
+    aligned = align(
+        PredictedMaps(maps=maps, everywhere=everywhere, geometry=geometry, searched=geometry, mirrored={}), true
+    )
     assert aligned.valid.tolist() == [[[True, False, False]], [[True, False, False]]]
     shift = (10 + 3 + 8 - 1) / 4
     assert aligned.maps.front[predicted_mask].tolist() == [890 + shift, 100 + shift, 897 + shift]
@@ -234,7 +236,9 @@ def test_nothing_in_common_is_nothing_detected():
         for pixels in (mask, ~mask)
     )
     geometry = ProjectionGeometry(1000, (1, 1), (1, 2))
-    aligned = align(PredictedMaps(maps=beside, everywhere=beside, geometry=geometry, searched=geometry), true)
+    aligned = align(
+        PredictedMaps(maps=beside, everywhere=beside, geometry=geometry, searched=geometry, mirrored={}), true
+    )
     assert not aligned.detected("a")
     assert aligned.depths_alone is None
     assert np.isnan(aligned.shifts_mm["a"])

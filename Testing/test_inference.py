@@ -93,7 +93,7 @@ def test_the_mirrored_film_is_asked_with_sides_exchanged():
             return logits
 
     radiograph = radiograph_of(GEOMETRIES[1])
-    alone = bone_maps(replace(EXACT, segmentation=OneSided()), radiograph)
+    alone = bone_maps(replace(EXACT, segmentation=OneSided()), radiograph, flipped_too=False)
     assert alone.mask.any(axis=(1, 2)).tolist() == [True, False, False, False]
     films = []
 
@@ -102,15 +102,15 @@ def test_the_mirrored_film_is_asked_with_sides_exchanged():
             films.append(film)
             return super().forward(film)
 
-    both = bone_maps(replace(EXACT, segmentation=Asked()), radiograph, flipped_too=True)
+    both = bone_maps(replace(EXACT, segmentation=Asked()), radiograph)
     assert torch.equal(films[1], films[0].flip(-1))
     assert not both.mask[0].any()  # as much for the left hip as against it: half, which is not more than half
-    apart = predict(replace(EXACT, segmentation=OneSided()), radiograph, flipped_too=True).disagreement
+    apart = predict(replace(EXACT, segmentation=OneSided()), radiograph).disagreement
     assert (apart["hip_left"].dice, apart["hip_right"].dice) == (0, 0)  # one side in each of both
     assert np.isnan(apart["hip_left"].depth_mm)
     assert np.isnan(apart["femur_left"].dice)
-    same = bone_maps(EXACT, radiograph, flipped_too=True)
-    assert np.array_equal(same.mask, bone_maps(EXACT, radiograph).mask)
+    same = bone_maps(EXACT, radiograph)
+    assert np.array_equal(same.mask, bone_maps(EXACT, radiograph, flipped_too=False).mask)
 
 
 def test_how_far_the_mirrored_film_disagrees_is_kept_by_bone():
@@ -123,10 +123,10 @@ def test_how_far_the_mirrored_film_disagrees_is_kept_by_bone():
             return depth + 40 * (film[..., : film.shape[-1] // 2].mean() < film[..., film.shape[-1] // 2 :].mean())
 
     radiograph = radiograph_of(GEOMETRIES[1])
-    assert predict(EXACT, radiograph).disagreement is None
-    exact = predict(EXACT, radiograph, flipped_too=True).disagreement
+    assert predict(EXACT, radiograph, flipped_too=False).disagreement is None
+    exact = predict(EXACT, radiograph).disagreement
     assert {(apart.depth_mm, apart.dice) for apart in exact.values()} == {(0.0, 1.0)}
-    apart = predict(replace(EXACT, depth=Slanted()), radiograph, flipped_too=True).disagreement
+    apart = predict(replace(EXACT, depth=Slanted()), radiograph).disagreement
     # hips are 6 mm apart each way, femora not; the shift of the whole picture, which no film can tell, is no part of it
     assert [apart[bone].depth_mm for bone in EXACT.manifest.bones] == pytest.approx(
         [6.0 if bone.startswith("hip") else 0.0 for bone in EXACT.manifest.bones], abs=1e-3

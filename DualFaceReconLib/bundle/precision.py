@@ -1,4 +1,4 @@
-"""How exactly a bundle keeps weights: in half precision, or large tensors in 8 bits with a scale for every output channel.
+"""How a bundle keeps weights: in half precision, or large tensors in 8 bits with a scale for every output channel.
 
     arrays = packed(tensors, bits=8)  # "stem.weight" int8 and "stem.weight.scale" float32, the others float16
     tensors = restored(arrays)  # float32

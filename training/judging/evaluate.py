@@ -23,7 +23,7 @@ from DualFaceReconLib.bundle.files import read_shape_model
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Disagreement, Networks, load_networks
+from DualFaceReconLib.inference import Networks, load_networks
 from DualFaceReconLib.meshes import Mesh, area_mm2, clip_to_planes
 from DualFaceReconLib.metrics import (
     compare_surfaces,
@@ -46,7 +46,7 @@ from training.judging.baselines import (
 )
 from training.judging.placing import placed_by_mask
 from training.judging.poses import TruePose
-from training.judging.predictions import Aligned, align, mirror_disagreement, predicted_maps
+from training.judging.predictions import Aligned, align, predicted_maps
 from training.patients.implants import ARTHROPLASTIES
 from training.raycast import cast
 from training.simulate import one_thread
@@ -183,7 +183,6 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
     if bundle is not None:
         with one_thread():
             predicted = predicted_maps(loaded_networks(bundle), case.radiograph)
-            mirror = mirror_disagreement(loaded_networks(bundle), case.radiograph)
         if predicted.geometry.size_px != case.geometry.size_px:
             raise Refusal(f"The film and the truth of {folder.name} differ in their pixels: make the case again.")
     measured = Evaluation(surfaces=[], maps=[])
@@ -207,7 +206,7 @@ def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluatio
                 surfaces[MEAN_BY_MASK, NO_ALIGNMENT] = placed_by_mask(model, mask, geometry, true.mean_depth_mm())
             if aligned is not None:
                 surfaces |= aligned.surfaces(bone, by_picture, unaligned)
-                measured.maps.append(_maps_scored(case, bone, pixels, aligned, mirror[bone]))
+                measured.maps.append(_maps_scored(case, bone, pixels, aligned))
             for row, surface in surfaces.items():
                 scored = _scored(case, bone, row, pixels, surface, truth, floors[bone], poses.get(bone))
                 measured.surfaces.append(scored)
@@ -273,8 +272,8 @@ def _turned(pose: TruePose, visible: Mesh) -> dict[str, float]:
     return {"true_flexion_deg": pose.flexion_deg, "flexion_error_deg": flexion, "rotation_error_deg": rotation}
 
 
-def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned, mirror: Disagreement) -> MapsScored:
-    number = aligned.true.bones.index(bone)
+def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:
+    number, mirror = aligned.true.bones.index(bone), aligned.predicted.mirrored[bone]
     overlap = dice(aligned.predicted.maps.mask[number], aligned.true.mask[number])
     detected = aligned.detected(bone)
     apart = {"mirror_depth_mm": mirror.depth_mm, "mirror_dice": mirror.dice}

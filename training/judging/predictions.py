@@ -41,6 +41,7 @@ class PredictedMaps:
     everywhere: BoneMaps  # the same depth network asked for every pixel: for true masks that go beyond the predicted
     geometry: ProjectionGeometry  # as the product read it from the film
     searched: ProjectionGeometry  # the part of the film where bones are looked for, at the film's own resolution
+    mirrored: Mapping[str, Disagreement]  # by bone, how far apart the film and its mirror image were seen
 
     def at(self, size_px: tuple[int, int], bones: tuple[str, ...]) -> PredictedMaps:
         """Some of the bones, on another number of pixels."""
@@ -49,6 +50,7 @@ class PredictedMaps:
             everywhere=self.everywhere.of(bones).resized(size_px),
             geometry=self.geometry.resized(size_px),
             searched=self.searched,
+            mirrored=self.mirrored,
         )
 
 
@@ -56,20 +58,15 @@ def predicted_maps(networks: Networks, film: Path) -> PredictedMaps:
     """The maps of a bundle's networks on a film, as the product reads it."""
     radiograph = read_radiograph(film)
     prediction, geometry = predict(networks, radiograph), radiograph.geometry
+    assert prediction.disagreement is not None
     everywhere = np.ones((len(prediction.bones), *geometry.size_px), dtype=bool)
     return PredictedMaps(
         maps=maps_of(prediction, radiograph),
         everywhere=maps_of(prediction, radiograph, everywhere),
         geometry=geometry,
         searched=seen_on(networks, radiograph),
+        mirrored=prediction.disagreement,
     )
-
-
-def mirror_disagreement(networks: Networks, film: Path) -> Mapping[str, Disagreement]:
-    """By bone, how far apart a bundle's networks see a film and its mirror image."""
-    disagreement = predict(networks, read_radiograph(film), flipped_too=True).disagreement
-    assert disagreement is not None
-    return disagreement
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ OF_NETWORKS = (
     "back-projection. `unaligned`: as the product places the film from its header. `predicted masks, true depths` has "
     "pixels in both masks. A bone is missed where no pixel of it was found, or too little to complete it; missed bones "
     "are in no mean. `mirrored`: how far apart is what the networks see in a film and in its mirror image, but for "
-    "one shift of depths a picture; what is tabled is not averaged over both."
+    "one shift of depths a picture, before both are averaged."
 )
 
 

@@ -154,6 +154,7 @@ def _bundling(commands: Any) -> None:
         metavar=("HIP", "FEMUR"),
         help="mm, as `certainty` measures it with a bundle that has none (default: none)",
     )
+    bundling.add_argument("--bits", type=int, choices=[8, 16], default=8, help="of large tensors' weights (default: 8)")
 
     publishing = _command(commands, "publish", actions.publish_bundle)
     publishing.add_argument("bundle", type=Path, help="a bundle's folder")

@@ -224,7 +224,8 @@ def bundle_networks(options: argparse.Namespace) -> int:
 
     runs = {"depth": options.depth, "segmentation": options.segmentation}
     errors = dict(zip(("hip", "femur"), options.surface_error, strict=True))
-    made = bundle(runs, options.models, options.out, options.id, options.version, options.measured, errors)
+    names = options.id, options.version, options.measured
+    made = bundle(runs, options.models, options.out, *names, errors, options.bits)
     print(f"{made.id} {made.version}: {made.size_bytes / 1e6:.1f} MB in {options.out}")
     return 0
 

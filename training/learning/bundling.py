@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from DualFaceReconLib.bonemaps import BONES
@@ -18,6 +15,7 @@ from DualFaceReconLib.bundle.manifest import Manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.object_distance import POPULATION_OBJECT_DISTANCE
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
+from training.learning.finished import read_finished
 
 UNMEASURED = MappingProxyType({"hip": 0.0, "femur": 0.0})
 LICENCE = "CC BY 4.0 and MPL-2.0, as the bones that it learnt from"
@@ -40,10 +38,12 @@ def bundle(
     version: str,
     measured: str,
     surface_error_mm: Mapping[str, float] = UNMEASURED,
+    bits: int = 8,
 ) -> Manifest:
     """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`.
 
-    `surface_error_mm`: what `certainty` says that completed bones of "hip" and "femur" lack.
+    `surface_error_mm`: what `certainty` says that completed bones of "hip" and "femur" lack. `bits`: of large tensors'
+    weights, 8 or 16; see `DualFaceReconLib.bundle.precision`.
     """
     finished = {task: _finished(run, task) for task, run in runs.items()}
     metadata = {task: run for task, (run, _) in finished.items()}
@@ -54,7 +54,10 @@ def bundle(
     for file in files.values():
         if not file.exists():
             raise Refusal(f"There is no {file.name} in {shape_models}: make it with `training anatomy models`.")
-    networks = {task: {"settings": run["settings"], "file": f"{task}.safetensors"} for task, run in metadata.items()}
+    networks = {
+        task: {"settings": run["settings"], "file": f"{task}.safetensors", **({"bits": 8} if bits == 8 else {})}
+        for task, run in metadata.items()
+    }
     own = " ".join(_own_material(metadata)) or NO_OTHERS
     counted = ", ".join(_films_of(task, run) for task, run in metadata.items())
     manifest = Manifest(
@@ -81,11 +84,7 @@ def bundle(
 
 def _finished(run: Path, task: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a finished run's network is, and its weights; Refusal where there are none, or those of another task."""
-    try:
-        metadata = json.loads((run / "network.json").read_text(encoding="utf-8"))
-        weights = load_file(run / "network.safetensors")
-    except (OSError, json.JSONDecodeError, SafetensorError) as error:
-        raise Refusal(f"{run.name} holds no finished network: let `training train` end there first.") from error
+    metadata, weights = read_finished(run)
     if metadata["recipe"]["task"] != task:
         raise Refusal(f"{run.name} holds a network for {metadata['recipe']['task']}, not for {task}.")
     if not all(value.isfinite().all() for value in weights.values()):

@@ -6,6 +6,7 @@ distances go from sample to triangle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,12 +77,21 @@ class SurfaceDistances:
         return float(np.mean(self.predicted_to_truth**2) + np.mean(self.truth_to_predicted**2))
 
 
-def compare_surfaces(predicted: Mesh, truth: Mesh, count: int = SURFACE_SAMPLES, seed: int = 0) -> SurfaceDistances:
-    """Distances between two meshes, each sampled `count` times uniformly by area, from sample to triangle."""
+def compare_surfaces(
+    predicted: Mesh,
+    truth: Mesh,
+    count: int = SURFACE_SAMPLES,
+    seed: int = 0,
+    distances: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = distances_to_surface,
+) -> SurfaceDistances:
+    """Distances between two meshes, each sampled `count` times uniformly by area, from sample to triangle.
+
+    `distances`: of points (N, 3) to vertices and triangles, where a faster machine is at hand.
+    """
     for_predicted, for_truth = np.random.SeedSequence(seed).spawn(2)
     return SurfaceDistances(
-        predicted_to_truth=distances_to_surface(sample_surface(*predicted, count, for_predicted), *truth),
-        truth_to_predicted=distances_to_surface(sample_surface(*truth, count, for_truth), *predicted),
+        predicted_to_truth=distances(sample_surface(*predicted, count, for_predicted), *truth),
+        truth_to_predicted=distances(sample_surface(*truth, count, for_truth), *predicted),
     )
 
 

@@ -112,7 +112,7 @@ def test_bad_films_do_not_stop_the_others(thirty):
     sixth = load_reconstruction(thirty.out / summary[5]["folder"])
     assert sixth.radiograph.pixel_hash == summary[5]["pixel_hash"]
     assert summary[5]["hip_left"] == "seen"
-    assert summary[5]["hip_right"] == "not found"
+    assert summary[5]["femur_right"] == "not found"
 
 
 def test_the_map_alone_knows_paths(thirty):

@@ -16,25 +16,16 @@ from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import Disagreement
+from DualFaceReconLib.meshes import sample_surface
 from DualFaceReconLib.metrics import compare_surfaces, emd_floor
+from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles
 from training.__main__ import EXIT_REFUSED, main
 from training.cases import Case, read_case, write_case
 from training.judging.baselines import MEAN_AT_POSE, MEAN_BY_MASK, NO_ALIGNMENT
-from training.judging.evaluate import (
-    ALL,
-    CUT_OFF,
-    DISEASED,
-    HEALTHY,
-    METAL,
-    ONE_HIP,
-    Evaluation,
-    Scored,
-    evaluate,
-    groups_of,
-    on_film,
-)
+from training.judging.evaluate import evaluate, groups_of, on_film
+from training.judging.nearness import quick_distances
 from training.judging.placing import placed_by_mask
 from training.judging.predictions import (
     BY_BONE,
@@ -48,6 +39,7 @@ from training.judging.predictions import (
     align,
     predicted_maps,
 )
+from training.judging.scores import ALL, CUT_OFF, DISEASED, HEALTHY, METAL, ONE_HIP, Evaluation, Scored
 from training.judging.tables import MOSTLY_FLOOR, as_markdown, cases_to_see, read_evaluation
 from training.raycast import cast
 
@@ -155,6 +147,26 @@ def test_true_maps_that_stand_too_far_away_are_exact_once_aligned(case, bundle, 
         assert max(score.front_mae_mm, score.front_rmse_mm, score.back_mae_mm, score.back_rmse_mm) < 1e-3
 
 
+def test_what_was_measured_of_a_case_is_kept_for_the_same_bundle_and_way(case, bundle, stand_ins, tmp_path):
+    way = {"jobs": 1, "bundle": bundle, "say": lambda _: None, "kept": tmp_path}
+    first = evaluate([case.folder], (40,), emd=False, **way)
+    assert {score.emd_mm for score in first.surfaces} == {None}
+    assert "EMD is" not in as_markdown(first, "A test")
+    stand_ins.add("hip_left")  # what would be measured now is something else
+    assert evaluate([case.folder], (40,), emd=False, **way) == first
+    again = evaluate([case.folder], (41,), emd=False, **way)
+    assert by_row(again, "hip_left")[OBSERVED, BY_PICTURE] is None
+    assert by_row(first, "hip_left")[OBSERVED, BY_PICTURE] is not None
+
+
+def test_quick_distances_are_the_exact_ones():
+    meshes = true_bones()
+    points = sample_surface(*meshes["hip_left"], 400, 0)
+    for moved in (points, points + np.array([3, 2, 1]), points + 150):
+        exact = distances_to_surface(moved, *meshes["femur_left"])
+        assert quick_distances(moved, *meshes["femur_left"]) == pytest.approx(exact, abs=1e-3)
+
+
 def test_a_missed_bone_is_counted_and_named(case, bundle, stand_ins):
     stand_ins.add("hip_left")
     evaluation = evaluate([case.folder], (150,), bundle=bundle, say=lambda _: None)
@@ -187,7 +199,7 @@ def test_the_command_writes_tables_and_pictures(case, bundle, stand_ins, tmp_pat
     assert main([str(argument) for argument in arguments]) == 0
     assert f"# {MANIFEST.id} {MANIFEST.version}" in capsys.readouterr().out
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"table.md", "rows.jsonl", "maps.jsonl", "assd.png", "outlines.png"}
+    assert names == {"table.md", "rows.jsonl", "maps.jsonl", "assd.png", "outlines.png", "measured"}
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {(row["row"], row["alignment"]) for row in rows} >= {(OBSERVED, how) for how in (BY_PICTURE, UNALIGNED)}
 

@@ -15,8 +15,8 @@ from training.__main__ import EXIT_REFUSED, main
 from training.cases import read_case
 from training.judging import folds
 from training.judging.baselines import NO_ALIGNMENT
-from training.judging.evaluate import ALL, Evaluation, Scored
 from training.judging.folds import Measuring, dealt, films_of, judge_in_folds
+from training.judging.scores import ALL, Evaluation, Scored
 from training.learning.run import Run
 from training.patients.virtual import sample_patient
 

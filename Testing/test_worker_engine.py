@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from support.batches import Square, StandIn, save_film, stand_in_bundle
+from support.batches import StandIn, save_film, stand_in_bundle
 
 from DualFaceReconLib import results
 from DualFaceReconLib.errors import Cancelled, Refusal
@@ -132,19 +132,7 @@ def test_a_corrected_mask_is_a_fresh_run_with_it(engine, bundle, film, tmp_path,
     assert bones(after["folder"]) == bones(tmp_path / "fresh") != bones(before["folder"])
 
 
-class BothHips(Square):
-    """Where either hip is, the other one's mirror image is, too."""
-
-    def forward(self, film):
-        logits = super().forward(film)
-        logits[:, 1] = logits[:, 0].flip(-1)
-        return logits
-
-
-def test_a_mirrored_film_s_part_is_asked_for_where_it_was_not(engine, bundle, film, monkeypatch):
-    reconstructor = StandIn(bundle)
-    reconstructor.networks = replace(reconstructor.networks, segmentation=BothHips())
-    monkeypatch.setattr(engine_room, "_loaded", lambda request: reconstructor)
+def test_a_mirrored_film_s_part_is_asked_for_where_it_was_not(engine, film):
     opened = engine.open(Open(film), job())
     asked = [
         engine.reconstruct(Reconstruct(opened["film"], flipped_too=flipped, **OBSERVED_ALONE), job())["networks"]

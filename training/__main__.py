@@ -187,10 +187,13 @@ def _preparing(commands: Any) -> None:
 def _evaluating(commands: Any) -> None:
     evaluating = _command(commands, "evaluate", actions.evaluate_cases)
     evaluating.add_argument("cases", type=Path, help="folder of cases, at any depth")
-    evaluating.add_argument("--out", type=Path, required=True, help="folder for tables and figures")
+    evaluating.add_argument(
+        "--out", type=Path, required=True, help="folder for tables and figures; what is there goes on"
+    )
     evaluating.add_argument("--bundle", type=Path, help="folder of a bundle, whose networks are measured, too")
     evaluating.add_argument("--pixels", type=int, nargs="+", default=[256, 512, 1024], help="films' longer sides")
     evaluating.add_argument("--every", type=int, default=1, help="only every so many cases, for a quick look")
+    evaluating.add_argument("--without-emd", action="store_true", help="the slowest of the figures left out")
     evaluating.add_argument("--title", help="of the tables (default: the bundle's name)")
     evaluating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     certainty = _command(commands, "certainty", actions.measure_certainty)

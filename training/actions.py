@@ -265,7 +265,8 @@ def evaluate_cases(options: argparse.Namespace) -> int:
     if options.bundle is not None:
         manifest = load_manifest(options.bundle)
         title = f"{manifest.id} {manifest.version}"
-    evaluation = evaluate(folders, options.pixels, options.jobs, options.bundle)
+    emd, kept = not options.without_emd, options.out / "measured"
+    evaluation = evaluate(folders, options.pixels, options.jobs, options.bundle, emd=emd, kept=kept)
     print(write_tables(evaluation, options.title or title, folders, options.bundle, options.out))
     return 0
 

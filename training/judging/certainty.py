@@ -16,9 +16,9 @@ import numpy as np
 
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import Provenance
-from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.reconstruction import Reconstructor
 from training.cases import read_case
+from training.judging.nearness import quick_distances
 
 KINDS = ("hip", "femur")
 TRUE = Provenance("user", "the truth of this case")
@@ -43,7 +43,7 @@ def certainty(
         observed = reconstructor.surfaces(radiograph, reconstructor.bone_maps(radiograph, prediction))
         for bone, completion in reconstructor.complete(radiograph, observed).items():
             if bone in case.meshes and bone not in unscored:
-                away = distances_to_surface(completion.vertices, *case.meshes[bone])
+                away = quick_distances(completion.vertices, *case.meshes[bone])
                 for seen in (True, False):
                     which = completion.seen == seen
                     errors[completion.bone, seen].append((away[which], completion.std_mm[which]))

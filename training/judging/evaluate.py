@@ -12,7 +12,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,24 @@ from training.judging.baselines import (
     exact_surfaces,
     mean_at_true_pose,
 )
+from training.judging.nearness import quick_distances
 from training.judging.placing import placed_by_mask
 from training.judging.poses import TruePose
 from training.judging.predictions import Aligned, align, predicted_maps
+from training.judging.scores import (
+    ALL,
+    CUT_OFF,
+    DISEASED,
+    GROUPS,
+    HEALTHY,
+    METAL,
+    ONE_HIP,
+    Evaluation,
+    MapsScored,
+    Scored,
+    read_scores,
+    write_scores,
+)
 from training.patients.implants import ARTHROPLASTIES
 from training.raycast import cast
 from training.simulate import one_thread
@@ -56,65 +71,29 @@ EMD_POINTS = 1024  # a side; twice as many take longer than all other figures to
 RESOLUTIONS = (256, 512, 1024)  # pixels along the film's longer side
 LEAST_SEEN_MM2 = 2000.0  # of a bone's surface on the film; less is not scored
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
-ALL, HEALTHY, DISEASED, METAL, CUT_OFF, ONE_HIP = GROUPS = (
-    "all",
-    "healthy, without metal",
-    "diseased",
-    "metal",
-    "bones partly outside the film",
-    "one-hip films",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
-    """One bone of one case by one row of the tables; no numbers where the row missed the bone."""
+class Work:
+    """How cases are measured."""
 
-    case: str
-    person: str  # intervals are over people
-    bone: str
-    groups: tuple[str, ...]
-    row: str
-    alignment: str
-    pixels: int
-    assd_mm: float | None = None
-    hd95_mm: float | None = None
-    hd95_max_mm: float | None = None
-    cd_l2_mm2: float | None = None
-    emd_mm: float | None = None
-    emd_floor_mm: float | None = None  # of the truth to a second sample of the truth
-    # Of whole femora alone, degrees; errors are predicted minus true. See `poses.py`
-    true_flexion_deg: float | None = None
-    flexion_error_deg: float | None = None
-    rotation_error_deg: float | None = None
+    resolutions: tuple[int, ...]  # pixels along the film's longer side
+    bundle: Path | None  # whose networks are measured, too
+    shape_models: Path  # a folder of them, for rows without a bundle, which has its own
+    emd: bool
+    kept: Path | None  # a folder for what was measured of each case, so that a run that was cut goes on
 
-
-@dataclass(frozen=True, kw_only=True)
-class MapsScored:
-    """Predicted maps of one bone of one case; depths after one shift a picture, over pixels valid in both."""
-
-    case: str
-    person: str
-    bone: str
-    groups: tuple[str, ...]
-    pixels: int
-    found: bool  # whether prediction and truth share a pixel
-    dice: float
-    front_mae_mm: float | None = None
-    front_rmse_mm: float | None = None
-    back_mae_mm: float | None = None
-    back_rmse_mm: float | None = None
-    # Of what the networks see in the film and in its mirror image: depths but for one shift a picture, and masks
-    mirror_depth_mm: float | None = None
-    mirror_dice: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """All that was measured."""
-
-    surfaces: list[Scored]
-    maps: list[MapsScored]
+    def key(self, folder: Path) -> dict[str, Any]:
+        """What a case's scores hang on, but for the code."""
+        seals = {} if self.bundle is None else load_manifest(self.bundle).files
+        models = str(self.shape_models) if self.bundle is None else ""
+        return {
+            "case": str(folder.resolve()),
+            "pixels": list(self.resolutions),
+            "bundle": {name: seal.sha256 for name, seal in seals.items()},
+            "shape_models": models,
+            "emd": self.emd,
+        }
 
 
 def evaluate(
@@ -124,16 +103,18 @@ def evaluate(
     bundle: Path | None = None,
     say: Callable[[str], None] = print,
     shape_models: Path = MODELS,
+    emd: bool = True,
+    kept: Path | None = None,
 ) -> Evaluation:
     """Every row for every bone of every case at every resolution; of networks where there is a bundle.
 
-    `shape_models`: a folder of them, for rows without a bundle, which has its own.
+    The other arguments are those of `Work`.
     """
-    work = [(folder, tuple(resolutions), bundle, shape_models) for folder in folders]
+    work = Work(resolutions=tuple(resolutions), bundle=bundle, shape_models=shape_models, emd=emd, kept=kept)
     if jobs == 1:
-        return _gathered(map(_of_case, work), len(work), say)
+        return _gathered((_of_case(work, folder) for folder in folders), len(folders), say)
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return _gathered(pool.map(_of_case, work), len(work), say)
+        return _gathered(pool.map(partial(_of_case, work), folders), len(folders), say)
 
 
 def _gathered(results: Iterable[Evaluation], count: int, say: Callable[[str], None]) -> Evaluation:
@@ -163,14 +144,26 @@ def _models(bundle: Path | None, folder: Path) -> dict[str, ShapeModel]:
     return {kind: read_shape_model(bundle, manifest, kind) for kind in ("hip", "femur")}
 
 
-def _of_case(work: tuple[Path, tuple[int, ...], Path | None, Path]) -> Evaluation:
-    folder, resolutions, bundle, shape_models = work
-    case = read_case(folder)
+def _of_case(work: Work, folder: Path) -> Evaluation:
+    """What is measured of a case, or was before."""
+    if work.kept is None:
+        return _measured(work, folder)
+    path, key = work.kept / f"{folder.name}.json", work.key(folder)
+    before = read_scores(path, key)
+    if before is not None:
+        return before
+    measured = _measured(work, folder)
+    write_scores(measured, path, key)
+    return measured
+
+
+def _measured(work: Work, folder: Path) -> Evaluation:
+    bundle, resolutions, case = work.bundle, work.resolutions, read_case(folder)
     judged = tuple(bone for bone in case.meshes if bone not in case.metadata.get("unscored", ()))
     truths = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
     truths = {bone: truth for bone, truth in truths.items() if area_mm2(*truth) >= LEAST_SEEN_MM2}
-    floors = {bone: emd_floor(truth, EMD_POINTS) for bone, truth in truths.items()}
-    models = _models(bundle, shape_models)
+    floors = {bone: emd_floor(truth, EMD_POINTS) if work.emd else None for bone, truth in truths.items()}
+    models = _models(bundle, work.shape_models)
     means = {
         bone: mean_at_true_pose(model_of(bone, models), case.meshes[bone]) for bone in truths if _whole(case, bone)
     }
@@ -247,21 +240,21 @@ def _scored(
     pixels: int,
     predicted: Mesh | None,
     truth: Mesh,
-    floor_mm: float,
+    floor_mm: float | None,
     pose: TruePose | None,
 ) -> Scored:
     missed = Scored(**_about(case, bone), row=row[0], alignment=row[1], pixels=pixels)
     visible = None if predicted is None else on_film(predicted, case.geometry)
     if visible is None or len(visible[1]) == 0:
         return missed
-    compared = compare_surfaces(visible, truth, SAMPLES)
+    compared = compare_surfaces(visible, truth, SAMPLES, distances=quick_distances)
     return replace(
         missed,
         assd_mm=compared.assd_mm,
         hd95_mm=compared.hd95_mm,
         hd95_max_mm=compared.hd95_max_mm,
         cd_l2_mm2=compared.cd_l2_mm2,
-        emd_mm=emd_of_surfaces(visible, truth, EMD_POINTS),
+        emd_mm=None if floor_mm is None else emd_of_surfaces(visible, truth, EMD_POINTS),
         emd_floor_mm=floor_mm,
         **({} if pose is None else _turned(pose, visible)),
     )

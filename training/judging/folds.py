@@ -26,7 +26,8 @@ import numpy as np
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from training.anatomy.report import save_model
-from training.judging.evaluate import Evaluation, evaluate
+from training.judging.evaluate import evaluate
+from training.judging.scores import Evaluation
 from training.judging.tables import read_evaluation, write_tables
 from training.learning.bundling import bundle
 from training.learning.films import simulated

@@ -1,4 +1,4 @@
-"""Distances from points to a surface as `DualFaceReconLib.proximity` has them, by Warp: an evaluation asks for millions.
+"""Distances from points to a surface, as in `DualFaceReconLib.proximity`, by Warp: an evaluation asks for millions.
 
 In single precision, about the surface's middle: some 1e-5 mm off.
 """

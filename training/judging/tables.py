@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib
@@ -15,18 +13,10 @@ from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.metrics import EarthMovers, pearson
 from training.cases import read_case
 from training.judging.baselines import MEAN_AT_POSE, MEAN_BY_MASK, NO_ALIGNMENT
-from training.judging.evaluate import (
-    ALL,
-    EMD_POINTS,
-    GROUPS,
-    SAMPLES,
-    Evaluation,
-    MapsScored,
-    Scored,
-    loaded_networks,
-)
+from training.judging.evaluate import EMD_POINTS, SAMPLES, loaded_networks
 from training.judging.poses import BINS_DEG
 from training.judging.predictions import BY_BONE, BY_PICTURE, OBSERVED, ROWS, UNALIGNED, predicted_maps
+from training.judging.scores import ALL, GROUPS, Evaluation, MapsScored, Scored, as_json, from_json
 
 matplotlib.use("Agg")  # no display
 
@@ -81,19 +71,10 @@ def write_tables(evaluation: Evaluation, title: str, folders: Sequence[Path], bu
     return text
 
 
-def as_json(scored: Sequence[Scored] | Sequence[MapsScored]) -> str:
-    """One object a line."""
-    return "".join(json.dumps(asdict(score)) + "\n" for score in scored)
-
-
 def read_evaluation(folder: Path) -> Evaluation:
     """What `write_tables` wrote into a folder."""
-    rows = [
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        for path in (folder / "rows.jsonl", folder / "maps.jsonl")
-    ]
-    surfaces, maps = ([{**row, "groups": tuple(row["groups"])} for row in some] for some in rows)
-    return Evaluation(surfaces=[Scored(**row) for row in surfaces], maps=[MapsScored(**row) for row in maps])
+    paths = folder / "rows.jsonl", folder / "maps.jsonl"
+    return from_json(*(path.read_text(encoding="utf-8") if path.exists() else "" for path in paths))
 
 
 def as_markdown(evaluation: Evaluation, title: str) -> str:
@@ -107,9 +88,9 @@ def as_markdown(evaluation: Evaluation, title: str) -> str:
         f"frustum, {SAMPLES:,} samples a side, point to triangle. In brackets: 95 % of means over resampled people.",
         "",
         OF_ROWS,
-        "",
-        OF_EMD,
     ]
+    if any(score.emd_mm is not None for score in surfaces):
+        lines += ["", OF_EMD]
     if any(score.flexion_error_deg is not None for score in surfaces):
         lines += ["", OF_POSES]
     if evaluation.maps:
@@ -173,7 +154,10 @@ def _pose_lines(scored: Sequence[Scored]) -> Iterator[str]:
 
 
 def _emd_cells(known: Sequence[Scored]) -> str:
-    """Mean EMD, marked where it is mostly floor, and mean floor."""
+    """Mean EMD, marked where it is mostly floor, and mean floor; empty where it was not asked for."""
+    known = [score for score in known if score.emd_mm is not None]
+    if not known:
+        return " | "
     emd = EarthMovers(emd_mm=_mean(known, "emd_mm"), samples=EMD_POINTS, floor_mm=_mean(known, "emd_floor_mm"))
     return f"{emd.emd_mm:.2f}{'' if emd.comparable else ' ' + MOSTLY_FLOOR} | {emd.floor_mm:.2f}"
 

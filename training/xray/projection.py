@@ -35,7 +35,7 @@ class Texture:
 
 def draw_texture(rng: np.random.Generator) -> Texture:
     """The grain of one patient's bones in the wide variety; ours."""
-    return Texture(coarse=float(np.exp(rng.uniform(-0.2, 0.6))), strength=float(np.exp(rng.uniform(-0.7, 0.8))))
+    return Texture(coarse=float(np.exp(rng.uniform(-0.2, 0.6))), strength=float(np.exp(rng.uniform(-0.7, 0.5))))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,6 +104,12 @@ class DualFaceReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.panel is not None:
             self.panel.close()
 
+    def onReload(self) -> None:
+        """For developers: the panel's files are read again, too."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "DualFaceReconPanel"]:
+            del sys.modules[name]
+        super().onReload()
+
     def enter(self) -> None:
         """The user comes here, also back from the Segment Editor."""
         self._bind()
@@ -146,8 +152,9 @@ class DualFaceReconLogic(ScriptedLoadableModuleLogic):
         """A film's bones as nodes of the scene, a `DualFaceReconLib.scene.SceneRun`; waits until they are there.
 
         `film`: a path, or a volume node. `options`: pixel_pitch_mm, sdd_mm, object_distance_mm, view, swap_sides and
-        invert, as `read_radiograph` takes them; bundle, device, completion, whole_femurs and folder (where the result's
-        files are to stay), as the command `dualface reconstruct` has them.
+        invert, as `read_radiograph` takes them; marker (row, column, diameter in pixels, diameter in mm), bundle,
+        device, completion, whole_femurs, folder (where the result's files are to stay) and overwrite, as the command
+        `dualface reconstruct` has them.
         Raises Refusal with a sentence that says what to do.
         """
         from DualFaceReconPanel.console import reconstruct

@@ -109,7 +109,7 @@ def batch(options: argparse.Namespace) -> int:
     from DualFaceReconLib.film.acquisition import Overrides
 
     choices = Choices(options.bundle, options.device, options.completion, options.whole_femurs, options.keep_names)
-    overrides = Overrides(**_overrides(options))
+    overrides = Overrides(**overrides_of(options))
     try:
         outcome = run_batch(
             options.folder,
@@ -213,7 +213,7 @@ def _radiograph(file: Path, options: argparse.Namespace) -> Radiograph:
     from DualFaceReconLib.film.markers import Marker, with_marker
     from DualFaceReconLib.film.radiograph import read_radiograph
 
-    radiograph = read_radiograph(file, **_overrides(options))
+    radiograph = read_radiograph(file, **overrides_of(options))
     if getattr(options, "marker", None) is None:
         return radiograph
     row, col, diameter_px, diameter_mm = options.marker
@@ -247,7 +247,7 @@ def _named(file: Path, options: argparse.Namespace) -> Iterator[None]:
         raise Refusal(f"{file.name}: {refusal.text}", refusal.code, **refusal.values) from refusal
 
 
-def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
     """What the command line says of films, by the readers' words."""
     return {
         "pixel_pitch_mm": options.pixel_pitch,

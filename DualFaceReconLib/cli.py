@@ -76,7 +76,7 @@ def _command(
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
     command = _command(commands, "inspect", actions.inspect)
     command.add_argument("file", type=Path, metavar="FILE", help=FORMATS)
-    _add_overrides(command)
+    add_film_arguments(command)
     command.add_argument("--picture", type=Path, metavar="PNG", help="also draw the film with scale bars, to a file")
     command.add_argument("--json", action="store_true", help="print JSON for programs")
     command.add_argument("--show-identity", action="store_true", help="also print the patient's name, id, birth date")
@@ -93,8 +93,8 @@ def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="for the result; of several films a folder in it each",
     )
-    _add_overrides(command, marked=True)
-    _add_engine(command)
+    add_film_arguments(command, marked=True)
+    add_engine_arguments(command)
     command.add_argument("--overwrite", action="store_true", help="replace a reconstruction that is there")
     command.add_argument("--scene", action="store_true", help="also write scene.mrb for 3D Slicer (needs slicer-core)")
 
@@ -120,11 +120,11 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="name folders and lines after the files, which may name patients, and not by number and pixel hash",
     )
-    _add_overrides(command)
-    _add_engine(command)
+    add_film_arguments(command)
+    add_engine_arguments(command)
 
 
-def _add_engine(command: argparse.ArgumentParser) -> None:
+def add_engine_arguments(command: argparse.ArgumentParser) -> None:
     """With what and how far bones are reconstructed."""
     engine = command.add_argument_group("about the result")
     engine.add_argument("--bundle", metavar="ID|DIR", help="another bundle than the one that ships")
@@ -148,7 +148,7 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
         command.add_argument("--registry", type=Path, metavar="JSON", help="where bundles of your own are published")
 
 
-def _add_overrides(command: argparse.ArgumentParser, marked: bool = False) -> None:
+def add_film_arguments(command: argparse.ArgumentParser, marked: bool = False) -> None:
     """How a film was taken, where the file is silent or wrong."""
     film = command.add_argument_group("about the film (each wins over the file)")
     film.add_argument("--pixel-pitch", type=_pitch, metavar="MM", help="at the detector: 0.143, or ROWxCOL 0.143x0.139")

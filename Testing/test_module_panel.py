@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from support.panels import MODULE, WORDS, opened_panel
+from support.panels import WORDS, opened_panel
 
 slicer = pytest.importorskip("slicer")
 
@@ -97,14 +97,21 @@ def test_a_colour_picture_becomes_its_luminance(panel):
 
 
 def test_the_frame_of_a_sequence_is_taken_not_its_file(panel):
-    """The proxy of a fluoroscopy's sequence has a storage node with the whole sequence's file."""
-    node = volume(np.full((20, 30), 5, np.float32))
-    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
-    storage.SetFileName(str(panel.film("run.dcm")))
-    node.SetAndObserveStorageNodeID(storage.GetID())
-    browser = types.SimpleNamespace(GetFirstBrowserNodeForProxyNode=lambda asked: node if asked is node else None)
-    slicer.modules.sequences = types.SimpleNamespace(logic=lambda: browser)
-    panel.ui.filmSelector.setCurrentNode(node)
+    """The proxy of a fluoroscopy's sequence may have a storage node with the whole sequence's file."""
+    from slicer.util import updateVolumeFromArray
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "run")
+    for grey in (3, 5):
+        frame = slicer.vtkMRMLScalarVolumeNode()
+        updateVolumeFromArray(frame, np.full((1, 20, 30), grey, np.float32))
+        sequence.SetDataNodeAtValue(frame, str(grey))
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.AddSynchronizedSequenceNode(sequence)
+    browser.SetSelectedItemNumber(1)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    proxy = browser.GetProxyNode(sequence)
+    proxy.GetStorageNode().SetFileName(str(panel.film("run.dcm")))
+    panel.ui.filmSelector.setCurrentNode(proxy)
     panel.wait(lambda: panel.ui.reconstructButton.enabled)
     np.testing.assert_array_equal(np.load(panel.asked("open")[-1]["path"]), np.full((20, 30), 5))
 
@@ -282,14 +289,17 @@ def test_closing_the_module_while_it_computes_ends_the_engine(tmp_path):
 
 
 def test_reloading_the_module_gives_a_panel_that_works(panel):
-    """As "Reload" does: cleanup, import anew, setup in the same window."""
+    """Slicer's own reloading, in the midst of computing; the panel's files are read again, too."""
     panel.choose(panel.film())
-    [pid] = panel.panel.engine._pids
-    panel.widget.cleanup()
+    panel.behave(seconds=60)
+    panel.press()
+    panel.wait(lambda: WORDS in panel.ui.progressBar.format)
+    before, [pid] = panel.panel, panel.panel.engine._pids
+    panel.widget.onReload()
     assert not alive(pid)
-    importlib.reload(importlib.import_module("DualFaceRecon"))
-    panel.widget = panel.desktop.open_module(MODULE)
-    panel.ui, panel.panel = panel.widget.ui, panel.widget.panel
+    assert not before.folder.exists()
+    assert type(panel.panel) is not type(before)
+    panel.behave()
     panel.choose(panel.film())
     assert panel.reconstructed() is not None
 
@@ -321,19 +331,35 @@ def test_fetching_is_offered_where_there_is_something_to_fetch(panel, monkeypatc
     from DualFaceReconLib.bundle.registry import Entry
 
     assert not panel.ui.fetchBundleButton.enabled  # nothing is published
+    assert not panel.ui.fetchChooser.visible
     entry = Entry(id="hip-large", version="1.0.0", url="https://x/y.zip", sha256="ab" * 32, bytes=90 << 20)
     section = importlib.import_module("DualFaceReconPanel.model_section")
-    monkeypatch.setattr(section, "registry", lambda: (entry,))
+    other = Entry(id="spine", version="2.0.0", url="https://x/z.zip", sha256="ab" * 32, bytes=3 << 20)
+    monkeypatch.setattr(section, "registry", lambda: (entry, other))
     panel.panel.models.refresh()
     assert panel.ui.fetchBundleButton.enabled
-    assert "hip-large 1.0.0" in panel.ui.fetchLabel.text
+    assert [panel.ui.fetchChooser.itemText(row) for row in range(2)] == ["hip-large 1.0.0, 90 MB", "spine 2.0.0, 3 MB"]
+    panel.ui.fetchChooser.currentIndex = 1
     panel.desktop.answer = False
     panel.ui.fetchBundleButton.click()
     assert not panel.panel.computing
     panel.desktop.answer = True
     panel.ui.fetchBundleButton.click()
-    assert "90 MB" in panel.desktop.messages[-1]
+    assert "Fetch spine 2.0.0, 3 MB?" in panel.desktop.messages[-1]
     assert panel.ui.reconstructButton.text == "Cancel"
     panel.wait(lambda: not panel.panel.computing)
-    assert panel.asked("fetch")[0]["bundle"] == "hip-large"
+    assert panel.asked("fetch")[0]["bundle"] == "spine"
     assert not panel.ui.statusLabel.text
+
+
+def test_a_folder_of_wheels_is_kept_in_slicer_s_settings(panel, tmp_path):
+    """And is there again in the next session; the internet comes back where it is emptied."""
+    packages = importlib.import_module("DualFaceReconPanel.packages")
+    assert panel.ui.wheelsPath.currentPath == packages.wheels() == ""
+    panel.ui.wheelsPath.currentPath = str(tmp_path)
+    assert packages.wheels() == str(tmp_path)
+    assert str(tmp_path) in panel.panel.packages.consent()
+    panel.widget.onReload()
+    assert panel.ui.wheelsPath.currentPath == str(tmp_path)
+    panel.ui.wheelsPath.currentPath = ""
+    assert importlib.import_module("DualFaceReconPanel.packages").wheels() == ""

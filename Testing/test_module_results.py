@@ -80,6 +80,41 @@ def test_views_from_the_source_the_front_and_the_side(panel):
     assert not red.GetSliceVisible()
 
 
+def test_a_view_that_is_narrower_than_high_sees_the_whole_film_and_all_bones(panel):
+    """From the source, as soon as the layout has its size, from the front and from the side."""
+    from DualFaceReconLib.geometry import ProjectionGeometry
+
+    view = panel.desktop.view3d("1", (500, 300))
+    panel.choose(panel.film())
+    run, ui = panel.reconstructed(), panel.ui
+    geometry = ProjectionGeometry.from_dict(made_result()[1]["geometry"])
+    assert _reach(view, geometry.detector_corners) == pytest.approx(1 / 1.04, abs=0.03)
+    view.window.SetSize(200, 500)  # the user moves the splitter
+    assert _reach(view, geometry.detector_corners) > 1
+    ui.fromSourceButton.click()
+    assert _reach(view, geometry.detector_corners) == pytest.approx(1 / 1.04, abs=0.03)
+    bones = [run.node("completed", bone).GetPolyData() for bone in BONES]
+    for button in (ui.fromFrontButton, ui.fromSideButton):
+        button.click()
+        assert 0.6 < max(_reach(view, _points(bone)) for bone in bones) < 1
+
+
+def _points(polydata):
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    return vtk_to_numpy(polydata.GetPoints().GetData())
+
+
+def _reach(view, points):
+    """How far from the view's middle the outermost of points (N, 3) is seen; 1 is its border."""
+    from host.rendering import array
+
+    cols, rows = view.window.GetSize()
+    camera = array(view.renderer.GetActiveCamera().GetCompositeProjectionTransformMatrix(cols / rows, -1, 1))
+    seen = np.c_[points, np.ones(len(points))] @ camera.T
+    return np.abs(seen[:, :2] / seen[:, 3:]).max()
+
+
 def test_the_layout_is_entered_left_and_offered_in_the_menu(panel):
     node, ours = panel.desktop.layout_node, panel.panel.layout
     [action] = panel.desktop.layout_menu.actions()
@@ -167,54 +202,26 @@ def test_results_of_a_scene_that_is_opened_are_listed(panel):
 # Masks that somebody corrects
 
 
-class Editor:
-    """The Segment Editor's widget."""
-
-    def __init__(self):
-        self.node = slicer.vtkMRMLSegmentEditorNode() if hasattr(slicer, "vtkMRMLSegmentEditorNode") else _EditorNode()
-
-    def setSegmentationNode(self, node):
-        self.segmentation = node
-
-    def setSourceVolumeNode(self, node):
-        self.film = node
-
-    def mrmlSegmentEditorNode(self):
-        return self.node
-
-
-class _EditorNode:
-    OverwriteNone = 2
-
-    def SetOverwriteMode(self, mode):
-        self.mode = mode
-
-    def GetOverwriteMode(self):
-        return self.mode
-
-
 def test_masks_go_to_the_segment_editor_and_only_what_follows_is_computed(panel):
-    import types
-
-    editor = Editor()
-    slicer.modules.segmenteditor = types.SimpleNamespace(
-        widgetRepresentation=lambda: types.SimpleNamespace(self=lambda: types.SimpleNamespace(editor=editor))
-    )
-    ui = panel.ui
+    """Slicer's own editor paints, by its own node and logic: a bone beneath keeps its pixels."""
+    ui, editor = panel.ui, panel.desktop.editor
     panel.choose(panel.film())
     run = panel.reconstructed()
     assert not ui.recomputeButton.visible
     ui.editMasksButton.click()
     assert panel.desktop.selected == ["SegmentEditor"]
     segmentation, film = run.node("segmentation"), run.node("film")
-    assert (editor.segmentation, editor.film) == (segmentation, film)
-    assert editor.node.GetOverwriteMode() == editor.node.OverwriteNone
+    node = editor.mrmlSegmentEditorNode()
+    assert (node.GetSegmentationNode(), node.GetSourceVolumeNode()) == (segmentation, film)
 
     before = {bone: mask_of(segmentation, bone, film) for bone in BONES}
     assert (before["hip_left"] & before["femur_left"]).any()  # head and socket
-    wider = before["hip_left"].copy()
-    wider[:8, :8] = True
-    slicer.util.updateSegmentBinaryLabelmapFromArray(wider[None].astype(np.uint8), segmentation, "hip_left", film)
+    rows, cols = np.nonzero(before["femur_left"] & ~before["hip_left"])
+    stroke = np.zeros_like(before["hip_left"])
+    stroke[rows[0] : rows[0] + 30, cols[0] - 10 : cols[0] + 10] = True  # where the femur is
+    editor._stroke("hip_left", stroke)
+    wider = before["hip_left"] | stroke
+    assert (stroke & before["femur_left"]).any()
     panel.widget.exit()
     panel.widget.enter()  # the user comes back
     assert ui.recomputeButton.visible

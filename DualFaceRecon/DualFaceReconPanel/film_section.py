@@ -14,21 +14,11 @@ from slicer.i18n import tr as _
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.worker.protocol import Open
+from DualFaceReconPanel import words
 from DualFaceReconPanel.film_source import FilmSource, source_of_file, source_of_node
 from DualFaceReconPanel.marked_length import MarkedLength
 from DualFaceReconPanel.widgets import amber, amber_text, explained, fit_columns, set_row
 
-NAMES = {  # of the values that the engine gives, in the panel's words
-    "size_px": _("Size"),
-    "pixel_pitch_mm": _("Pixel pitch"),
-    "sdd_mm": _("Source to detector"),
-    "object_distance_mm": _("Detector to bones"),
-    "principal_point_px": _("Central ray"),
-    "view": _("View"),
-    "orientation": _("Sides"),
-    "polarity": _("Bright bone"),
-    "collimation_px": _("Exposed field"),
-}
 SURE = ("header", "user", "derived")  # kinds of provenance that need no amber
 VIEWS = (None, "AP", "PA")  # as the view's combo box has them
 PREVIEW_PX = (210, 260)  # width and height, so that the panel does not jump from film to film
@@ -139,10 +129,12 @@ class FilmSection:
     def _show_values(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         table = self.ui.geometryTable
         table.setRowCount(len(values))
+        names, kinds = words.values(), words.provenance()
         for row, (name, value) in enumerate(values.items()):
             colour = None if value["kind"] in SURE else amber()
             tooltip = html.escape(f"{value['source']}; affects {value['affects']}")
-            set_row(table, row, (NAMES.get(name, name), value["text"], value["kind"]), tooltip, colour)
+            kind = kinds.get(value["kind"], value["kind"])
+            set_row(table, row, (names.get(name, name), value["text"], kind), tooltip, colour)
 
     def _on_path(self, path: str) -> None:
         if path:

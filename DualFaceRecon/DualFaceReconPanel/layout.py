@@ -56,6 +56,14 @@ class ReconstructionLayout:
             node.SetViewArrangement(self._former)
         self._former = None
 
+    def bones_shape(self) -> float:
+        """Width by height of the first 3D view; 1 where there is none."""
+        manager = slicer.app.layoutManager()
+        if manager is None or manager.threeDViewCount == 0:
+            return 1.0
+        view = manager.threeDWidget(0).threeDView()
+        return view.width / view.height if view.width and view.height else 1.0
+
     def _node(self) -> Any:
         """None where Slicer has no views."""
         manager = slicer.app.layoutManager()

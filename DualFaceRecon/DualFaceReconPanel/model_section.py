@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from DualFaceReconLib.bundle.registry import Entry, registry
 from DualFaceReconLib.bundle.store import installed, remove
-from DualFaceReconPanel.packages import Packages
+from DualFaceReconPanel.packages import Packages, use_wheels, wheels
 from DualFaceReconPanel.widgets import amber_text, ask, explained
 
 
@@ -27,7 +27,10 @@ class ModelSection:
         ui.removeBundleButton.connect("clicked(bool)", self._on_remove)
         ui.installButton.connect("clicked(bool)", self._on_install)
         ui.removePackagesButton.connect("clicked(bool)", self._on_remove_packages)
+        ui.wheelsPath.currentPath = wheels()
+        ui.wheelsPath.connect("currentPathChanged(QString)", use_wheels)
         self._folders: list[Path | None] = []
+        self._fetchable: list[Entry] = []
         self._problem = ""
         self.refresh()
 
@@ -54,9 +57,14 @@ class ModelSection:
             self._folders.append(chosen)
         chooser.currentIndex = self._folders.index(chosen) if chosen in self._folders else 0
         chooser.blockSignals(blocked)
-        fetchable = ", ".join(f"{entry.id} {entry.version}" for entry in self._fetchable())
-        self.ui.fetchLabel.text = _("Can be fetched: {names}").format(names=fetchable) if fetchable else ""
-        self.ui.fetchLabel.visible = self.ui.fetchBundleButton.enabled = bool(fetchable)
+        self._fetchable = _fetchable()
+        self.ui.fetchChooser.clear()
+        for entry in self._fetchable:
+            size = _("{name} {version}, {size} MB")
+            self.ui.fetchChooser.addItem(size.format(name=entry.id, version=entry.version, size=entry.bytes >> 20))
+        for widget in (self.ui.fetchLabel, self.ui.fetchChooser):
+            widget.visible = bool(self._fetchable)
+        self.ui.fetchBundleButton.enabled = bool(self._fetchable)
         self._on_chosen()
         self.show_packages()
 
@@ -84,16 +92,11 @@ class ModelSection:
         if folder:
             self.refresh(Path(folder))
 
-    def _fetchable(self) -> list[Entry]:
-        """What the registry has and this computer has not."""
-        here = {(bundle.id, bundle.version) for bundle in installed() if bundle.manifest is not None}
-        return [entry for entry in registry() if (entry.id, entry.version) not in here]
-
     def _on_fetch(self, _clicked: bool = False) -> None:
-        for entry in self._fetchable()[:1]:
-            text = _("Fetch {name} {version}, {size} MB?")
-            if ask(text.format(name=entry.id, version=entry.version, size=entry.bytes >> 20), _("Fetch")):
-                self.fetch(entry.id)
+        entry = self._fetchable[int(self.ui.fetchChooser.currentIndex)]
+        text = _("Fetch {name} {version}, {size} MB?")
+        if ask(text.format(name=entry.id, version=entry.version, size=entry.bytes >> 20), _("Fetch")):
+            self.fetch(entry.id)
 
     def _on_remove(self, _clicked: bool = False) -> None:
         folder = self.bundle()
@@ -123,3 +126,10 @@ class ModelSection:
             self.changed()
             self.packages.remove()
             self.show_packages()
+
+
+def _fetchable() -> list[Entry]:
+    """What the registry has and this computer has not."""
+    here = {(bundle.id, bundle.version) for bundle in installed() if bundle.manifest is not None}
+    published = {entry.id: entry for entry in registry()}
+    return [entry for entry in published.values() if (entry.id, entry.version) not in here]

@@ -12,6 +12,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,39 @@ PINNED = (
     "PyYAML==6.0.3",
     "tqdm==4.67.1",
 )
-TORCH, TORCHVISION = ">=2.2", ">=0.17"
+TORCH = ("torch", "torchvision")
 TIMM_BELOW = [1, 0, 23]  # as dynamic-network-architectures demands
-MEGABYTES = 30  # of the folder
 STAMP = "installed.txt"  # written last; holds what is installed
 WHEELS = "DualFaceRecon/wheels"  # the setting with a folder of wheels, where there is no internet
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a kind of computer needs."""
+
+    torch: tuple[str, str]  # torch and torchvision, as pip takes them
+    pinned: tuple[str, ...]  # into our own folder
+    megabytes: int  # of that folder
+
+
+USUAL = Requirements(("torch>=2.2", "torchvision>=0.17"), PINNED, 30)
+# torch for Intel Macs ends at 2.2.2, which was built for NumPy 1: the engine's process gets one, Slicer keeps its own
+INTEL_MAC = Requirements(("torch==2.2.2", "torchvision==0.17.2"), (*PINNED, "numpy==1.26.4"), 130)
+
+
+def requirements() -> Requirements:
+    """Those of this computer; Slicer for Intel runs on Apple's own processors, too."""
+    return INTEL_MAC if sys.platform == "darwin" and platform.machine() == "x86_64" else USUAL
+
+
+def wheels() -> str:
+    """The folder of wheels that is used instead of the internet; empty where there is none."""
+    return str(qt.QSettings().value(WHEELS) or "")
+
+
+def use_wheels(folder: str) -> None:
+    """Keeps the folder in Slicer's settings; an empty one is the internet."""
+    qt.QSettings().setValue(WHEELS, folder)
 
 
 class Packages:
@@ -55,21 +84,27 @@ class Packages:
 
     def missing(self) -> list[str]:
         """What has to be installed."""
-        torch = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
-        return torch + ([] if self._is_installed() or _is_importable() else list(PINNED))
+        return [*self._torch_missing(), *self._own_missing()]
 
     def consent(self) -> str:
         """What will be installed, how large, and where."""
         lines = [_("To run networks, these Python packages will be installed:"), ""]
-        if "torch" in self.missing() or "torchvision" in self.missing():
-            lines.append(_("torch and torchvision, by the PyTorch extension, into Slicer: 200 MB to 3 GB"))
-        if not (self._is_installed() or _is_importable()):
-            names = ", ".join(pin.split("==")[0] for pin in PINNED)
+        if self._torch_missing():
+            lines.append(
+                _("torch and torchvision, into Slicer: 200 MB to 3 GB")
+                if wheels()
+                else _("torch and torchvision, by the PyTorch extension, into Slicer: 200 MB to 3 GB")
+            )
+        if own := self._own_missing():
             lines.append(
                 _("{names}: {size} MB, into {folder}, for this module alone").format(
-                    names=names, size=MEGABYTES, folder=self.folder
+                    names=", ".join(pin.split("==")[0] for pin in own),
+                    size=requirements().megabytes,
+                    folder=self.folder,
                 )
             )
+        if wheels():
+            lines += ["", _("They come from {folder}, not from the internet.").format(folder=wheels())]
         return "\n".join(lines)
 
     def refuse_missing(self) -> None:
@@ -88,78 +123,102 @@ class Packages:
 
         if slicer.packaging.isPipInstallInProgress():
             raise Refusal(_("Something else is being installed: wait for its end, and press Install again."))
-        if not self._prepared():
-            done(0)
-            return
+        calls, own = self._calls(), self._own_missing()
 
         def finished(code: int) -> None:
-            if code == 0:
+            if code == 0 and calls:
+                slicer.packaging.pip_install(
+                    calls.pop(0),
+                    blocking=False,
+                    show_progress=True,
+                    requester="DualFaceRecon",
+                    completedCallback=finished,
+                )
+                return
+            if code == 0 and own:
                 self._stamp()
             done(code)
 
-        slicer.packaging.pip_install(
-            self._arguments(), blocking=False, show_progress=True, requester="DualFaceRecon", completedCallback=finished
-        )
+        finished(0)
 
     def install_now(self) -> None:
         """Installs what is missing and waits for it; nobody is asked."""
         import slicer.packaging
 
-        if self._prepared():
-            slicer.packaging.pip_install(self._arguments(), blocking=True, show_progress=False)
+        calls, own = self._calls(), self._own_missing()
+        for arguments in calls:
+            slicer.packaging.pip_install(arguments, blocking=True, show_progress=False)
+        if own:
             self._stamp()
-
-    def _prepared(self) -> bool:
-        """Brings torch and makes our folder; whether pip has something to do."""
-        refuse_old_macs()
-        self._install_torch()
-        if self._is_installed() or _is_importable():
-            return False
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            text = _("{folder} cannot be made ({why}): mend its permissions, and press Install again.")
-            raise Refusal(text.format(folder=self.folder, why=error.strerror)) from error
-        return True
-
-    def _arguments(self) -> list[str]:
-        """Of pip."""
-        arguments = ["--target", str(self.folder), "--upgrade", "--no-deps", *PINNED]
-        if wheels := qt.QSettings().value(WHEELS):
-            return ["--no-index", "--find-links", str(wheels), *arguments]
-        return arguments
-
-    def _stamp(self) -> None:
-        (self.folder / STAMP).write_text("\n".join(PINNED), encoding="utf-8")
 
     def remove(self) -> None:
         """Takes our folder away."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _calls(self) -> list[list[str]]:
+        """The arguments of pip, call by call; torch is brought by its extension now, where it does not lie in a folder.
+
+        A missing folder of wheels, one of ours that cannot be made, and a missing extension are refused.
+        """
+        offline = _offline()
+        calls = []
+        if self._torch_missing():
+            if offline:
+                calls.append([*offline, *requirements().torch])
+            else:
+                _bring_torch()
+        if self._own_missing():
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                text = _("{folder} cannot be made ({why}): mend its permissions, and press Install again.")
+                raise Refusal(text.format(folder=self.folder, why=error.strerror)) from error
+            own = ["--target", str(self.folder), "--upgrade", "--no-deps"]
+            calls.append([*offline, *own, *requirements().pinned])
+        return calls
+
+    def _torch_missing(self) -> list[str]:
+        return [name for name in TORCH if importlib.util.find_spec(name) is None]
+
+    def _own_missing(self) -> list[str]:
+        return [] if self._is_installed() or _is_importable() else list(requirements().pinned)
+
+    def _stamp(self) -> None:
+        (self.folder / STAMP).write_text("\n".join(requirements().pinned), encoding="utf-8")
+
     def _is_installed(self) -> bool:
         stamp = self.folder / STAMP
-        return stamp.is_file() and stamp.read_text(encoding="utf-8").split() == list(PINNED)
+        return stamp.is_file() and stamp.read_text(encoding="utf-8").split() == list(requirements().pinned)
 
-    def _install_torch(self) -> None:
-        if importlib.util.find_spec("torch") is not None and importlib.util.find_spec("torchvision") is not None:
-            return
-        logic = torch_logic()
-        if (
-            logic.installTorch(
-                askConfirmation=False, torchVersionRequirement=TORCH, torchvisionVersionRequirement=TORCHVISION
-            )
-            is None
-        ):
-            raise Refusal(_("torch could not be installed: see the Python console, and try again."))
+
+def _offline() -> list[str]:
+    """Arguments of pip for a folder of wheels, which has to be there; none where the internet is used."""
+    folder = wheels()
+    if folder and not Path(folder).is_dir():
+        raise Refusal(_("The folder of wheels, {folder}, is not there: choose another one.").format(folder=folder))
+    return ["--no-index", "--find-links", folder] if folder else []
+
+
+def _bring_torch() -> None:
+    logic = torch_logic()
+    torch, torchvision = (text.removeprefix(name) for name, text in zip(TORCH, requirements().torch, strict=True))
+    if (
+        logic.installTorch(
+            askConfirmation=False, torchVersionRequirement=torch, torchvisionVersionRequirement=torchvision
+        )
+        is None
+    ):
+        raise Refusal(_("torch could not be installed: see the Python console, and try again."))
 
 
 def _is_importable() -> bool:
-    """Whether this Python has them already, as a developer's may, and a timm that fits the other pins."""
+    """Whether this Python has them already, as a developer's may, and versions that fit each other."""
     try:
-        versions = {pin.split("==")[0]: metadata.version(pin.split("==")[0]) for pin in PINNED}
+        versions = {pin.split("==")[0]: metadata.version(pin.split("==")[0]) for pin in requirements().pinned}
     except metadata.PackageNotFoundError:
         return False
-    return [int(part) for part in versions["timm"].split(".")[:3]] < TIMM_BELOW
+    numpy_fits = int(versions.get("numpy", "1").split(".")[0]) < 2  # which is asked for on Intel Macs alone
+    return numpy_fits and [int(part) for part in versions["timm"].split(".")[:3]] < TIMM_BELOW
 
 
 def torch_logic() -> Any:
@@ -171,17 +230,3 @@ def torch_logic() -> Any:
             _("The PyTorch extension is missing: install it in the Extensions Manager, and restart Slicer.")
         ) from error
     return PyTorchUtils.PyTorchUtilsLogic()
-
-
-def refuse_old_macs() -> None:
-    """Intel Macs end at torch 2.2.2, which was built for NumPy 1."""
-    if sys.platform == "darwin" and platform.machine() == "x86_64":
-        import numpy as np
-
-        if int(np.__version__.split(".")[0]) >= 2:
-            raise Refusal(
-                _(
-                    "There is no torch for Intel Macs that works with this Slicer's NumPy: use a Mac with Apple's own "
-                    "processor, Windows or Linux."
-                )
-            )

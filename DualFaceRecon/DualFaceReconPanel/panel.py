@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.scene import SceneRun, show
+from DualFaceReconLib.scene import SceneRun
 from DualFaceReconLib.worker.protocol import Fetch, Hello, Load, Reconstruct
 from DualFaceReconPanel import scene_results
 from DualFaceReconPanel.engine_process import EngineProcess, Message
@@ -51,9 +51,13 @@ class Panel:
         self.removal.setSingleShot(True)
         self.removal.setInterval(0)
         self.removal.connect("timeout()", self._after_removal)
+        self.looking = qt.QTimer()  # a view has its size only once the layout has been laid out
+        self.looking.setSingleShot(True)
+        self.looking.setInterval(0)
         self.film = FilmSection(ui, self._film_changed, self.folder)
         self.models = ModelSection(ui, self.packages, self._models_changed, self.fetch)
-        self.results = ResultSection(ui, self.recompute, self.engine.log_tail, self._asked)
+        self.results = ResultSection(ui, self.recompute, self.engine.log_tail, self._asked, self.layout.bones_shape)
+        self.looking.connect("timeout()", self.results.look_from_source)
         ui.reconstructButton.connect("clicked(bool)", self._on_button)
         ui.progressBar.visible = False
         self.refresh()
@@ -86,6 +90,7 @@ class Panel:
         """Ends the engine and removes what was written for this panel."""
         self.settling.stop()
         self.removal.stop()
+        self.looking.stop()
         self.generation += 1
         self.engine.close()
         self.film.close()
@@ -268,8 +273,9 @@ class Panel:
         details = [f"bundle {bundle['id']} {bundle['version']}", message["device_words"]]
         self.results.remember(run, folder, details)
         self.layout.enter()
-        show(run)
         self.results.refresh(run)
+        self.results.look_from_source()
+        self.looking.start()
 
     def _stop(self) -> None:
         """Whatever is computed is not wanted any more."""

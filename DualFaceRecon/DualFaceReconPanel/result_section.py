@@ -15,24 +15,14 @@ from slicer.i18n import tr as _
 from DualFaceReconLib import __version__
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.pictures.bones import BONE_COLOURS
-from DualFaceReconLib.pictures.wording import UNITS, bone_words
+from DualFaceReconLib.pictures.wording import UNITS
 from DualFaceReconLib.scene import SceneRun, remove_from_scene, show
-from DualFaceReconPanel import scene_results
+from DualFaceReconPanel import scene_results, words
 from DualFaceReconPanel.widgets import amber_text, ask, explained, fit_columns, set_row
 
 PLAIN, SEEN, CERTAINTY = range(3)  # as the colouring's combo box has them
 SCALARS = {SEEN: "seen", CERTAINTY: "std_mm"}
-MEANINGS = {  # of measurements, by what their names hold
-    "observed area": _("Area of the surface that the film has shown"),
-    "envelope volume": _("Between what faces the source and what faces away: larger than the bone"),
-    "share seen": _("Share of the completed bone's surface that the film has shown"),
-    "distance to observed": _("Mean distance of the completed bone from what was seen of it"),
-    "certainty where seen": _("One standard deviation of the surface where the film has shown it"),
-    "certainty where inferred": _("One standard deviation of the surface where the shape model has completed it"),
-    "volume": _("Of the completed bone"),
-    "diameter": _("Of the sphere that fits the joint's surface"),
-    "distance of": _("Between the left and the right landmark"),
-}
+VIEW_ANGLE_DEG, ROOM_AROUND_BONES = 30.0, 1.05
 VIEWS = {"front": (0.0, 1.0, 0.0), "side": (-1.0, 0.0, 0.0)}  # where the eye is from the bones, RAS
 
 
@@ -45,12 +35,15 @@ class ResultSection:
         recompute: Callable[[SceneRun], None],
         log_tail: Callable[[], list[str]],
         asked: Callable[[], str | None],
+        bones_shape: Callable[[], float],
     ) -> None:
         """`recompute` makes a run's bones anew, of masks that somebody has corrected; `log_tail` is the engine's.
 
-        `asked` gives what a reconstruction would be made of now, None where no film is open.
+        `asked` gives what a reconstruction would be made of now, None where no film is open; `bones_shape` the width
+        of the 3D view by its height.
         """
         self.ui, self.recompute, self.log_tail, self.asked = ui, recompute, log_tail, asked
+        self.bones_shape = bones_shape
         self._runs: list[SceneRun] = []
         self._reports: dict[str, Path] = {}  # by run
         self._details: dict[str, list[str]] = {}
@@ -71,7 +64,7 @@ class ResultSection:
         ui.bonesTable.connect("itemChanged(QTableWidgetItem*)", self._on_bone)
         ui.filmIn3D.connect("toggled(bool)", self._on_film)
         for button, action in (
-            (ui.fromSourceButton, self._on_source),
+            (ui.fromSourceButton, self.look_from_source),
             (ui.fromFrontButton, lambda *_: self._look_from("front")),
             (ui.fromSideButton, lambda *_: self._look_from("side")),
             (ui.editMasksButton, self._on_edit),
@@ -142,7 +135,7 @@ class ResultSection:
         nodes = [(bone, node) for bone, node in nodes if node is not None]
         table.setRowCount(len(nodes))
         for row, (bone, node) in enumerate(nodes):
-            set_row(table, row, (bone_words(bone), _share_seen(node)))
+            set_row(table, row, (words.bones()[bone], _share_seen(node)))
             item = table.item(row, 0)
             item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Checked if node.GetDisplayVisibility() else qt.Qt.Unchecked)
@@ -155,8 +148,7 @@ class ResultSection:
     def _on_run(self, _index: int = 0) -> None:
         self._fill()
         self.mark_stale()
-        if (run := self.run()) is not None:
-            show(run)
+        self.look_from_source()
 
     def _on_bone(self, item: Any) -> None:
         node = slicer.mrmlScene.GetNodeByID(item.data(qt.Qt.UserRole) or "")
@@ -180,9 +172,10 @@ class ResultSection:
             if node.GetLayoutName() == "Red":
                 node.SetSliceVisible(bool(visible))
 
-    def _on_source(self, *_clicked: object) -> None:
+    def look_from_source(self, *_clicked: object) -> None:
+        """Film and bones of the run that is chosen, as the X-rays saw them."""
         if (run := self.run()) is not None:
-            show(run)
+            show(run, self.bones_shape())
 
     def _look_from(self, where: str) -> None:
         camera = _camera()
@@ -201,7 +194,11 @@ class ResultSection:
         low = [min(box[2 * axis] for box in boxes) for axis in range(3)]
         high = [max(box[2 * axis + 1] for box in boxes) for axis in range(3)]
         middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
-        away = 2.2 * max(b - a for a, b in zip(low, high, strict=True))
+        halves = [(b - a) / 2 for a, b in zip(low, high, strict=True)]
+        depth, across = (halves[0], halves[1]) if where == "side" else (halves[1], halves[0])
+        slope = math.tan(math.radians(VIEW_ANGLE_DEG) / 2) / ROOM_AROUND_BONES  # of the view's upper border
+        away = depth + max(halves[2], across / self.bones_shape()) / slope
+        camera.SetViewAngle(VIEW_ANGLE_DEG)
         camera.SetFocalPoint(*middle)
         camera.SetPosition(*(m + away * towards for m, towards in zip(middle, VIEWS[where], strict=True)))
         camera.SetViewUp(0, 0, 1)
@@ -268,7 +265,7 @@ def _rows(table: Any) -> list[tuple[str, str]]:
 
 def _tooltip(texts: tuple[str, str]) -> str:
     """What a measurement is; the whole of both cells, which a narrow panel cuts."""
-    meaning = next((words for name, words in MEANINGS.items() if name in texts[0]), "")
+    meaning = next((text for name, text in words.meanings().items() if name in texts[0]), "")
     return f"{texts[0]}: {texts[1]}" + (f"<br>{meaning}" if meaning else "")
 
 

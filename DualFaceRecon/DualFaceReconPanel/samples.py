@@ -14,11 +14,15 @@ import DualFaceReconLib
 SAMPLES = Path(DualFaceReconLib.__file__).resolve().parents[1] / "Resources" / "Samples"
 FILMS = sorted(SAMPLES.glob("*.dcm"))
 CATEGORY = "DualFaceRecon"
-NAMES = {
-    "pelvis_1": _("Pelvis, simulated"),
-    "pelvis_total_hip": _("Pelvis with a total hip, simulated"),
-    "one_hip_1": _("One hip, simulated"),
-}
+
+
+def names() -> dict[str, str]:
+    """Of the films that are offered."""
+    return {
+        "pelvis_1": _("Pelvis, simulated"),
+        "pelvis_total_hip": _("Pelvis with a total hip, simulated"),
+        "one_hip_1": _("One hip, simulated"),
+    }
 
 
 def register() -> None:
@@ -30,11 +34,11 @@ def register() -> None:
     sources = slicer.modules.sampleDataSources.setdefault(CATEGORY, [])
     known = {source.sampleName for source in sources}
     for film in FILMS:
-        if film.stem in NAMES and film.stem not in known:
+        if film.stem in names() and film.stem not in known:
             sources.append(
                 SampleData.SampleDataSource(
                     sampleName=film.stem,
-                    sampleDescription=NAMES[film.stem],
+                    sampleDescription=names()[film.stem],
                     uris=film.as_uri(),
                     fileNames=film.name,
                     customDownloader=load,
@@ -49,4 +53,4 @@ def load(source: Any) -> list[Any]:
     film = next(film for film in FILMS if film.stem == source.sampleName)
     copied = Path(slicer.app.temporaryPath) / film.name
     shutil.copyfile(film, copied)
-    return [film_volume(copied, NAMES[film.stem])]
+    return [film_volume(copied, names()[film.stem])]

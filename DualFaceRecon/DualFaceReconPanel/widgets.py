@@ -11,7 +11,7 @@ import qt
 import slicer
 
 from DualFaceReconLib.errors import Refusal, worded
-from DualFaceReconLib.pictures.wording import PANEL
+from DualFaceReconPanel import words
 
 AMBER_ON_LIGHT, AMBER_ON_DARK = "#9a5b00", "#ffb347"  # at least 5:1 on white and on dark grey
 
@@ -24,7 +24,7 @@ def amber() -> str:
 
 def amber_text(text: str) -> str:
     """Rich text in amber of a plain one, with this panel's names for what is to be set."""
-    return f'<span style="color: {amber()};">{html.escape(worded(text, PANEL))}</span>'
+    return f'<span style="color: {amber()};">{html.escape(worded(text, words.controls()))}</span>'
 
 
 def set_row(table: Any, row: int, texts: Sequence[str], tooltip: str = "", colour: str | None = None) -> None:
@@ -52,7 +52,7 @@ def explained(failure: str) -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        slicer.util.warningDisplay(worded(refusal.text, PANEL))
+        slicer.util.warningDisplay(worded(refusal.text, words.controls()))
     except Exception as error:
         slicer.util.errorDisplay(failure, detailedText=f"{type(error).__name__}: {error}")
         raise

@@ -113,7 +113,7 @@ def _drawn(places: np.ndarray, cells: Sequence[Sequence[int]]) -> vtkPolyData:
 
 
 def camera_at_source(geometry: ProjectionGeometry) -> Camera:
-    """It looks at the film's middle, all of which a view sees that is at least as wide as high.
+    """It looks at the film's middle, all of which a square view sees.
 
     From the source, bones cover their shadows whichever way a camera looks.
     """
@@ -129,6 +129,11 @@ def camera_at_source(geometry: ProjectionGeometry) -> Camera:
     return Camera(
         position=tuple(geometry.source), focal_point=tuple(middle), view_up=(0.0, 0.0, 1.0), view_angle_deg=angle
     )
+
+
+def angle_in_view(angle_deg: float, width_by_height: float) -> float:
+    """The view's angle from top to bottom, as cameras have it, that shows `angle_deg` from side to side as well."""
+    return 2 * math.degrees(math.atan(math.tan(math.radians(angle_deg) / 2) / min(1.0, width_by_height)))
 
 
 def measurement_lines(reconstruction: Reconstruction) -> Iterator[Line]:

@@ -27,7 +27,7 @@ from DualFaceReconLib.pictures.bones import BONE_COLOURS
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.scene.folders import dissolve, file_in, new_folder, runs, tidy
 from DualFaceReconLib.scene.nodes import FILM, bones, markups, rig, table, volumes
-from DualFaceReconLib.scene.parts import TERMINOLOGY, image, matrix, shares, terminology
+from DualFaceReconLib.scene.parts import TERMINOLOGY, angle_in_view, image, matrix, shares, terminology
 from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of, nodes_in, remove
 
 try:
@@ -98,10 +98,11 @@ def runs_in(scene: Any | None = None) -> list[SceneRun]:
     return runs(_scene(scene, None).GetSubjectHierarchyNode())
 
 
-def show(run: SceneRun) -> None:
+def show(run: SceneRun, width_by_height: float = 1.0) -> None:
     """The film with its outlines in a slice view; in 3D it stands behind the bones, and the camera is at the source.
 
-    Of several 3D views the first one of Slicer's layouts looks so, and the others stay as they are.
+    Of several 3D views the first one of Slicer's layouts looks so, and the others stay as they are. `width_by_height`
+    is that view's shape: one that is narrower than high sees the whole film, too.
     """
     film, at_source = run.node("film"), run.node("camera")
     if film is None or at_source is None:
@@ -116,7 +117,7 @@ def show(run: SceneRun) -> None:
             view.SetAxisLabelsVisible(False)
     for camera in nodes_in(run.scene, "vtkMRMLCameraNode"):
         if camera.GetLayoutName() == VIEW_3D:
-            look(camera, at_source)
+            look(camera, at_source, width_by_height)
 
 
 def show_film(film: Node) -> None:
@@ -132,9 +133,9 @@ def show_film(film: Node) -> None:
             _lay_onto(view, film)
 
 
-def look(camera: Node, as_camera: Node) -> None:
-    """Puts a view's camera where another one is."""
-    camera.SetViewAngle(as_camera.GetViewAngle())
+def look(camera: Node, as_camera: Node, width_by_height: float = 1.0) -> None:
+    """Puts a view's camera where another one is; what that sees in a square view is seen in one of another shape."""
+    camera.SetViewAngle(angle_in_view(as_camera.GetViewAngle(), width_by_height))
     camera.SetPosition(*as_camera.GetPosition())
     camera.SetFocalPoint(*as_camera.GetFocalPoint())
     camera.SetViewUp(*as_camera.GetViewUp())

@@ -186,5 +186,6 @@ LOGICS = {
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
     "Markups": "vtkSlicerMarkupsLogic",
     "Tables": "vtkSlicerTablesLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
 }
 __all__ = ["Host", "SliceView", "View3D"]

@@ -27,8 +27,10 @@ import slicer.util
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from host import Host
+from host.editor import SegmentEditorWidget, as_module
 from host.parameters import parameters_module
 from host.pythonqt import pythonqt, qt_module
+from host.views import View3D
 from host.widgets import CUSTOM, OBSERVING, ModuleWindow
 
 NAMES = ("qt", "ctk", "slicer.i18n", "slicer.ScriptedLoadableModule", "slicer.parameterNodeWrapper", "slicer.packaging")
@@ -47,6 +49,10 @@ class Desktop(Host):
         self.selected: list[str] = []  # modules that were switched to
         self.opened: list[str] = []  # urls
         self._settings = Path(tempfile.mkdtemp(dir=self.temporary)) / "Slicer.ini"
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(self._settings.parent))
+        QtCore.QCoreApplication.setOrganizationName("NA-MIC")
+        self.editor = SegmentEditorWidget(self.scene)
         self._added: dict[str, Any] = {}
         self._modules = {name: sys.modules.get(name) for name in NAMES}
         self._attributes = {name: getattr(slicer, name, None) for name in ("mrmlScene", "app", "modules", "packaging")}
@@ -76,18 +82,30 @@ class Desktop(Host):
             self._added["path"] = str(file.parent)
         name = file.stem
         module = importlib.import_module(name)
+        self._widget_name = f"{name}Widget"
         parent = types.SimpleNamespace(path=str(file), icon=None)
         self.module = getattr(module, name)(parent)
         self.about = parent
         self.window = ModuleWindow()
         self.window.setLayout(QtWidgets.QVBoxLayout())
-        self.widget = getattr(module, f"{name}Widget")(self.window)
-        self.widget.setup()
+        known = types.SimpleNamespace(path=str(file), widgetRepresentation=lambda: self.window)
+        setattr(slicer.modules, name.lower(), known)
+        self.window._set_up = self._set_up
+        self.window.reload()
         self.window.resize(420, 1400)
         self.window.show()
-        if hasattr(self.widget, "enter"):
-            self.widget.enter()
         return self.widget
+
+    def _set_up(self) -> None:
+        """A widget of the module's class as it is now, which the user sees at once."""
+        name = self._widget_name
+        getattr(sys.modules[name.removesuffix("Widget")], name)(self.window).setup()
+        self.widget.enter()
+
+    @property
+    def widget(self) -> Any:
+        """The module's, as Slicer knows it; another one after it was reloaded. None before one was opened."""
+        return getattr(slicer.modules, getattr(self, "_widget_name", ""), None)
 
     def wait_for(self, condition: Callable[[], Any], seconds: float = 60.0) -> None:
         """Lets events happen until something holds."""
@@ -117,10 +135,10 @@ class Desktop(Host):
 
     def close(self) -> None:
         """The module is unloaded, then all is as before."""
-        if getattr(self, "widget", None) is not None:
+        if self.widget is not None:
             self.widget.cleanup()
             self.window.close()
-            self.widget = None
+        self.editor._close()
         for box in list(OBSERVING):
             box.setMRMLScene(None)
         QtWidgets.QApplication.processEvents()
@@ -156,6 +174,8 @@ class Desktop(Host):
             sampleDataSources={},
             volumes=types.SimpleNamespace(logic=lambda: self.logics["Volumes"]),
             segmentations=types.SimpleNamespace(logic=lambda: self.logics["Segmentations"]),
+            sequences=types.SimpleNamespace(logic=lambda: self.logics["Sequences"]),
+            segmenteditor=as_module(self.editor),
         )
         translations = types.ModuleType("slicer.i18n")
         translations.tr = lambda text: text
@@ -222,8 +242,7 @@ class Application:
     def layoutManager(self) -> Any:
         if self._desktop.main_window is None:
             return None
-        logic = types.SimpleNamespace(GetLayoutNode=lambda: self._desktop.layout_node)
-        return types.SimpleNamespace(layoutLogic=lambda: logic)
+        return LayoutManager(self._desktop)
 
     def palette(self) -> Any:
         return QtWidgets.QApplication.palette()
@@ -241,6 +260,28 @@ class Application:
         return types.SimpleNamespace(connect=lambda *_: None, disconnect=lambda *_: None)
 
 
+class LayoutManager:
+    """qMRMLLayoutManager; the 3D views are those that a test has made."""
+
+    def __init__(self, desktop: Desktop) -> None:
+        self._desktop = desktop
+
+    @property
+    def threeDViewCount(self) -> int:
+        return len(self._views())
+
+    def threeDWidget(self, index: int) -> Any:
+        cols, rows = self._views()[index].window.GetSize()
+        view = types.SimpleNamespace(width=cols, height=rows)
+        return types.SimpleNamespace(threeDView=lambda: view)
+
+    def layoutLogic(self) -> Any:
+        return types.SimpleNamespace(GetLayoutNode=lambda: self._desktop.layout_node)
+
+    def _views(self) -> list[View3D]:
+        return [view for view in self._desktop.views if isinstance(view, View3D)]
+
+
 def scripted_module() -> types.ModuleType:
     """slicer.ScriptedLoadableModule as far as the module uses it."""
     import unittest
@@ -253,9 +294,13 @@ def scripted_module() -> types.ModuleType:
         def __init__(self, parent: Any = None) -> None:
             self.parent, self.layout = parent, parent.layout()
             self.moduleName = type(self).__name__.removesuffix("Widget")
+            setattr(slicer.modules, type(self).__name__, self)
 
         def setup(self) -> None:
             pass
+
+        def onReload(self) -> None:
+            slicer.util.reloadScriptedModule(self.moduleName)
 
         def resourcePath(self, name: str) -> str:
             return str(Path(sys.modules[type(self).__module__].__file__).parent / "Resources" / name)

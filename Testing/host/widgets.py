@@ -172,6 +172,11 @@ class _ModuleWindow(_MRMLWidget):
     """What Slicer gives a module's widget for a parent: a qSlicerScriptedLoadableModuleWidget."""
 
     isEntered = QtCore.Property(bool, lambda self: True)
+    _set_up: Any = None  # makes the module's widget in this window
+
+    def reload(self) -> None:
+        """A new widget of the module's class as it is now."""
+        self._set_up()
 
 
 ModuleWindow = pythonqt(_ModuleWindow)

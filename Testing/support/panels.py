@@ -49,8 +49,20 @@ class Panel:
     def __init__(self, desktop: Desktop, folder: Path) -> None:
         self.desktop, self.folder = desktop, folder
         self.behave()
-        self.widget = desktop.open_module(MODULE)
-        self.ui, self.panel = self.widget.ui, self.widget.panel
+        desktop.open_module(MODULE)
+
+    @property
+    def widget(self) -> object:
+        """The module's, which is another one after it was reloaded."""
+        return self.desktop.widget
+
+    @property
+    def ui(self) -> object:
+        return self.widget.ui
+
+    @property
+    def panel(self) -> object:
+        return self.widget.panel
 
     def behave(self, **values: object) -> None:
         """`seconds` a reconstruction takes, `die` in its middle, `refuse` a film in these words, `print` lines."""

@@ -49,6 +49,7 @@ def test_an_entry_that_breaks_a_rule_is_found(copy, values, fault):
     ("file", "was", "becomes", "fault"),
     [
         ("CMakeLists.txt", "project(DualFaceRecon)", "project(Dual)", "not called as the entry"),
+        ("CMakeLists.txt", "VERSION 3.20.6...3.22.6", "VERSION 3.16", "is not that of the template"),
         ("CMakeLists.txt", '"Segmentation"', '"Bones"', "Bones is no accepted"),
         ("CMakeLists.txt", "Screenshots/module.png", "Screenshots/none.png", "none.png is no file"),
         ("CMakeLists.txt", "Icons/DualFaceRecon.png", "none.png", "none.png is no file"),
@@ -61,3 +62,9 @@ def test_a_repository_that_breaks_a_rule_is_found(copy, file, was, becomes, faul
     assert was in text
     path.write_text(text.replace(was, becomes, 1), encoding="utf-8")
     assert any(fault in sentence for sentence in faults(copy))
+
+
+def test_an_entry_with_windows_line_ends_is_found(copy):
+    path = copy / ENTRY
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert "The entry's lines end with more than LF." in faults(copy)

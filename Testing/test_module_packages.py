@@ -1,18 +1,28 @@
 """The first run: what is installed, where, with whose consent; and that it fits together and touches nothing else."""
 
 import csv
+import json
+import subprocess
 import sys
+import types
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from support.wheels import INTEL, PYTHON, TABLE
+
+from DualFaceReconLib.worker import protocol
 
 pytest.importorskip("PySide6")
 pytest.importorskip("slicer")
 
 ROOT = Path(__file__).parent.parent
-LAZY = {"hf-xet"}  # quickens downloads from a hub, of which there are none
+LAZY = {  # what is asked for and not needed
+    "hf-xet",  # quickens downloads from a hub, of which there are none
+    "colorama",  # colours tqdm's bars on Windows; tqdm survives its absence
+}
 
 
 @pytest.fixture
@@ -26,54 +36,69 @@ def packages(desktop, tmp_path, monkeypatch):
 
 
 def slicer_ships():
-    """Names of the packages that Slicer 5.12 ships."""
+    """The packages that Slicer 5.12 ships, with their versions."""
     with (ROOT / "Testing" / "host" / "slicer_packages.csv").open(encoding="utf-8", newline="") as file:
-        return {row["package"] for row in csv.DictReader(file)}
+        return {row["package"]: row["version"] for row in csv.DictReader(file)}
 
 
-def test_the_pinned_list_is_whole(packages):
-    """What each pin requires is pinned too, and in a version that fits, or comes with torch, or with Slicer."""
-    from DualFaceReconPanel.packages import PINNED
-
-    pins = {name.lower(): version for name, version in (pin.split("==") for pin in PINNED)}
-    with_torch = {"torch", "torchvision"} | {
-        requirement.name.lower()
-        for text in metadata.requires("torch")
-        if (requirement := Requirement(text)).marker is None or requirement.marker.evaluate({"extra": ""})
-    }
-    for name, version in pins.items():
-        required = REQUIRES[name, version]
-        for text in required:
-            requirement = Requirement(text)
-            other = requirement.name.lower().replace("_", "-")
-            if other in pins:
-                assert pins[other] in requirement.specifier, f"{name} wants {text}"
-            else:
-                assert other in with_torch | slicer_ships() | LAZY, f"{name} wants {text}"
-    assert not pins.keys() & slicer_ships()  # nothing that Slicer ships is in our folder, before it on the path
+def required(texts, environment):
+    """By package: its specifier; of requirements that hold on a kind of computer."""
+    requirements = [Requirement(text) for text in texts]
+    holding = [r for r in requirements if r.marker is None or r.marker.evaluate({**environment, "extra": ""})]
+    return {requirement.name.lower().replace("_", "-"): requirement.specifier for requirement in holding}
 
 
-# As their metadata have it, read from the wheels; those installed here are held against it below
-REQUIRES = {
-    ("timm", "1.0.22"): ["torch", "torchvision", "pyyaml", "huggingface_hub", "safetensors"],
-    ("dynamic-network-architectures", "0.4.4"): ["torch>=1.6.0a", "numpy", "timm<1.0.23", "einops"],
-    ("einops", "0.8.2"): [],
-    ("safetensors", "0.8.0"): [],
-    ("huggingface-hub", "0.36.2"): [
-        *("filelock", "fsspec>=2023.5.0", "hf-xet<2.0.0,>=1.1.3", "packaging>=20.9", "pyyaml>=5.1", "requests"),
-        *("tqdm>=4.42.1", "typing-extensions>=3.7.4.3"),
-    ],
-    ("pyyaml", "6.0.3"): [],
-    ("tqdm", "4.67.1"): [],  # colorama on Windows alone, whose absence it survives
+COMPUTERS = {  # as host/wheels.json has them: the part of the environment that markers ask for
+    "manylinux2014_x86_64": ("linux", "Linux", "x86_64", "posix"),
+    "win_amd64": ("win32", "Windows", "AMD64", "nt"),
+    "macosx_14_0_arm64": ("darwin", "Darwin", "arm64", "posix"),
+    INTEL: ("darwin", "Darwin", "x86_64", "posix"),
 }
+NAMES = ("sys_platform", "platform_system", "platform_machine", "os_name")
 
 
-def test_the_requirements_in_this_test_are_those_of_the_wheels():
-    for (name, version), required in REQUIRES.items():
-        if metadata.version(name) == version:
-            real = [Requirement(text) for text in metadata.requires(name) or []]
-            unmarked = {r.name for r in real if r.marker is None}
-            assert unmarked <= {Requirement(text).name for text in required}
+@pytest.mark.parametrize("computer", COMPUTERS)
+def test_the_pinned_list_is_whole(packages, computer):
+    """What the wheels' own metadata require is pinned in a version that fits, or comes with torch, or with Slicer."""
+    from DualFaceReconPanel.packages import INTEL_MAC, USUAL
+
+    wanted = INTEL_MAC if computer == INTEL else USUAL
+    wheels = {wheel["name"]: wheel for wheel in json.loads(TABLE.read_text(encoding="utf-8"))[computer]}
+    environment = dict(
+        zip(NAMES, COMPUTERS[computer], strict=True), python_version=PYTHON, implementation_name="cpython"
+    )
+    pins = dict(pin.lower().split("==") for pin in wanted.pinned)
+    assert pins.items() <= {(name, wheel["version"]) for name, wheel in wheels.items()}  # or: python -m support.wheels
+    torch = wheels.get("torch", {"requires": metadata.requires("torch")})
+    with_torch = {"torch", "torchvision", *required(torch["requires"], environment)}
+    shipped = {**slicer_ships(), **pins}  # of two versions the engine's process sees ours
+    for name, wheel in wheels.items():
+        assert PYTHON in SpecifierSet(wheel["requires_python"])
+        for other, specifier in required(wheel["requires"], environment).items():
+            if other in wheels:
+                assert wheels[other]["version"] in specifier, f"{name} wants {other}{specifier}"
+            elif other in shipped:
+                assert shipped[other] in specifier, f"{name} wants {other}{specifier}"
+            else:
+                assert other in with_torch | LAZY, f"{name} wants {other}"
+    # Nothing that Slicer ships is in our folder, before it on the path, but the NumPy that an old torch needs
+    assert pins.keys() & slicer_ships().keys() == ({"numpy"} if computer == INTEL else set())
+
+
+def test_slicer_s_own_scipy_runs_on_the_numpy_of_intel_macs():
+    assert metadata.version("scipy") == slicer_ships()["scipy"]
+    [(_, specifier)] = [item for item in required(metadata.requires("scipy"), {}).items() if item[0] == "numpy"]
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    [numpy] = [wheel["version"] for wheel in table[INTEL] if wheel["name"] == "numpy"]
+    assert numpy in specifier
+
+
+def test_the_table_of_wheels_is_as_those_that_are_installed_here():
+    for wheels in json.loads(TABLE.read_text(encoding="utf-8")).values():
+        for wheel in wheels:
+            if metadata.version(wheel["name"]) == wheel["version"]:
+                own = [text for text in metadata.requires(wheel["name"]) or [] if "extra ==" not in text]
+                assert sorted(own) == sorted(wheel["requires"])
 
 
 def test_what_is_installed_where_and_how_large_is_said_before(packages, tmp_path):
@@ -123,11 +148,40 @@ def test_another_version_s_pins_are_installed_anew(packages, tmp_path):
     assert packages.missing()
 
 
-def test_from_a_folder_of_wheels_where_there_is_no_internet(packages, desktop, monkeypatch):
-    settings = type("QSettings", (), {"value": lambda self, name: "/media/wheels"})
-    monkeypatch.setattr(sys.modules["DualFaceReconPanel.packages"].qt, "QSettings", settings, raising=False)
-    packages.install(lambda code: None)
-    assert desktop.pip_calls[0][:3] == ["--no-index", "--find-links", "/media/wheels"]
+def test_from_a_folder_of_wheels_where_there_is_no_internet(packages, desktop, tmp_path, monkeypatch):
+    """All of it, torch too, which otherwise its extension looks for in the internet."""
+    from DualFaceReconPanel import packages as module
+
+    from DualFaceReconLib.errors import Refusal
+
+    wheels = tmp_path / "wheels"
+    offline = ["--no-index", "--find-links", str(wheels)]
+    module.use_wheels(str(wheels))
+    with pytest.raises(Refusal, match="is not there"):
+        packages.install(lambda code: None)
+    wheels.mkdir()
+    without_torch(module, monkeypatch)
+    assert f"They come from {wheels}" in packages.consent()
+    codes = []
+    packages.install(codes.append)
+    torch, own = desktop.pip_calls
+    assert torch == [*offline, "torch>=2.2", "torchvision>=0.17"]
+    assert own[: len(offline)] == offline
+    assert own[len(offline) : len(offline) + 2] == ["--target", str(tmp_path / "own")]
+    assert codes == [0]
+    packages.remove()
+    desktop.pip_calls.clear()
+    desktop.pip_code = 1  # torch is not in the folder
+    packages.install(codes.append)
+    assert codes == [0, 1]
+    assert len(desktop.pip_calls) == 1
+    assert packages.path() is None
+
+
+def without_torch(module, monkeypatch):
+    """As in a Slicer to which nobody has brought torch."""
+    find = module.importlib.util.find_spec
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda n, *a: None if n == "torch" else find(n, *a))
 
 
 def test_a_folder_that_cannot_be_made_is_told_of(packages, tmp_path):
@@ -143,13 +197,29 @@ def test_torch_comes_from_its_own_extension_and_its_absence_is_named(packages, d
 
     from DualFaceReconLib.errors import Refusal
 
-    find = module.importlib.util.find_spec
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda n, *a: None if n == "torch" else find(n, *a))
+    without_torch(module, monkeypatch)
     assert packages.missing()[0] == "torch"
     assert "200 MB to 3 GB" in packages.consent()
     with pytest.raises(Refusal, match="Extensions Manager"):
         packages.install(lambda code: None)
     assert desktop.pip_calls == []
+    asked = extension(monkeypatch)
+    packages.install(lambda code: None)
+    assert asked == [(">=2.2", ">=0.17")]
+    assert len(desktop.pip_calls) == 1
+
+
+def extension(monkeypatch):
+    """SlicerPyTorch; gives a list of the versions of torch and torchvision that it is asked for."""
+    asked = []
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, askConfirmation, torchVersionRequirement, torchvisionVersionRequirement):
+            asked.append((torchVersionRequirement, torchvisionVersionRequirement))
+            return types.ModuleType("torch")
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    return asked
 
 
 def test_a_script_is_never_asked(tmp_path, monkeypatch):
@@ -173,12 +243,28 @@ def test_a_script_is_never_asked(tmp_path, monkeypatch):
         assert desktop.messages == []
 
 
-def test_an_intel_mac_with_numpy_2_is_refused_in_words(packages, monkeypatch):
+def test_an_intel_mac_gets_its_last_torch_and_a_numpy_for_the_engine_alone(packages, desktop, monkeypatch):
     from DualFaceReconPanel import packages as module
-
-    from DualFaceReconLib.errors import Refusal
 
     monkeypatch.setattr(module.sys, "platform", "darwin")
     monkeypatch.setattr(module.platform, "machine", lambda: "x86_64")
-    with pytest.raises(Refusal, match="Intel Macs"):
-        packages.install(lambda code: None)
+    without_torch(module, monkeypatch)
+    asked = extension(monkeypatch)
+    assert "numpy" in packages.consent()
+    packages.install(lambda code: None)
+    assert asked == [("==2.2.2", "==0.17.2")]
+    assert desktop.pip_calls[0][-1] == "numpy==1.26.4"
+    assert "--target" in desktop.pip_calls[0]
+    monkeypatch.setattr(module.platform, "machine", lambda: "arm64")
+    assert packages.path() is None  # a Slicer for Apple's own processors needs the other list
+
+
+def test_the_engine_s_process_takes_a_package_of_our_folder_before_slicer_s(tmp_path):
+    """As it must on Intel Macs."""
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text('__version__ = "1.26.4"')
+    program = "import sys, numpy; print(numpy.__version__)"
+    environment = protocol.environment(tmp_path)
+    command = [sys.executable, "-P", "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1.26.4"

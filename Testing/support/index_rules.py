@@ -2,7 +2,8 @@
 
     python -m support.index_rules [REPOSITORY]      # from Testing/; exit code 1 where something is wrong
 
-After Slicer/ExtensionsIndex scripts/check_description_files.py and Slicer's catalogue entry schema 1.0.2.
+After Slicer/ExtensionsIndex scripts/check_description_files.py and AGENTS.md, and Slicer's catalogue entry schema
+1.0.2. What needs the published repository is left: that its addresses answer, and its topic 3d-slicer-extension.
 """
 
 from __future__ import annotations
@@ -33,19 +34,35 @@ TYPES = {
     "tier": int,
 }
 REQUIRED = ("$schema", "category", "scm_url")
-# Those of ACCEPTED_EXTENSION_CATEGORIES in which a module like this one may be looked for
-CATEGORIES = {"Analysis", "Planning", "Quantification", "Segmentation", "Shape Analysis", "Surface Models", "IGT"}
+LICENCES = ("LICENSE", "LICENCE", "License.txt", "license.txt", "LICENSE.txt", "COPYING", "COPYING.txt")
+# All of ACCEPTED_EXTENSION_CATEGORIES in scripts/check_description_files.py
+CATEGORIES = {
+    *("Active Learning", "Analysis", "Auto3dgm", "BigImage", "Cardiac", "Chest Imaging Platform", "Conda"),
+    *("Converters", "DICOM", "DSCI", "Developer Tools", "Diffusion", "Examples", "Exporter", "FTV Segmentation"),
+    *("Filtering", "Filtering.Morphology", "Filtering.Vesselness", "Holographic Display", "Image Synthesis", "IGT"),
+    *("Informatics", "Netstim", "Neuroimaging", "Nuclear Medicine", "Orthodontics", "Osteotomy Planning"),
+    *("Otolaryngology", "Photogrammetry", "Pipelines", "Planning", "Printing", "Quantification", "Radiotherapy"),
+    *("Registration", "Remote", "Rendering", "SPHARM", "Segmentation", "Sequences", "Shape Analysis"),
+    *("Shape Regression", "Shape Visualization", "Simulation", "SlicerCMF", "SlicerMorph", "Spectral Imaging"),
+    *("Supervisely", "Surface Models", "SurfaceLearner", "Tomographic Reconstruction", "Tracking", "Tractography"),
+    *("Training", "Ultrasound", "Utilities", "Vascular Modeling Toolkit", "Virtual Reality", "VisSimTools"),
+    *("Web System Tools", "Wizards"),
+}
 RAW = re.compile(r"https://raw\.githubusercontent\.com/[\w-]+/(\w+)/main/(\S+)")
 CLONE_MB = 80  # of the index's 100
 ICON_PX = (128, 128)
+MINIMUM = "cmake_minimum_required(VERSION 3.20.6...3.22.6 FATAL_ERROR)"  # Utilities/Templates/Extensions/Default
 
 
 def faults(root: Path) -> list[str]:
     """What is wrong, in sentences."""
-    wrong = [*_entry(json.loads((root / ENTRY).read_text(encoding="utf-8")))]
+    written = (root / ENTRY).read_bytes()
+    wrong = [*_entry(json.loads(written))]
+    if b"\r" in written:
+        wrong.append("The entry's lines end with more than LF.")
     cmake = (root / "CMakeLists.txt").read_text(encoding="utf-8")
     wrong += _cmake(cmake, root)
-    if not any((root / name).is_file() for name in ("LICENSE", "LICENSE.txt", "License.txt", "COPYING")):
+    if not any((root / name).is_file() for name in LICENCES):
         wrong.append("There is no licence file in the root.")
     wrong += _file_scope(root / NAME / f"{NAME}.py")
     if (size := _clone_mb(root)) > CLONE_MB:
@@ -75,6 +92,8 @@ def _cmake(text: str, root: Path) -> list[str]:
     wrong = []
     if re.search(r"project\s*\(\s*([^\s)]+)", text)[1] != NAME:
         wrong.append("CMake's project is not called as the entry's file.")
+    if not text.startswith(MINIMUM):
+        wrong.append("CMake's minimum is not that of the template.")
     for name in ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
         if not re.search(rf'set\s*\(EXTENSION_{name}\s*"[^"]+"', text):
             wrong.append(f"EXTENSION_{name} is not set.")

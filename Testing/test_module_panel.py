@@ -258,11 +258,13 @@ def test_closing_the_scene_while_it_computes_leaves_a_fresh_panel(panel):
     slicer.mrmlScene.Clear()
     panel.wait(lambda: not panel.panel.engine._waiting)
     assert not panel.panel.computing
+    panel.wait(lambda: panel.panel.settled)
     assert panel.ui.geometryTable.rowCount == 0
+    assert not panel.ui.filmPath.currentPath
     assert not panel.ui.swapSides.checked
+    assert not panel.ui.reconstructButton.enabled
     assert panel.widget._parameters is not None
     panel.behave()
-    panel.ui.filmPath.currentPath = ""
     panel.choose(panel.film())
     assert panel.reconstructed() is not None
 

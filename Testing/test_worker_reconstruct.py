@@ -1,13 +1,16 @@
 """The worker with the bundle and a film that ship: the terminal's own bytes, stopped in time, ended at once."""
 
+import importlib
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from DualFaceReconLib import cli
+from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.results import load_reconstruction
 from DualFaceReconLib.worker.client import Client
@@ -69,17 +72,19 @@ def test_a_stage_stops_in_the_midst_and_leaves_nothing(worker, opened, tmp_path,
     assert worker.ask(Ping())["event"] == "done"
 
 
-def test_the_worker_and_the_terminal_give_the_same_bytes(worker, opened, film, tmp_path):
+@pytest.fixture(scope="module")
+def terminal(film, worker, tmp_path_factory):
+    """The folder of the terminal's result."""
+    folder = tmp_path_factory.mktemp("terminal") / "vom Terminal"
+    assert cli.main(["reconstruct", str(film), "-o", str(folder)]) == 0
+    return folder
+
+
+def test_the_worker_and_the_terminal_give_the_same_bytes(worker, opened, terminal, tmp_path):
     events = []
     place = tmp_path / "vom Worker"
     done = worker.ask(Reconstruct(opened, folder=str(place)), progress=lambda *values: events.append(values))
-    assert cli.main(["reconstruct", str(film), "-o", str(tmp_path / "vom Terminal")]) == 0
-    compared = 0
-    for path in (tmp_path / "vom Terminal").iterdir():
-        if path.suffix in (".vtp", ".stl", ".nrrd"):
-            assert path.read_bytes() == (place / path.name).read_bytes(), path.name
-            compared += 1
-    assert compared == 4 * 3 + 4
+    assert_same_bytes(terminal, place)
     found = load_reconstruction(done["folder"])
     assert all(bone.completed is not None for bone in found.bones.values())
     shares = [share for _, share in events]
@@ -88,6 +93,42 @@ def test_the_worker_and_the_terminal_give_the_same_bytes(worker, opened, film, t
     assert list(dict.fromkeys(words for words, _ in events)) == [
         STAGES[stage] for stage in ("networks", "surfaces", "completion", "saving")
     ]
+
+
+def assert_same_bytes(folder, other):
+    """Of every bone what was seen and the whole one, twice, masks, depths and film."""
+    compared = 0
+    for path in folder.iterdir():
+        if path.suffix in (".vtp", ".stl", ".nrrd"):
+            assert path.read_bytes() == (other / path.name).read_bytes(), path.name
+            compared += 1
+    assert compared == 4 * 3 + 4
+
+
+def test_slicer_s_console_and_a_script_give_the_terminal_s_bytes(worker, film, terminal, tmp_path, monkeypatch):
+    """In a Slicer without a window; by the warm process, as another's imports take long, which asks networks anew."""
+    pytest.importorskip("PySide6")
+    pytest.importorskip("slicer")
+    from host.desktop import Desktop
+
+    module = ROOT / "DualFaceRecon"
+    with Desktop(window=False) as desktop:
+        monkeypatch.syspath_prepend(str(module))
+        console = importlib.import_module("DualFaceReconPanel.console")
+        monkeypatch.setattr(console, "Client", lambda packages: nullcontext(worker))
+        spec = importlib.util.spec_from_file_location("script", module / "Scripts" / "reconstruct.py")
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+        bundle = ["--bundle", str(SHIPPED)]  # another than was loaded before, by its name
+        assert script.main([str(film), "--out", str(tmp_path / "script"), *bundle]) == 0
+        from DualFaceRecon import DualFaceReconLogic
+
+        worker.ask(Load())
+        run = DualFaceReconLogic().reconstruct(film, folder=tmp_path / "console")
+        assert run.node("completed", "hip_left").GetPolyData().GetNumberOfPoints() > 1000
+        assert desktop.messages == []
+    for way in ("script", "console"):
+        assert_same_bytes(terminal, tmp_path / way)
 
 
 def test_a_damaged_bundle_is_refused_and_the_one_that_ships_is_there_again(worker, tmp_path):
@@ -112,8 +153,8 @@ def test_the_log_names_no_film(worker, film):
     assert not [word for word in ("Köhler", film.name, str(film.parent), os.fspath(ROOT)) if word in tail]
 
 
-def test_where_stdin_ends_while_bones_are_completed_the_process_ends(worker, opened, tmp_path):
-    process = worker._process
+def test_where_stdin_ends_while_bones_are_completed_the_process_ends(worker, film, tmp_path):
+    opened, process = worker.ask(Open(str(film)))["film"], worker._process
 
     def leave(words, share):
         if words == STAGES["completion"] and not process.popen.stdin.closed:

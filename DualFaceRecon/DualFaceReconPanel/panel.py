@@ -82,6 +82,7 @@ class Panel:
         """Nothing that is computed has a place any more."""
         self._stop()
         self.film.close()
+        self.ui.filmPath.currentPath = ""
         self.opened = None
         self.film.show_nothing()
         self._show_button()

@@ -30,6 +30,7 @@ class Host:
     """A scene with its logics. Close it, or Python's exit takes objects down in an order that MRML does not survive."""
 
     def __init__(self) -> None:
+        gc.freeze()  # what is there already is not looked through when this host is closed
         self._cache = tempfile.TemporaryDirectory(prefix="host-")
         self.scene = slicer.vtkMRMLScene()
         self.views: list[SliceView | View3D] = []

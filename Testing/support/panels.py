@@ -23,6 +23,7 @@ from support.reconstructions import made_reconstruction
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "DualFaceRecon" / "DualFaceRecon.py"
 STAND_IN = Path(__file__).with_name("standin_engine.py")
+SETTLING_MS = 20  # instead of as long as people take to type
 WORDS = "Completing the bones"  # of the stand-in's progress
 
 
@@ -50,6 +51,7 @@ class Panel:
         self.desktop, self.folder = desktop, folder
         self.behave()
         desktop.open_module(MODULE)
+        self.panel.settling.setInterval(SETTLING_MS)
 
     @property
     def widget(self) -> object:

@@ -3,7 +3,9 @@
 Qt's loader takes misspelt properties and unknown classes silently, so the .ui is read as XML.
 """
 
+import ast
 import csv
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from pathlib import Path
@@ -170,6 +172,76 @@ def test_the_panel_fits_a_narrow_place(panel):
     empty = panel.desktop.window.layout().minimumSize().width()
     panel.choose(panel.film())
     assert panel.desktop.window.layout().minimumSize().width() <= max(empty, 400)
+
+
+# Words
+
+
+def test_the_panel_calls_its_controls_and_bones_as_the_engine_does(panel):
+    """Its words go through the translation; in English pictures and reports have the same."""
+    from DualFaceReconPanel import words
+
+    from DualFaceReconLib.bonemaps import BONES
+    from DualFaceReconLib.pictures.wording import PANEL, bone_words
+
+    assert words.controls() == PANEL
+    assert words.bones() == {bone: bone_words(bone) for bone in BONES}
+    panel.choose(panel.film())
+    values = panel.panel.opened.answer["values"]
+    assert values.keys() <= words.values().keys()
+    assert {value["kind"] for value in values.values()} <= words.provenance().keys()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "DualFaceRecon").rglob("*.py")), ids=lambda path: path.name)
+def test_no_word_is_translated_when_a_file_is_imported(path):
+    """But where it is used, in the language that Slicer has then."""
+    translated = []
+
+    def look(node):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(child, ast.Call) and getattr(child.func, "id", "") in ("_", "translate"):
+                translated.append(ast.unparse(child))
+            look(child)
+
+    look(ast.parse(path.read_text(encoding="utf-8")))
+    assert translated == []
+
+
+def test_what_the_panel_shows_goes_through_the_translation(monkeypatch, tmp_path):
+    """In a language in which everything is quoted."""
+    from host.desktop import Desktop
+    from support.panels import Panel, engine_stands_in
+
+    with engine_stands_in(tmp_path), Desktop() as desktop:
+        sys.modules["slicer.i18n"].tr = "«{}»".format
+        panel = Panel(desktop, tmp_path)
+        panel.choose(panel.film())
+        panel.reconstructed()
+        ui = panel.ui
+        assert ui.reconstructButton.text == "«Reconstruct»"
+        for table, columns in ((ui.geometryTable, (0, 2)), (ui.bonesTable, (0,))):
+            texts = [table.item(row, column).text() for row in range(table.rowCount) for column in columns]
+            texts += [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
+            assert all(text[0] == "«" for text in texts), texts
+        for chooser in (ui.colouringChooser, ui.exportChooser):
+            texts = [chooser.itemText(row) for row in range(chooser.count)]
+            assert all(text[0] == "«" for text in texts), texts
+        assert "«Share of the completed bone" in ui.measurementsTable.item(0, 0).toolTip()
+
+
+# The rest of the desktop
+
+
+def test_the_host_s_layout_manager_and_segment_editor_have_what_the_table_has_and_no_more():
+    from host.desktop import LayoutManager
+    from host.editor import SegmentEditorWidget
+
+    names = table()
+    for kind, name in ((LayoutManager, "qMRMLLayoutManager"), (SegmentEditorWidget, "qMRMLSegmentEditorWidget")):
+        known = {entry.partition("(")[0] for (c, _), entries in names.items() if c == name for entry in entries}
+        assert {entry for entry in vars(kind) if entry[0] != "_"} == known
 
 
 # What PythonQt refuses, the host refuses

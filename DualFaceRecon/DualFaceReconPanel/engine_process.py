@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from DualFaceReconLib.film.decoding import python_executable
 from DualFaceReconLib.worker import log, protocol
@@ -145,7 +146,8 @@ class EngineProcess:
 
     def _not_started(self, error: object) -> None:
         if error == qt.QProcess.FailedToStart:  # of a crash, `finished` tells
-            self._died("The engine could not be started: restart Slicer; where that does not help, install it again.")
+            text = _("The engine could not be started: restart Slicer; where that does not help, install it again.")
+            self._died(text)
 
     def _died(self, text: str) -> None:
         process, self._process = self._process, None
@@ -161,7 +163,7 @@ class EngineProcess:
             answered({"event": "failed", "text": text, "log": self.log_tail()})
 
     def _answer(self, id: Any, message: Message) -> None:
-        answered, _ = self._waiting.pop(id, (None, None))
+        answered, _progress = self._waiting.pop(id, (None, None))
         if not self._waiting:
             self._cancelling.stop()
         if answered is not None:

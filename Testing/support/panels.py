@@ -69,7 +69,9 @@ class Panel:
     def behave(self, **values: object) -> None:
         """`seconds` a reconstruction takes, `die` in its middle, `refuse` a film in these words, `print` lines."""
         result, film = made_result()
-        (self.folder / "behaviour.json").write_text(json.dumps({"result": str(result), "film": film, **values}))
+        beside = self.folder / "behaviour.part"  # the stand-in may read it now
+        beside.write_text(json.dumps({"result": str(result), "film": film, **values}))
+        beside.replace(self.folder / "behaviour.json")
 
     def asked(self, name: str | None = None) -> list[dict]:
         """The requests, oldest first."""
@@ -107,11 +109,17 @@ class Panel:
 @contextmanager
 def opened_panel(folder: Path, window: bool = True) -> Iterator[Panel]:
     """A panel in a new scene."""
+    with engine_stands_in(folder), Desktop(window) as desktop:
+        yield Panel(desktop, folder)
+
+
+@contextmanager
+def engine_stands_in(folder: Path) -> Iterator[None]:
+    """Workers that are started are stand-ins, which look in this folder for how to behave."""
     command = protocol.command
     protocol.command = lambda python, place=None: [sys.executable, "-S", str(STAND_IN), str(place), str(folder)]
     try:
-        with Desktop(window) as desktop:
-            yield Panel(desktop, folder)
+        yield
     finally:
         protocol.command = command
 

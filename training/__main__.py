@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _with_bones(measuring)
     _simulating(commands)
     _training(commands)
+    _packing(commands)
     _bundling(commands)
     _judging_distance(commands)
     _preparing(commands)
@@ -135,6 +136,14 @@ def _with_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cuda or cpu (default: cuda where there is one)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make films")
+
+
+def _packing(commands: Any) -> None:
+    packing = _command(commands, "pack", actions.pack_training)
+    packing.add_argument("--out", type=Path, required=True, help="folder of files to carry to the other machine")
+    packing.add_argument("--warp", action="store_true", help="take warp-lang along, for Linux on x86-64")
+    packing.add_argument("--part-mb", type=float, default=60.0, help="most MB of a file (default: 60)")
+    _with_bones(packing)
 
 
 def _bundling(commands: Any) -> None:

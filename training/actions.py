@@ -154,6 +154,17 @@ def train_network(options: argparse.Namespace) -> int:
     return _learnt(options, learn)
 
 
+def pack_training(options: argparse.Namespace) -> int:
+    """Packs all that training needs into files for a machine without a network, where `unpack.py` unpacks them."""
+    from training.learning.pack import pack
+    from training.patients.population import load_everybody
+
+    load_everybody(options.bones, options.cache)  # as they are kept from now on
+    files = pack(load_everybody(options.bones, options.cache), options.out, options.warp, options.part_mb)
+    print(f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB in {len(files)} files in {options.out}")
+    return 0
+
+
 def finetune_network(options: argparse.Namespace) -> int:
     """Goes on training a bundle's network on your own cases, or goes on with such a run that was cut."""
     from training.cases import cases_in

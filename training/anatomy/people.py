@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,27 +78,36 @@ class Corresponded:
 
 def save_corresponded(bones: Corresponded, path: Path) -> None:
     """Keeps corresponded bones in an .npz file."""
-    arrays = {
-        "bone": bones.bone,
-        "triangles": bones.triangles.astype(np.int32),
-        "shapes": bones.shapes.astype(np.float32),
-        "people": np.array(bones.people),
-        "sets": np.array([bone_set.name for bone_set in bones.sets]),
-    }
-    write_file(path, lambda beside: np.savez_compressed(beside, **arrays))
+    write_file(path, lambda beside: np.savez_compressed(beside, **corresponded_arrays(bones)))
 
 
 def load_corresponded(path: Path) -> Corresponded:
     """The inverse of `save_corresponded`."""
     with np.load(path, allow_pickle=False) as file:
-        known = {bone_set.name: bone_set for bone_set in (LLP26, RHAN40)}
-        return Corresponded(
-            bone=str(file["bone"]),
-            triangles=file["triangles"].astype(np.int64),
-            shapes=file["shapes"].astype(np.float64),
-            people=tuple(str(person) for person in file["people"]),
-            sets=tuple(known[str(name)] for name in file["sets"]),
-        )
+        return corresponded_from(file)
+
+
+def corresponded_arrays(bones: Corresponded) -> dict[str, np.ndarray]:
+    """Corresponded bones as arrays for an .npz file."""
+    return {
+        "bone": np.array(bones.bone),
+        "triangles": bones.triangles.astype(np.int32),
+        "shapes": bones.shapes.astype(np.float32),
+        "people": np.array(bones.people),
+        "sets": np.array([bone_set.name for bone_set in bones.sets]),
+    }
+
+
+def corresponded_from(arrays: Mapping[str, np.ndarray]) -> Corresponded:
+    """The inverse of `corresponded_arrays`."""
+    known = {bone_set.name: bone_set for bone_set in (LLP26, RHAN40)}
+    return Corresponded(
+        bone=str(arrays["bone"]),
+        triangles=arrays["triangles"].astype(np.int64),
+        shapes=arrays["shapes"].astype(np.float64),
+        people=tuple(str(person) for person in arrays["people"]),
+        sets=tuple(known[str(name)] for name in arrays["sets"]),
+    )
 
 
 Say = Callable[[str], None]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR
 from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel
@@ -22,7 +23,9 @@ from training.anatomy.people import (
     LLP26,
     RHAN40,
     Corresponded,
+    corresponded_arrays,
     corresponded_femora,
+    corresponded_from,
     corresponded_hips,
     load_corresponded,
     procrustes,
@@ -32,6 +35,7 @@ from training.anatomy.remeshing import read_ply
 from training.anatomy.shapes import shape_model
 
 MODES = {"hip": 60, "femur": 40}
+PACKED_PEOPLE = "everybody.npz"  # in a cache: all people, in place of the sets of bones, where there are none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +113,32 @@ def load_population(
 
 
 def load_everybody(bones: Path, cache: Path, say: Callable[[str], None] = print) -> Everybody:
-    """The bones of all people in `rhan40` and `llp26`."""
+    """The bones of all people in `rhan40` and `llp26`; where `save_everybody` left them in `cache`, those."""
+    if (cache / PACKED_PEOPLE).exists():
+        return _packed_everybody(cache / PACKED_PEOPLE)
     hips = _cached(bones, cache, "hip", corresponded_hips, say)
     femora = _cached(bones, cache, "femur", corresponded_femora, say)
     sacra, sacrum_triangles = _sacra(bones, hips)
     return Everybody(hips=hips, femora=femora, sacra=sacra, sacrum_triangles=sacrum_triangles)
+
+
+def save_everybody(everybody: Everybody, path: Path) -> None:
+    """Keeps all people in an .npz file, with which `load_everybody` needs no bones."""
+    arrays = {"sacra": everybody.sacra, "sacrum_triangles": everybody.sacrum_triangles}
+    for kind, bones in (("hips", everybody.hips), ("femora", everybody.femora)):
+        arrays |= {f"{kind}_{name}": values for name, values in corresponded_arrays(bones).items()}
+    write_file(path, lambda beside: np.savez_compressed(beside, **arrays))
+
+
+def _packed_everybody(path: Path) -> Everybody:
+    """The inverse of `save_everybody`."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    hips, femora = (
+        corresponded_from({name.removeprefix(f"{kind}_"): values for name, values in arrays.items()})
+        for kind in ("hips", "femora")
+    )
+    return Everybody(hips=hips, femora=femora, sacra=arrays["sacra"], sacrum_triangles=arrays["sacrum_triangles"])
 
 
 def population_of(

@@ -72,10 +72,9 @@ def _more_unlike(matter: Mapping[str, Matter], patient: VirtualPatient, rng: np.
             density = density * head_density ** (1 - _rise(away, 26, 45))
         spots = rng.integers(len(vertices), size=SPOTS)
         amounts, reach = rng.normal(0, SPOT_SPREAD, SPOTS), rng.uniform(*SPOT_MM, SPOTS)
-        lumps = sum(
-            amount * np.exp(-((vertices - vertices[spot]) ** 2).sum(axis=1) / (2 * wide**2))
-            for spot, amount, wide in zip(spots, amounts, reach, strict=True)
-        )
+        single = vertices.astype(np.float32)
+        squared = np.stack([((single - single[spot]) ** 2).sum(axis=1) for spot in spots], axis=1)
+        lumps = np.exp(squared / (-2 * reach**2).astype(np.float32)) @ amounts
         unlike[bone] = Matter(
             cortex_mm=np.clip(cortex * np.exp(lumps), 0.25, 11.0), density=np.clip(density * np.exp(lumps), 0.0, 0.6)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,26 +41,27 @@ def cast_shadows(shadows: Sequence[Shadow], lengths_mm: dict[str, torch.Tensor],
 def _add(film: np.ndarray, shadow: Shadow, place: np.ndarray, px_per_mm: np.ndarray) -> None:
     """Adds one shadow's thickness to a film around a place [row, col]."""
     rows, cols = film.shape
-    half_px = np.array(shadow.half) * px_per_mm.mean()
-    drawn_px = np.maximum(half_px, LEAST_PX)
-    thickness = shadow.thickness_mm * float(np.prod(half_px / drawn_px))
-    reach = float(drawn_px.max()) * (1.5 if shadow.shape in ("shell", "arc") else 1.0) + 1
-    low = np.maximum(np.floor(place - reach), 0).astype(int)
-    high = np.minimum(np.ceil(place + reach) + 1, (rows, cols)).astype(int)
-    if (high <= low).any():
+    scale = float(px_per_mm.mean())
+    half_px = [half * scale for half in shadow.half]
+    drawn_px = [max(half, LEAST_PX) for half in half_px]
+    thickness = shadow.thickness_mm * math.prod(half_px) / math.prod(drawn_px)
+    reach = max(drawn_px) * (1.5 if shadow.shape in ("shell", "arc") else 1.0) + 1
+    low = [max(math.floor(at - reach), 0) for at in place.tolist()]
+    high = [min(math.ceil(at + reach) + 1, size) for at, size in zip(place.tolist(), (rows, cols), strict=True)]
+    if high[0] <= low[0] or high[1] <= low[1]:
         return
     # R grows against the columns and S against the rows
-    up = place[0] - np.arange(low[0], high[0], dtype=np.float32)[:, None]
-    right = place[1] - np.arange(low[1], high[1], dtype=np.float32)[None]
-    cosine, sine = np.cos(shadow.turn), np.sin(shadow.turn)
+    up = float(place[0]) - np.arange(low[0], high[0], dtype=np.float32)[:, None]
+    right = float(place[1]) - np.arange(low[1], high[1], dtype=np.float32)[None]
+    cosine, sine = math.cos(shadow.turn), math.sin(shadow.turn)
     across, along = (right * cosine + up * sine) / drawn_px[0], (up * cosine - right * sine) / drawn_px[1]
     away = across**2 + along**2
     if shadow.shape == "dome":
-        profile = np.sqrt(np.clip(1 - away, 0, None))
+        profile = np.sqrt(np.maximum(1 - away, 0))
     elif shadow.shape == "soft":
-        profile = np.clip(1 - away, 0, None) ** 2
+        profile = np.maximum(1 - away, 0) ** 2
     elif shadow.shape == "lace":
-        profile = np.sqrt(np.clip(1 - away, 0, None)) * _lace(away.shape, shadow.seed, float(px_per_mm.mean()))
+        profile = np.sqrt(np.maximum(1 - away, 0)) * _lace(away.shape, shadow.seed, scale)
     else:
         profile = np.exp(-(((np.sqrt(away) - SHELL) / SHELL_WIDTH) ** 2))
         if shadow.shape == "arc":

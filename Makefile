@@ -42,6 +42,7 @@ bench: env
 	$(BIN)/python Testing/bench/gbcpd.py
 	$(BIN)/python Testing/bench/completion.py
 	$(BIN)/python Testing/bench/simulate.py
+	$(BIN)/python Testing/bench/learning.py
 	$(BIN)/python Testing/bench/drr.py
 	$(BIN)/python Testing/bench/reconstruct.py
 	$(BIN)/python Testing/bench/worker.py

@@ -11,30 +11,39 @@ import queue
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import get_context
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from training.learning.compact import compact, stacked
 
 if TYPE_CHECKING:  # which would load all that makes films
+    from multiprocessing.synchronize import Event
+
     from training.learning.data import Sample
 
     Made = tuple[int, int, Sample | None]  # by which process, of which epoch; None: it has no more of the epoch
 
 AHEAD = 4  # batches or handfuls that a process makes in advance
 HANDFUL = 8  # films that travel together where nobody waits for a batch
+ENDLESS = 2**31  # epochs
 LOOKED_EVERY_S = 0.5  # whether a run is over, where nothing comes
 
 
 class Batches(IterableDataset):
     """What a process makes: batches of an epoch after the other, compact."""
 
-    def __init__(self, epoch: Callable[[int], Iterable[Sample]], epochs: range, size: int, whole: bool) -> None:
-        """`epoch` gives this process's films of an epoch; `whole`: films too few for a batch of `size` are left out."""
+    def __init__(
+        self, epoch: Callable[[int], Iterable[Sample]], epochs: range, size: int, whole: bool, over: Event
+    ) -> None:
+        """`epoch` gives this process's films of an epoch; `whole`: films too few for a batch of `size` are left out.
+
+        `over`: nobody wants any more.
+        """
         super().__init__()
-        self.epoch, self.epochs, self.size, self.whole = epoch, epochs, size, whole
+        self.epoch, self.epochs, self.size, self.whole, self.over = epoch, epochs, size, whole, over
 
     def __iter__(self) -> Iterator[Made]:
         worker = get_worker_info()
@@ -42,6 +51,8 @@ class Batches(IterableDataset):
         for number in self.epochs:
             films: list[Sample] = []
             for film in self.epoch(number):
+                if self.over.is_set():
+                    return
                 films.append(compact(film))
                 if len(films) == self.size:
                     yield maker, number, stacked(films)
@@ -51,27 +62,65 @@ class Batches(IterableDataset):
             yield maker, number, None
 
 
-def loader(batches: Batches, workers: int, device: str, in_order: bool) -> DataLoader:
-    """Processes that make batches; none: they are made where they are asked for."""
-    apart = {"multiprocessing_context": "spawn", "prefetch_factor": AHEAD} if workers else {}
-    return DataLoader(
-        batches, batch_size=None, num_workers=workers, pin_memory=device == "cuda", in_order=in_order, **apart
-    )
+class Makers:
+    """Processes that make batches, or this one; a context, after which they have ended."""
+
+    def __init__(
+        self,
+        epoch: Callable[[int], Iterable[Sample]],
+        epochs: range,
+        size: int,
+        *,
+        whole: bool,
+        workers: int,
+        device: str,
+    ) -> None:
+        self.workers = workers
+        self.over = get_context("spawn").Event()
+        batches = Batches(epoch, epochs, size, whole, self.over)
+        apart = {"multiprocessing_context": "spawn", "prefetch_factor": AHEAD} if workers else {}
+        pinned = device == "cuda"
+        self.coming: Iterator[Made] = iter(
+            DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pinned, in_order=whole, **apart)
+        )
+
+    def end(self) -> None:
+        """Takes what is still on its way: processes that are cut off while they hand something over may crash."""
+        self.over.set()
+        failed = 0
+        while self.workers > failed:
+            try:
+                next(self.coming)
+            except StopIteration:
+                return
+            except Exception:  # each process may have failed once
+                failed += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
 
 
-class Epochs:
-    """Batches by epoch, in an order that is the same whichever process is fast."""
+class Epochs(Makers):
+    """Batches by epoch, in an order that is the same whichever process is fast.
+
+    with Epochs(source.epoch, range(30), size=8, workers=2, device="cpu") as films:
+        for batch in films.of(0): ...
+    """
 
     def __init__(
         self, epoch: Callable[[int], Iterable[Sample]], epochs: range, size: int, workers: int, device: str
     ) -> None:
-        self.workers = max(workers, 1)
-        self.coming = iter(loader(Batches(epoch, epochs, size, whole=True), workers, device, in_order=True))
+        super().__init__(epoch, epochs, size, whole=True, workers=workers, device=device)
         self.early: dict[tuple[int, int], deque[Sample | None]] = defaultdict(deque)  # by process and epoch
 
     def of(self, epoch: int) -> Iterator[Sample]:
         """An epoch's batches, of each process in turn."""
-        makers = list(range(self.workers))
+        makers = list(range(max(self.workers, 1)))
         while makers:
             for maker in list(makers):
                 while not self.early[maker, epoch]:
@@ -84,8 +133,8 @@ class Epochs:
                     yield batch
 
 
-class Arrivals:
-    """Films by handfuls as they are ready, whoever made them; a context that ends with the processes.
+class Arrivals(Makers):
+    """Films by handfuls as they are ready, whoever made them.
 
     with Arrivals(source.epoch, first=0, workers=15, device="cuda") as arrivals:
         films = arrivals.take(wait=False)  # None where nothing is there yet
@@ -93,32 +142,33 @@ class Arrivals:
 
     def __init__(self, epoch: Callable[[int], Iterable[Sample]], first: int, workers: int, device: str) -> None:
         """`first`: the number of the first epoch whose films are taken; there is no last one."""
+        super().__init__(epoch, range(first, ENDLESS), HANDFUL, whole=False, workers=workers, device=device)
         self.epoch = first  # the highest of which a film came
-        batches = Batches(epoch, range(first, 2**31), HANDFUL, whole=False)
-        self.coming = iter(loader(batches, workers, device, in_order=False))
-        self.ready: queue.Queue[Made | BaseException] = queue.Queue(maxsize=2 * max(workers, 1))
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._receive, daemon=True) if workers else None
-        if self.thread:
+        self.ready: queue.Queue[Made | Exception] = queue.Queue(maxsize=2 * max(workers, 1))
+        self.thread = threading.Thread(target=self._receive, daemon=True)
+        if workers:
             self.thread.start()
 
     def take(self, wait: bool) -> Sample | None:
         """The next films; None where there are none, after half a second of waiting if asked."""
-        if self.thread is None:
+        if not self.workers:
             return self._films(next(self.coming)) if wait else None
         try:
             made = self.ready.get(block=wait, timeout=LOOKED_EVERY_S)
         except queue.Empty:
             return None
-        if isinstance(made, BaseException):
+        if isinstance(made, Exception):
             raise made
         return self._films(made)
 
     def stop(self) -> None:
         """Lets the processes end, without waiting for them."""
         self.over.set()
-        while not self.ready.empty():
-            self.ready.get_nowait()
+
+    def end(self) -> None:
+        self.stop()
+        if self.workers:
+            self.thread.join()
 
     def _films(self, made: Made) -> Sample | None:
         _, number, films = made
@@ -126,28 +176,16 @@ class Arrivals:
         return films
 
     def _receive(self) -> None:
-        """Has whatever the processes made in `ready`, as long as somebody wants it."""
-        try:
-            for made in self.coming:
-                while not self.over.is_set():
-                    try:
-                        self.ready.put(made, timeout=LOOKED_EVERY_S)
-                        break
-                    except queue.Full:
-                        continue
-                if self.over.is_set():
-                    return
-        except BaseException as error:  # what went wrong in a process is said where its films are missed
-            if not self.over.is_set():
-                self.ready.put(error)
-
-    def __enter__(self) -> Arrivals:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        if self.thread:
-            self.thread.join()
-        del self.coming  # and with it the processes
+        """Has what the processes made in `ready`, and what went wrong in them, as long as somebody wants it."""
+        while not self.over.is_set():
+            try:
+                made: Made | Exception = next(self.coming)
+            except Exception as error:  # said where its films are missed
+                made = error
+            while not self.over.is_set():
+                try:
+                    self.ready.put(made, timeout=LOOKED_EVERY_S)
+                    break
+                except queue.Full:
+                    continue
+        super().end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from training.learning import data
 from training.patients.population import Population
-from training.simulate import Series, Taken
+from training.simulate import Person, Series, Taken
 
-MOST_TAKEN = 100
-_taken: OrderedDict[tuple, tuple[Population, Taken]] = OrderedDict()  # the oldest first
+MOST_MADE = 200
+_made: OrderedDict[tuple, tuple[Population, Person | Taken]] = OrderedDict()  # the oldest first
 
 
 @contextmanager
@@ -24,20 +24,24 @@ def patients_taken_once() -> Iterator[None]:
 
     That they are the same whenever they are made is for tests of films to show.
     """
-    take = data.take
+    draw_person, take = data.draw_person, data.take
 
-    def taken(population: Population, series: Series, number: int, device: str = "cpu") -> Taken:
-        key = id(population), series, number
-        if key not in _taken:
-            _taken[key] = (
-                population,
-                take(population, series, number, device),
-            )  # which keeps the population's id its own
-            while len(_taken) > MOST_TAKEN:
-                _taken.popitem(last=False)
-        return _taken[key][1]
+    def once(make: Callable[[], Person | Taken], population: Population, *key: object) -> Person | Taken:
+        whole = (id(population), *key)
+        if whole not in _made:
+            _made[whole] = (population, make())  # which keeps the population's id its own
+            while len(_made) > MOST_MADE:
+                _made.popitem(last=False)
+        return _made[whole][1]
+
+    def drawn(population: Population, series: Series, number: int) -> Person:
+        return once(lambda: draw_person(population, series, number), population, "person", series, number)
+
+    def taken(population: Population, series: Series, number: int, device: str, person: Person) -> Taken:
+        return once(lambda: take(population, series, number, device, person), population, "taken", series, number)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "draw_person", drawn)
         patch.setattr(data, "take", taken)
         yield
 

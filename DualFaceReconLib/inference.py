@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,13 +24,15 @@ from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.limits import DISTANCE_LIMITS_MM
 from DualFaceReconLib.film.object_distance import FARTHEST_BONES_SHARE
-from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
 from DualFaceReconLib.networks.weights import give_weights
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.film.radiograph import Radiograph  # with pydicom, which training does without
 
 LEAST_PROBABILITY = 0.5  # of a pixel that belongs to a bone
 SURE = 0.1, 0.9  # probabilities between these are unsure

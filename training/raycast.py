@@ -7,6 +7,7 @@ cast(meshes, geometry, matter={"hip_left": Matter(cortex_mm=..., density=...)}).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,6 +45,11 @@ class Projected:
     path_mm: np.ndarray  # (bones, rows, cols) float32, length inside
     cortical_mm: np.ndarray  # (bones, rows, cols) float32, of it in the cortex; 0 of a mesh without matter
     trabecular_mm: np.ndarray  # (bones, rows, cols) float32, dense bone under the cortex, likewise
+
+
+def compile_kernels() -> None:
+    """Compiles this file's kernels, where no run before left them: once, before many processes need them at once."""
+    wp.load_module(sys.modules[__name__], device="cpu")
 
 
 def cast(

@@ -15,6 +15,7 @@ from training.learning.recipe import Recipe
 from training.learning.torchrun import torchrun_place
 from training.patients.kept_out import kept_out_people
 from training.patients.population import Population, load_population
+from training.raycast import compile_kernels
 from training.simulate import Series
 
 WATCHED_SEED = 9001  # of the films that every epoch is measured on
@@ -34,6 +35,7 @@ class Source:
 
 def virtual_patients(recipe: Recipe, bones: Path, cache: Path, say: Callable[[str], None]) -> Source:
     """Films of virtual patients of the sets of bones, but for the people whom a recipe keeps out and is measured on."""
+    compile_kernels()
     kept_out = kept_out_people(recipe.films.without)
     population = load_population(bones, cache, without=kept_out, say=say)
     return simulated(recipe, population, lambda: load_population(bones, cache, kept_out, say=say))

@@ -7,6 +7,7 @@ on nothing else.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections import defaultdict, deque
@@ -48,6 +49,8 @@ class Batches(IterableDataset):
     def __iter__(self) -> Iterator[Made]:
         worker = get_worker_info()
         maker = 0 if worker is None else worker.id
+        if worker is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # warp would open every GPU in every process
         for number in self.epochs:
             films: list[Sample] = []
             for film in self.epoch(number):

@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import shutil
 import signal
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -365,3 +367,71 @@ def test_a_folder_of_wheels_is_kept_in_slicer_s_settings(panel, tmp_path):
     assert panel.ui.wheelsPath.currentPath == str(tmp_path)
     panel.ui.wheelsPath.currentPath = ""
     assert importlib.import_module("DualFaceReconPanel.packages").wheels() == ""
+
+
+def test_a_bundle_in_a_folder_is_opened(panel, monkeypatch, tmp_path):
+    monkeypatch.setattr(panel.desktop.qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "mine"))
+    panel.ui.openBundleButton.click()
+    assert panel.ui.bundleChooser.currentText == "mine"
+    panel.choose(panel.film())
+    panel.reconstructed()
+    assert panel.asked("load")[-1]["bundle"] == str(tmp_path / "mine")
+    panel.ui.bundleChooser.currentIndex = 0
+    panel.press()
+    panel.wait(lambda: len(panel.asked("reconstruct")) == 2)
+    assert panel.asked("load")[-1]["bundle"] is None
+
+
+def test_a_bundle_of_the_user_s_own_is_removed_and_the_one_that_ships_is_not(panel, monkeypatch, tmp_path):
+    from DualFaceReconLib.bundle.manifest import load_manifest
+    from DualFaceReconLib.bundle.store import ENVIRONMENT, SHIPPED
+
+    ui = panel.ui
+    assert "ships with the module" in ui.bundleChooser.currentText
+    assert not ui.removeBundleButton.enabled
+    manifest = load_manifest(SHIPPED)
+    folder = tmp_path / "models" / f"{manifest.id}-{manifest.version}"
+    folder.mkdir(parents=True)
+    shutil.copyfile(SHIPPED / "manifest.json", folder / "manifest.json")
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "models"))
+    panel.panel.models.refresh(folder)
+    assert panel.panel.models.bundle() == str(folder)
+    panel.desktop.answer = False
+    ui.removeBundleButton.click()
+    assert folder.is_dir()
+    panel.desktop.answer = True
+    ui.removeBundleButton.click()
+    assert not folder.exists()
+    assert "ships with the module" in ui.bundleChooser.currentText
+    assert not ui.removeBundleButton.enabled
+
+
+def test_packages_are_installed_with_consent_and_removed(panel, monkeypatch):
+    """Into a folder beside Slicer's settings, which can be written where Slicer itself cannot."""
+    packages, desktop, ui = panel.panel.packages, panel.desktop, panel.ui
+    monkeypatch.setattr(importlib.import_module("DualFaceReconPanel.packages"), "_is_importable", lambda: False)
+    panel.widget.enter()
+    assert ui.installButton.visible
+    assert not ui.removePackagesButton.enabled
+    desktop.answer = False
+    ui.installButton.click()
+    assert "timm" in desktop.messages[-1]
+    assert desktop.pip_calls == []
+    desktop.answer, desktop.pip_code = True, 1
+    ui.installButton.click()
+    assert "press Install again to go on" in ui.packagesLabel.text
+    with monkeypatch.context() as patch:
+        patch.setattr(slicer.packaging, "isPipInstallInProgress", lambda: True)
+        ui.installButton.click()
+    assert "Something else is being installed" in desktop.messages[-1]
+    assert "not here yet" in ui.packagesLabel.text
+    desktop.pip_code = 0
+    ui.installButton.click()
+    assert ui.packagesLabel.text == "Everything is here."
+    assert not ui.installButton.visible
+    assert Path(slicer.app.slicerUserSettingsFilePath).parent in packages.folder.parents
+    assert panel.panel.engine.packages == packages.folder
+    ui.removePackagesButton.click()
+    assert not packages.folder.exists()
+    assert panel.panel.engine.packages is None
+    assert ui.installButton.visible

@@ -131,6 +131,14 @@ def test_the_layout_is_entered_left_and_offered_in_the_menu(panel):
     node.SetViewArrangement(node.SlicerLayoutOneUp3DView)  # somebody chose another: it stays
     ours.leave()
     assert node.GetViewArrangement() == node.SlicerLayoutOneUp3DView
+    panel.reconstructed()
+    for _ in range(2):
+        assert node.GetViewArrangement() == action.data()
+        panel.ui.removeRunButton.click()  # with the last result it goes
+    panel.wait(lambda: node.GetViewArrangement() == node.SlicerLayoutOneUp3DView)
+    panel.reconstructed()
+    slicer.mrmlScene.Clear()
+    assert node.GetViewArrangement() == node.SlicerLayoutOneUp3DView
 
 
 def test_another_film_or_distance_makes_a_result_stale_until_it_is_as_before(panel):

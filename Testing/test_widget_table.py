@@ -126,6 +126,8 @@ def test_everything_that_can_be_used_has_a_tooltip_and_a_place_in_the_keyboard_s
         if widget.get("class") in used:
             assert widget.find("property[@name='toolTip']") is not None, widget.get("name")
             assert widget.get("name") in stops
+    read = [widget.get("name") for widget in document.iter("widget") if widget.get("name") in stops]
+    assert [stop.text for stop in document.iter("tabstop")] == read  # from top to bottom, from left to right
 
 
 def test_numbers_that_the_module_keeps_are_bounded(panel):

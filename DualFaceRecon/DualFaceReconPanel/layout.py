@@ -28,7 +28,7 @@ XML = """
 
 
 class ReconstructionLayout:
-    """Registered once, entered when there is something to see, and left for the layout that was there before."""
+    """Registered once, entered with a result, and left for the layout before it when the last result has gone."""
 
     def __init__(self) -> None:
         self._former: int | None = None

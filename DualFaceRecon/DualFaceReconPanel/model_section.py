@@ -114,8 +114,12 @@ class ModelSection:
                 if self._problem:  # what is here does not load
                     self.changed()
                     self.packages.remove()
-                self.packages.install(self._on_installed)
                 self.ui.packagesLabel.text = _("Installing...")
+                try:
+                    self.packages.install(self._on_installed)
+                except Exception:
+                    self.show_packages()
+                    raise
 
     def _on_installed(self, code: int) -> None:
         self.show_packages("" if code == 0 else _("The installation did not finish: press Install again to go on."))
@@ -123,8 +127,9 @@ class ModelSection:
 
     def _on_remove_packages(self, _clicked: bool = False) -> None:
         if ask(_("Remove the packages that this module has installed for itself? Torch stays."), _("Remove")):
-            self.changed()
+            self.changed()  # the engine lets go of them
             self.packages.remove()
+            self.changed()  # and does without them
             self.show_packages()
 
 

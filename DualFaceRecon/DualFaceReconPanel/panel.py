@@ -83,6 +83,7 @@ class Panel:
         self._stop()
         self.film.close()
         self.ui.filmPath.currentPath = ""
+        self.layout.leave()
         self.opened = None
         self.film.show_nothing()
         self._show_button()
@@ -158,6 +159,8 @@ class Panel:
             self._stop()
             self.open_film()
         self.refresh()
+        if self.results.run() is None:
+            self.layout.leave()
 
     # Models
 

@@ -217,5 +217,7 @@ class DualFaceReconTest(ScriptedLoadableModuleTest):
         if Packages().missing():
             self.delayDisplay("Networks need packages that are not installed: this test is skipped")
             return
-        run = DualFaceReconLogic().reconstruct(str(FILMS[0]))
-        self.assertIsNotNone(run.node("completed", "hip_left"))
+        pelvis = next(film for film in FILMS if film.stem == "pelvis_1")
+        run = DualFaceReconLogic().reconstruct(str(pelvis))
+        for bone in ("hip_left", "hip_right", "femur_left", "femur_right"):
+            self.assertIsNotNone(run.node("completed", bone))

@@ -105,7 +105,7 @@ def assert_same_bytes(folder, other):
     assert compared == 4 * 3 + 4
 
 
-def test_slicer_s_console_and_a_script_give_the_terminal_s_bytes(worker, film, terminal, tmp_path, monkeypatch):
+def test_slicer_s_console_and_a_script_give_the_terminal_s_bytes(worker, film, terminal, tmp_path, monkeypatch, capsys):
     """In a Slicer without a window; by the warm process, as another's imports take long, which asks networks anew."""
     pytest.importorskip("PySide6")
     pytest.importorskip("slicer")
@@ -121,12 +121,14 @@ def test_slicer_s_console_and_a_script_give_the_terminal_s_bytes(worker, film, t
         spec.loader.exec_module(script)
         bundle = ["--bundle", str(SHIPPED)]  # another than was loaded before, by its name
         assert script.main([str(film), "--out", str(tmp_path / "script"), *bundle]) == 0
-        from DualFaceRecon import DualFaceReconLogic
+        from DualFaceRecon import DualFaceReconLogic, DualFaceReconTest
 
         worker.ask(Load())
         run = DualFaceReconLogic().reconstruct(film, folder=tmp_path / "console")
         assert run.node("completed", "hip_left").GetPolyData().GetNumberOfPoints() > 1000
+        DualFaceReconTest().test_a_sample_becomes_bones()  # the module's own test, which asks nobody, too
         assert desktop.messages == []
+        assert capsys.readouterr().out.count("skipped") == 0
     for way in ("script", "console"):
         assert_same_bytes(terminal, tmp_path / way)
 

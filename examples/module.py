@@ -15,7 +15,7 @@ from host.desktop import Desktop  # noqa: E402
 from PySide6 import QtCore, QtGui  # noqa: E402
 
 FILM = "Resources/Samples/pelvis_1.dcm"
-HIGH_PX, FILM_PX = 1000, 620  # of the layout, and the width of its film; the bones are as wide as they are high
+HIGH_PX, FILM_PX, BONES_PX = 1000, 620, 780  # of the layout, and the widths of its film and of its bones
 PANEL_PX = (430, 1320)  # width, height
 PAGE_PX = 1280  # width of the picture of all
 
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     os.chdir(ROOT)  # so that the panel shows a short path
     with Desktop() as desktop:
         film_view = desktop.slice_view("Red", (HIGH_PX, FILM_PX))
-        bones_view = desktop.view3d("1", (HIGH_PX, HIGH_PX))
+        bones_view = desktop.view3d("1", (HIGH_PX, BONES_PX))
         widget = desktop.open_module(ROOT / "DualFaceRecon" / "DualFaceRecon.py")
         desktop.window.resize(*PANEL_PX)
         ui = widget.ui

@@ -21,18 +21,20 @@ FORAMINA = ((0.20, 0.20), (0.40, 0.18), (0.58, 0.16), (0.74, 0.14))  # shares of
 CREST = (0.12, 0.3, 0.48, 0.64)  # tubercles in the midline, shares of the height
 JOINT = (0.06, 0.66)  # the sacroiliac joint, shares of the height
 SEGMENTS = (0.29, 0.48, 0.65)  # where the sacral vertebrae meet, shares of the height
+FEWER = 4  # one in so many vertices tells where a bone is
 LEVELS = 14  # of the sacrum, at which its sides are looked up
 
 
 def axial_shadows(bones: Mapping[str, Mesh], rng: np.random.Generator) -> list[Shadow]:
     """Shadows before a patient's sacrum and lumbar bodies, in the patient's frame."""
     strength = float(np.exp(rng.normal(0, 0.4)))
-    shadows = _sacrum(bones["sacrum"][0], strength, rng)
-    bodies = [bones[name][0] for name in ("lumbar_5", "lumbar_4", "lumbar_3") if name in bones]
+    sacrum = bones["sacrum"][0][::FEWER]
+    shadows = _sacrum(sacrum, strength, rng)
+    bodies = [bones[name][0][::FEWER] for name in ("lumbar_5", "lumbar_4", "lumbar_3") if name in bones]
     for body in bodies:
         shadows += _vertebra(body, strength, rng)
     if bodies:
-        shadows += _transition(bodies[0], bones["sacrum"][0], rng)
+        shadows += _transition(bodies[0], sacrum, rng)
     return shadows
 
 

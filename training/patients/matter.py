@@ -62,6 +62,9 @@ def _more_unlike(matter: Mapping[str, Matter], patient: VirtualPatient, rng: np.
     for bone, own in matter.items():
         cortex, density = own.cortex_mm * cortex_all, own.density * density_all
         vertices = patient.bones[bone][0]
+        if not bone.startswith(("hip", "femur")):  # others have shadows before them
+            unlike[bone] = Matter(cortex_mm=cortex, density=np.minimum(density, 0.6))
+            continue
         if bone.startswith("hip"):
             away = np.linalg.norm(vertices - patient.landmarks[bone]["acetabular_centre"], axis=1)
             cortex = cortex * far_away ** _rise(away, 30, 60)

@@ -148,31 +148,31 @@ def test_a_rate_by_time_rises_for_a_moment_and_falls_to_nothing():
 def ticking(monkeypatch):
     """A clock by which whatever a run by time does takes as long: it goes on by 50 ms whenever it is looked at."""
     ticks = count()
-    monkeypatch.setattr(learning_by_time, "ROWS", 4)
+    monkeypatch.setattr(learning_by_time, "ROWS", 3)
     monkeypatch.setattr(learning_by_time, "time", SimpleNamespace(monotonic=lambda: 0.05 * next(ticks)))
     return lambda: 0.05 * next(ticks)
 
 
 def test_a_run_by_time_is_finished_when_its_minutes_are_over(population, tmp_path, ticking):
     recipe = by_time(replace(DEPTH, films=replace(DEPTH.films, projections=2, watched=1)))
-    assert run(recipe, population, tmp_path, minutes=0.1, started=ticking()).exists()  # six seconds
+    assert run(recipe, population, tmp_path, minutes=0.06, started=ticking()).exists()
     state = json.loads((tmp_path / "checkpoint/state.json").read_text())
     minutes = [row["minutes"] for row in state["rows"]]
-    assert len(minutes) == 4
-    assert np.diff(minutes) == pytest.approx(0.1 / 4, rel=0.3)
-    assert minutes[-1] == pytest.approx(0.1, rel=0.05)
+    assert len(minutes) == 3
+    assert np.diff(minutes) == pytest.approx(0.06 / 3, rel=0.35)
+    assert minutes[-1] == pytest.approx(0.06, rel=0.1)
     assert state["rows"][-1]["rate"] < 0.01 * DEPTH.learning.learning_rate
     assert (tmp_path / "curves.csv").read_text().startswith("minutes,loss,rate,films_a_second,new_films_a_second")
     metadata = json.loads((tmp_path / "network.json").read_text())
     assert metadata["films"] == state["films"] > 0
     before = (tmp_path / "network.safetensors").read_bytes()
-    over = run(recipe, population, tmp_path, minutes=0.1, started=ticking())  # nothing is left of its time
+    over = run(recipe, population, tmp_path, minutes=0.06, started=ticking())  # nothing is left of its time
     assert over.read_bytes() == before
-    assert run(recipe, population, tmp_path, minutes=0.15, started=ticking()).read_bytes() != before
+    assert run(recipe, population, tmp_path, minutes=0.08, started=ticking()).read_bytes() != before
     again = json.loads((tmp_path / "checkpoint/state.json").read_text())
     assert again["films"] > state["films"]
-    assert again["rows"][:4] == state["rows"]
-    assert again["rows"][-1]["minutes"] == pytest.approx(0.15, rel=0.05)
+    assert again["rows"][:3] == state["rows"]
+    assert again["rows"][-1]["minutes"] == pytest.approx(0.08, rel=0.1)
     with pytest.raises(Refusal, match="say for how long with --minutes"):
         run(recipe, population, tmp_path)
 

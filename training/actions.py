@@ -205,7 +205,7 @@ def pretrain_encoder(options: argparse.Namespace) -> int:
 def _learnt(options: argparse.Namespace, learn: Callable[[Run], Path | list[Path] | None]) -> int:
     """Runs a training on the machine that is asked for, with the processes that torchrun started."""
     from training.learning.run import Run
-    from training.learning.torchrun import joined_by_torchrun
+    from training.learning.torchrun import joined_by_torchrun, torchrun_place
 
     machine = _machine(options)
     with joined_by_torchrun(machine.device):
@@ -213,7 +213,7 @@ def _learnt(options: argparse.Namespace, learn: Callable[[Run], Path | list[Path
     files = done if isinstance(done, list) else [done] if done else []
     for file in files:
         print(f"done: {file}")
-    if not files:
+    if not files and torchrun_place()[0] == 0:
         print(f"time is up: the same command goes on from what is in {options.out}")
     return 0
 

@@ -30,7 +30,7 @@ KEPT_EVERY_S = 180.0  # seconds between checkpoints, where there is a row
 SPOKEN_EVERY_S = 15.0  # seconds between sentences about the loss
 RING_BATCHES = 64
 AHEAD_BATCHES = 8  # not learnt from yet, at most
-AGREED_EVERY = 16  # steps, after which several processes look at the first one's clock and wait for each other
+AGREED_EVERY = 4  # steps, after which several processes look at the first one's clock and wait for each other
 CLOSING_SHARE, CLOSING_S = 0.01, 10.0  # of the time, or seconds, that the end takes at least
 
 
@@ -109,7 +109,7 @@ def learn_by_time(learners: Sequence[Learner], source: Source, run: Run) -> bool
             for place, learner in enumerate(learners):
                 since.losses[place] += step(learner, batch, rate_after(learner.recipe, share), rng)
             since.steps, number = since.steps + 1, number + 1
-            if time.monotonic() - spoke > SPOKEN_EVERY_S:
+            if process == 0 and time.monotonic() - spoke > SPOKEN_EVERY_S:
                 spoke = time.monotonic()
                 loss = ", ".join(f"{loss:.4f}" for loss in (since.losses / since.steps).tolist())
                 run.say(f"  minute {clock.spent_s() / 60:.1f}: step {number}, {ring.came} films, loss {loss}")

@@ -44,16 +44,15 @@ def _seconds(network: nn.Module, task: Task, recipe: Recipe, channels_last: bool
     batch = _empty_batch(recipe, len(task.bones), device)
     batch["film"] = laid_out_film(batch["film"], channels_last)
     begin = 0.0
-    with torch.backends.cudnn.flags(benchmark=False):
-        for number in range(WARM_STEPS + TIMED_STEPS):
-            if number == WARM_STEPS:
-                _wait(device)
-                begin = time.monotonic()
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.learning.bfloat16):
-                loss = task.loss(tried, batch, np.random.default_rng(number))
-            loss.backward()
-            tried.zero_grad(set_to_none=True)
-        _wait(device)
+    for number in range(WARM_STEPS + TIMED_STEPS):
+        if number == WARM_STEPS:
+            _wait(device)
+            begin = time.monotonic()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.learning.bfloat16):
+            loss = task.loss(tried, batch, np.random.default_rng(number))
+        loss.backward()
+        tried.zero_grad(set_to_none=True)
+    _wait(device)
     return time.monotonic() - begin
 
 

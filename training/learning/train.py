@@ -56,10 +56,8 @@ def train_together(plans: Sequence[Plan], source: Source, run: Run) -> list[Path
     _check_alike([plan.recipe for plan in plans])
     if by_time and (run.minutes is None or run.last is not None):
         raise Refusal("The recipe learns by time: say for how long with --minutes, and leave --last away.")
-    if run.machine.device == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
     learners = [begun(plan, dict(source.origin), run) for plan in plans]
+    torch.backends.cudnn.benchmark = True  # from here on every batch is as large as the one before
     finished = (learn_by_time if by_time else learn_by_epochs)(learners, source, run)
     if not finished or torchrun_place()[0] != 0:
         return None

@@ -1,8 +1,9 @@
 """Films a second at 256 x 256 with their truth, made while a network learns: python Testing/bench/simulate.py
 
-New films, everything on (disease, implants, flesh, physics, makers), in worker processes; a pool of projections filmed
-anew; and where the time goes. Patients come from the shipped shape models, so that no bones are needed. VTK's ray
-caster is the peer, on one bone. Where there is a GPU, rays and physics are timed on it as well.
+New films, everything on (disease, implants, flesh, physics, makers), in worker processes; the stream of a recipe; a
+pool of projections filmed anew; what reuse and postures save; and where the time goes. Patients come from the shipped
+shape models, so that no bones are needed. VTK's ray caster is the peer, on one bone. Where there is a GPU, rays and
+physics are timed on it as well. `stream` alone: python Testing/bench/simulate.py stream
 """
 
 from __future__ import annotations
@@ -29,13 +30,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.bones import made_population
 
 from DualFaceReconLib.meshes import polydata
-from training.learning.data import FilmStream
+from training.learning.data import FilmStream, sample
+from training.learning.recipe import Recipe, read_recipe
+from training.patients.population import Population
 from training.patients.virtual import sample_patient
 from training.raycast import cast
-from training.simulate import Series, take
+from training.simulate import Series, draw_person, take
 from training.xray.rig import draw_rig
 
 WARM, FILMS, POOL, AGAIN = 8, 96, 8, 240
+REUSES = (1, 2, 3, 4, 8, 16)
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 SERIES = Series(seed=11, size_px=256)
 STAGES = {  # function -> what it is
     "sample_patient": "patients: shapes, posture",
@@ -59,6 +64,53 @@ def new_films(workers: int) -> float:
     begin = time.perf_counter()
     made = sum(1 for _ in films)
     return made / (time.perf_counter() - begin)
+
+
+def stream_of(recipe: Recipe, population: Population, projections: int, first: int = 0) -> FilmStream:
+    """The films that a recipe learns from."""
+    films = recipe.films
+    series = Series(
+        seed=recipe.seed,
+        size_px=None,
+        mm_per_pixel=films.mm_per_pixel,
+        posture=films.posture,
+        postures=films.postures,
+        variety=films.variety,
+    )
+    return FilmStream(population, series, films.reuse, films.pool, projections, first, films.size_px)
+
+
+def recipe_films(first: int) -> float:
+    """A second of a processor's time, in one process, of the stream of `gpu_depth`."""
+    torch.set_num_threads(1)
+    recipe = read_recipe(RECIPES / "gpu_depth.toml")
+    pool = recipe.films.pool
+    population = made_population()
+    next(iter(stream_of(recipe, population, 1, first)))
+    begin = time.process_time()
+    made = sum(1 for _ in stream_of(recipe, population, pool, first + pool))
+    return made / (time.process_time() - begin)
+
+
+def costs(count: int = 16) -> dict[str, float]:
+    """Seconds of a processor's time for a person, a projection in one posture and an exposure, of the wide films."""
+    torch.set_num_threads(1)
+    population = made_population()
+    series = Series(seed=5, size_px=None, mm_per_pixel=1.5, posture="wide", variety="wide", postures=2)
+    take(population, series, 0).film(series)
+    spent = dict.fromkeys(("person", "projection", "film"), 0.0)
+    for number in range(count):
+        marks = [time.process_time()]
+        person = draw_person(population, series, number)
+        marks.append(time.process_time())
+        taken = take(population, series, 2 * number + 1, person=person)
+        marks.append(time.process_time())
+        film = taken.film(series)
+        sample(film.pixels, film.maps, taken.rig.geometry, 256)
+        marks.append(time.process_time())
+        for name, begin, end in zip(spent, marks[:-1], marks[1:], strict=True):
+            spent[name] += (end - begin) / count
+    return spent
 
 
 def films_anew(first: int) -> float:
@@ -129,11 +181,24 @@ def beside_vtk() -> tuple[float, float]:
     return ours, 10 * (time.perf_counter() - begin)
 
 
+def stream() -> None:
+    """Prints what the stream that a network learns from costs."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        made = sum(processes.map(recipe_films, (0, 320)))
+    print(f"films a second of two processors, of gpu_depth's stream: {made:.1f}")
+    cost = costs()
+    print("ms of a processor for " + ", ".join(f"a {name} {1000 * seconds:.0f}" for name, seconds in cost.items()))
+    for postures in (1, 4):
+        shared = [cost["film"] + (cost["projection"] + cost["person"] / postures) / reuse for reuse in REUSES]
+        print(f"    ms a film, {postures} posture(s), reuse {REUSES}: " + ", ".join(f"{1000 * s:.0f}" for s in shared))
+
+
 def main() -> None:
     for workers in (1, 2):
         print(f"new films a second at 256 x 256, {workers} worker(s): {new_films(workers):.1f}")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         print(f"films anew a second, 2 processes: {sum(processes.map(films_anew, (0, 100))):.0f}")
+    stream()
     spent = stages()
     for name, seconds in spent.items():
         print(f"    {name:<30}{1000 * seconds:7.1f} ms a film   {seconds / sum(spent.values()):4.0%}")
@@ -148,7 +213,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if "OPENBLAS_NUM_THREADS" in os.environ:
-        main()
+        stream() if "stream" in sys.argv else main()
     else:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, __file__], env=environment, check=True)
+        subprocess.run([sys.executable, *sys.argv], env=environment, check=True)

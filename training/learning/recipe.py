@@ -56,7 +56,8 @@ class TrainingFilms:
     """Of that square, at the nominal bone plane. size_px * mm_per_pixel = 384 mm shows a whole pelvis film."""
 
     projections: int = knob(least=1)
-    """New patients and rigs an epoch. An epoch is projections * reuse films, of one's own films or cases as many."""
+    """New patients and rigs an epoch. An epoch is projections * reuse films, of one's own films or cases as many. Where
+    a network learns by time, nothing happens between epochs."""
 
     reuse: int = knob(least=1)
     """Films of each projection, a new exposure each."""

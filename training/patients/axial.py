@@ -41,21 +41,22 @@ def axial_shadows(bones: Mapping[str, Mesh], rng: np.random.Generator) -> list[S
 def _sacrum(sacrum: np.ndarray, strength: float, rng: np.random.Generator) -> list[Shadow]:
     top, bottom = float(np.quantile(sacrum[:, 2], 0.97)), float(sacrum[:, 2].min())
     height = top - bottom
-    edges = np.linspace(top, bottom, LEVELS + 1)
     level = np.clip(((top - sacrum[:, 2]) / height * LEVELS).astype(int), 0, LEVELS - 1)
-    low, high, front = np.full(LEVELS, np.nan), np.full(LEVELS, np.nan), np.full(LEVELS, np.nan)
-    for number in np.unique(level):
-        there = sacrum[level == number]
-        low[number], high[number], front[number] = there[:, 0].min(), there[:, 0].max(), there[:, 1].mean()
-    places = (edges[:-1] + edges[1:]) / 2
-    known = np.flatnonzero(np.isfinite(low))
-    width = float(np.nanmax(high - low))
+    present = np.unique(level)
+    there = [sacrum[level == number] for number in present]
+    known = np.array([(points[:, 0].min(), points[:, 0].max(), points[:, 1].mean()) for points in there])
+    width = float((known[:, 1] - known[:, 0]).max())
+    sides = np.stack([np.interp(np.arange(LEVELS), present, column) for column in known.T], axis=1).tolist()
 
     def at(share: float) -> tuple[float, float, float, float, float]:
         """R of the left and right side and of the midline, A and S at a share of the height from above."""
-        up = top - share * height
-        left, right, anterior = (float(np.interp(-up, -places[known], side[known])) for side in (low, high, front))
-        return left, right, (left + right) / 2, anterior, up
+        place = min(max(share * LEVELS - 0.5, 0.0), LEVELS - 1.0)
+        above = min(int(place), LEVELS - 2)
+        part = place - above
+        left, right, anterior = (
+            upper + part * (lower - upper) for upper, lower in zip(sides[above], sides[above + 1], strict=True)
+        )
+        return left, right, (left + right) / 2, anterior, top - share * height
 
     shadows = []
     for share, beside in FORAMINA:

@@ -44,6 +44,7 @@ bench: env
 	$(BIN)/python Testing/bench/simulate.py
 	$(BIN)/python Testing/bench/learning.py
 	$(BIN)/python Testing/bench/drr.py
+	$(BIN)/python Testing/bench/networks.py
 	$(BIN)/python Testing/bench/reconstruct.py
 	$(BIN)/python Testing/bench/worker.py
 

@@ -165,6 +165,21 @@ def _bundling(commands: Any) -> None:
     )
     bundling.add_argument("--bits", type=int, choices=[8, 16], default=8, help="of large tensors' weights (default: 8)")
 
+    shipping = _command(commands, "ship", actions.ship_networks)
+    shipping.add_argument("runs", type=Path, help="folder of the finished runs depth/ and segmentation/")
+    shipping.add_argument("--films", type=Path, required=True, help="folder of the frozen sets, a folder each")
+    shipping.add_argument("--out", type=Path, required=True, help="folder for the bundle and all tables")
+    shipping.add_argument("--id", required=True, help="lower-case letters and digits, joined by hyphens")
+    shipping.add_argument("--version", required=True, help="such as 1.0.0")
+    shipping.add_argument("--models", type=Path, default=Path("Resources/Models"), help="folder of the shape models")
+    shipping.add_argument("--bits", type=int, choices=[8, 16], default=8, help="of large tensors' weights (default: 8)")
+    shipping.add_argument("--most", type=int, default=36, help="about so many films of a set (default: 36)")
+    shipping.add_argument(
+        "--report", action="store_true", help="measure reported, supine and unseen, too: once, at the end"
+    )
+    shipping.add_argument("--beside", type=Path, help="folder of another bundle's tables, a folder for each set")
+    shipping.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+
     publishing = _command(commands, "publish", actions.publish_bundle)
     publishing.add_argument("bundle", type=Path, help="a bundle's folder")
     publishing.add_argument("archive", type=Path, help="the .zip file to write; the same bytes each time")

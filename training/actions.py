@@ -241,6 +241,31 @@ def bundle_networks(options: argparse.Namespace) -> int:
     return 0
 
 
+def ship_networks(options: argparse.Namespace) -> int:
+    """Makes a bundle of finished networks, and every table of it; goes on where it was cut."""
+    from training.judging.shipping import Shipment, ship
+
+    text, flaws = ship(
+        Shipment(
+            runs=options.runs,
+            films=options.films,
+            out=options.out,
+            models=options.models,
+            id=options.id,
+            version=options.version,
+            bits=options.bits,
+            most=options.most,
+            report=options.report,
+            beside=options.beside,
+            jobs=options.jobs,
+        )
+    )
+    print(text)
+    for sentence in flaws:
+        print(f"FLAGGED {sentence}", file=sys.stderr)
+    return EXIT_FLAGGED if flaws else 0
+
+
 def publish_bundle(options: argparse.Namespace) -> int:
     """Packs a bundle into the archive that `dualface models fetch` loads, and prints its entry for a registry."""
     from DualFaceReconLib.bundle.archives import pack

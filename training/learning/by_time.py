@@ -26,7 +26,7 @@ from training.learning.streaming import Arrivals
 from training.learning.torchrun import agreed, torchrun_place
 
 ROWS = 20  # of the curves, at equal shares of the time
-KEPT_EVERY_S = 180.0  # seconds between checkpoints, where there is a row
+KEPT_EVERY_S = 300.0  # seconds between checkpoints, where there is a row
 SPOKEN_EVERY_S = 15.0  # seconds between sentences about the loss
 RING_BATCHES = 64
 AHEAD_BATCHES = 8  # not learnt from yet, at most

@@ -31,37 +31,38 @@ def measure_depth(network: nn.Module, watched: Sequence[Sample], device: str) ->
     """The mean over films of "depth_mm": the absolute error of all maps after one shift a film."""
     predicted = _predicted(network, watched, device)
     errors = [_aligned(depth, film)[1] for depth, film in zip(predicted, watched, strict=True)]
-    return {"depth_mm": float(np.mean([np.abs(error).mean() for error in errors]))}
+    return {"depth_mm": float(torch.stack([error.abs().mean() for error in errors]).mean())}
 
 
 @torch.no_grad()
 def measure_masks(network: nn.Module, watched: Sequence[Sample], device: str) -> dict[str, float]:
     """The mean over films of "dice": the mean over the bones that a film shows."""
     predicted = _predicted(network, watched, device) > 0
-    return {"dice": float(np.mean([_dice(mask, film["mask"]) for mask, film in zip(predicted, watched, strict=True)]))}
+    of_films = [_dice(mask, film["mask"].to(device)) for mask, film in zip(predicted, watched, strict=True)]
+    return {"dice": float(torch.stack(of_films).mean())}
 
 
 def _predicted(network: nn.Module, films: Sequence[Sample], device: str) -> torch.Tensor:
-    """What a network says of films, on the CPU: (films, bones, n, n), or (films, bones, faces, n, n) of depths."""
+    """What a network says of films, on a device: (films, bones, n, n), or (films, bones, faces, n, n) of depths."""
     network.eval()
     pictures = torch.stack([film["film"] for film in films])
-    return torch.cat([network(some.to(device)).cpu() for some in pictures.split(TOGETHER)])
+    return torch.cat([network(some.to(device)) for some in pictures.split(TOGETHER)])
 
 
-def _dice(predicted: torch.Tensor, truth: torch.Tensor) -> float:
+def _dice(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     on_film = truth.flatten(1).any(dim=1)
     both = (predicted & truth).flatten(1).sum(dim=1).float()
     whole = (predicted.flatten(1).sum(dim=1) + truth.flatten(1).sum(dim=1)).float()
-    return float((2 * both / whole)[on_film].mean())
+    return (2 * both / whole)[on_film].mean()
 
 
-def _aligned(depth: torch.Tensor, film: Sample) -> tuple[torch.Tensor, np.ndarray]:
+def _aligned(depth: torch.Tensor, film: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     """Predicted depths (bones, faces, n, n), shifted as a whole to the truth, and the errors where there is truth."""
     depth = depth + float(film["sdd_mm"]) - NOMINAL_OBJECT_DISTANCE_MM
-    truth = film["depth"][:, : depth.shape[1]]
-    valid = (truth > 0) & film["mask"][:, None]
+    truth = film["depth"].to(depth)[:, : depth.shape[1]]
+    valid = (truth > 0) & film["mask"].to(depth.device)[:, None]
     depth = depth + (truth - depth)[valid].mean()
-    return depth, (depth - truth)[valid].numpy()
+    return depth, (depth - truth)[valid]
 
 
 def curves_picture(rows: Sequence[dict], out: Path) -> None:
@@ -87,7 +88,7 @@ def outline_sheet(network: nn.Module, watched: Sequence[Sample], path: Path, dev
     """The first watched films, and beside each itself with the outlines of true and predicted masks."""
     films = list(watched)[:DRAWN_FILMS]
     figure, lines = _sheet(films, columns=2)
-    for line, film, masks in zip(lines, films, _predicted(network, films, device) > 0, strict=True):
+    for line, film, masks in zip(lines, films, _predicted(network, films, device).cpu() > 0, strict=True):
         line[1].imshow(film["film"][0].numpy(), cmap="gray", vmin=-1, vmax=1)
         for truth, mask in zip(film["mask"], masks, strict=True):
             if truth.any():
@@ -104,7 +105,7 @@ def depth_sheet(network: nn.Module, watched: Sequence[Sample], path: Path, devic
     """The first watched films, and beside each true and predicted depths and their differences, front and back."""
     films = list(watched)[:DRAWN_FILMS]
     figure, lines = _sheet(films, columns=7)
-    for line, film, predicted in zip(lines, films, _predicted(network, films, device), strict=True):
+    for line, film, predicted in zip(lines, films, _predicted(network, films, device).cpu(), strict=True):
         depth, _ = _aligned(predicted, film)
         truth = film["depth"]
         centre = float(truth[truth > 0].mean())

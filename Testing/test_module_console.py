@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +104,17 @@ def test_a_script_s_exit_codes(scripted, tmp_path, capsys, monkeypatch):
     console = importlib.import_module("DualFaceReconPanel.console")
     monkeypatch.setattr(console, "Packages", lambda: 1 / 0)
     assert program.main([str(letter), "--out", str(tmp_path / "out")]) == program.FAILED
+
+
+def test_slicer_ends_with_the_script_s_exit_code(scripted, monkeypatch):
+    """As --python-script runs it."""
+    codes = []
+    monkeypatch.setattr(slicer.util, "exit", codes.append)
+    path = MODULE.parent / "Scripts" / "reconstruct.py"
+    for arguments in (["--help"], ["--", str(SAMPLE)]):
+        monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+        runpy.run_path(str(path), run_name="__main__")
+    assert codes == [0, 2]
 
 
 def test_a_script_without_packages_says_what_to_run(scripted, tmp_path, capsys, monkeypatch):

@@ -371,10 +371,13 @@ def test_a_folder_of_wheels_is_kept_in_slicer_s_settings(panel, tmp_path):
 
 def test_a_bundle_in_a_folder_is_opened(panel, monkeypatch, tmp_path):
     monkeypatch.setattr(panel.desktop.qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "mine"))
+    panel.choose(panel.film())
+    assert panel.panel.engine._waiting  # the bundle that ships is being loaded
     panel.ui.openBundleButton.click()
     assert panel.ui.bundleChooser.currentText == "mine"
-    panel.choose(panel.film())
-    panel.reconstructed()
+    assert not panel.ui.statusLabel.text  # that this ends is no fault
+    panel.press()
+    panel.wait(lambda: panel.asked("reconstruct"))
     assert panel.asked("load")[-1]["bundle"] == str(tmp_path / "mine")
     panel.ui.bundleChooser.currentIndex = 0
     panel.press()

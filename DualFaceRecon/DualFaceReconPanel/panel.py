@@ -168,7 +168,7 @@ class Panel:
         """The bundle is loaded while the user looks at the film."""
         if not self.packages.missing():
             self.engine.ask(Hello(), self._show_device)
-            self.engine.ask(Load(self.models.bundle()), self._loaded)
+            self.engine.ask(Load(self.models.bundle()), self._on_loaded())
 
     def _show_device(self, message: Message) -> None:
         if message["event"] == "done":
@@ -178,12 +178,18 @@ class Panel:
             mending = _(" In the module PyTorch Util, press Uninstall, then Install, and restart Slicer.")
             self.models.show_packages(message["text"] + (mending if torch_is_broken else ""))
 
-    def _loaded(self, message: Message) -> None:
-        if message["event"] == "done":
-            self.bones = message["bones"]
-            self.models.show_device(message["device_words"])
-        elif message["event"] in ("refused", "failed") and not self.computing:
-            self._status(message["text"], problem=True)
+    def _on_loaded(self) -> Callable[[Message], None]:
+        """What is to be called once the bundle is loaded that is asked for now."""
+        generation = self.generation
+
+        def loaded(message: Message) -> None:
+            if message["event"] == "done":
+                self.bones = message["bones"]
+                self.models.show_device(message["device_words"])
+            elif message["event"] != "cancelled" and generation == self.generation and not self.computing:
+                self._status(message["text"], problem=True)
+
+        return loaded
 
     def fetch(self, bundle: str) -> None:
         """A bundle that does not ship; the button cancels it."""
@@ -244,7 +250,7 @@ class Panel:
 
     def _ask_for_bones(self, film: OpenedFilm, request: Reconstruct, replacing: SceneRun | None) -> None:
         answered = self._begun(_("Waiting for the engine"), lambda message: self._show_result(film, message, replacing))
-        self.engine.ask(Load(self.models.bundle()), self._loaded, self._progress)
+        self.engine.ask(Load(self.models.bundle()), self._on_loaded(), self._progress)
         self.engine.ask(request, answered, self._progress)
 
     def _begun(self, words: str, done: Callable[[Message], None]) -> Callable[[Message], None]:

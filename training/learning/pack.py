@@ -31,6 +31,7 @@ PRESET = 5  # of xz: warp's binaries come out at 28 %, and 9 gains little for tw
 CHECKOUT = Path(__file__).parents[2]
 FOLDERS = ("DualFaceReconLib", "training", "Resources/Models")
 FILES = ("LICENSE", "Resources/LICENSES.md")
+NOTICE = "NOTICE"
 LEFT_OUT = {"__pycache__", "results"}
 ARCHITECTURES = "dynamic-network-architectures"  # nnU-Net's networks
 WARP = "warp-lang"
@@ -44,22 +45,23 @@ def pack(
     if part_mb <= 0:
         raise Refusal(f"Parts of {part_mb:g} MB hold nothing: take 60.")
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".packing-") as beside:
-        people, notice = Path(beside) / PACKED_PEOPLE, Path(beside) / "NOTICE"
-        save_everybody(everybody, people)
-        contained = {"training": {**_checkout(), **_package(ARCHITECTURES, LEFT_OUT)}}
-        if with_warp:
-            contained["warp"] = _package(WARP, WARP_LEFT_OUT)
-        notice.write_text(_notice(everybody, (ARCHITECTURES, *([WARP] if with_warp else []))), encoding="utf-8")
-        contained["training"] |= {f"out/people/{PACKED_PEOPLE}": people, "NOTICE": notice}
-        archives = {name: _archive(name, files, out, part_mb, say) for name, files in contained.items()}
+    packages = (ARCHITECTURES, *([WARP] if with_warp else []))
+    with tempfile.TemporaryDirectory(dir=out, prefix=".packing-") as folder:
+        beside = Path(folder)
+        save_everybody(everybody, beside / PACKED_PEOPLE)
+        write_text(beside / NOTICE, _notice(everybody, packages))
+        training = {**_checkout(), **_package(ARCHITECTURES, LEFT_OUT)}
+        training |= {f"out/people/{PACKED_PEOPLE}": beside / PACKED_PEOPLE, NOTICE: beside / NOTICE}
+        contained = {"training": training, **({"warp": _package(WARP, WARP_LEFT_OUT)} if with_warp else {})}
+        archives = {name: _archive(name, files, out, beside, part_mb, say) for name, files in contained.items()}
+        parts = [part["file"] for archive in archives.values() for part in archive["parts"]]
+        for path in out.glob("*.tar.xz.*"):  # of what was packed before
+            path.unlink()
+        for name in parts:
+            (beside / name).replace(out / name)
     write_text(out / unpack.CONTENTS, json.dumps({"archives": archives}, indent=1))
     shutil.copyfile(unpack.__file__, out / "unpack.py")
-    kept = {part["file"] for archive in archives.values() for part in archive["parts"]}
-    for path in out.glob("*.tar.xz.*"):  # parts of a pack that was larger
-        if path.name not in kept:
-            path.unlink()
-    return sorted(out / name for name in (*kept, unpack.CONTENTS, "unpack.py"))
+    return [out / name for name in (*parts, unpack.CONTENTS, "unpack.py")]
 
 
 def _checkout() -> dict[str, Path]:
@@ -96,28 +98,23 @@ def _notice(everybody: Everybody, packages: Iterable[str]) -> str:
 
 
 def _archive(
-    name: str, files: Mapping[str, Path], out: Path, part_mb: float, say: Callable[[str], None]
+    name: str, files: Mapping[str, Path], out: Path, beside: Path, part_mb: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Packs files into NAME.tar.xz.000 and so on; gives the parts with their seals, and the seal of what they hold."""
-    seal = hashlib.sha256(f"{PRESET} {part_mb}".encode())
+    """Packs files into NAME.tar.xz.000 and so on in `beside`; gives the parts' seals, and the seal of what they hold.
+
+    The parts in `out` are cut anew where they hold the same.
+    """
+    seal = hashlib.sha256(f"{PRESET}".encode())
     for place, path in sorted(files.items()):
         seal.update(f"{place} {unpack.sha256_of(path)}".encode())
-    before = _packed_before(name, out)
-    if before is not None and before["of"] == seal.hexdigest():
-        say(f"{name}: as it was packed before")
-        return before
-    with (
-        _PartsWriter(out, f"{name}.tar.xz", int(part_mb * 1e6)) as parts,
-        lzma.open(parts, "wb", preset=PRESET) as squeezed,
-        tarfile.open(fileobj=squeezed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for place, path in sorted(files.items()):
-            entry = tarfile.TarInfo(place)  # without its time and owner: the same files give the same bytes
-            entry.size = path.stat().st_size
-            with path.open("rb") as file:
-                tar.addfile(entry, file)
-    before_mb, after_mb = sum(path.stat().st_size for path in files.values()) / 1e6, sum(parts.sizes) / 1e6
-    say(f"{name}: {before_mb:.1f} MB in {len(parts.paths)} parts of {after_mb:.1f} MB in all")
+    before = _packed_before(name, seal.hexdigest(), out)
+    with _PartsWriter(beside, f"{name}.tar.xz", int(part_mb * 1e6)) as parts:
+        if before:
+            shutil.copyfileobj(io.BufferedReader(unpack.Parts(before)), parts, 1 << 20)
+        else:
+            _compress(files, parts)
+    whole_mb, packed_mb = sum(path.stat().st_size for path in files.values()) / 1e6, sum(parts.sizes) / 1e6
+    say(f"{name}: {whole_mb:.1f} MB, packed {packed_mb:.1f} MB{', as before' if before else ''}")
     sealed = [
         {"file": path.name, "bytes": size, "sha256": unpack.sha256_of(path)}
         for path, size in zip(parts.paths, parts.sizes, strict=True)
@@ -125,13 +122,26 @@ def _archive(
     return {"of": seal.hexdigest(), "parts": sealed}
 
 
-def _packed_before(name: str, out: Path) -> dict[str, Any] | None:
-    """What the pack that is there says of an archive, if its parts are all there and whole."""
+def _compress(files: Mapping[str, Path], to: BinaryIO) -> None:
+    """Writes an archive of files, without their times and owners: the same files give the same bytes."""
+    with (
+        lzma.open(to, "wb", preset=PRESET) as squeezed,
+        tarfile.open(fileobj=squeezed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for place, path in sorted(files.items()):
+            entry = tarfile.TarInfo(place)
+            entry.size = path.stat().st_size
+            with path.open("rb") as file:
+                tar.addfile(entry, file)
+
+
+def _packed_before(name: str, seal: str, out: Path) -> list[Path]:
+    """The parts in a pack that hold what has this seal, if they are there and whole."""
     try:
-        unpack.checked_parts(out)
-        return json.loads((out / unpack.CONTENTS).read_text(encoding="utf-8"))["archives"].get(name)
-    except unpack.PackError:
-        return None
+        archive = unpack.archives_in(out)[name]
+        return unpack.checked_parts(out, archive) if archive["of"] == seal else []
+    except (unpack.PackError, KeyError):
+        return []
 
 
 class _PartsWriter(io.RawIOBase):

@@ -46,7 +46,7 @@ def unpack(pack: Path, folder: Path) -> None:
     """Unpacks the archives of a pack into a new folder."""
     if folder.exists():
         raise PackError(f"{folder} is there already: name a new folder.")
-    archives = checked_parts(pack)
+    archives = {name: checked_parts(pack, archive) for name, archive in archives_in(pack).items()}
     beside = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -63,21 +63,23 @@ def unpack(pack: Path, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def checked_parts(pack: Path) -> dict[str, list[Path]]:
-    """The parts' paths by archive; every part is there and is what it was when it was packed."""
+def archives_in(pack: Path) -> dict[str, dict]:
+    """What a pack says of its archives, by name."""
     try:
-        archives = json.loads((pack / CONTENTS).read_text(encoding="utf-8"))["archives"]
+        return json.loads((pack / CONTENTS).read_text(encoding="utf-8"))["archives"]
     except (OSError, ValueError, KeyError) as error:
         raise PackError(f"{CONTENTS} is missing or damaged: copy it again.") from error
-    paths = {}
-    for name, archive in archives.items():
-        paths[name] = [pack / part["file"] for part in archive["parts"]]
-        for path, part in zip(paths[name], archive["parts"], strict=True):
-            if not path.is_file():
-                raise PackError(f"{path.name} is missing: copy it to where {CONTENTS} is.")
-            if sha256_of(path) != part["sha256"]:
-                raise PackError(f"{path.name} is damaged: copy it again.")
-    return paths
+
+
+def checked_parts(pack: Path, archive: dict) -> list[Path]:
+    """The paths of an archive's parts; each is there and is what it was when it was packed."""
+    for part in archive["parts"]:
+        path = pack / part["file"]
+        if not path.is_file():
+            raise PackError(f"{path.name} is missing: copy it to where {CONTENTS} is.")
+        if sha256_of(path) != part["sha256"]:
+            raise PackError(f"{path.name} is damaged: copy it again.")
+    return [pack / part["file"] for part in archive["parts"]]
 
 
 def sha256_of(path: Path) -> str:

@@ -70,7 +70,6 @@ def reconstruct(options: argparse.Namespace) -> int:
     from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
     from DualFaceReconLib.document import DOCUMENT
     from DualFaceReconLib.pictures.wording import TERMINAL
-    from DualFaceReconLib.reconstruction import Reconstructor
     from DualFaceReconLib.results import refuse_to_lose, save
 
     if options.scene:
@@ -87,6 +86,9 @@ def reconstruct(options: argparse.Namespace) -> int:
     if not several:
         refuse_to_lose(options.out, overwrite)
     films = _films_with_targets(options, overwrite)
+
+    from DualFaceReconLib.reconstruction import Reconstructor  # seconds, after which nobody is asked or refused a name
+
     reconstructor = Reconstructor(options.bundle, options.device)
     print(f"{reconstructor}. Research use only.")
     for file, radiograph, folder in films:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.processes import started_at_once
 from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 from vtkmodules.vtkFiltersSources import vtkCubeSource, vtkSphereSource
 from vtkmodules.vtkIOPLY import vtkPLYWriter
@@ -281,7 +282,8 @@ def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path,
     arguments = ["anatomy", "register", str(tmp_path / "bones"), "--template", str(tmp_path / "s00" / "template.ply")]
     arguments += ["--out", str(tmp_path / "out ü")]
 
-    assert main([*arguments, "--jobs", "2"]) == EXIT_FLAGGED
+    with started_at_once():
+        assert main([*arguments, "--jobs", "2"]) == EXIT_FLAGGED
     printed = capsys.readouterr()
     assert "FLAGGED other/s00/femur_left" in printed.out
     assert "3 bones" in printed.out

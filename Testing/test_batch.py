@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +13,9 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from support.batches import StandIn, save_film, stand_in, stand_in_bundle
+from support.batches import StandIn, run_apart, save_film, stand_in, stand_in_bundle
 from support.films import save_image
+from support.processes import at_once
 
 from DualFaceReconLib.actions import EXIT_INCOMPLETE, EXIT_REFUSED, EXIT_STOPPED
 from DualFaceReconLib.batch.films import folder_names
@@ -232,15 +232,14 @@ def test_after_a_kill_it_goes_on(films, tmp_path, bundle):
     for seed in range(3, 6):
         save_film(films / f"{seed}.dcm", seed)
     out = tmp_path / "out"
-    here = Path(__file__).parent
-    command = [sys.executable, str(here / "support" / "batches.py"), films, out, bundle]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), str(here)])}
-    words = [str(word) for word in command]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8") as going:
-        for line in going.stdout:
-            if line.startswith("2/6"):
-                going.kill()
-                break
+    lines, sender = at_once().Pipe(duplex=False)
+    going = at_once().Process(target=run_apart, args=(films, out, bundle, sender))
+    going.start()
+    sender.close()  # so that its end is heard
+    while not lines.recv().startswith("2/6"):
+        pass
+    going.kill()
+    going.join()
     done = statuses(out)
     assert done
     assert set(done) == {"done"}

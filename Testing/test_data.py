@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.bones import made_population
+from support.processes import at_once
 from torch.utils.data import DataLoader
 
 from DualFaceReconLib.film.radiograph import Radiograph
@@ -30,7 +31,7 @@ def by_content(samples):
 def test_films_do_not_depend_on_the_number_of_workers(population):
     stream = FilmStream(population, SERIES, reuse=2, pool=2, projections=4)
     alone = by_content(stream)
-    loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context=at_once())
     shared = by_content(loader)
     assert len(alone) == len(shared) == 8
     for film, again in zip(alone, shared, strict=True):

@@ -1,9 +1,5 @@
-"""A folder of small films, a bundle whose networks are stand-ins, and batches run with it.
+"""A folder of small films, a bundle whose networks are stand-ins, and batches run with it."""
 
-`python batches.py FILMS OUT BUNDLE` runs one in a process of its own, which a test can kill.
-"""
-
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +61,7 @@ def stand_in(patch):
     patch(results.overview, "picture", lambda reconstruction: np.zeros((8, 8, 3), np.uint8))
 
 
-def main():
+def run_apart(films, out, bundle, connection):
+    """A batch in a process of its own, which a test can kill; what it says goes into a connection."""
     stand_in(setattr)
-    films, out, bundle = map(Path, sys.argv[1:])
-    run.run_batch(films, out, choices=run.Choices(bundle, completion=False), say=lambda words: print(words, flush=True))
-
-
-if __name__ == "__main__":
-    main()
+    run.run_batch(films, out, choices=run.Choices(bundle, completion=False), say=connection.send)

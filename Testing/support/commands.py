@@ -1,26 +1,22 @@
 """The `dualface` command in a process of its own that is there at once.
 
-It is forked from a process that has imported what the command needs, which takes seconds, and has done nothing else.
 How the command starts by itself is the matter of the tests that run `python -m DualFaceReconLib`. POSIX alone.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-IMPORTED = ["DualFaceReconLib.cli", "DualFaceReconLib.networks.depth", "DualFaceReconLib.results"]
+from support.processes import at_once
 
 
-def started(*arguments: object, errors: Path | None = None) -> ForkServerProcess:
+def started(*arguments: object, errors: Path | None = None) -> BaseProcess:
     """`dualface` with these arguments, running; nobody hears what it prints, but for errors in a file."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    process = context.Process(target=_command, args=([str(argument) for argument in arguments], errors))
+    process = at_once().Process(target=_command, args=([str(argument) for argument in arguments], errors))
     process.start()
     return process
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,31 @@ def patients_taken_once() -> Iterator[None]:
 @contextmanager
 def curves_undrawn() -> Iterator[None]:
     """The pictures of a run's progress are composed but not drawn, which takes half a second an epoch."""
-    draw = Figure.savefig
+    with _put_off():
+        yield
 
-    def drawn(self: Figure, path: Path, **how: object) -> None:
+
+@contextmanager
+def curves_drawn_at_the_end() -> Iterator[None]:
+    """Of the pictures of a run's progress the last ones alone are drawn, as each takes the place of the one before."""
+    with _put_off() as last:
+        yield
+    for draw in last.values():
+        draw()
+
+
+@contextmanager
+def _put_off() -> Iterator[dict[Path, Callable[[], None]]]:
+    """Leaves empty files where pictures of a run's progress belong, and gives what draws the last of each."""
+    save, last = Figure.savefig, {}
+
+    def put_off(self: Figure, path: Path, **how: object) -> None:
         if Path(path).name in ("curves.png", "sheet.png", "masked.png"):
-            Path(path).touch()
+            path.touch()
+            last[path] = partial(save, self, path, **how)
         else:
-            draw(self, path, **how)
+            save(self, path, **how)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", drawn)
-        yield
+        patch.setattr(Figure, "savefig", put_off)
+        yield last

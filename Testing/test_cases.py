@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from support.bones import made_population
+from support.cases import judged_by
+from support.processes import started_at_once
 from support.solids import ball
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
@@ -148,7 +150,8 @@ def test_mesh_files_say_their_axes_and_others_are_refused(tmp_path):
 
 
 def test_the_same_case_comes_again_whatever_is_beside_it(population, cases, tmp_path):
-    alone = simulate(population, 2, SERIES, tmp_path / "again", jobs=2, say=lambda _: None)
+    with started_at_once():
+        alone = simulate(population, 2, SERIES, tmp_path / "again", jobs=2, say=lambda _: None)
     for case, again in zip(cases[:2], alone, strict=True):
         assert (case / "geometry.json").read_bytes() == (again / "geometry.json").read_bytes()
         assert (case / "radiograph.dcm").read_bytes() == (again / "radiograph.dcm").read_bytes()
@@ -210,8 +213,9 @@ def fewer_samples(monkeypatch):
     monkeypatch.setattr("training.judging.evaluate.EMD_POINTS", 200)
 
 
-def test_rows_without_a_network_are_ordered_as_they_must_be(cases, fewer_samples):
-    evaluation = evaluate(cases[:1], (128, 256), say=lambda _: None)
+def test_rows_without_a_network_are_ordered_as_they_must_be(cases, fewer_samples, tmp_path):
+    case = judged_by(cases[0], ("hip_left", "femur_left"), tmp_path)
+    evaluation = evaluate([case], (128, 256), say=lambda _: None)
     scored = evaluation.surfaces
 
     def mean(row, pixels=256):
@@ -246,7 +250,9 @@ def test_no_cases_and_no_question_are_refused(tmp_path, capsys):
 
 
 def test_evaluate_writes_a_table_and_its_rows(cases, fewer_samples, tmp_path, capsys):
-    arguments = ["evaluate", str(cases[0].parent), "--out", str(tmp_path), "--every", "3", "--pixels", "64"]
+    for case in cases:
+        judged_by(case, ("hip_left",), tmp_path / "cases")
+    arguments = ["evaluate", str(tmp_path / "cases"), "--out", str(tmp_path), "--every", "3", "--pixels", "64"]
     assert main([*arguments, "--jobs", "1"]) == 0
     assert "| exact maps |" in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.bones import MODELS
 from support.bundles import weights
+from support.cases import judged_by
 from support.networks import EXACT, MANIFEST, radiograph_of
 from support.networks import GEOMETRIES as FILMS
 
@@ -184,23 +185,14 @@ def test_a_missed_bone_is_counted_and_named(case, bundle, stand_ins):
 
 
 def test_the_command_writes_tables_and_pictures(case, bundle, stand_ins, tmp_path, capsys):
-    arguments = [
-        "evaluate",
-        case.folder.parent,
-        "--bundle",
-        bundle,
-        "--out",
-        tmp_path,
-        "--pixels",
-        "100",
-        "--jobs",
-        "1",
-    ]
+    judged_by(case.folder, ("hip_left",), tmp_path / "cases")
+    out = tmp_path / "out"
+    arguments = ["evaluate", tmp_path / "cases", "--bundle", bundle, "--out", out, "--pixels", "100", "--jobs", "1"]
     assert main([str(argument) for argument in arguments]) == 0
     assert f"# {MANIFEST.id} {MANIFEST.version}" in capsys.readouterr().out
-    names = {path.name for path in tmp_path.iterdir()}
+    names = {path.name for path in out.iterdir()}
     assert names == {"table.md", "rows.jsonl", "maps.jsonl", "assd.png", "outlines.png", "measured"}
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {(row["row"], row["alignment"]) for row in rows} >= {(OBSERVED, how) for how in (BY_PICTURE, UNALIGNED)}
 
 

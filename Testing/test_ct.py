@@ -27,19 +27,6 @@ KNOTS, TISSUES = prepare.mixtures()
 TISSUE_HU = dict(zip(("fat", "muscle", "bone"), KNOTS[1:4], strict=True))
 
 
-@pytest.fixture(autouse=True)
-def projections(monkeypatch):
-    """What films are made from."""
-    projections = []
-
-    def kept(projection, rng):
-        projections.append(projection)
-        return filmed(projection, rng)
-
-    monkeypatch.setattr(prepare, "filmed", kept)
-    return projections
-
-
 @pytest.fixture(scope="module")
 def made():
     return made_ct()
@@ -53,6 +40,22 @@ def files(made, tmp_path_factory):
     for image, path in zip(made[:2], paths, strict=True):
         sitk.WriteImage(image, str(path))
     return paths
+
+
+@pytest.fixture(scope="module")
+def first(files, tmp_path_factory):
+    """The cases of the CT with the first seed, and what its film is made from."""
+    out, projections = tmp_path_factory.mktemp("first") / "cases", []
+
+    def kept(projection, rng):
+        projections.append(projection)
+        return filmed(projection, rng)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "filmed", kept)
+        assert prepared(*files, out) == 0
+    [projection] = projections
+    return out, projection
 
 
 @pytest.fixture
@@ -167,9 +170,8 @@ def test_tissues_attenuate_what_their_hu_say():
 # From files to a case
 
 
-def test_a_patient_s_bones_come_out_where_they_are(made, files, tmp_path, projections):
-    out = tmp_path / "cases"
-    assert prepared(*files, out) == 0
+def test_a_patient_s_bones_come_out_where_they_are(made, first):
+    out, projection = first
     assert (out / "contact_sheet.png").exists()
     case = read_case(next(out.glob("ct_*")))
     assert case.maps.bones == BONES
@@ -182,7 +184,7 @@ def test_a_patient_s_bones_come_out_where_they_are(made, files, tmp_path, projec
     true = cast(
         {bone: (patient.bones[bone][0] + translation, patient.bones[bone][1]) for bone in BONES}, case.geometry
     ).maps
-    whole = projections[0].maps  # the film shows what its collimator left of it
+    whole = projection.maps  # the film shows what its collimator left of it
     assert not (case.maps.mask & ~whole.mask).any()
     for number in range(4):
         both = whole.mask[number] & true.mask[number]
@@ -191,7 +193,7 @@ def test_a_patient_s_bones_come_out_where_they_are(made, files, tmp_path, projec
             assert np.abs(mine[number] - exact[number])[both].mean() < 0.75  # mm, of voxels of 2.5
     assert case.metadata["ct"]["cut"] == {"femur_left": ["inferior"], "femur_right": ["inferior"]}
     assert case.metadata["person"].startswith("ct/")
-    lengths = projections[0].lengths_mm
+    lengths = projection.lengths_mm
     assert set(lengths) == set(TISSUES)
     assert lengths["titanium"].max() == 0
     on_bone = whole.mask.any(axis=0)
@@ -235,14 +237,14 @@ def test_the_table_is_no_part_of_the_patient(scan):
     assert subject.skin_mm[0] == pytest.approx(subject.volume.to_ras(places[flesh].astype(float))[:, 1].min(), abs=6)
 
 
-def test_the_same_seed_gives_the_same_case_and_another_another(files, tmp_path):
-    for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+def test_the_same_seed_gives_the_same_case_and_another_another(files, first, tmp_path):
+    for out, seed in (("again", "0"), ("other", "2")):
         assert prepared(*files, tmp_path / out, "--seed", seed) == 0
-    first, again, other = (next((tmp_path / out).glob("ct_*")) for out in "abc")
-    assert first.name == again.name != other.name
+    case, again, other = (next(out.glob("ct_*")) for out in (first[0], tmp_path / "again", tmp_path / "other"))
+    assert case.name == again.name != other.name
     for name in ("radiograph.dcm", "geometry.json", "case.json", "truth/depth_front.nrrd"):
-        assert (first / name).read_bytes() == (again / name).read_bytes()
-    assert (first / "geometry.json").read_bytes() != (other / "geometry.json").read_bytes()
+        assert (case / name).read_bytes() == (again / name).read_bytes()
+    assert (case / "geometry.json").read_bytes() != (other / "geometry.json").read_bytes()
 
 
 @pytest.mark.parametrize("kept_as", ["LAS", "RPI", "SAR", "PIR"])

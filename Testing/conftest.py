@@ -6,10 +6,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests find support/ wherever they are started
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; threads that wait for each other only cost
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy asks once, when it is loaded
-    import torch
-
-    torch.set_num_threads(1)
+    for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # NumPy and torch ask once, when they are loaded
+        os.environ.setdefault(threads, "1")
 
 # Files that take long, the longest first: handed out in this order, they let all workers end at about the same time.
 LONGEST = (
@@ -57,6 +55,15 @@ def patients_taken_once():
     from support.learning import patients_taken_once
 
     with patients_taken_once():
+        yield
+
+
+@pytest.fixture
+def pictures_undrawn():
+    """For a test that looks at no result's picture."""
+    from support.computing import pictures_undrawn
+
+    with pictures_undrawn():
         yield
 
 

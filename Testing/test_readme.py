@@ -1,18 +1,17 @@
 """What the README shows is run, and what it links to is there."""
 
 import importlib.util
-import os
 import pkgutil
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from support.computing import networks_asked_once
+from support.processes import ran
 
 from DualFaceReconLib import cli
 from DualFaceReconLib.film.radiograph import read_radiograph
@@ -31,15 +30,15 @@ def test_the_console_examples_run(tmp_path):
     assert len(code) == 2
     shutil.copy(SAMPLE, tmp_path / "film.dcm")
     program = "\n".join([*code, "print(point, len(radiograph.warnings))", 'print(load_reconstruction("out/film"))'])
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment, command = {**os.environ, "PYTHONPATH": path}, [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("[")
-    assert "hip_left, hip_right, femur_left, femur_right; 4 completed" in done.stdout
+    exit_code = ran(program, tmp_path, tmp_path / "printed")
+    printed = (tmp_path / "printed").read_text(encoding="utf-8")
+    assert exit_code == 0, printed
+    assert printed.startswith("[")
+    assert "hip_left, hip_right, femur_left, femur_right; 4 completed" in printed
     assert (tmp_path / "out/film/hip_left.stl").is_file()
 
 
+@pytest.mark.usefixtures("pictures_undrawn")
 def test_the_terminal_examples_run(tmp_path, monkeypatch, capsys):
     shutil.copy(SAMPLE, tmp_path / "film.dcm")
     radiograph = read_radiograph(SAMPLE)
@@ -51,11 +50,12 @@ def test_the_terminal_examples_run(tmp_path, monkeypatch, capsys):
     commands = re.findall(r"^\.venv/bin/dualface (.*?)(?:#.*)?$", text, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     assert len(commands) == 4
-    for number, command in enumerate(commands):
-        arguments = command.replace("0.143", pitch).replace("out/film", f"out/film-{number}").split()
-        if arguments[0] == "reconstruct":
-            arguments.append("--no-completion")  # quicker; the console's example does it
-        assert cli.main(arguments) == 0, capsys.readouterr().err
+    with networks_asked_once():
+        for number, command in enumerate(commands):
+            arguments = command.replace("0.143", pitch).replace("out/film", f"out/film-{number}").split()
+            if arguments[0] == "reconstruct":
+                arguments.append("--no-completion")  # quicker; the console's example does it
+            assert cli.main(arguments) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from support.commands import started
+from support.computing import networks_asked_once, pictures_undrawn
 from support.limits import no_file_beyond
 
+from DualFaceReconLib import actions, reconstruction, results
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.pictures.drawing import resized_grey
@@ -24,6 +27,13 @@ ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
 SIDE_PX = 400
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_here():
+    """In processes of their own networks are loaded and pictures drawn as anywhere."""
+    with networks_asked_once(), pictures_undrawn():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -103,23 +113,26 @@ def test_what_is_no_film_leaves_nothing(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+SPOILT = {
+    "upside down": lambda grey: grey[::-1],
+    "lying": lambda grey: np.rot90(grey),
+    "noise": lambda grey: np.random.default_rng(0).integers(0, 256, grey.shape, dtype=np.uint8),
+    "a ramp": lambda grey: np.tile(np.linspace(0, 255, grey.shape[1]).astype(np.uint8), (grey.shape[0], 1)),
+}
+
+
 @pytest.mark.parametrize(
-    "spoilt",
-    [
-        lambda grey: grey[::-1],
-        lambda grey: np.rot90(grey),
-        lambda grey: np.random.default_rng(0).integers(0, 256, grey.shape, dtype=np.uint8),
-        lambda grey: np.tile(np.linspace(0, 255, grey.shape[1]).astype(np.uint8), (grey.shape[0], 1)),
-    ],
-    ids=["upside down", "lying", "noise", "a ramp"],
+    ("spoilt", "options"),
+    [(spoilt, ["--no-completion"]) for spoilt in SPOILT]
+    + [(spoilt, []) for spoilt in SPOILT if spoilt != "a ramp"]
+    + [pytest.param("a ramp", [], marks=pytest.mark.slow)],  # like upside down, known by its bones' shapes alone
 )
-def test_a_picture_of_anything_else_is_refused(film, tmp_path, capsys, spoilt):
+def test_a_picture_of_anything_else_is_refused(film, tmp_path, capsys, spoilt, options):
     """Whatever its header says, or does not say: the bundle that ships finds nothing there that could be a hip."""
     grey = sitk.GetArrayFromImage(sitk.ReadImage(film[0]))
-    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(spoilt(grey))), str(tmp_path / "film.png"))
-    for options in ([], ["--no-completion"]):
-        assert run_here(tmp_path / "film.png", *film[1:], "-o", tmp_path / "out", *options) == 2
-        assert "hip" in capsys.readouterr().err
+    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(SPOILT[spoilt](grey))), str(tmp_path / "film.png"))
+    assert run_here(tmp_path / "film.png", *film[1:], "-o", tmp_path / "out", *options) == 2
+    assert "hip" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["film.png"]
 
 
@@ -207,11 +220,11 @@ def test_streams_that_the_caller_closed_are_not_missed(film, tmp_path):
 
 
 @POSIX
-@pytest.mark.parametrize("files", [0, 3, 12])
-def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, files):
+@pytest.mark.parametrize(("files", "options"), [(0, ["--no-completion"]), (3, ["--no-completion"]), (12, [])])
+def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, files, options):
     """Killed when it begins to write, when it has written some, and nearly all."""
     place, beside = tmp_path / "out", tmp_path / ".out.new"
-    running = started("reconstruct", *film, "-o", place)
+    running = started("reconstruct", *film, "-o", place, *options)
     deadline = time.monotonic() + 300
     while running.is_alive() and time.monotonic() < deadline:
         if beside.exists() and len(list(beside.iterdir())) >= files:
@@ -228,12 +241,30 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, file
 
 @POSIX
 @pytest.mark.parametrize(
-    ("limit", "options"), [(1_000, ["--no-completion"]), (60_000, ["--no-completion"]), (400_000, [])]
+    ("module", "function"),
+    [
+        (actions, "reconstruct"),  # the film's decoded pixels are the first file that is written
+        (results, "write_vtp"),
+        (results, "write_stl"),
+        (results, "_write_image"),
+    ],
+    ids=["pixels", "observed mesh", "completed mesh", "image"],
 )
-def test_a_full_disk_leaves_nothing(film, tmp_path, capsys, limit, options):
-    """A limit on the size of files stands for it: the first file, an image, a mesh cannot be written."""
-    with no_file_beyond(limit):
-        exit_code = run_here(*film, "-o", tmp_path / "out", *options)
+def test_a_full_disk_leaves_nothing(film, tmp_path, capsys, monkeypatch, module, function):
+    """While a function runs; a limit on the size of files stands for it."""
+    complete_all, run_it = reconstruction.complete_all, getattr(module, function)
+
+    def one_bone_completed(observed, *among, **how):
+        return complete_all({"hip_left": observed["hip_left"]}, *among, **how)
+
+    @wraps(run_it)
+    def without_room(*what):
+        with no_file_beyond(1_000):
+            return run_it(*what)
+
+    monkeypatch.setattr(reconstruction, "complete_all", one_bone_completed)
+    monkeypatch.setattr(module, function, without_room)
+    exit_code = run_here(*film, "-o", tmp_path / "out")
     errors = capsys.readouterr().err
     assert exit_code == 2
     assert "make room" in errors
@@ -245,7 +276,7 @@ def test_a_full_disk_leaves_nothing(film, tmp_path, capsys, limit, options):
 def test_ctrl_c_leaves_nothing(film, tmp_path):
     place, lock = tmp_path / "out", tmp_path / ".out.lock"
     errors = tmp_path / "errors"
-    running = started("reconstruct", *film, "-o", place, errors=errors)
+    running = started("reconstruct", *film, "-o", place, "--no-completion", errors=errors)
     deadline = time.monotonic() + 300
     while running.is_alive() and time.monotonic() < deadline and not lock.exists():
         time.sleep(0.001)

@@ -137,6 +137,7 @@ def test_bones_come_out_where_they_are(reconstructor, skeleton):
     assert not reconstruction.warnings
 
 
+@pytest.mark.usefixtures("pictures_undrawn")
 def test_an_array_and_a_geometry_without_a_distance_go_all_the_way(reconstructor, tmp_path):
     """As a user at a console has them: the distance is assumed, warned of, and carried into every length."""
     pixels = film_of(GEOMETRY).pixels.astype(np.float64)
@@ -301,7 +302,10 @@ def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_named(reconstr
     unsure = replace(prediction, probability=prediction.probability.clamp(0, 0.8))
     with pytest.raises(Refusal, match="does not look like hip bones"):
         reconstructor.run(made.radiograph, prediction=unsure, completion=False)
-    upside_down = replace(prediction, probability=prediction.probability.flip(1), depth=prediction.depth.flip(2))
+    left = torch.tensor([bone.endswith("left") for bone in BONES])[:, None, None]  # a hip and a femur say it all
+    upside_down = replace(
+        prediction, probability=(prediction.probability * left).flip(1), depth=prediction.depth.flip(2)
+    )
     with pytest.raises(Refusal, match="does not look like hip bones"):
         reconstructor.run(made.radiograph, prediction=upside_down)
     probability = prediction.probability.clone()
@@ -517,6 +521,7 @@ def test_an_stl_says_its_axes_and_what_is_inferred(made, folder):
     assert reader.GetOutput().GetBounds() == pytest.approx(made.bones["femur_left"].completed.GetBounds(), abs=1e-3)
 
 
+@pytest.mark.usefixtures("pictures_undrawn")
 def test_only_a_reconstruction_is_replaced_and_only_when_asked(made, tmp_path):
     place = tmp_path / "result"
     save(made, place)
@@ -535,6 +540,7 @@ def test_only_a_reconstruction_is_replaced_and_only_when_asked(made, tmp_path):
     assert (documents / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.usefixtures("pictures_undrawn")
 def test_the_folder_that_somebody_stands_in_is_not_renamed(made, tmp_path, monkeypatch):
     place = tmp_path / "result"
     save(made, place)
@@ -548,6 +554,7 @@ def test_the_folder_that_somebody_stands_in_is_not_renamed(made, tmp_path, monke
     save(made, "result", overwrite=True)
 
 
+@pytest.mark.usefixtures("pictures_undrawn")
 def test_an_older_result_stays_where_the_new_one_fails(made, tmp_path, monkeypatch):
     place = tmp_path / "result"
     save(made, place)

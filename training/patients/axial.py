@@ -3,7 +3,8 @@
 shadows = axial_shadows(patient.bones, rng)
 
 The meshes of the sacrum are smooth, and those of lumbar bodies schematic. Here their landmarks are put before them as
-`Shadow`s. Places are shares of each bone's own size; foramina lie 15 to 22 mm beside the midline in a sacrum of 105 mm.
+`Shadow`s. Places are shares of each bone's own size, and ours: foramina lie 15 to 21 mm beside the midline where a sacrum
+is 105 mm wide.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from DualFaceReconLib.meshes import Mesh
 from training.patients.shadows import Shadow
 
-# Shares of patients. Lumbosacral transitional vertebrae are found in 4 to 36 % (Konin and Walz, AJNR 31:1778, 2010)
+# Shares of patients. Lumbosacral transitional vertebrae are found in 4 to 30 % (Konin and Walz, AJNR 31:1778, 2010)
 SACRALISED_SHARE, LUMBARISED_SHARE = 0.08, 0.05
 FORAMINA = ((0.20, 0.20), (0.40, 0.18), (0.58, 0.16), (0.74, 0.14))  # shares of the height from above, of the width
 CREST = (0.12, 0.3, 0.48, 0.64)  # tubercles in the midline, shares of the height

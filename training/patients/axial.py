@@ -3,8 +3,8 @@
 shadows = axial_shadows(patient.bones, rng)
 
 The meshes of the sacrum are smooth, and those of lumbar bodies schematic. Here their landmarks are put before them as
-`Shadow`s. Places are shares of each bone's own size, and ours: foramina lie 15 to 21 mm beside the midline where a sacrum
-is 105 mm wide.
+`Shadow`s. Places are shares of each bone's own size, and ours: foramina lie 15 to 21 mm beside the midline of a
+sacrum 105 mm wide.
 """
 
 from __future__ import annotations

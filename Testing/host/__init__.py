@@ -107,6 +107,7 @@ class Host:
         self.logics.clear()
         del self.layout, self.colors, self._data_io, self._remote_io, self.application, self.scene
         gc.collect()
+        gc.unfreeze()
         self._cache.cleanup()
 
     def _close_views(self) -> None:

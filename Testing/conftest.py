@@ -29,6 +29,7 @@ LONGEST = (
     "test_batch.py",
     "test_scene.py",
     "test_pretrain.py",
+    "test_together.py",
     "test_readme.py",
     "test_disease.py",
     "test_finetune.py",

@@ -107,6 +107,10 @@ def test_training_on_new_patients_starts_where_the_bundle_stands(start, tmp_path
     trained_on = bundle(runs, MODELS, tmp_path / "bundle", "on", "1.1.0", "not").trained_on
     assert "depth: 8 films after those of start 1.0.0" in trained_on
     assert "No clinical picture" in trained_on
+    run(still, made_population(), tmp_path / "later", weights=made)
+    runs["depth"] = tmp_path / "later"
+    trained_on = bundle(runs, MODELS, tmp_path / "later bundle", "later", "1.2.0", "not").trained_on
+    assert "depth: 8 films after 8 films after those of start 1.0.0" in trained_on
     other = replace(DEPTH, network={**DEPTH.network, "width": 64})
     with pytest.raises(Refusal, match="not that of bundle start"):
         run(other, made_population(), tmp_path / "other", bundle=start)

@@ -97,30 +97,39 @@ def _origin(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return run.get("besides", {})
 
 
+def _with_earlier(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A run, the one whose weights it began with, and so on."""
+    runs = [run]
+    while "weights" in _origin(runs[-1]):
+        runs.append(_origin(runs[-1])["weights"])
+    return runs
+
+
 def _own_material(metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A sentence each of what networks by task learnt from that is the maker's own."""
-    origins = {task: _origin(run) for task, run in metadata.items()}
+    origins = [(task, _origin(run)) for task, last in metadata.items() for run in _with_earlier(last)]
     sentences = [
-        OWN_CASES.format(task=task, count=origin["cases"]["count"])
-        for task, origin in origins.items()
-        if "cases" in origin
+        OWN_CASES.format(task=task, count=origin["cases"]["count"]) for task, origin in origins if "cases" in origin
     ]
     sentences += [
         OWN_START.format(task=task, **origin["start"])
-        for task, origin in origins.items()
+        for task, origin in origins
         if "start" in origin and NO_OTHERS not in origin["start"].get("trained_on", NO_OTHERS)
     ]
     return sentences + [OWN_FILMS] * any(map(_from_own_films, metadata.values()))
 
 
 def _films_of(task: str, run: Mapping[str, Any]) -> str:
-    start = _origin(run).get("start")
+    """How many films a network learnt from, and after which."""
+    runs = _with_earlier(run)
+    start = _origin(runs[-1]).get("start")
     before = f" after those of {start['id']} {start['version']}" if start else ""
-    return f"{task}: {run['films']} films{before}"
+    counts = [str(earlier["films"]) for earlier in runs if "films" in earlier]  # checkpoints by epochs have none
+    return f"{task}: {' films after '.join(counts)} films{before}"
 
 
 def _from_own_films(run: Mapping[str, Any]) -> bool:
     """Whether a network started from an encoder that saw a folder of films, or from one that did."""
-    origin = _origin(run)
-    own = origin.get("films") not in (None, "simulated")
-    return own or ("encoder" in origin and _from_own_films(origin["encoder"]))
+    origins = [_origin(earlier) for earlier in _with_earlier(run)]
+    own = any(origin.get("films") not in (None, "simulated") for origin in origins)
+    return own or any("encoder" in origin and _from_own_films(origin["encoder"]) for origin in origins)

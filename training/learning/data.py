@@ -10,6 +10,7 @@ Nothing of it is written to disk.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 import torch
@@ -49,6 +50,12 @@ class FilmStream(IterableDataset):
         self.population, self.series = population, series
         self.reuse, self.pool, self.first, self.projections = reuse, pool, first, projections
         self.size_px, self.device, self.share = size_px, device, share
+
+    def epoch(self, number: int) -> FilmStream:
+        """The stream of as many projections, so many times as far on."""
+        later = copy(self)
+        later.first = self.first + number * self.projections
+        return later
 
     def __iter__(self) -> Iterator[Sample]:
         torch.set_num_threads(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +50,21 @@ def simulated(recipe: Recipe, population: Population, kept_out: Callable[[], Pop
         )
         return list(FilmStream(kept_out(), series, projections=films.watched, size_px=films.size_px))
 
-    return Source(epoch=partial(_epoch, recipe, population), watched=watched)
-
-
-def _epoch(recipe: Recipe, population: Population, number: int) -> FilmStream:
-    films = recipe.films
-    return FilmStream(
+    series = Series(
+        seed=recipe.seed,
+        size_px=None,
+        mm_per_pixel=films.mm_per_pixel,
+        posture=films.posture,
+        postures=films.postures,
+        variety=films.variety,
+    )
+    stream = FilmStream(
         population,
-        Series(
-            seed=recipe.seed,
-            size_px=None,
-            mm_per_pixel=films.mm_per_pixel,
-            posture=films.posture,
-            postures=films.postures,
-            variety=films.variety,
-        ),
+        series,
         films.reuse,
         films.pool,
         films.projections,
-        first=number * films.projections,
         size_px=films.size_px,
         share=torchrun_place(),
     )
+    return Source(epoch=stream.epoch, watched=watched)

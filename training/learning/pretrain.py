@@ -21,7 +21,6 @@ import torch
 from torch.utils.data import IterableDataset
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.framing import frame_of
 from training.learning.data import Sample
 from training.learning.films import Source
@@ -126,6 +125,8 @@ def read_films(folder: Path, size_px: int, mm_per_pixel: float, say: Callable[[s
 
 def _read_film(path: Path, size_px: int, mm_per_pixel: float) -> torch.Tensor | None:
     """(1, n, n) float16: a film as networks see it; None where it cannot be read."""
+    from DualFaceReconLib.film.radiograph import read_radiograph  # with pydicom, which simulated films do without
+
     try:
         radiograph = read_radiograph(path)
     except Refusal:

@@ -184,6 +184,9 @@ def test_recipes_must_be_of_both_networks(tmp_path, capsys):
     depth = Path(folds.__file__).parents[1] / "recipes" / "small_depth.toml"
     assert main(["folds", str(depth), "--out", str(tmp_path / "out")]) == EXIT_REFUSED
     assert "depth and one for a segmentation" in capsys.readouterr().err
+    by_time = [str(depth.with_name(f"gpu_{task}.toml")) for task in ("depth", "segmentation")]
+    assert main(["folds", *by_time, "--out", str(tmp_path / "out")]) == EXIT_REFUSED
+    assert "Folds take recipes by epochs" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -324,13 +324,15 @@ def measure_certainty(options: argparse.Namespace) -> int:
 def judge_in_folds(options: argparse.Namespace) -> int:
     """Trains by two recipes on all but a fold of the people, measures on the fold, and so for every fold."""
     from training.judging.folds import Measuring, judge_in_folds
-    from training.learning.recipe import read_recipe
+    from training.learning.recipe import TimeLearning, read_recipe
     from training.learning.run import Run
     from training.patients.population import load_everybody
 
     recipes = [read_recipe(path) for path in options.recipes]
     if recipes and [recipe.task for recipe in recipes] != ["depth", "segmentation"]:
         raise Refusal("Give a recipe for a depth and one for a segmentation network, in this order, or none.")
+    if any(isinstance(recipe.learning, TimeLearning) for recipe in recipes):
+        raise Refusal("Folds take recipes by epochs: by time, one training would leave nothing for the next.")
     measuring = Measuring(options.films, options.size, tuple(options.pixels))
     run = Run(options.out, _machine(options, options.jobs), options.minutes)
     everybody = load_everybody(options.bones, options.cache)

@@ -9,7 +9,7 @@ Nothing of it is written to disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 
 import numpy as np
@@ -30,7 +30,7 @@ class FilmStream(IterableDataset):
 
     def __init__(
         self,
-        population: Population,
+        population: Population | Callable[[], Population],
         series: Series,
         reuse: int = 1,
         pool: int = 32,
@@ -40,8 +40,8 @@ class FilmStream(IterableDataset):
         device: str = "cpu",
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        """`reuse`: films of every projection, a new exposure each; `pool`: projections that are shuffled together:
-        of one person, `series.postures` are.
+        """`population`: one, or what gives it in the process that makes films. `reuse`: films of every projection, a
+        new exposure each; `pool`: projections that are shuffled together: of one person, `series.postures` are.
 
         `projections`: how many, from number `first` of the series on. `size_px`: of the square, see `sample`. `share`:
         this process's number and the number of processes that share the stream; each may have workers of its own.
@@ -70,6 +70,7 @@ class FilmStream(IterableDataset):
 
     def _shuffled(self, numbers: range) -> Iterator[Sample]:
         """Every film of some projections; each projection is made when it is first met."""
+        population = self.population if isinstance(self.population, Population) else self.population()
         rng = np.random.default_rng([self.series.seed, numbers.start, 6])
         order = rng.permutation(np.repeat(np.array(numbers), self.reuse))
         people: dict[int, Person] = {}
@@ -79,8 +80,8 @@ class FilmStream(IterableDataset):
             if number not in taken:
                 person = number // self.series.postures
                 if person not in people:
-                    people[person] = draw_person(self.population, self.series, person)
-                taken[number] = take(self.population, self.series, number, self.device, people[person])
+                    people[person] = draw_person(population, self.series, person)
+                taken[number] = take(population, self.series, number, self.device, people[person])
             film = taken[number].film(self.series, made[number], self.device)
             made[number] += 1
             geometry = taken[number].rig.geometry

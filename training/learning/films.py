@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from training.learning.data import FilmStream, Sample
 from training.learning.recipe import Recipe
 from training.learning.torchrun import torchrun_place
 from training.patients.kept_out import kept_out_people
-from training.patients.population import Population, load_population
+from training.patients.population import Population, load_everybody, load_population, population_without
 from training.raycast import compile_kernels
 from training.simulate import Series
 
@@ -36,11 +37,15 @@ def virtual_patients(recipe: Recipe, bones: Path, cache: Path, say: Callable[[st
     """Films of virtual patients of the sets of bones, but for the people whom a recipe keeps out and is measured on."""
     compile_kernels()
     kept_out = kept_out_people(recipe.films.without)
-    population = load_population(bones, cache, without=kept_out, say=say)
-    return simulated(recipe, population, lambda: load_population(bones, cache, kept_out, say=say))
+    load_everybody(bones, cache, say)  # once, with what is said of it, before many processes need them
+    # Every process makes its population itself: handed to many, it is written and read by one after the other
+    others = partial(population_without, bones, cache, kept_out)
+    return simulated(recipe, others, lambda: load_population(bones, cache, kept_out, say=say))
 
 
-def simulated(recipe: Recipe, population: Population, kept_out: Callable[[], Population]) -> Source:
+def simulated(
+    recipe: Recipe, population: Population | Callable[[], Population], kept_out: Callable[[], Population]
+) -> Source:
     """Films of a population's patients; `kept_out` gives the population whose patients every epoch is measured on."""
     films = recipe.films
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,12 @@ def load_population(
     everybody = load_everybody(bones, cache, say)
     _refuse_unknown(set(people) - set(everybody.people))
     return everybody.without(set(without) | (set(everybody.people) - set(people) if people else set()))
+
+
+@lru_cache(maxsize=1)
+def population_without(bones: Path, cache: Path, without: tuple[str, ...]) -> Population:
+    """Everybody but some people; a process that asks again has the same."""
+    return load_population(bones, cache, without=without, say=lambda words: None)
 
 
 def load_everybody(bones: Path, cache: Path, say: Callable[[str], None] = print) -> Everybody:

@@ -334,6 +334,8 @@ def test_a_bone_of_which_too_little_is_seen_is_shown_but_not_completed(reconstru
     mask = made.maps.mask.copy()
     few = np.flatnonzero(mask[0].ravel())[900:]
     mask[0].ravel()[few] = False
+    for right in ("hip_right", "femur_right"):
+        mask[BONES.index(right)] = False
     reconstruction = reconstructor.run(made.radiograph, prediction=made.prediction, mask=mask)
     assert reconstruction.bones["hip_left"].completed is None
     assert "too little of the bone was seen" in next(
@@ -341,11 +343,21 @@ def test_a_bone_of_which_too_little_is_seen_is_shown_but_not_completed(reconstru
     )
 
 
-def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made):
+@pytest.fixture(scope="module")
+def whole_with_progress(reconstructor, made):
+    """The same with the shafts that nobody saw, and what was said of how far it was."""
     calls = []
-    reconstructor.run(
-        made.radiograph, prediction=made.prediction, progress=lambda stage, share: calls.append((stage, share))
+    whole = reconstructor.run(
+        made.radiograph,
+        prediction=made.prediction,
+        whole_femurs=True,
+        progress=lambda stage, share: calls.append((stage, share)),
     )
+    return whole, calls
+
+
+def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made, whole_with_progress):
+    calls = whole_with_progress[1]
     shares = [share for _, share in calls]
     assert shares == sorted(shares)
     assert shares[0] == 0
@@ -365,9 +377,8 @@ def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made):
 
 
 @pytest.fixture(scope="module")
-def whole(reconstructor, made):
-    """The same with the shafts that nobody saw."""
-    return reconstructor.run(made.radiograph, prediction=made.prediction, whole_femurs=True)
+def whole(whole_with_progress):
+    return whole_with_progress[0]
 
 
 def test_the_shaft_that_nobody_saw_is_cut_and_the_cut_is_closed(reconstructor, made, whole):

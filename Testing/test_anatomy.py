@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shape.shapemodel import Landmark, load_shape_model
 from training.__main__ import EXIT_REFUSED, main
 from training.actions import EXIT_FLAGGED
-from training.anatomy import generalisation, people, remeshing, report
+from training.anatomy import folder, generalisation, people, remeshing, report
 from training.anatomy.folder import RegistrationJob
 from training.anatomy.people import LLP26, RHAN40, Corresponded, corresponded_femora, procrustes
 from training.anatomy.shapes import compactness, generalisation_errors, shape_model, specificity, windows
@@ -272,12 +273,12 @@ def test_models_without_bones_are_refused(tmp_path, capsys):
 # The command
 
 
-def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path, capsys):
+def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path, capsys, monkeypatch):
     shapes, triangles = made_people(2)
     write_people(tmp_path / "bones", "femur_left", shapes, triangles)
     stray = arrays(cube())
     write_people(tmp_path / "bones" / "other", "femur_left", [stray[0] * (30, 1, 30) + 5], stray[1])
-    template = remeshing.even_template((shapes[0], triangles), 400)
+    template = remeshing.even_template((shapes[0], triangles), 300)
     write_people(tmp_path, "template", [template[0]], template[1])
     arguments = ["anatomy", "register", str(tmp_path / "bones"), "--template", str(tmp_path / "s00" / "template.ply")]
     arguments += ["--out", str(tmp_path / "out ü")]
@@ -299,6 +300,8 @@ def test_a_folder_of_bones_is_registered_once_and_failures_are_flagged(tmp_path,
 
     before = (tmp_path / "out ü" / "s01" / "femur_left.ply").stat().st_mtime_ns
     (tmp_path / "out ü" / "s00" / "femur_left.json").unlink()
+    as_they_are = SimpleNamespace(points=template[0])
+    monkeypatch.setattr(folder, "register", lambda *_, **__: as_they_are)  # how well is no matter now
     assert main([*arguments, "--jobs", "1"]) == EXIT_FLAGGED
     assert "2 bones were done before" in capsys.readouterr().err
     assert (tmp_path / "out ü" / "s01" / "femur_left.ply").stat().st_mtime_ns == before

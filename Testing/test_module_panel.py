@@ -371,8 +371,10 @@ def test_a_folder_of_wheels_is_kept_in_slicer_s_settings(panel, tmp_path):
 
 def test_a_bundle_in_a_folder_is_opened(panel, monkeypatch, tmp_path):
     monkeypatch.setattr(panel.desktop.qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "mine"))
+    panel.behave(loading_seconds=60)
     panel.choose(panel.film())
     assert panel.panel.engine._waiting  # the bundle that ships is being loaded
+    panel.behave()
     panel.ui.openBundleButton.click()
     assert panel.ui.bundleChooser.currentText == "mine"
     assert not panel.ui.statusLabel.text  # that this ends is no fault

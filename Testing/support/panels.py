@@ -67,7 +67,9 @@ class Panel:
         return self.widget.panel
 
     def behave(self, **values: object) -> None:
-        """`seconds` a reconstruction takes, `die` in its middle, `refuse` a film in these words, `print` lines."""
+        """`seconds` a reconstruction takes and `loading_seconds` a bundle, `die` in the middle of a reconstruction,
+        `refuse` a film in these words, `print` lines.
+        """
         result, film = made_result()
         beside = self.folder / "behaviour.part"  # the stand-in may read it now
         beside.write_text(json.dumps({"result": str(result), "film": film, **values}))

@@ -86,6 +86,7 @@ def work(request: dict) -> None:
     elif name == "hello" and "broken" in how:
         say(id, "refused", code="package-broken", text=how["broken"], values={"package": "torch"})
     else:
+        time.sleep(how.get("loading_seconds", 0) if name == "load" else 0)
         say(id, "done", **about(), versions={})
 
 

@@ -258,6 +258,7 @@ def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
         "view": options.view,
         "swap_sides": options.swap_sides,
         "invert": options.invert,
+        "field_px": None if options.field is None else tuple(options.field),
     }
 
 

@@ -112,7 +112,8 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
         type=Path,
         metavar="CSV",
         help="what is said of single films; columns: file, pixel_pitch_mm, sdd_mm, object_distance_mm, view, "
-        "swap_sides, invert, marker_row, marker_col, marker_diameter_px, marker_diameter_mm",
+        "swap_sides, invert, marker_row, marker_col, marker_diameter_px, marker_diameter_mm, field_top, field_bottom, "
+        "field_left, field_right",
     )
     command.add_argument("--dry-run", action="store_true", help="read all films, say what would be done, write nothing")
     command.add_argument(
@@ -165,6 +166,13 @@ def add_film_arguments(command: argparse.ArgumentParser, marked: bool = False) -
     film.add_argument("--view", choices=("AP", "PA"), help="AP: the source is in front of the patient")
     film.add_argument("--swap-sides", action="store_true", help="the patient's left and right are exchanged")
     film.add_argument("--invert", action="store_true", help="bone is dark in the file")
+    film.add_argument(
+        "--field",
+        type=int,
+        nargs=4,
+        metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
+        help="the exposed field: its first and last row, its first and last column, as `inspect` draws it",
+    )
 
 
 def _folder(words: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ class Document:
     orientation: Known
     polarity: Known
     collimation_px: Known | None
+    field_corners_px: tuple[tuple[float, float], ...] | None
     display_window: tuple[float, float]
     file_format: str
     pixel_hash: str
@@ -68,6 +69,7 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
             "orientation": _known_as_dict(radiograph.orientation),
             "polarity": _known_as_dict(radiograph.polarity),
             "collimation_px": None if radiograph.collimation_px is None else _known_as_dict(radiograph.collimation_px),
+            "field_corners_px": radiograph.field_corners_px,
             "display_window": radiograph.display_window,
             "warnings": [asdict(warning) for warning in radiograph.warnings],
         },
@@ -128,6 +130,7 @@ def _parsed(document: Mapping[str, Any]) -> Document:
         orientation=_known_from_dict(film["orientation"]),
         polarity=_known_from_dict(film["polarity"]),
         collimation_px=None if film["collimation_px"] is None else _known_from_dict(film["collimation_px"]),
+        field_corners_px=_corners(film.get("field_corners_px")),
         display_window=(float(low), float(high)),
         file_format=film["file_format"],
         pixel_hash=film["pixel_hash"],
@@ -156,6 +159,10 @@ def damaged(folder: Path, reason: object) -> Refusal:
 
 def _known_as_dict(known: Known) -> dict[str, Any]:
     return {"value": known.value, "provenance": asdict(known.provenance)}
+
+
+def _corners(places: Sequence[Sequence[float]] | None) -> tuple[tuple[float, float], ...] | None:
+    return None if places is None else tuple((float(row), float(col)) for row, col in places)
 
 
 def _known_from_dict(values: Mapping[str, Any]) -> Known:

@@ -18,6 +18,7 @@ CONSOLE = {  # what Python's functions call it; {} is the value
     "view": 'view="{}"',
     "swap_sides": "swap_sides=True",
     "invert": "invert=True",
+    "field_px": "field_px=",
     "overwrite": "overwrite=True",
     "bundles": "`dualface models list`",
     "fetch": "`dualface models fetch {}`",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ class ProjectionGeometry:
     principal_point_px: tuple[float, float] | None = None  # [row, col] of the central ray; None: the picture's centre
     view: View = "AP"
     object_distance_mm: float | None = None  # detector to the bones' centre
+    opening_px: tuple[tuple[float, float], ...] | None = None  # corners [row, col] of the convex part that is lit
     provenance: Mapping[str, Provenance] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +66,7 @@ class ProjectionGeometry:
             "size_px": (rows, cols),
             "principal_point_px": tuple(float(p) for p in principal),
             "object_distance_mm": None if self.object_distance_mm is None else float(self.object_distance_mm),
+            "opening_px": self._opening(lambda corner: tuple(float(place) for place in corner)),
         }
         for name, value in settled.items():
             object.__setattr__(self, name, value)
@@ -132,6 +134,8 @@ class ProjectionGeometry:
         row, col = pixels[..., 0], pixels[..., 1]
         rows, cols = self.size_px
         inside = (row >= -0.5) & (row <= rows - 0.5) & (col >= -0.5) & (col <= cols - 0.5)
+        if self.opening_px is not None:
+            inside = inside & within_corners(self.opening_px, row, col)
         return inside & (depth > 0) & (depth <= self.sdd_mm)
 
     def pixel_size_at(self, depth_mm: float) -> tuple[float, float]:
@@ -196,20 +200,28 @@ class ProjectionGeometry:
             size_px=tuple(size_px),
             pixel_pitch_mm=tuple(p / r for p, r in zip(self.pixel_pitch_mm, ratio, strict=True)),
             principal_point_px=tuple((p + 0.5) * r - 0.5 for p, r in zip(self.principal_point_px, ratio, strict=True)),
+            opening_px=self._opening(
+                lambda place: tuple((p + 0.5) * r - 0.5 for p, r in zip(place, ratio, strict=True))
+            ),
         )
 
     def cropped(self, first_px: Sequence[int], size_px: Sequence[int]) -> ProjectionGeometry:
         """A window of the film that begins at pixel `first_px` [row, col]; beyond the film it is a padding."""
-        moved = tuple(p - first for p, first in zip(self.principal_point_px, first_px, strict=True))
-        return replace(self, size_px=tuple(size_px), principal_point_px=moved)
+
+        def moved(place: Sequence[float]) -> tuple[float, ...]:
+            return tuple(p - first for p, first in zip(place, first_px, strict=True))
+
+        principal, opening = moved(self.principal_point_px), self._opening(moved)
+        return replace(self, size_px=tuple(size_px), principal_point_px=principal, opening_px=opening)
 
     def flipped(self, *, rows: bool = False, cols: bool = False) -> ProjectionGeometry:
         """For pixels whose rows or columns were reversed. Reversed columns are the mirrored patient."""
-        principal = [
-            n - 1 - p if turn else p
-            for p, n, turn in zip(self.principal_point_px, self.size_px, (rows, cols), strict=True)
-        ]
-        return replace(self, principal_point_px=tuple(principal))
+
+        def turned(place: Sequence[float]) -> tuple[float, ...]:
+            turns = zip(place, self.size_px, (rows, cols), strict=True)
+            return tuple(n - 1 - p if turn else p for p, n, turn in turns)
+
+        return replace(self, principal_point_px=turned(self.principal_point_px), opening_px=self._opening(turned))
 
     def transposed(self) -> ProjectionGeometry:
         """For pixels whose rows became columns."""
@@ -218,13 +230,21 @@ class ProjectionGeometry:
             size_px=self.size_px[::-1],
             pixel_pitch_mm=self.pixel_pitch_mm[::-1],
             principal_point_px=self.principal_point_px[::-1],
+            opening_px=self._opening(lambda place: tuple(place[::-1])),
         )
+
+    def _opening(self, moved: Callable[[Sequence[float]], tuple[float, ...]]) -> tuple[tuple[float, ...], ...] | None:
+        """The opening's corners on another grid."""
+        return None if self.opening_px is None else tuple(moved(corner) for corner in self.opening_px)
 
     # Files
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, provenance included."""
-        return asdict(self)
+        """Plain values for JSON, provenance included; an opening only where there is one."""
+        values = asdict(self)
+        if self.opening_px is None:
+            del values["opening_px"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ProjectionGeometry:
@@ -237,6 +257,17 @@ class ProjectionGeometry:
     def _facing(self) -> float:
         """+1 when the source is in front of the patient (AP), -1 when it is behind (PA)."""
         return 1.0 if self.view == "AP" else -1.0
+
+
+def within_corners(corners_px: Sequence[Sequence[float]], row: Array, col: Array) -> Array:
+    """Whether places (...) lie within a convex outline of corners [row, col], which may run either way round."""
+    middle = [sum(corner[axis] for corner in corners_px) / len(corners_px) for axis in (0, 1)]
+    inside = True
+    for first, second in zip(corners_px, [*corners_px[1:], corners_px[0]], strict=True):
+        down, across = second[1] - first[1], first[0] - second[0]
+        facing = 1.0 if (middle[0] - first[0]) * down + (middle[1] - first[1]) * across > 0 else -1.0
+        inside = inside & (facing * ((row - first[0]) * down + (col - first[1]) * across) >= 0)
+    return inside
 
 
 def _is_tensor(value: Any) -> bool:

@@ -25,7 +25,7 @@ from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.limits import DISTANCE_LIMITS_MM
 from DualFaceReconLib.film.object_distance import FARTHEST_BONES_SHARE
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
-from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.geometry import ProjectionGeometry, within_corners
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
@@ -229,7 +229,8 @@ def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:
     frame = _frame(networks.manifest, radiograph.geometry)
     square = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
     rows, cols = (_overlap(*parts) for parts in zip(square, exposed_field(radiograph), strict=True))
-    return radiograph.geometry.cropped((rows.start, cols.start), (rows.stop - rows.start, cols.stop - cols.start))
+    lit = replace(radiograph.geometry, opening_px=radiograph.field_corners_px)
+    return lit.cropped((rows.start, cols.start), (rows.stop - rows.start, cols.stop - cols.start))
 
 
 def _frame(manifest: Manifest, geometry: ProjectionGeometry) -> Frame:
@@ -243,6 +244,16 @@ def exposed_field(radiograph: Radiograph) -> Window:
         return slice(0, radiograph.geometry.size_px[0]), slice(0, radiograph.geometry.size_px[1])
     first_row, last_row, first_col, last_col = radiograph.collimation_px.value
     return slice(first_row, last_row + 1), slice(first_col, last_col + 1)
+
+
+def _lit(radiograph: Radiograph, window: Window) -> np.ndarray | bool:
+    """The pixels of a window (rows, cols) bool within a turned or rounded field; True where the field is upright."""
+    if radiograph.field_corners_px is None:
+        return True
+    rows, cols = window
+    return within_corners(
+        radiograph.field_corners_px, np.arange(rows.start, rows.stop)[:, None], np.arange(cols.start, cols.stop)[None]
+    )
 
 
 def _overlap(first: slice, second: slice) -> slice:
@@ -278,7 +289,8 @@ def maps_of(
                 continue
             bone = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
             window = _overlap(bone[0], field[0]), _overlap(bone[1], field[1])
-            own = without_islands((frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy())
+            own = (frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy()
+            own = without_islands(own & _lit(radiograph, window))
         else:
             window = bounding_window(mask[number])
             own = mask[number][window]

@@ -148,6 +148,7 @@ def _from_files(folder: Path, document: Document) -> Reconstruction:
         orientation=document.orientation,
         polarity=document.polarity,
         collimation_px=document.collimation_px,
+        field_corners_px=document.field_corners_px,
         display_window=document.display_window,
         warnings=document.film_warnings,
         file_format=document.file_format,

@@ -11,7 +11,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,10 @@ class FilmFile:
 
     def options(self) -> dict[str, Any]:
         """What the user says of it, for JSON."""
-        return {**asdict(self.overrides), "marker": None if self.marker is None else asdict(self.marker)}
+        values = asdict(self.overrides)
+        if values["field_px"] is None:
+            del values["field_px"]  # so that what was done before it could be said stays done
+        return {**values, "marker": None if self.marker is None else asdict(self.marker)}
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,9 @@ def read_table(table: Path, folder: Path, overrides: Overrides) -> dict[str, tup
             values = {column: COLUMNS[column](cell) for column, cell in row.items() if cell}
         except ValueError as error:
             raise Refusal(f"Line {line} of {table.name} cannot be understood ({error}): correct it.") from error
-        ball = {column: values.pop(column) for column in MARKER if column in values}
-        if ball and len(ball) < len(MARKER):
-            raise Refusal(f"Line {line} of {table.name} says only a part of a marker: fill {', '.join(MARKER)}.")
+        ball, field = (_together(values, columns, f"Line {line} of {table.name}") for columns in (MARKER, FIELD))
+        if field:
+            values["field_px"] = tuple(field.values())
         marker = Marker(**{column.removeprefix("marker_"): ball[column] for column in MARKER}) if ball else None
         if marker is not None:
             values.setdefault("object_distance_mm", None)  # the film's own ball, whatever is said of all films
@@ -172,6 +175,14 @@ def _key(path: Path) -> str:
     return unicodedata.normalize("NFC", os.path.normcase(os.path.normpath(path)).replace("\\", "/"))
 
 
+def _together(values: dict[str, Any], columns: Sequence[str], line: str) -> dict[str, Any]:
+    """Takes those columns out of a line's values; Refusal where only some of them are filled."""
+    taken = {column: values.pop(column) for column in columns if column in values}
+    if taken and len(taken) < len(columns):
+        raise Refusal(f"{line} fills only a part of {', '.join(columns)}: fill all of them.")
+    return taken
+
+
 # The table's cells
 
 
@@ -180,6 +191,12 @@ def _number(cell: str) -> float:
         return float(cell.replace(",", "."))
     except ValueError as error:
         raise ValueError(f"{cell!a} is not a number") from error
+
+
+def _whole(cell: str) -> int:
+    if not re.fullmatch(r"-?\d+", cell):
+        raise ValueError(f"{cell!a} is not a whole number")
+    return int(cell)
 
 
 def _pitch(cell: str) -> float | tuple[float, float]:
@@ -203,6 +220,7 @@ def _view(cell: str) -> str:
 
 
 MARKER = ("marker_row", "marker_col", "marker_diameter_px", "marker_diameter_mm")
+FIELD = ("field_top", "field_bottom", "field_left", "field_right")
 COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "pixel_pitch_mm": _pitch,
     "sdd_mm": _number,
@@ -211,6 +229,7 @@ COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "swap_sides": _boolean,
     "invert": _boolean,
     **dict.fromkeys(MARKER, _number),
+    **dict.fromkeys(FIELD, _whole),
 }
 
 

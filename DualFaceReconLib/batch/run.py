@@ -267,6 +267,8 @@ def _columns_read(radiograph: Radiograph) -> Row:
     """What a line says of a film that was read: its pixels, and a digest of how it was taken."""
     facts = (radiograph.orientation, radiograph.polarity, radiograph.collimation_px)
     taken = [radiograph.geometry.to_dict(), *(None if fact is None else asdict(fact) for fact in facts)]
+    if radiograph.field_corners_px is not None:
+        taken.append(radiograph.field_corners_px)
     digest = hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()[:12]
     return {"pixel_hash": radiograph.pixel_hash, "read": digest}
 

@@ -70,3 +70,4 @@ class Overrides:
     view: str | None = None
     swap_sides: bool = False  # mirror the picture: patient's left and right were exchanged
     invert: bool = False  # bone is dark in the file
+    field_px: tuple[int, int, int, int] | None = None  # exposed: first row, last row, first col, last col as displayed

@@ -16,7 +16,7 @@ import numpy as np
 
 from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
 from DualFaceReconLib.film.acquisition import GIVEN_BY_USER, Acquisition, Known, Overrides, RadiographWarning
-from DualFaceReconLib.film.collimation import field_of_exposure
+from DualFaceReconLib.film.collimation import checked_field, field_of_exposure
 from DualFaceReconLib.film.decoded import Decoded, polarity_warning
 from DualFaceReconLib.film.dicom_header import read_acquisition
 from DualFaceReconLib.film.dicom_pixels import decode, read_dataset
@@ -49,6 +49,7 @@ class Radiograph:
     orientation: Known = AS_SHOWN  # as the file stored it
     polarity: Known = BRIGHT_BONE  # whether grey values were inverted to make bone bright
     collimation_px: Known | None = None  # first row, last row, first col, last col of the exposed field
+    field_corners_px: tuple[tuple[float, float], ...] | None = None  # [row, col], of a turned or rounded field
     display_window: tuple[float, float] | None = None  # black and white, in grey values
     warnings: tuple[RadiographWarning, ...] = ()
     file_format: str = "array"
@@ -107,11 +108,13 @@ def read_radiograph(
     view: str | None = None,
     swap_sides: bool = False,
     invert: bool = False,
+    field_px: tuple[int, int, int, int] | None = None,
 ) -> Radiograph:
     """Reads a film from DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF; what is given here wins over the file.
 
     `pixel_pitch_mm` is at the detector, [row, col] or one for both; `object_distance_mm` from the detector to the
-    bones' centre; `swap_sides` mirrors the picture; `invert` is for a film whose bones are dark.
+    bones' centre; `swap_sides` mirrors the picture; `invert` is for a film whose bones are dark;
+    `field_px` is the exposed field of the displayed picture: first row, last row, first column, last column.
     Raises Refusal, with one sentence that says what to do.
     """
     overrides = Overrides(
@@ -121,10 +124,11 @@ def read_radiograph(
         view=view,
         swap_sides=swap_sides,
         invert=invert,
+        field_px=field_px,
     )
     try:
         file_format, settled, decoded = _read(Path(path), overrides)
-        return _as_displayed(file_format, settled, decoded, invert)
+        return _as_displayed(file_format, settled, decoded, overrides)
     except MemoryError as error:
         raise Refusal(
             "The picture needs more memory than there is: scale it down and give its {pixel_pitch_mm}.", "no-memory"
@@ -139,7 +143,7 @@ def radiograph_of(pixels: np.ndarray, overrides: Overrides) -> Radiograph:
     decoded = Decoded(
         pixels=pixels.astype(np.float32), polarity=polarity, display_window=None, warnings=[polarity_warning()]
     )
-    return _as_displayed("array", settle(Acquisition(size_px=pixels.shape), overrides), decoded, overrides.invert)
+    return _as_displayed("array", settle(Acquisition(size_px=pixels.shape), overrides), decoded, overrides)
 
 
 def file_kind(path: Path) -> str:
@@ -171,26 +175,33 @@ def kind_by_head(head: bytes) -> str | None:
     return image_format(head)
 
 
-def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, invert: bool) -> Radiograph:
+def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, overrides: Overrides) -> Radiograph:
     """Stored pixels turned as they are looked at, with bone bright."""
     pixels = settled.turn.pixels(decoded.pixels)
     polarity, window = decoded.polarity, decoded.display_window
-    if invert:
+    if overrides.invert:
         total = float(pixels.max()) + float(pixels.min())
         pixels = total - pixels
         window = None if window is None else (total - window[1], total - window[0])
         polarity = Known("inverted", Provenance("user", f"inverted by the user; the file gave {polarity.value}"))
-    collimation = settled.collimation_px
-    if collimation is None and (borders := field_of_exposure(pixels)):
-        collimation = Known(borders, Provenance("derived", "flat borders of the picture"))
+    collimation, corners = settled.collimation_px, None
+    if overrides.field_px is not None:
+        collimation = Known(checked_field(overrides.field_px, pixels.shape), GIVEN_BY_USER)
+    elif collimation is None and (field := field_of_exposure(pixels)):
+        collimation = Known(field.box_px, Provenance("derived", "flat borders of the picture"))
+        corners = field.corners_px
     return Radiograph(
         pixels,
         settled.geometry,
         orientation=settled.orientation,
         polarity=polarity,
         collimation_px=collimation,
+        field_corners_px=corners,
         display_window=window,
-        warnings=(*settled.warnings, *(w for w in decoded.warnings if not (invert and w.code in POLARITY_CODES))),
+        warnings=(
+            *settled.warnings,
+            *(w for w in decoded.warnings if not (overrides.invert and w.code in POLARITY_CODES)),
+        ),
         file_format=file_format,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,14 @@ def findings(radiograph: Radiograph) -> list[Finding]:
         ("polarity", radiograph.polarity.value, radiograph.polarity.value, "what counts as bone"),
     ]
     table = [Finding(name, value, text, came_from[name], affects) for name, value, text, affects in facts]
-    if radiograph.collimation_px is not None:
+    if radiograph.collimation_px is None:
+        no_border = Provenance("derived", "no border is seen in the picture")
+        table.append(Finding("collimation_px", None, "all of the picture", no_border, "where bones are cut off"))
+    else:
         first_row, last_row, first_col, last_col = radiograph.collimation_px.value
         text = f"rows {first_row} to {last_row}, cols {first_col} to {last_col}"
+        if radiograph.field_corners_px is not None:
+            text += f", within {len(radiograph.field_corners_px)} edges"
         table.append(
             Finding(
                 "collimation_px",
@@ -117,7 +123,10 @@ def picture(radiograph: Radiograph) -> np.ndarray:
     if radiograph.collimation_px is not None:
         first_row, last_row, first_col, last_col = radiograph.collimation_px.value
         first, last = ratio * (first_row, first_col), ratio * (last_row + 1, last_col + 1) - 1
-        drawing.box(film, tuple(first), tuple(last), drawing.CYAN, 2)
+        if (corners := radiograph.field_corners_px) is None:
+            drawing.box(film, tuple(first), tuple(last), drawing.CYAN, 2)
+        for start, end in pairwise(() if corners is None else (*corners, corners[0])):
+            drawing.line(film, tuple(ratio * start), tuple(ratio * end), drawing.CYAN, 2)
         drawing.write(film, "exposed field", (first[0] + 8, (first[1] + last[1]) / 2), 16, drawing.CYAN, (0, 0.5))
     _central_ray(film, drawn.principal_point_px)
     mark_sides(film, radiograph)

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image, ImageDraw, ImageFont
 from support.films import COLS, GEOMETRY, ROWS, film, save, save_image, save_tiff
 from support.films import dataset as dicom
 
@@ -217,6 +218,33 @@ def test_a_colour_photo_is_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(colour, isVector=True), str(tmp_path / "photo.jpg"))
     with pytest.raises(Refusal, match="colour picture"):
         read_radiograph(tmp_path / "photo.jpg", pixel_pitch_mm=1)
+
+
+@pytest.mark.parametrize(("suffix", "quality"), [("png", None), ("jpg", 90), ("jpg", 60)])
+def test_coloured_marks_are_taken_out_and_warned_of(tmp_path, suffix, quality):
+    """A green scale, a red arrow and a yellow word on a grey film."""
+    grey = Image.fromarray((film(400, 500) * 255).astype(np.uint8))
+    marked = grey.convert("RGB")
+    pen = ImageDraw.Draw(marked)
+    pen.line((480, 50, 480, 250), (0, 220, 0), 4)
+    pen.line((60, 300, 140, 220), (230, 20, 20), 5)
+    pen.text((200, 360), "HIP 12", (240, 220, 0), ImageFont.load_default(24))
+    path = tmp_path / f"film.{suffix}"
+    marked.save(path, **({} if quality is None else {"quality": quality}))
+    radiograph = read_radiograph(path, pixel_pitch_mm=0.6)
+    (warning,) = [warning for warning in radiograph.warnings if warning.code == "coloured-marks"]
+    assert 3 <= warning.values["places"] <= 40  # letters, and what compression scatters
+    assert 0.005 < warning.values["share"] < 0.05
+    apart = np.abs(radiograph.pixels - np.asarray(grey, np.float32))
+    assert np.percentile(apart, 99) < 40  # the film's own noise and compression; marks differ by 100 and more
+    assert not (apart > 90).any()
+
+
+def test_a_tinted_film_is_still_a_colour_picture(tmp_path):
+    grey = (film()[..., None] * 255).repeat(3, axis=2) * (1.0, 0.95, 0.9)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "sepia.png")
+    with pytest.raises(Refusal, match="colour picture"):
+        read_radiograph(tmp_path / "sepia.png", pixel_pitch_mm=1)
 
 
 NRRD_HEAD = "NRRD0004\ntype: uint16\ndimension: 2\nsizes: 300 300\nencoding: raw\nendian: little\n"

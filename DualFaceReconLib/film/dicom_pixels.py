@@ -26,7 +26,8 @@ from pydicom.uid import (
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.film.codestreams import compressed_size, ends_whole
-from DualFaceReconLib.film.decoded import Decoded, grey_channel, polarity_warning
+from DualFaceReconLib.film.colour import grey_channel
+from DualFaceReconLib.film.decoded import Decoded, polarity_warning
 from DualFaceReconLib.film.decoding import DecodingFailed, decode_apart
 from DualFaceReconLib.film.dicom_header import FLUOROSCOPY
 from DualFaceReconLib.film.dicom_values import from_tag, integer, items, numbers, text, values
@@ -164,11 +165,12 @@ def _decode_colour(stored: np.ndarray) -> Decoded:
     note = RadiographWarning(
         "screen-picture", "This is a screen picture with three channels: its grey values are not those of the detector."
     )
+    grey, marks = grey_channel(stored)
     return Decoded(
-        pixels=grey_channel(stored).astype(np.float32),
+        pixels=grey.astype(np.float32),
         polarity=polarity,
         display_window=None,
-        warnings=[note, polarity_warning()],
+        warnings=[note, polarity_warning(), *marks],
     )
 
 

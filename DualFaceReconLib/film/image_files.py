@@ -14,7 +14,8 @@ import numpy as np
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Acquisition, Known
-from DualFaceReconLib.film.decoded import Decoded, grey_channel, polarity_warning
+from DualFaceReconLib.film.colour import grey_channel
+from DualFaceReconLib.film.decoded import Decoded, polarity_warning
 from DualFaceReconLib.film.decoding import DecodingFailed, decode_apart
 from DualFaceReconLib.film.image_checks import damaged, prepare
 from DualFaceReconLib.film.limits import check_size
@@ -83,8 +84,11 @@ def _read(path: Path, kind: str, white_is_zero: bool) -> tuple[Acquisition, Deco
     )
     if np.iscomplexobj(picture):
         raise Refusal("The pixels of this file are complex numbers, which no radiograph has: choose the original film.")
-    if picture.ndim == 3:  # a last channel of two or four is transparency
-        picture = picture[..., 0] if channels == 2 else grey_channel(picture[..., :3])
+    marks = []
+    if picture.ndim == 3 and channels == 2:  # the second is transparency, as a fourth is
+        picture = picture[..., 0]
+    elif picture.ndim == 3:
+        picture, marks = grey_channel(picture[..., :3])
     if white_is_zero:
         picture = (np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else picture.max()) - picture
 
@@ -95,7 +99,8 @@ def _read(path: Path, kind: str, white_is_zero: bool) -> tuple[Acquisition, Deco
     polarity = Known("as stored", Provenance("assumed", "bone is taken to be bright"))
     with np.errstate(over="ignore"):  # doubles beyond float32 become infinite, and are refused as such
         pixels = picture.astype(np.float32)
-    return acquisition, Decoded(pixels=pixels, polarity=polarity, display_window=None, warnings=[polarity_warning()])
+    warnings = [polarity_warning(), *marks]
+    return acquisition, Decoded(pixels=pixels, polarity=polarity, display_window=None, warnings=warnings)
 
 
 def _spacing(info: dict[str, Any], kind: str, acquisition: Acquisition) -> None:

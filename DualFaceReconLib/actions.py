@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from DualFaceReconLib.errors import Refusal, worded
 
 if TYPE_CHECKING:
+    from DualFaceReconLib.film.lengths import Length
     from DualFaceReconLib.film.radiograph import Radiograph
 
 EXIT_REFUSED = 2
@@ -258,8 +259,20 @@ def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
         "view": options.view,
         "swap_sides": options.swap_sides,
         "invert": options.invert,
+        "length": None if options.length is None else _length(options.length, options.length_at),
         "field_px": None if options.field is None else tuple(options.field),
     }
+
+
+def _length(numbers: Sequence[float], at: str | None) -> Length:
+    from DualFaceReconLib.film.lengths import Length
+
+    if at is None:
+        raise Refusal("A length is given, but not where it lies: say --length-at detector or --length-at bones.")
+    first_row, first_col, last_row, last_col, length_mm = numbers
+    return Length(
+        first_row=first_row, first_col=first_col, last_row=last_row, last_col=last_col, length_mm=length_mm, at=at
+    )
 
 
 def _say(words: str) -> None:

@@ -113,7 +113,8 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
         metavar="CSV",
         help="what is said of single films; columns: file, pixel_pitch_mm, sdd_mm, object_distance_mm, view, "
         "swap_sides, invert, marker_row, marker_col, marker_diameter_px, marker_diameter_mm, field_top, field_bottom, "
-        "field_left, field_right",
+        "field_left, field_right, length_first_row, length_first_col, length_last_row, length_last_col, length_mm, "
+        "length_at",
     )
     command.add_argument("--dry-run", action="store_true", help="read all films, say what would be done, write nothing")
     command.add_argument(
@@ -166,6 +167,18 @@ def add_film_arguments(command: argparse.ArgumentParser, marked: bool = False) -
     film.add_argument("--view", choices=("AP", "PA"), help="AP: the source is in front of the patient")
     film.add_argument("--swap-sides", action="store_true", help="the patient's left and right are exchanged")
     film.add_argument("--invert", action="store_true", help="bone is dark in the file")
+    film.add_argument(
+        "--length",
+        type=float,
+        nargs=5,
+        metavar=("ROW", "COL", "ROW", "COL", "MM"),
+        help="a scale bar or a ruler in the picture: its two ends, and how long it is",
+    )
+    film.add_argument(
+        "--length-at",
+        choices=("detector", "bones"),
+        help="a burnt-in bar lies at the detector and tells the pitch, a ruler beside the patient at the bones",
+    )
     film.add_argument(
         "--field",
         type=int,

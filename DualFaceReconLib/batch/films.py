@@ -20,6 +20,7 @@ from DualFaceReconLib.bundle.manifest import DEVICES
 from DualFaceReconLib.document import DOCUMENT
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
+from DualFaceReconLib.film.lengths import PLACES, Length
 from DualFaceReconLib.film.markers import Marker, with_marker
 from DualFaceReconLib.film.radiograph import HEAD_BYTES, Radiograph, kind_by_head, read_radiograph
 
@@ -46,8 +47,9 @@ class FilmFile:
     def options(self) -> dict[str, Any]:
         """What the user says of it, for JSON."""
         values = asdict(self.overrides)
-        if values["field_px"] is None:
-            del values["field_px"]  # so that what was done before it could be said stays done
+        for later in ("field_px", "length"):  # so that what was done before these could be said stays done
+            if values[later] is None:
+                del values[later]
         return {**values, "marker": None if self.marker is None else asdict(self.marker)}
 
 
@@ -105,9 +107,18 @@ def read_table(table: Path, folder: Path, overrides: Overrides) -> dict[str, tup
             values = {column: COLUMNS[column](cell) for column, cell in row.items() if cell}
         except ValueError as error:
             raise Refusal(f"Line {line} of {table.name} cannot be understood ({error}): correct it.") from error
-        ball, field = (_together(values, columns, f"Line {line} of {table.name}") for columns in (MARKER, FIELD))
+        where = f"Line {line} of {table.name}"
+        ball, field, length = (_together(values, columns, where) for columns in (MARKER, FIELD, LENGTH))
         if field:
-            values["field_px"] = tuple(field.values())
+            values["field_px"] = tuple(field[column] for column in FIELD)
+        if length:
+            numbers = {
+                column if column == "length_mm" else column.removeprefix("length_"): length[column] for column in LENGTH
+            }
+            try:
+                values["length"] = Length(**numbers)
+            except Refusal as refusal:
+                raise Refusal(f"{where}: {refusal.text}", refusal.code) from refusal
         marker = Marker(**{column.removeprefix("marker_"): ball[column] for column in MARKER}) if ball else None
         if marker is not None:
             values.setdefault("object_distance_mm", None)  # the film's own ball, whatever is said of all films
@@ -193,6 +204,12 @@ def _number(cell: str) -> float:
         raise ValueError(f"{cell!a} is not a number") from error
 
 
+def _place(cell: str) -> str:
+    if cell.lower() not in PLACES:
+        raise ValueError(f"a length is at {' or '.join(PLACES)}, not at {cell!a}")
+    return cell.lower()
+
+
 def _whole(cell: str) -> int:
     if not re.fullmatch(r"-?\d+", cell):
         raise ValueError(f"{cell!a} is not a whole number")
@@ -221,6 +238,7 @@ def _view(cell: str) -> str:
 
 MARKER = ("marker_row", "marker_col", "marker_diameter_px", "marker_diameter_mm")
 FIELD = ("field_top", "field_bottom", "field_left", "field_right")
+LENGTH = ("length_first_row", "length_first_col", "length_last_row", "length_last_col", "length_mm", "length_at")
 COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "pixel_pitch_mm": _pitch,
     "sdd_mm": _number,
@@ -230,6 +248,8 @@ COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "invert": _boolean,
     **dict.fromkeys(MARKER, _number),
     **dict.fromkeys(FIELD, _whole),
+    **dict.fromkeys(LENGTH[:-1], _number),
+    LENGTH[-1]: _place,
 }
 
 

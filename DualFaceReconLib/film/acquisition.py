@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from DualFaceReconLib.film.lengths import Length
 from DualFaceReconLib.geometry import Provenance
 
 GIVEN_BY_USER = Provenance("user", "given by the user")
@@ -70,4 +71,5 @@ class Overrides:
     view: str | None = None
     swap_sides: bool = False  # mirror the picture: patient's left and right were exchanged
     invert: bool = False  # bone is dark in the file
+    length: Length | None = None  # a scale bar or ruler in the picture
     field_px: tuple[int, int, int, int] | None = None  # exposed: first row, last row, first col, last col as displayed

@@ -102,5 +102,6 @@ def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | Non
 
 def _lengths_are_calibrated(acquisition: Acquisition, overrides: Overrides) -> bool:
     """Whether the pitch will come from a calibration at the bones, so that the depth does not scale them."""
-    detector_pitch = overrides.pixel_pitch_mm is not None or acquisition.pixel_pitch_mm is not None
-    return acquisition.patient_plane_pitch_mm is not None and not detector_pitch
+    at = None if overrides.length is None else overrides.length.at
+    detector_pitch = overrides.pixel_pitch_mm is not None or acquisition.pixel_pitch_mm is not None or at == "detector"
+    return (acquisition.patient_plane_pitch_mm is not None or at == "bones") and not detector_pitch

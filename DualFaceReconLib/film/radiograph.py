@@ -21,6 +21,7 @@ from DualFaceReconLib.film.decoded import Decoded, polarity_warning
 from DualFaceReconLib.film.dicom_header import read_acquisition
 from DualFaceReconLib.film.dicom_pixels import decode, read_dataset
 from DualFaceReconLib.film.image_files import image_format, read_image
+from DualFaceReconLib.film.lengths import Length, from_length
 from DualFaceReconLib.film.limits import check_source_distance
 from DualFaceReconLib.film.object_distance import assumed_object_distance, check_object_distance
 from DualFaceReconLib.film.orientation import FACING_VIEWER
@@ -108,13 +109,15 @@ def read_radiograph(
     view: str | None = None,
     swap_sides: bool = False,
     invert: bool = False,
+    length: Length | None = None,
     field_px: tuple[int, int, int, int] | None = None,
 ) -> Radiograph:
     """Reads a film from DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF; what is given here wins over the file.
 
     `pixel_pitch_mm` is at the detector, [row, col] or one for both; `object_distance_mm` from the detector to the
-    bones' centre; `swap_sides` mirrors the picture; `invert` is for a film whose bones are dark;
-    `field_px` is the exposed field of the displayed picture: first row, last row, first column, last column.
+    bones' centre; `swap_sides` mirrors the picture; `invert` is for a film whose bones are dark; `length` is a scale
+    bar or a ruler in it; `field_px` is the exposed field of the displayed picture: first row, last row, first column,
+    last column.
     Raises Refusal, with one sentence that says what to do.
     """
     overrides = Overrides(
@@ -124,6 +127,7 @@ def read_radiograph(
         view=view,
         swap_sides=swap_sides,
         invert=invert,
+        length=length,
         field_px=field_px,
     )
     try:
@@ -190,7 +194,9 @@ def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, override
     elif collimation is None and (field := field_of_exposure(pixels)):
         collimation = Known(field.box_px, Provenance("derived", "flat borders of the picture"))
         corners = field.corners_px
-    return Radiograph(
+    if overrides.length is not None:
+        overrides.length.check_within(pixels.shape)
+    radiograph = Radiograph(
         pixels,
         settled.geometry,
         orientation=settled.orientation,
@@ -204,6 +210,31 @@ def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, override
         ),
         file_format=file_format,
     )
+    return _at_length(radiograph, overrides)
+
+
+def _at_length(radiograph: Radiograph, overrides: Overrides) -> Radiograph:
+    """The film with its bones where a length at them says, if its pitch is known by something else."""
+    length, geometry = overrides.length, radiograph.geometry
+    if length is None or length.at == "detector" or from_length(geometry.provenance["pixel_pitch_mm"]):
+        return radiograph
+    if overrides.object_distance_mm is not None:
+        raise Refusal("Both a distance and a length at the bones are given: leave one of them out.")
+    if geometry.lengths_are_calibrated:
+        raise Refusal(
+            "This film's pixels are already calibrated at the patient, so that a length there says nothing new: give "
+            "the detector's own pitch with {pixel_pitch_mm}, too.",
+            "pixel_pitch_mm-calibrated",
+        )
+    depth = length.depth_mm(geometry.sdd_mm, geometry.pixel_pitch_mm)
+    distance = geometry.sdd_mm - depth
+    try:
+        return radiograph.at_object_distance(distance, length.provenance("sdd - its depth", depth))
+    except Refusal as refusal:
+        raise Refusal(
+            f"By the marked length the bones would be {distance:.0f} mm from the detector: check it, and whether it "
+            "lies at the bones or at the detector."
+        ) from refusal
 
 
 def _read(path: Path, overrides: Overrides) -> tuple[str, Settled, Decoded]:

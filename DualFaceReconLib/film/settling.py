@@ -94,10 +94,18 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
 def _pixel_pitch(
     acquisition: Acquisition, overrides: Overrides, sdd: Known, object_distance: Known, warn: Warn
 ) -> Known:
-    given = overrides.pixel_pitch_mm
+    given, length = overrides.pixel_pitch_mm, overrides.length
     if given is not None and np.ndim(given) == 0:
         given = (given, given)
     pitch = _first(given_by_user(given), acquisition.pixel_pitch_mm)
+    if length is not None and length.at == "detector":
+        if given is not None:
+            raise Refusal("Both a pixel pitch and a length at the detector are given: leave one of them out.")
+        pitch = Known(length.pitch_mm(1.0), Provenance("user", str(length)))
+    elif length is not None and pitch is None:
+        magnification = sdd.value / (sdd.value - object_distance.value)
+        formula = f"{length}: times sdd / (sdd - object distance)"
+        pitch = Known(length.pitch_mm(magnification), Provenance("derived", formula))
     calibrated = acquisition.patient_plane_pitch_mm
     if pitch is None and calibrated is not None:
         to_detector = sdd.value / (sdd.value - object_distance.value)

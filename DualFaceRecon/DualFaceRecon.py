@@ -62,7 +62,7 @@ class DualFaceReconParameterNode:
     pixelPitch: Annotated[float, WithinRange(0, 2)] = 0.0
     sourceDistance: Annotated[float, WithinRange(0, 3000)] = 0.0
     objectDistance: Annotated[float, WithinRange(0, 1500)] = 0.0
-    markedLength: Annotated[float, WithinRange(0, 80)] = 0.0
+    markedLength: Annotated[float, WithinRange(0, 1000)] = 0.0
     swapSides: bool = False
     invert: bool = False
     completion: bool = True

@@ -327,10 +327,30 @@ def test_a_length_is_marked_on_the_film_where_it_is_seen(panel):
     assert panel.asked("open")[-1]["marker"] == pytest.approx(
         {"row": 40, "col": 58, "diameter_px": 16, "diameter_mm": 25.0}, abs=1e-3
     )
+    ui.markedChooser.currentIndex = 2
+    panel.wait(lambda: panel.asked("open")[-1]["overrides"].get("length") is not None)
+    assert panel.asked("open")[-1]["marker"] is None
+    length = panel.asked("open")[-1]["overrides"]["length"]
+    assert length.pop("at") == "detector"
+    ends = {"first_row": 40, "first_col": 50, "last_row": 40, "last_col": 66}
+    assert length == pytest.approx({**ends, "length_mm": 25.0}, abs=1e-3)
     ui.clearMarkButton.click()
-    panel.wait(lambda: panel.asked("open")[-1]["marker"] is None)
+    panel.wait(lambda: panel.asked("open")[-1]["overrides"].get("length") is None)
     assert slicer.mrmlScene.GetFirstNodeByName("film to be marked") is None
     assert slicer.mrmlScene.GetFirstNodeByName("marked length") is None
+
+
+def test_the_exposed_field_is_given(panel):
+    panel.choose(panel.film())
+    field = panel.ui.exposedField
+    field.text = "66 1023 0 851"
+    field.editingFinished.emit()
+    panel.wait(lambda: panel.asked("open")[-1]["overrides"]["field_px"] == [66, 1023, 0, 851])
+    field.text = "66 to 1023"
+    field.editingFinished.emit()
+    panel.wait(lambda: "four whole numbers" in panel.ui.filmWarnings.text)
+    panel.choose(panel.film("other.dcm"))
+    assert not field.text  # it belonged to the film before
 
 
 def _ijk_to_ras(volume):

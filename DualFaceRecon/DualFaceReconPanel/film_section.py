@@ -21,6 +21,7 @@ from DualFaceReconPanel.widgets import amber, amber_text, explained, fit_columns
 
 SURE = ("header", "user", "derived")  # kinds of provenance that need no amber
 VIEWS = (None, "AP", "PA")  # as the view's combo box has them
+LENGTH_AT = (None, "bones", "detector")  # as the marked line's has them; None: a ball
 PREVIEW_PX = (210, 260)  # width and height, so that the panel does not jump from film to film
 
 
@@ -45,6 +46,9 @@ class FilmSection:
         ui.viewChooser.clear()
         for text in (_("as the file says"), "AP", "PA"):
             ui.viewChooser.addItem(text)
+        ui.markedChooser.clear()
+        for text in (_("a ball"), _("a length at the bones"), _("a length at the detector")):
+            ui.markedChooser.addItem(text)
         ui.geometryTable.setColumnCount(3)
         ui.geometryTable.setHorizontalHeaderLabels([_("Value"), _("Is"), _("From")])
         fit_columns(ui.geometryTable, 1)
@@ -55,6 +59,8 @@ class FilmSection:
         ui.swapSides.connect("toggled(bool)", self._on_swapped)
         ui.invert.connect("toggled(bool)", self._on_value)
         ui.viewChooser.connect("currentIndexChanged(int)", self._on_value)
+        ui.markedChooser.connect("currentIndexChanged(int)", self._on_value)
+        ui.exposedField.connect("editingFinished()", self._on_value)
         ui.markButton.connect("clicked(bool)", self._on_mark)
         ui.clearMarkButton.connect("clicked(bool)", self._on_clear_mark)
         self.show_nothing()
@@ -67,19 +73,24 @@ class FilmSection:
         return None if node is None else source_of_node(node, self.folder)
 
     def request(self, source: FilmSource, opened: OpenedFilm | None) -> Open:
-        """What the engine is asked; a ball that was marked counts where this film was open before."""
+        """What the engine is asked; what was marked counts where this film was open before."""
         ui = self.ui
-        overrides = {
+        overrides: dict[str, Any] = {
             "pixel_pitch_mm": ui.pixelPitch.value or None,
             "sdd_mm": ui.sourceDistance.value or None,
             "object_distance_mm": ui.objectDistance.value or None,
             "view": VIEWS[ui.viewChooser.currentIndex],
             "swap_sides": bool(ui.swapSides.checked),
             "invert": bool(ui.invert.checked),
+            "field_px": field_of_text(ui.exposedField.text),
         }
         marker = None
         if opened is not None and opened.source.path == source.path:
-            marker = self.marked.marker(float(ui.markedLength.value))
+            at, length_mm = LENGTH_AT[ui.markedChooser.currentIndex], float(ui.markedLength.value)
+            if at is None:
+                marker = self.marked.marker(length_mm)
+            else:
+                overrides["length"] = self.marked.length(length_mm, at)
         return Open(str(source.path), overrides=overrides, marker=marker)
 
     def show(self, opened: OpenedFilm) -> None:
@@ -169,7 +180,9 @@ class FilmSection:
             given |= bool(check.checked)
             check.checked = False
         given |= ui.viewChooser.currentIndex > 0
-        ui.viewChooser.currentIndex = 0
+        given |= bool(ui.exposedField.text)
+        ui.viewChooser.currentIndex = ui.markedChooser.currentIndex = 0
+        ui.exposedField.text = ""
         return given
 
     def _on_swapped(self, _swapped: bool) -> None:
@@ -189,3 +202,13 @@ class FilmSection:
     def _on_clear_mark(self, _clicked: bool = False) -> None:
         self.marked.clear()
         self.changed()
+
+
+def field_of_text(text: str) -> list[int] | None:
+    """The exposed field as it is written, "66 1023 0 851"; None where nothing is."""
+    numbers = text.replace(",", " ").split()
+    if not numbers:
+        return None
+    if len(numbers) != 4 or not all(number.isdecimal() for number in numbers):
+        raise Refusal(_("The exposed field is four whole numbers: first and last row, first and last column."))
+    return [int(number) for number in numbers]

@@ -62,13 +62,9 @@ class MarkedLength:
 
     def marker(self, length_mm: float) -> dict[str, float] | None:
         """The line as the engine's `film.markers.Marker`, in the film's pixels; None while it is not drawn."""
-        if self._observed is None or length_mm <= 0:
+        ends_px = self._ends_px()
+        if ends_px is None or length_mm <= 0:
             return None
-        line = self._observed[0]
-        if line.GetNumberOfDefinedControlPoints() != 2:
-            return None
-        ends = np.array([line.GetNthControlPointPositionWorld(index) for index in range(2)])
-        ends_px = pixels_of(ends, self._geometry)
         row, col = ends_px.mean(axis=0)
         return {
             "row": float(row),
@@ -76,6 +72,22 @@ class MarkedLength:
             "diameter_px": float(np.linalg.norm(ends_px[1] - ends_px[0])),
             "diameter_mm": length_mm,
         }
+
+    def length(self, length_mm: float, at: str) -> dict[str, float | str] | None:
+        """The line as the engine's `film.lengths.Length`; None while it is not drawn."""
+        ends_px = self._ends_px()
+        if ends_px is None or length_mm <= 0:
+            return None
+        (first_row, first_col), (last_row, last_col) = ends_px.tolist()
+        ends = {"first_row": first_row, "first_col": first_col, "last_row": last_row, "last_col": last_col}
+        return {**ends, "length_mm": length_mm, "at": at}
+
+    def _ends_px(self) -> np.ndarray | None:
+        """[row, col] (2, 2) of the line's ends in the film; None while it is not drawn."""
+        if self._observed is None or self._observed[0].GetNumberOfDefinedControlPoints() != 2:
+            return None
+        line = self._observed[0]
+        return pixels_of(np.array([line.GetNthControlPointPositionWorld(index) for index in range(2)]), self._geometry)
 
     def _on_moved(self, *_: object) -> None:
         if self._observed is not None and self._observed[0].GetNumberOfDefinedControlPoints() == 2:

@@ -116,7 +116,11 @@ class Panel:
             self.film.show_nothing()
             self._show_button()
             return
-        request = self.film.request(source, self.opened)
+        try:
+            request = self.film.request(source, self.opened)
+        except Refusal as refusal:
+            self._refused(refusal.text)
+            return
 
         def answered(message: Message) -> None:
             if generation != self.generation:

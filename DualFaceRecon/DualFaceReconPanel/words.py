@@ -14,6 +14,7 @@ def controls() -> dict[str, str]:
         "view": _("“View” {}"),
         "swap_sides": _("“Swap sides”"),
         "invert": _("“Bone is dark in this film”"),
+        "field_px": _("“Exposed field”"),
         "overwrite": _("“Replace”"),
         "bundles": _("“Bundle”"),
         "fetch": _("press “Fetch...”"),

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.image_files import read_image
+from DualFaceReconLib.film.lengths import Length
 from DualFaceReconLib.film.markers import Marker, with_marker
 from DualFaceReconLib.film.radiograph import Radiograph, file_kind, radiograph_of, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
@@ -297,7 +298,13 @@ def _about(reconstructor: Reconstructor) -> Result:
 def _film(request: Open) -> Radiograph:
     """A film out of a file, with what the caller says of it."""
     path = Path(request.path)
-    overrides: Overrides = checked(Overrides, request.overrides, "What is said of the film")
+    given = dict(request.overrides)
+    length = given.pop("length", None)
+    overrides: Overrides = checked(Overrides, given, "What is said of the film")
+    if length is not None:
+        if not isinstance(length, dict):
+            raise NoRequest("The length in the film is none: give its ends, how long it is and where.")
+        overrides = replace(overrides, length=checked(Length, length, "The length in the film"))
     bare = path.suffix.lower() == ".npy"
     if request.geometry is not None:
         pixels = _array(path) if bare else read_image(path, file_kind(path))[1].pixels
@@ -305,7 +312,7 @@ def _film(request: Open) -> Radiograph:
     elif bare:
         radiograph = radiograph_of(_array(path), overrides)
     else:
-        radiograph = read_radiograph(path, **asdict(overrides))
+        radiograph = read_radiograph(path, **vars(overrides))
     if request.marker is None:
         return radiograph
     return with_marker(radiograph, checked(Marker, request.marker, "The marked ball"))

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 PROTOCOL = 1
 LONGEST_LINE_BYTES = 1 << 22  # requests hold paths and numbers
@@ -227,7 +227,10 @@ def _is_of(value: Any, hint: Any) -> bool:
     if isinstance(value, int) and float in kinds:
         return True
     for kind in kinds:
-        if get_origin(kind) is not tuple:
+        if get_origin(kind) is Literal:
+            if value in get_args(kind):
+                return True
+        elif get_origin(kind) is not tuple:
             if isinstance(value, kind):
                 return True
         elif isinstance(value, list) and len(value) == len(get_args(kind)):

@@ -82,6 +82,7 @@ class FilmSection:
             "view": VIEWS[ui.viewChooser.currentIndex],
             "swap_sides": bool(ui.swapSides.checked),
             "invert": bool(ui.invert.checked),
+            "length": None,
             "field_px": field_of_text(ui.exposedField.text),
         }
         marker = None

@@ -5,7 +5,7 @@
 A completed vertex has a standard deviation of its place. Here it is compared with the vertex's distance from the true
 surface, on films with the true distance of their bones. What it lacks is the error that networks make smoothly over a
 bone, which a shape model fits well; that goes into a bundle's manifest as `surface_error_mm`. It is such that 68 % of
-the seen vertices lie within one standard deviation: a few bones that are quite wrong do not make all others look unsure.
+the seen vertices lie within one standard deviation: a few bones that are quite wrong do not make others look unsure.
 """
 
 from __future__ import annotations

@@ -110,14 +110,16 @@ def union_path_mm(meshes: Mapping[str, Mesh], geometry: ProjectionGeometry, devi
     return cast({"union": joined(list(meshes.values()))}, geometry, device, nested=True).path_mm[0]
 
 
-def penetration_mm(points: np.ndarray, mesh: Mesh, reach_mm: float = FAR_MM) -> np.ndarray:
+def penetration_mm(points: np.ndarray, mesh: Mesh, reach_mm: float = FAR_MM, *, built: bool = False) -> np.ndarray:
     """(N,) signed distance of points (N, 3) to a closed mesh: negative inside.
 
     What is farther than `reach_mm` from the surface, on either side, gets that distance: the nearer, the quicker.
+    `built`: by a search tree of this very mesh. By one that is fitted to a bone the sign of a few points comes out
+    otherwise, and with it whether an implant finds room.
     """
     vertices, triangles = mesh
     middle = vertices.mean(axis=0)  # single precision likes small numbers
-    body = _searchable(vertices - middle, triangles, "cpu")
+    body = (_built if built else _searchable)(vertices - middle, triangles, "cpu")
     out = wp.zeros(len(points), dtype=wp.float32, device="cpu")
     wp.launch(
         _signed,

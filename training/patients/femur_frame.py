@@ -38,7 +38,7 @@ class FemurFrame:
 
     def depth(self, points: np.ndarray) -> np.ndarray:
         """How deep points (N, 3) lie in the bone, mm; negative outside."""
-        return -penetration_mm(points, self.mesh)
+        return -penetration_mm(points, self.mesh, built=True)
 
     def middle(self, height: float | np.ndarray) -> np.ndarray:
         """The shaft's middle (3,) or (N, 3) at heights, straight on above its sections."""

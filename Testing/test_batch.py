@@ -407,7 +407,7 @@ def test_a_film_of_which_a_table_says_a_distance_and_a_ball_is_refused(films, tm
         ("file,sdd_mm\na.dcm,far\n", "Line 2 of table.csv cannot be understood ('far' is not a number)"),
         ("file,view\na.dcm,lateral\n", "neither AP nor PA"),
         ("file,invert\na.dcm,perhaps\n", "neither yes nor no"),
-        ("file,marker_row\na.dcm,12\n", "part of a marker"),
+        ("file,marker_row\na.dcm,12\n", "part of marker_row"),
         ("file,sdd_mm\n,1200\n", "names no file"),
         ("file,sdd_mm\na.dcm,1,200\n", "more cells"),
         (b"file\n\xff\xfe\n", "UTF-8"),

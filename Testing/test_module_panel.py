@@ -142,6 +142,8 @@ def test_what_the_user_knows_better_reaches_the_engine(panel):
         "view": "PA",
         "swap_sides": True,
         "invert": True,
+        "length": None,
+        "field_px": None,
     }
     assert panel.widget._parameters.pixelPitch == pytest.approx(0.143)
     assert panel.widget._parameters.swapSides

@@ -11,12 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.bones import made_people
+from support.recipes import DEPTH
 
 from DualFaceReconLib.errors import Refusal
 from training.__main__ import main
 from training.anatomy.people import LLP26, RHAN40
 from training.learning import pack, unpack
-from training.patients.population import PACKED_PEOPLE, Everybody, load_everybody
+from training.learning.films import virtual_patients
+from training.patients.population import PACKED_PEOPLE, Everybody, load_everybody, save_everybody
 
 ABSENT = ("vtk", "vtkmodules", "SimpleITK", "pydicom", "gdcm", "spekpy", "ot", "pyacvd", "pyvista")
 BLOCKED = f"""
@@ -215,6 +217,13 @@ def test_what_was_packed_is_cut_anew_but_not_squeezed_anew(small, tmp_path, monk
     content.write_bytes(b"other")
     packing(files)
     assert not spoken[-1].endswith("as before")
+
+
+def test_people_whom_nobody_has_are_refused_before_films_are_made(everybody, tmp_path):
+    save_everybody(everybody, tmp_path / PACKED_PEOPLE)
+    unknown = replace(DEPTH, films=replace(DEPTH.films, without=("rhan40/s77",)))
+    with pytest.raises(Refusal, match="Nobody is called rhan40/s77"):
+        virtual_patients(unknown, tmp_path / "nowhere", tmp_path, lambda words: None)
 
 
 def test_parts_of_nothing_are_refused(everybody, tmp_path):

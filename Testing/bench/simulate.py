@@ -31,8 +31,8 @@ from support.bones import made_population
 
 from DualFaceReconLib.meshes import polydata
 from training.learning.data import FilmStream, sample
-from training.learning.recipe import Recipe, read_recipe
-from training.patients.population import Population
+from training.learning.films import stream_of
+from training.learning.recipe import read_recipe
 from training.patients.virtual import sample_patient
 from training.raycast import cast
 from training.simulate import Series, draw_person, take
@@ -66,29 +66,16 @@ def new_films(workers: int) -> float:
     return made / (time.perf_counter() - begin)
 
 
-def stream_of(recipe: Recipe, population: Population, projections: int, first: int = 0) -> FilmStream:
-    """The films that a recipe learns from."""
-    films = recipe.films
-    series = Series(
-        seed=recipe.seed,
-        size_px=None,
-        mm_per_pixel=films.mm_per_pixel,
-        posture=films.posture,
-        postures=films.postures,
-        variety=films.variety,
-    )
-    return FilmStream(population, series, films.reuse, films.pool, projections, first, films.size_px)
-
-
 def recipe_films(first: int) -> float:
     """A second of a processor's time, in one process, of the stream of `gpu_depth`."""
     torch.set_num_threads(1)
     recipe = read_recipe(RECIPES / "gpu_depth.toml")
-    pool = recipe.films.pool
-    population = made_population()
-    next(iter(stream_of(recipe, population, 1, first)))
+    stream = stream_of(recipe, made_population())
+    stream.first, stream.projections = first, 1
+    next(iter(stream))
     begin = time.process_time()
-    made = sum(1 for _ in stream_of(recipe, population, pool, first + pool))
+    stream.first, stream.projections = first + stream.pool, stream.pool
+    made = sum(1 for _ in stream)
     return made / (time.process_time() - begin)
 
 

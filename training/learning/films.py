@@ -14,7 +14,7 @@ from training.learning.data import FilmStream, Sample
 from training.learning.recipe import Recipe
 from training.learning.torchrun import torchrun_place
 from training.patients.kept_out import kept_out_people
-from training.patients.population import Population, load_everybody, load_population, population_without
+from training.patients.population import Population, load_everybody, population_without
 from training.raycast import compile_kernels
 from training.simulate import Series
 
@@ -37,10 +37,11 @@ def virtual_patients(recipe: Recipe, bones: Path, cache: Path, say: Callable[[st
     """Films of virtual patients of the sets of bones, but for the people whom a recipe keeps out and is measured on."""
     compile_kernels()
     kept_out = kept_out_people(recipe.films.without)
-    load_everybody(bones, cache, say)  # once, with what is said of it, before many processes need them
+    everybody = load_everybody(bones, cache, say)  # once, with what is said of it, before many processes need them
+    everybody.check(kept_out)  # here, as what processes refuse is said with all that led to it
     # Every process makes its population itself: handed to many, it is written and read by one after the other
     others = partial(population_without, bones, cache, kept_out)
-    return simulated(recipe, others, lambda: load_population(bones, cache, kept_out, say=say))
+    return simulated(recipe, others, lambda: everybody.only(kept_out))
 
 
 def simulated(
@@ -55,6 +56,12 @@ def simulated(
         )
         return list(FilmStream(kept_out(), series, projections=films.watched, size_px=films.size_px))
 
+    return Source(epoch=stream_of(recipe, population).epoch, watched=watched)
+
+
+def stream_of(recipe: Recipe, population: Population | Callable[[], Population]) -> FilmStream:
+    """The films of a recipe's first epoch, of a population's patients."""
+    films = recipe.films
     series = Series(
         seed=recipe.seed,
         size_px=None,
@@ -63,7 +70,7 @@ def simulated(
         postures=films.postures,
         variety=films.variety,
     )
-    stream = FilmStream(
+    return FilmStream(
         population,
         series,
         films.reuse,
@@ -72,4 +79,3 @@ def simulated(
         size_px=films.size_px,
         share=torchrun_place(),
     )
-    return Source(epoch=stream.epoch, watched=watched)

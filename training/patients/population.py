@@ -96,6 +96,15 @@ class Everybody:
         """The population of all others."""
         return population_of(self.hips, self.femora, self.sacra, self.sacrum_triangles, frozenset(people))
 
+    def only(self, people: Collection[str]) -> Population:
+        """The population of some people."""
+        self.check(people)
+        return self.without(set(self.people) - set(people))
+
+    def check(self, people: Collection[str]) -> None:
+        """Refusal where there are names that nobody has."""
+        _refuse_unknown(set(people) - set(self.people))
+
 
 def load_population(
     bones: Path,
@@ -109,7 +118,7 @@ def load_population(
     Correspondences are kept in `cache`; they take a minute to find.
     """
     everybody = load_everybody(bones, cache, say)
-    _refuse_unknown(set(people) - set(everybody.people))
+    everybody.check(people)
     return everybody.without(set(without) | (set(everybody.people) - set(people) if people else set()))
 
 

@@ -1,4 +1,4 @@
-"""The architectures alone: depth.py estimates depth maps, segmentation.py finds bones. No training code, no weights."""
+"""The architectures alone: depth.py and segmentation.py for hips, ear.py for vertebrae. No training code or weights."""
 
 from DualFaceReconLib.networks.importing import import_timm
 

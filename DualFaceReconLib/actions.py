@@ -110,6 +110,7 @@ def batch(options: argparse.Namespace) -> int:
     """Every film in a folder and the folders in it, whatever happens to one of them; the same command goes on."""
     from DualFaceReconLib.batch.run import Choices, run_batch
     from DualFaceReconLib.film.acquisition import Overrides
+    from DualFaceReconLib.parallel.processes import InProcesses, usable_cores
 
     choices = Choices(options.bundle, options.device, options.completion, options.whole_femurs, options.keep_names)
     overrides = Overrides(**overrides_of(options))
@@ -121,6 +122,8 @@ def batch(options: argparse.Namespace) -> int:
             table=options.table,
             choices=choices,
             dry_run=options.dry_run,
+            road=InProcesses(options.jobs or usable_cores(), options.timeout),
+            retry=options.retry,
             say=_say,
         )
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -124,6 +125,14 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
     )
     add_film_arguments(command)
     add_engine_arguments(command)
+    many = command.add_argument_group("about doing many")
+    many.add_argument(
+        "--jobs", type=_count, metavar="N", help="films at a time, a process and a core each (default: the cores)"
+    )
+    many.add_argument(
+        "--timeout", type=_seconds, default=300.0, metavar="S", help="after which a film is given up (default: 300 s)"
+    )
+    many.add_argument("--retry", action="store_true", help="try films again that ended their process twice")
 
 
 def add_engine_arguments(command: argparse.ArgumentParser) -> None:
@@ -192,6 +201,22 @@ def _folder(words: str) -> Path:
     if not words:
         raise argparse.ArgumentTypeError("no folder is named: name one for the result")
     return Path(words)
+
+
+def _count(words: str) -> int:
+    if not words.isdigit() or int(words) == 0:
+        raise argparse.ArgumentTypeError(f"{words!a} is no number of films: give 1 or more")
+    return int(words)
+
+
+def _seconds(words: str) -> float:
+    try:
+        seconds = float(words)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{words!a} is no number of seconds: give one like 300")
+    return seconds
 
 
 def _pitch(words: str) -> float | tuple[float, float]:

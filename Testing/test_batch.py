@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,17 +14,28 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from support.batches import StandIn, run_apart, save_film, stand_in, stand_in_bundle
+from support.batches import (
+    KilledWhileItWrites,
+    StandIn,
+    StandInWork,
+    run_apart,
+    save_film,
+    stand_in,
+    stand_in_bundle,
+)
 from support.films import save_image
-from support.processes import at_once
+from support.processes import at_once, started_at_once
 
 from DualFaceReconLib.actions import EXIT_INCOMPLETE, EXIT_REFUSED, EXIT_STOPPED
+from DualFaceReconLib.batch import run as batch_run
 from DualFaceReconLib.batch.films import folder_names
 from DualFaceReconLib.batch.record import MAP, PATH, SUMMARY
 from DualFaceReconLib.batch.run import Choices, run_batch
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.disk.folders import locked
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.parallel import processes
+from DualFaceReconLib.parallel.processes import InProcesses
 from DualFaceReconLib.results import load_reconstruction
 
 SECRETS = ("Muster", "Erika", "4711")
@@ -360,6 +372,66 @@ def test_an_output_that_cannot_be_made_is_refused_in_words(films, bundle):
     code, printed = run(films, films / "a.dcm" / "out", bundle)
     assert code == EXIT_REFUSED
     assert "The result cannot be written to out" in printed
+
+
+# In processes
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Batches in processes of their own, with the stand-in for the networks in each."""
+    monkeypatch.setattr(batch_run, "FilmWork", StandInWork)
+    for module in (batch_run, processes):
+        monkeypatch.setattr(module, "InProcesses", InProcesses)
+    with started_at_once():
+        yield
+
+
+@pytest.mark.usefixtures("apart")
+def test_two_processes_write_the_same_bytes_as_one(films, tmp_path, bundle):
+    """But for what clocks say: when a film was made and how long it took."""
+    save_film(films / "sideways.dcm", 9, PatientOrientation=None)
+    (films / "bad.png").write_bytes(b"no picture")
+    outs = [tmp_path / "one", tmp_path / "two"]
+    for jobs, out in enumerate(outs, 1):
+        code, printed = run(films, out, bundle, "--jobs", jobs)
+        assert code == EXIT_INCOMPLETE, printed
+        assert "4 done, 0 done before, 1 refused, 0 failed" in printed
+        assert "0 done, 4 done before, 1 refused" in run(films, out, bundle, "--jobs", jobs)[1]
+    first, second = ({path.relative_to(out): path for path in out.rglob("*") if path.is_file()} for out in outs)
+    assert first.keys() == second.keys()
+    assert len(first) > 4 * 9
+    assert [str(name) for name in first if without_clocks(first[name]) != without_clocks(second[name])] == []
+
+
+def without_clocks(path):
+    text = path.read_bytes()
+    if path.name in ("reconstruction.json", "report.html"):
+        text = re.sub(rb'"(made|networks|surfaces)": [^,\n]*|<td>[\d.]+ s</td>', b"", text)
+    if path.name == SUMMARY:
+        return [{**row, "seconds": ""} for row in rows(path)]
+    return text
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_film_that_ends_its_process_twice_is_given_up(films, tmp_path, bundle, monkeypatch):
+    """Amid the writing of its folder; the others are done, and nothing half-written is left."""
+    out, killed = tmp_path / "out", tmp_path / "killed"
+    monkeypatch.setattr(batch_run, "FilmWork", KilledWhileItWrites)
+    code, _ = run(films, out, bundle, "--jobs", "2")
+    assert code == EXIT_INCOMPLETE
+    assert statuses(out) == ["done", "failed", "done"]
+    reason = rows(out / SUMMARY)[1]["reason"]
+    assert reason.startswith("The process that worked on it ended twice (by SIGKILL)")
+    assert killed.read_text() == "00"
+    left = sorted(path.name for path in out.iterdir())
+    assert left == sorted([MAP, SUMMARY, *filter(None, _folders(out))])
+    assert "0 done, 2 done before, 0 refused, 1 failed" in run(films, out, bundle)[1]
+    assert killed.read_text() == "00"
+    assert "1 failed" in run(films, out, bundle, "--retry")[1]
+    assert killed.read_text() == "0000"
+    monkeypatch.setattr(batch_run, "FilmWork", StandInWork)
+    assert "1 done, 2 done before" in run(films, out, bundle, "--retry")[1]
 
 
 # What is said of single films

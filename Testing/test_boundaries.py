@@ -21,7 +21,7 @@ PACKAGES = ("DualFaceReconLib", "training")
 GROUND = (("errors",), ("bonemaps", "geometry", "rasterising", "meshes"), ("biplanar", "proximity"), ("metrics",))
 ENGINE = (
     *GROUND,
-    ("disk",),
+    ("disk", "parallel"),
     ("film", "surfaces"),
     ("backprojection", "framing"),
     ("networks", "shape"),

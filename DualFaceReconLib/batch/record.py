@@ -1,12 +1,14 @@
 """What a batch has done: two CSV files in its output, sound whenever it is cut off.
 
 `summary.csv` has a line a film, by number and pixel hash. `map.csv` is the only file that says which path a number
-stands for; paths may name patients.
+stands for; paths may name patients. Of many films both are replaced after every hundredth part of them, so that a film
+costs as much at the end as at the beginning; lines that they lack stand in a hidden file beside them until then.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from DualFaceReconLib.outcome import Reconstruction
 
 NOT_FOUND = "not found"  # of a bone; else "seen" or "completed"
 SUMMARY, MAP = "summary.csv", "map.csv"
+NOTED = ".summary.csv"  # lines that both lack so far
+PARTS = 100  # of all films, after each of which both are replaced
+ENCODING, LINE_END = "utf-8-sig", "\r\n"
 PATH = "path (may name patients: do not pass on)"
 MAP_COLUMNS = ("number", "pixel_hash", "folder", PATH)
 KEY_MEASUREMENTS = (  # of a kind of bone, or "" of the pelvis; with its unit
@@ -45,13 +50,15 @@ SUMMARY_COLUMNS = (
 Row = dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Record:
     """Both files of an output, by the films' numbers."""
 
     out: Path
     map: dict[int, Row]
-    summary: dict[int, Row]
+    lines: dict[int, str]  # of the summary, as they are written: rows would take ten times the memory
+    unwritten: bool = False  # whether the files lack anything
+    taken: int = 0  # in this run
 
     def number(self, paths: Sequence[Path]) -> dict[Path, int]:
         """Each path's number: the one that it has, or the next."""
@@ -66,34 +73,77 @@ class Record:
         """All of them, the first one's number is 1."""
         return [Path(row[PATH]) for row in self.map.values()]
 
-    def take(self, row: Row) -> None:
-        """Enters what became of a film."""
+    def row(self, number: int) -> Row | None:
+        """What became of a film."""
+        return _parsed(self.lines[number]) if number in self.lines else None
+
+    def enter(self, row: Row) -> None:
+        """What became of a film, not yet in the files."""
         number = int(row["number"])
-        self.summary[number] = row
+        self.lines[number] = _line(row)
         self.map[number] |= {"pixel_hash": row["pixel_hash"], "folder": row["folder"]}
+        self.unwritten = True
+
+    def take(self, row: Row) -> None:
+        """Enters what became of a film and keeps it, also for who goes on after a kill.
+
+        Refusal where a file cannot be replaced now: one of the next tries again.
+        """
+        self.enter(row)
+        number, self.taken = int(row["number"]), self.taken + 1
+        if self.taken % max(len(self.map) // PARTS, 1) == 0:
+            try:
+                self.write()
+            except Refusal:
+                self._note(number)
+                raise
+        else:
+            self._note(number)
 
     def write(self) -> None:
         """Replaces both files; Refusal where that cannot be."""
-        _write(self.out / MAP, MAP_COLUMNS, self.map.values())
-        _write(self.out / SUMMARY, SUMMARY_COLUMNS, [self.summary[number] for number in sorted(self.summary)])
+        _write(self.out / MAP, MAP_COLUMNS, (_line(row, MAP_COLUMNS) for row in self.map.values()))
+        _write(self.out / SUMMARY, SUMMARY_COLUMNS, (self.lines[number] for number in sorted(self.lines)))
+        (self.out / NOTED).unlink(missing_ok=True)
+        self.unwritten = False
+
+    def _note(self, number: int) -> None:
+        """Keeps a line that the summary lacks."""
+        try:
+            noted = self.out / NOTED
+            with noted.open("a", encoding=ENCODING, errors="surrogateescape", newline="") as file:
+                if file.tell() == 0:
+                    file.write(_joined(SUMMARY_COLUMNS))
+                file.write(self.lines[number])
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise Refusal(f"The output cannot be written ({error.strerror or error}): make room.") from error
 
 
 def read_record(out: Path) -> Record:
     """What an output says of itself; nothing where it is new."""
-    record = Record(out, _read(out / MAP, MAP_COLUMNS), _read(out / SUMMARY, SUMMARY_COLUMNS))
-    if list(record.map) != list(range(1, len(record.map) + 1)):
+    of_map, summary = _read(out / MAP, MAP_COLUMNS), _read(out / SUMMARY, SUMMARY_COLUMNS)
+    if list(of_map) != list(range(1, len(of_map) + 1)):
         raise Refusal(f"{MAP} in the output is not as a batch wrote it: choose another output.")
+    record = Record(out, of_map, {number: _line(row) for number, row in summary.items()})
+    for number, row in _read(out / NOTED, SUMMARY_COLUMNS).items():
+        if number in of_map:
+            record.enter(row)
     return record
 
 
 def _read(path: Path, columns: Sequence[str]) -> dict[int, Row]:
     """The lines of a file by their number; none where there is no file."""
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = [
-                {column: (row.get(column) if column == "read" else row[column]) or "" for column in columns}
-                for row in csv.DictReader(file)
-            ]
+        with path.open(encoding=ENCODING, errors="surrogateescape", newline="") as file:
+            text = file.read()
+        if path.name == NOTED:  # whose last line may have been cut off
+            text = text[: text.rfind(LINE_END) + len(LINE_END)]
+        rows = [
+            {column: (row.get(column) if column == "read" else row[column]) or "" for column in columns}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
         return {int(row["number"]): row for row in rows}
     except FileNotFoundError:
         return {}
@@ -101,19 +151,33 @@ def _read(path: Path, columns: Sequence[str]) -> dict[int, Row]:
         raise Refusal(f"{path.name} in the output is not as a batch wrote it: choose another output.") from error
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+def _write(path: Path, columns: Sequence[str], lines: Iterable[str]) -> None:
     """Replaces a file at once, so that a reader finds the old one or the new one."""
 
     def write(beside: Path) -> None:
         # names that are no text are kept as they are; the mark tells spreadsheets that it is UTF-8
-        with beside.open("w", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        with beside.open("w", encoding=ENCODING, errors="surrogateescape", newline="") as file:
+            file.write(_joined(columns))
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
 
     write_file(path, write)
+
+
+def _joined(cells: Iterable[str]) -> str:
+    """A line of a file."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator=LINE_END).writerow(cells)
+    return line.getvalue()
+
+
+def _line(row: Row, columns: Sequence[str] = SUMMARY_COLUMNS) -> str:
+    return _joined(row.get(column, "") for column in columns)
+
+
+def _parsed(line: str) -> Row:
+    return dict(zip(SUMMARY_COLUMNS, next(csv.reader([line])), strict=True))
 
 
 def summary_of(reconstruction: Reconstruction) -> Row:

@@ -1,11 +1,11 @@
-"""Many films, one after the other: `dualface batch`, and the same from a console.
+"""Many films at a time: `dualface batch`, and the same from a console.
 
     outcome = run_batch(Path("films"), Path("results"))
 
 Each film gets a folder named by its number and pixel hash, and a line in `summary.csv`. Whatever happens to one film,
 the others are done. The same call goes on where an earlier one was stopped: what is there, made of the same pixels
 taken in the same way, with the same settings and bundle, is not made again. Numbers stay; a file that is new gets the
-next one.
+next one. The record is written here alone; films are done by the processes of a road, this machine's or a cluster's.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from DualFaceReconLib import __version__
-from DualFaceReconLib.batch.films import FilmFile, FilmFolder, films_in, folder_names
-from DualFaceReconLib.batch.record import MAP, NOT_FOUND, Record, Row, read_record, summary_of
+from DualFaceReconLib.batch.films import FilmFolder, films_in, folder_names
+from DualFaceReconLib.batch.job import (
+    BEFORE,
+    DONE,
+    FAILED,
+    REFUSED,
+    Choices,
+    FilmJob,
+    FilmWork,
+    ToDo,
+    columns_read,
+    noting_failure,
+    refuse_to_lose_more,
+    same_film,
+)
+from DualFaceReconLib.batch.record import MAP, NOT_FOUND, Record, Row, read_record
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.disk.folders import locked
-from DualFaceReconLib.document import DOCUMENT
 from DualFaceReconLib.errors import Refusal, worded
 from DualFaceReconLib.film.acquisition import Overrides
-from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.inference import usable_device
+from DualFaceReconLib.parallel.processes import InProcesses, usable_cores
+from DualFaceReconLib.parallel.work import Lost, Road
 from DualFaceReconLib.pictures.wording import TERMINAL
-from DualFaceReconLib.reconstruction import Reconstructor
-from DualFaceReconLib.results import foreign_files, refuse_to_lose, save
 
 Say = Callable[[str], None]
 NO_OVERRIDES = Overrides()
-DONE, BEFORE, REFUSED, FAILED = "done", "done before", "refused", "failed"  # the last: no fault of the film
-
-
-@dataclass(frozen=True)
-class Choices:
-    """How all films of a batch are reconstructed."""
-
-    bundle: str | Path | None = None  # None: the one that ships
-    device: str | None = None  # None: the best one here
-    completion: bool = True
-    whole_femurs: bool = False
-    keep_names: bool = False  # folders and lines are named after the files, which may name patients
+AS_SHIPPED = Choices()
 
 
 @dataclass(frozen=True)
@@ -68,44 +68,30 @@ class Outcome:
         return words + (f"; {self.closed_folders} folders could not be opened" if self.closed_folders else "")
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A film and where it belongs."""
-
-    number: int
-    film: FilmFile
-    own_name: str  # "" where folders are named by number and pixel hash
-    settings: str  # a digest of how it is reconstructed
-
-    def name(self, pixel_hash: str = "") -> str:
-        """Of its folder, once its pixels are known."""
-        return self.own_name or (f"{self.number:04d}-{pixel_hash}" if pixel_hash else f"{self.number:04d}")
-
-    def is_done(self, row: Row | None, out: Path) -> bool:
-        """Whether an earlier run made it, if the film is still the same."""
-        if row is None or (row["status"], row["settings"]) != (DONE, self.settings):
-            return False
-        return row["folder"] == self.name(row["pixel_hash"]) and (out / row["folder"] / DOCUMENT).is_file()
-
-
 def run_batch(
     folder: str | Path,
     out: str | Path,
     *,
     overrides: Overrides = NO_OVERRIDES,
     table: Path | None = None,
-    choices: Choices = Choices(),
+    choices: Choices = AS_SHIPPED,
     dry_run: bool = False,
+    road: Road | None = None,
+    retry: bool = False,
     say: Say = print,
 ) -> Outcome:
     """Reconstructs every film of a folder and the folders in it; Refusal where nothing can begin.
 
     `overrides` hold for all films, `table` is a CSV that says more of single ones (`films.COLUMNS`). `dry_run`
-    reads every film, says what would become of it and writes nothing.
+    reads every film, says what would become of it and writes nothing. `road`: who does the films, by default as many
+    processes as this machine has cores. `retry`: films that ended their process twice in an earlier run are tried, too.
     """
     folder, out = Path(folder).resolve(), Path(out).resolve()
     bundle_sha256 = load_manifest(bundle_folder(choices.bundle)).sha256
-    usable_device(choices.device)  # a dry run says so, too
+    if choices.device is not None:  # a dry run says so, too
+        from DualFaceReconLib.inference import usable_device
+
+        usable_device(choices.device)
     _refuse_output(out, folder)
     contents = films_in(folder, overrides, table, leave_out=out)
     say(f"{len(contents.films)} films; {contents.other_files} other files are left alone")
@@ -117,10 +103,8 @@ def run_batch(
     with _removed_if_empty(out), locked(out / ".lock"):
         record = read_record(out)
         jobs = _jobs(contents, record, choices, bundle_sha256)
-        reconstructor = Reconstructor(choices.bundle, choices.device)
-        record.write()
-        say(f"{reconstructor}. Research use only.")
-        _reconstruct(jobs, out, record, reconstructor, choices, outcome, say)
+        walk = _Walk(record, outcome, say, len(jobs))
+        _reconstruct(jobs, FilmWork(out, choices, bundle_sha256), road or InProcesses(usable_cores()), walk, retry)
     return outcome
 
 
@@ -136,20 +120,20 @@ def _removed_if_empty(out: Path) -> Iterator[None]:
                 out.rmdir()
 
 
-def _dry_run(jobs: list[_Job], out: Path, record: Record, outcome: Outcome, say: Say) -> None:
+def _dry_run(jobs: list[FilmJob], out: Path, record: Record, outcome: Outcome, say: Say) -> None:
     """Says what would become of every film."""
     for position, job in enumerate(jobs, 1):
-        row, before = _new_row(job), record.summary.get(job.number)
+        row, before = job.new_row(), record.row(job.number)
         warnings: list[str] = []
-        with _noting_failure(row, REFUSED):
+        with noting_failure(row, REFUSED):
             radiograph = job.film.read()
-            row |= _columns_read(radiograph)
+            row |= columns_read(radiograph)
             warnings = [worded(warning.text, TERMINAL) for warning in radiograph.warnings]
-            if _same_film(row, before) and job.is_done(before, out):
+            if same_film(row, before) and job.is_done(before, out):
                 row["status"] = BEFORE
             else:
-                with _noting_failure(row, FAILED):
-                    _refuse_to_lose(out / job.name(radiograph.pixel_hash))
+                with noting_failure(row, FAILED):
+                    refuse_to_lose_more(out / job.name(radiograph.pixel_hash))
         outcome.films[row["status"]] += 1
         words = "would be done" if row["status"] == DONE else _status_line(row)
         say(f"{position}/{len(jobs)}  {job.name(row['pixel_hash'])}  {words}")
@@ -157,83 +141,78 @@ def _dry_run(jobs: list[_Job], out: Path, record: Record, outcome: Outcome, say:
             say(f"    WARNING  {text}")
 
 
-def _reconstruct(
-    jobs: list[_Job],
-    out: Path,
-    record: Record,
-    reconstructor: Reconstructor,
-    choices: Choices,
-    outcome: Outcome,
-    say: Say,
-) -> None:
-    """Every film that is not done, with a line each; the record is written after each."""
-    waiting = [not job.is_done(record.summary.get(job.number), out) for job in jobs]
-    spent, worked, unwritten = 0.0, 0, False
+class _Films(Sequence[ToDo]):
+    """Films to do; each is made when its turn comes, as there may be a hundred thousand."""
+
+    def __init__(self, jobs: list[FilmJob], record: Record) -> None:
+        self._jobs, self._record = jobs, record
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, index: int) -> ToDo:
+        job = self._jobs[index]
+        return ToDo(job, self._record.row(job.number))
+
+
+@dataclass
+class _Walk:
+    """Films, one done after the other, each with a line when it is."""
+
+    record: Record
+    outcome: Outcome
+    say: Say
+    count: int  # of all films
+    told: int = 0  # films
+    warned: bool = False  # that the record could not be written
+
+    def take(self, row: Row, job: FilmJob, ending: str = "") -> None:
+        """Enters what became of a film, and says it."""
+        self.outcome.films[row["status"]] += 1
+        self.told += 1
+        if row["status"] != BEFORE:
+            try:
+                self.record.take(row)
+                self.warned = False
+            except Refusal as refusal:  # a spreadsheet that holds it open is no reason to stop
+                if not self.warned:
+                    self.say(f"WARNING  {refusal} It is tried again after every film.")
+                self.warned = True
+        self.say(f"{self.told}/{self.count}  {job.name(row['pixel_hash'])}  {_status_line(row)}{ending}")
+
+
+def _reconstruct(jobs: list[FilmJob], work: FilmWork, road: Road, walk: _Walk, retry: bool) -> None:
+    """Every film that is not done, with a line each; the record is brought on after each."""
+    left_alone = [] if retry else [job for job in jobs if _ended_twice(job, walk.record.row(job.number))]
+    films = _Films([job for job in jobs if job not in left_alone] if left_alone else jobs, walk.record)
+    new = sum(not film.job.is_done(film.before, work.out) for film in films)
+
+    def began(words: str) -> None:
+        walk.record.write()
+        walk.say(f"{words}. Research use only.")
+
+    def lost(film: ToDo) -> None:
+        film.job.restore_folder(work.out)
+
+    begun, worked = time.monotonic(), 0
     try:
-        for position, job in enumerate(jobs, 1):
-            begun = time.monotonic()
-            row = _reconstruct_film(job, out, record.summary.get(job.number), reconstructor, choices)
-            outcome.films[row["status"]] += 1
-            words = _status_line(row)
-            if row["status"] != BEFORE:
-                seconds = time.monotonic() - begun
-                record.take({**row, "seconds": f"{seconds:.1f}"})
-                unwritten = not _try_to_write(record, unwritten, say)
-                spent, worked = spent + seconds, worked + 1
-                if left := sum(waiting[position:]):
-                    words += f"; {_duration(left * spent / worked)} left"
-            say(f"{position}/{len(jobs)}  {job.name(row['pixel_hash'])}  {words}")
+        with closing(road(work, films, began=began, lost=lost)) as results:
+            for index, result in results:
+                job, ending = films[index].job, ""
+                row = job.lost_row(result) if isinstance(result, Lost) else result
+                if row["status"] != BEFORE:
+                    worked += 1
+                    if new > worked:
+                        ending = f"; {_duration((new - worked) * (time.monotonic() - begun) / worked)} left"
+                walk.take(row, job, ending)
+        for job in left_alone:
+            walk.take(walk.record.row(job.number), job)
     finally:
-        if unwritten:
-            record.write()
+        if walk.record.unwritten:
+            walk.record.write()
 
 
-def _reconstruct_film(job: _Job, out: Path, before: Row | None, reconstructor: Reconstructor, choices: Choices) -> Row:
-    """A film's line of the summary, and its folder where it can be reconstructed."""
-    row = _new_row(job)
-    with _noting_failure(row, REFUSED):
-        radiograph = job.film.read()
-        row |= _columns_read(radiograph)
-        if _same_film(row, before) and job.is_done(before, out):
-            return {**row, "status": BEFORE}
-        folder = out / job.name(radiograph.pixel_hash)
-        with _noting_failure(row, FAILED):
-            _refuse_to_lose(folder)
-        if row["status"] == FAILED:
-            return row
-        reconstruction = reconstructor.run(radiograph, completion=choices.completion, whole_femurs=choices.whole_femurs)
-        with _noting_failure(row, FAILED):
-            _refuse_foreign_files(folder)  # again, for what came while it was computed
-            save(reconstruction, folder, overwrite=True)
-            row |= {"folder": folder.name, **summary_of(reconstruction)}
-    return row
-
-
-@contextmanager
-def _noting_failure(row: Row, refused_as: str) -> Iterator[None]:
-    """Whatever goes wrong with a film is written down, and the next one is done."""
-    try:
-        yield
-    except Refusal as refusal:
-        row |= {"status": refused_as, "reason": worded(refusal.text, TERMINAL)}
-    except MemoryError:
-        row |= {"status": FAILED, "reason": "There was not enough memory: close other programs and run it again."}
-    except Exception as error:  # its words may hold a path, or a value out of the header
-        row |= {"status": FAILED, "reason": f"The program failed ({type(error).__name__}): run it again, or report it."}
-
-
-def _try_to_write(record: Record, unwritten: bool, say: Say) -> bool:
-    """Writes the record; a spreadsheet that holds it open is no reason to stop."""
-    try:
-        record.write()
-    except Refusal as refusal:
-        if not unwritten:
-            say(f"WARNING  {refusal} It is tried again after every film.")
-        return False
-    return True
-
-
-def _jobs(contents: FilmFolder, record: Record, choices: Choices, bundle_sha256: str) -> list[_Job]:
+def _jobs(contents: FilmFolder, record: Record, choices: Choices, bundle_sha256: str) -> list[FilmJob]:
     """Every film with its number, in their order; new ones are entered into the record."""
     by_path = record.number([film.path for film in contents.films])
     names = folder_names(record.paths()) if choices.keep_names else []
@@ -248,48 +227,13 @@ def _jobs(contents: FilmFolder, record: Record, choices: Choices, bundle_sha256:
             **film.options(),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-        jobs.append(_Job(number, film, names[number - 1] if names else "", digest))
+        jobs.append(FilmJob(number, film, names[number - 1] if names else "", digest))
     return jobs
 
 
-def _new_row(job: _Job) -> Row:
-    return {
-        "number": str(job.number),
-        "pixel_hash": "",
-        "folder": "",
-        "status": DONE,
-        "settings": job.settings,
-        "read": "",
-    }
-
-
-def _columns_read(radiograph: Radiograph) -> Row:
-    """What a line says of a film that was read: its pixels, and a digest of how it was taken."""
-    facts = (radiograph.orientation, radiograph.polarity, radiograph.collimation_px)
-    taken = [radiograph.geometry.to_dict(), *(None if fact is None else asdict(fact) for fact in facts)]
-    if radiograph.field_corners_px is not None:
-        taken.append(radiograph.field_corners_px)
-    digest = hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()[:12]
-    return {"pixel_hash": radiograph.pixel_hash, "read": digest}
-
-
-def _same_film(row: Row, before: Row | None) -> bool:
-    """Whether pixels, and how they were taken, are as they were: a header may have been corrected."""
-    return before is not None and all(before[column] == row[column] for column in ("pixel_hash", "read"))
-
-
-def _refuse_to_lose(folder: Path) -> None:
-    """Refusal where a film's folder could not be replaced without losing what somebody else put there."""
-    refuse_to_lose(folder, overwrite=True)
-    _refuse_foreign_files(folder)
-
-
-def _refuse_foreign_files(folder: Path) -> None:
-    if count := len(foreign_files(folder)):
-        raise Refusal(
-            f"{folder.name} holds files or folders that the batch did not write ({count}): "
-            "move them elsewhere, and run it again."
-        )
+def _ended_twice(job: FilmJob, before: Row | None) -> bool:
+    """Whether an earlier run gave a film up that ends the process which works on it."""
+    return before is not None and before["settings"] == job.settings and Lost(before["reason"]).kills
 
 
 def _refuse_output(out: Path, folder: Path) -> None:

@@ -43,6 +43,17 @@ def put_in_place(new: Path, place: Path) -> None:
         ctrl_c.release()
 
 
+def restore(place: Path) -> None:
+    """Puts right what a process left that was ended while it wrote a folder: what was there before is there."""
+    old = place.with_name(f".{place.name}.old")
+    with suppress(OSError):
+        if old.exists() and not place.exists():
+            old.rename(place)
+        place.with_name(f".{place.name}.lock").unlink(missing_ok=True)
+    for left in (old, place.with_name(f".{place.name}.new")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def display_name(folder: Path) -> str:
     """What a folder is called in sentences, also where its path ends in a dot or has no name."""
     whole = os.path.abspath(folder)  # noqa: PTH100  (a link keeps its own name, by which somebody knows it)

@@ -1,5 +1,7 @@
 """A folder of small films, a bundle whose networks are stand-ins, and batches run with it."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,11 @@ import torch
 from torch import nn
 
 from DualFaceReconLib import reconstruction, results
-from DualFaceReconLib.batch import run
+from DualFaceReconLib.batch import job, run
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.framing import NORMALISATION
 from DualFaceReconLib.inference import Networks
+from DualFaceReconLib.parallel import processes
 from support.bundles import made_bundle
 from support.films import dataset, film, save
 
@@ -55,9 +58,50 @@ def save_film(path, seed, **tags):
     return save(ds, path)
 
 
+class StandInWork(job.FilmWork):
+    """The work of a batch in a process of its own, with `StandIn`."""
+
+    def __call__(self):
+        stand_in(setattr)
+        return super().__call__()
+
+
+class KilledWhileItWrites(StandInWork):
+    """Whoever writes the second film's folder is killed by it, and leaves a 0 beside the output."""
+
+    def __call__(self):
+        loaded, drawn = super().__call__(), results.overview.picture
+
+        def work(to_do):
+            results.overview.picture = self.killing if to_do.job.number == 2 else drawn
+            return loaded(to_do)
+
+        return work
+
+    def killing(self, reconstruction):
+        with (self.out.parent / "killed").open("a") as file:
+            file.write("0")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class HereAndNow:
+    """A road that does one item after the other in the process of the test, which can so see into it."""
+
+    def __init__(self, *how):
+        pass
+
+    def __call__(self, prepare, items, *, began, lost):
+        work = prepare()
+        began(str(work))
+        for index in range(len(items)):
+            yield index, work(items[index])
+
+
 def stand_in(patch):
-    """Batches run with `StandIn` and draw nothing; `patch(object, name, value)`."""
-    patch(run, "Reconstructor", StandIn)
+    """Batches run with `StandIn`, here and now, and draw nothing; `patch(object, name, value)`."""
+    patch(reconstruction, "Reconstructor", StandIn)
+    for module in (run, processes):
+        patch(module, "InProcesses", HereAndNow)
     patch(results.overview, "picture", lambda reconstruction: np.zeros((8, 8, 3), np.uint8))
 
 

@@ -1,0 +1,195 @@
+"""What becomes of one film of a batch: its folder, and its line of the summary.
+
+`FilmWork` does it in whatever process it is prepared in; films come to it as jobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from DualFaceReconLib import __version__
+from DualFaceReconLib.batch.films import FilmFile
+from DualFaceReconLib.batch.record import Row, summary_of
+from DualFaceReconLib.disk.folders import restore
+from DualFaceReconLib.document import DOCUMENT
+from DualFaceReconLib.errors import Refusal, worded
+from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.parallel.work import Lost
+from DualFaceReconLib.pictures.wording import TERMINAL
+from DualFaceReconLib.results import foreign_files, refuse_to_lose, save
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.reconstruction import Reconstructor
+
+DONE, BEFORE, REFUSED, FAILED = "done", "done before", "refused", "failed"  # the last: no fault of the film
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How all films of a batch are reconstructed."""
+
+    bundle: str | Path | None = None  # None: the one that ships
+    device: str | None = None  # None: the best one here
+    completion: bool = True
+    whole_femurs: bool = False
+    keep_names: bool = False  # folders and lines are named after the files, which may name patients
+
+
+@dataclass(frozen=True)
+class FilmJob:
+    """A film and where it belongs."""
+
+    number: int
+    film: FilmFile
+    own_name: str  # "" where folders are named by number and pixel hash
+    settings: str  # a digest of how it is reconstructed
+
+    def __repr__(self) -> str:
+        """What logs may say of it, without its path."""
+        return f"FilmJob({self.number:04d})"
+
+    def name(self, pixel_hash: str = "") -> str:
+        """Of its folder, once its pixels are known."""
+        return self.own_name or (f"{self.number:04d}-{pixel_hash}" if pixel_hash else f"{self.number:04d}")
+
+    def is_done(self, row: Row | None, out: Path) -> bool:
+        """Whether an earlier run made it, if the film is still the same."""
+        if row is None or (row["status"], row["settings"]) != (DONE, self.settings):
+            return False
+        return row["folder"] == self.name(row["pixel_hash"]) and (out / row["folder"] / DOCUMENT).is_file()
+
+    def new_row(self) -> Row:
+        """A line of the summary, before anything is known of the film."""
+        return {
+            "number": str(self.number),
+            "pixel_hash": "",
+            "folder": "",
+            "status": DONE,
+            "settings": self.settings,
+            "read": "",
+        }
+
+    def lost_row(self, lost: Lost) -> Row:
+        """A line of the summary where the film came to nothing."""
+        return {**self.new_row(), "status": FAILED, "reason": lost.reason}
+
+    def restore_folder(self, out: Path) -> None:
+        """Puts right what a process left of the film's folder that was ended while it wrote."""
+        left = {path.stem.removeprefix(".") for path in out.glob(f".{self.number:04d}-*.*")}
+        for name in [self.own_name] if self.own_name else left:
+            restore(out / name)
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """A job, and what the summary had of it."""
+
+    job: FilmJob
+    before: Row | None
+
+
+@dataclass(frozen=True)
+class FilmWork:
+    """Reconstructs films with a bundle that is loaded once in a process."""
+
+    out: Path
+    choices: Choices
+    bundle_sha256: str
+    version: str = __version__
+
+    def __call__(self) -> _Loaded:
+        import torch
+
+        from DualFaceReconLib import reconstruction
+
+        torch.set_num_threads(1)  # more would change last digits
+        reconstructor = reconstruction.Reconstructor(self.choices.bundle, self.choices.device)
+        if (reconstructor.networks.manifest.sha256, __version__) != (self.bundle_sha256, self.version):
+            raise Refusal("Another version of DualFaceRecon or of the bundle is where the films are done: update it.")
+        return _Loaded(self.out, self.choices, reconstructor)
+
+
+class _Loaded:
+    """The work itself."""
+
+    def __init__(self, out: Path, choices: Choices, reconstructor: Reconstructor) -> None:
+        self._out, self._choices, self._reconstructor = out, choices, reconstructor
+
+    def __str__(self) -> str:
+        return str(self._reconstructor)
+
+    def __call__(self, to_do: ToDo) -> Row:
+        begun = time.monotonic()
+        row = self._row(to_do.job, to_do.before)
+        return {**row, "seconds": f"{time.monotonic() - begun:.1f}"}
+
+    def _row(self, job: FilmJob, before: Row | None) -> Row:
+        """A film's line of the summary, and its folder where it can be reconstructed."""
+        row = job.new_row()
+        with noting_failure(row, REFUSED):
+            radiograph = job.film.read()
+            row |= columns_read(radiograph)
+            if same_film(row, before) and job.is_done(before, self._out):
+                return {**row, "status": BEFORE}
+            folder = self._out / job.name(radiograph.pixel_hash)
+            with noting_failure(row, FAILED):
+                refuse_to_lose_more(folder)
+            if row["status"] == FAILED:
+                return row
+            reconstruction = self._reconstructor.run(
+                radiograph, completion=self._choices.completion, whole_femurs=self._choices.whole_femurs
+            )
+            with noting_failure(row, FAILED):
+                _refuse_foreign_files(folder)  # again, for what came while it was computed
+                save(reconstruction, folder, overwrite=True)
+                row |= {"folder": folder.name, **summary_of(reconstruction)}
+        return row
+
+
+@contextmanager
+def noting_failure(row: Row, refused_as: str) -> Iterator[None]:
+    """Whatever goes wrong with a film is written down, and the next one is done."""
+    try:
+        yield
+    except Refusal as refusal:
+        row |= {"status": refused_as, "reason": worded(refusal.text, TERMINAL)}
+    except MemoryError:
+        row |= {"status": FAILED, "reason": "There was not enough memory: close other programs and run it again."}
+    except Exception as error:  # its words may hold a path, or a value out of the header
+        row |= {"status": FAILED, "reason": f"The program failed ({type(error).__name__}): run it again, or report it."}
+
+
+def columns_read(radiograph: Radiograph) -> Row:
+    """What a line says of a film that was read: its pixels, and a digest of how it was taken."""
+    facts = (radiograph.orientation, radiograph.polarity, radiograph.collimation_px)
+    taken = [radiograph.geometry.to_dict(), *(None if fact is None else asdict(fact) for fact in facts)]
+    if radiograph.field_corners_px is not None:
+        taken.append(radiograph.field_corners_px)
+    digest = hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()[:12]
+    return {"pixel_hash": radiograph.pixel_hash, "read": digest}
+
+
+def same_film(row: Row, before: Row | None) -> bool:
+    """Whether pixels, and how they were taken, are as they were: a header may have been corrected."""
+    return before is not None and all(before[column] == row[column] for column in ("pixel_hash", "read"))
+
+
+def refuse_to_lose_more(folder: Path) -> None:
+    """Refusal where a film's folder could not be replaced without losing what somebody else put there."""
+    refuse_to_lose(folder, overwrite=True)
+    _refuse_foreign_files(folder)
+
+
+def _refuse_foreign_files(folder: Path) -> None:
+    if count := len(foreign_files(folder)):
+        raise Refusal(
+            f"{folder.name} holds files or folders that the batch did not write ({count}): "
+            "move them elsewhere, and run it again."
+        )

@@ -26,6 +26,7 @@ from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.film.sides import letters_against_bones, sides_are_contradicted
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import (
     Networks,
@@ -102,7 +103,7 @@ class Reconstructor:
                     cancelled=cancelled,
                 )
             maps = self.bone_maps(radiograph, prediction, mask, cancelled=cancelled)
-        warnings = list(radiograph.warnings)
+        warnings = [*radiograph.warnings, *_sides_doubted(radiograph, maps)]
         with stage("surfaces"):
             observed = self.surfaces(radiograph, maps, cancelled=cancelled)
             if mask is None:
@@ -216,6 +217,17 @@ class Reconstructor:
             name: replace(completion, std_mm=np.hypot(completion.std_mm, error_mm[completion.bone]))
             for name, completion in completed.items()
         }
+
+
+def _sides_doubted(radiograph: Radiograph, maps: BoneMaps) -> list[RadiographWarning]:
+    """What the letters in a film say against the sides of its bones, where nothing was said of them before."""
+    if sides_are_contradicted(radiograph.warnings):
+        return []
+    middles: dict[str, list[float]] = {"left": [], "right": []}
+    for bone, mask in zip(maps.bones, maps.mask, strict=True):
+        if mask.any():
+            middles[kind_and_side(bone)[1]].append(float(np.flatnonzero(mask.any(axis=0)).mean()))
+    return letters_against_bones(radiograph.side_letters, middles["left"], middles["right"])
 
 
 def _measured_bone(

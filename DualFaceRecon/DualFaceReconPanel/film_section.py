@@ -20,6 +20,7 @@ from DualFaceReconPanel.marked_length import MarkedLength
 from DualFaceReconPanel.widgets import amber, amber_text, explained, fit_columns, set_row
 
 SURE = ("header", "user", "derived")  # kinds of provenance that need no amber
+SIDES_CONTRADICTED = ("side-letter-mirrored", "side-letter-contradicts")  # codes of the engine's warnings
 VIEWS = (None, "AP", "PA")  # as the view's combo box has them
 LENGTH_AT = (None, "bones", "detector")  # as the marked line's has them; None: a ball
 PREVIEW_PX = (210, 260)  # width and height, so that the panel does not jump from film to film
@@ -100,14 +101,21 @@ class FilmSection:
         pixmap = qt.QPixmap(answer["preview"]["path"])
         self.ui.preview.setPixmap(pixmap.scaled(*PREVIEW_PX, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation))
         assumed = answer["values"]["orientation"]["kind"] not in SURE
+        contradicted = any(warning["code"] in SIDES_CONTRADICTED for warning in answer["warnings"])
+        doubted = assumed or contradicted
         for label, side in ((self.ui.leftOfPicture, "R"), (self.ui.rightOfPicture, "L")):
-            label.text = f"{side}?" if assumed else side
-            label.styleSheet = f"font-size: 24pt; font-weight: bold; {f'color: {amber()};' if assumed else ''}"
-        self.ui.sidesLabel.text = (
-            _("Assumed: the file does not say which side is which. Check a lead letter or the name plate.")
-            if assumed
-            else _("Patient's right is on the left of the picture.")
-        )
+            label.text = f"{side}?" if doubted else side
+            label.styleSheet = f"font-size: 24pt; font-weight: bold; {f'color: {amber()};' if doubted else ''}"
+        if contradicted:
+            self.ui.sidesLabel.text = amber_text(
+                _("A letter in the film says other: are right and left exchanged? See the warning below.")
+            )
+        elif assumed:
+            self.ui.sidesLabel.text = _(
+                "Assumed: the file does not say which side is which. Check a lead letter or the name plate."
+            )
+        else:
+            self.ui.sidesLabel.text = _("Patient's right is on the left of the picture.")
         self._show_values(answer["values"])
         self.ui.markButton.enabled = True
         self.ui.filmWarnings.text = "<br>".join(amber_text(warning["text"]) for warning in answer["warnings"])

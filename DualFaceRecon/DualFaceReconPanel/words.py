@@ -33,6 +33,7 @@ def values() -> dict[str, str]:
         "orientation": _("Sides"),
         "polarity": _("Bright bone"),
         "collimation_px": _("Exposed field"),
+        "side_letters": _("R or L in it"),
     }
 
 

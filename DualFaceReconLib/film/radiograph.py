@@ -22,10 +22,12 @@ from DualFaceReconLib.film.dicom_header import read_acquisition
 from DualFaceReconLib.film.dicom_pixels import decode, read_dataset
 from DualFaceReconLib.film.image_files import image_format, read_image
 from DualFaceReconLib.film.lengths import Length, from_length
+from DualFaceReconLib.film.letters import SideLetter, side_letters
 from DualFaceReconLib.film.limits import check_source_distance
 from DualFaceReconLib.film.object_distance import assumed_object_distance, check_object_distance
 from DualFaceReconLib.film.orientation import FACING_VIEWER
 from DualFaceReconLib.film.settling import Settled, settle
+from DualFaceReconLib.film.sides import letter_warnings
 from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance
 
 LARGEST_FILE_BYTES = 1 << 30
@@ -84,6 +86,18 @@ class Radiograph:
     def pixel_hash(self) -> str:
         """What identifies the film without naming the patient: 12 hexadecimal digits of its grey values' sha256."""
         return hashlib.sha256(self.pixels.tobytes()).hexdigest()[:12]
+
+    @cached_property
+    def side_letters(self) -> tuple[SideLetter, ...]:
+        """The letters R and L that are read in it."""
+        return side_letters(self.pixels)
+
+    @property
+    def exposed_cols(self) -> tuple[int, int]:
+        """First and last column of the exposed field; of the picture where none is known."""
+        if self.collimation_px is None:
+            return 0, self.geometry.size_px[1] - 1
+        return self.collimation_px.value[2], self.collimation_px.value[3]
 
     def at_object_distance(self, object_distance_mm: float, provenance: Provenance = GIVEN_BY_USER) -> Radiograph:
         """The same film with its bones' centre so far from the detector, and without warnings of that distance."""
@@ -210,7 +224,16 @@ def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, override
         ),
         file_format=file_format,
     )
-    return _at_length(radiograph, overrides)
+    return _with_sides_read(_at_length(radiograph, overrides))
+
+
+def _with_sides_read(radiograph: Radiograph) -> Radiograph:
+    """The film with a warning where a letter in it contradicts its sides."""
+    first_col, last_col = radiograph.exposed_cols
+    geometry = radiograph.geometry
+    width_mm = (last_col - first_col + 1) * geometry.pixel_size_at(geometry.sdd_mm - geometry.object_distance_mm)[1]
+    warnings = letter_warnings(radiograph.side_letters, radiograph.exposed_cols, width_mm)
+    return replace(radiograph, warnings=(*radiograph.warnings, *warnings)) if warnings else radiograph
 
 
 def _at_length(radiograph: Radiograph, overrides: Overrides) -> Radiograph:

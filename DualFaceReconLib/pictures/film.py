@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.film.sides import sides_are_contradicted
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.pictures.drawing import Colour
@@ -26,8 +27,9 @@ def film_picture(radiograph: Radiograph, most_px: tuple[int, int]) -> tuple[np.n
 
 
 def mark_sides(picture: np.ndarray, radiograph: Radiograph, height_px: int = 60) -> None:
-    """R and L as they follow from the orientation; amber where it was only assumed."""
-    colour = drawing.AMBER if radiograph.orientation.provenance.kind == "assumed" else drawing.WHITE
+    """R and L as they follow from the orientation; amber where it was only assumed, or the film itself says other."""
+    doubted = radiograph.orientation.provenance.kind == "assumed" or sides_are_contradicted(radiograph.warnings)
+    colour = drawing.AMBER if doubted else drawing.WHITE
     mark = "?" if colour == drawing.AMBER else ""
     mark_corners(picture, "R" + mark, "L" + mark, height_px, colour)
 

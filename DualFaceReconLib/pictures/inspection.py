@@ -11,6 +11,7 @@ import numpy as np
 
 from DualFaceReconLib import __version__
 from DualFaceReconLib.errors import worded
+from DualFaceReconLib.film.letters import SideLetter
 from DualFaceReconLib.film.orientation import FACING_VIEWER, SIDES_SWAPPED
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
@@ -79,7 +80,20 @@ def findings(radiograph: Radiograph) -> list[Finding]:
                 "where bones are cut off",
             )
         )
+    table.append(_letters(radiograph))
     return table
+
+
+def _letters(radiograph: Radiograph) -> Finding:
+    """What the film itself says of its sides."""
+    letters = radiograph.side_letters
+    values = [{name: getattr(letter, name) for name in ("letter", "row", "col", "mirrored")} for letter in letters]
+    text = "; ".join(
+        f"{letter.letter} at row {letter.row:.0f}, col {letter.col:.0f}{', mirrored' * letter.mirrored}"
+        for letter in letters
+    )
+    source = "read in the picture" if letters else "no R or L that stands alone is read in the picture"
+    return Finding("side_letters", values, text or "none", Provenance("derived", source), "left and right")
 
 
 def as_dict(radiograph: Radiograph) -> dict[str, Any]:
@@ -128,6 +142,8 @@ def picture(radiograph: Radiograph) -> np.ndarray:
         for start, end in pairwise(() if corners is None else (*corners, corners[0])):
             drawing.line(film, tuple(ratio * start), tuple(ratio * end), drawing.CYAN, 2)
         drawing.write(film, "exposed field", (first[0] + 8, (first[1] + last[1]) / 2), 16, drawing.CYAN, (0, 0.5))
+    for letter in radiograph.side_letters:
+        _side_letter(film, letter, ratio)
     _central_ray(film, drawn.principal_point_px)
     mark_sides(film, radiograph)
     mark_scales(film, drawn)
@@ -148,6 +164,16 @@ def _with_spread(value: float | None, provenance: Provenance) -> str:
     if value is None:
         return "unknown"
     return f"{value:.4g} mm" if provenance.spread is None else f"{value:.4g} +- {provenance.spread:g} mm"
+
+
+def _side_letter(film: np.ndarray, letter: SideLetter, ratio: np.ndarray) -> None:
+    """A box around a letter, and what is read."""
+    half = letter.height_px * np.array([0.75, 0.65])
+    first, last = (ratio * ((letter.row, letter.col) + sign * half) for sign in (-1, 1))
+    colour = drawing.AMBER if letter.mirrored else drawing.CYAN
+    drawing.box(film, tuple(first), tuple(last), colour, 2)
+    words = f"reads {letter.letter}{', mirrored' * letter.mirrored}"
+    drawing.write(film, words, (last[0] + 6, (first[1] + last[1]) / 2), 16, colour, (0, 0.5))
 
 
 def _central_ray(film: np.ndarray, centre: tuple[float, float]) -> None:

@@ -41,6 +41,7 @@ from DualFaceReconLib.measurements import of_bone, of_pelvis, relative_spread
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.plausibility import NO_HIP, bone_warnings, doubtful_bones, refuse_other_pictures
+from DualFaceReconLib.scale import scale_warnings, sizes_of
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
@@ -131,6 +132,7 @@ class Reconstructor:
             doubtful = [bone for bone in doubtful if bone in completed]
         manifest = self.networks.manifest
         warnings += bone_warnings(manifest.bones, maps, completed, doubtful)
+        warnings += scale_warnings(radiograph, sizes_of(radiograph, maps, completed, self.models))
         bones = {
             bone: _measured_bone(bone, maps, radiograph.geometry, surface, completed.get(bone), whole_femurs)
             for bone, surface in observed.items()

@@ -26,7 +26,7 @@ ENGINE = (
     ("backprojection", "framing"),
     ("networks", "shape"),
     ("bundle",),
-    ("inference", "measurements"),
+    ("inference", "measurements", "scale"),
     ("outcome",),
     ("pictures",),
     ("plausibility",),

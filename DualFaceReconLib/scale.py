@@ -18,11 +18,11 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 
-# Femoral heads on radiographs: 47.2 +- 3.6 mm of 200 adults (Kour et al., NeuroQuantology 21(2), 2023). A completed head
-# leans on the shape model, and at a pitch that is a quarter too small it is only a sixth too small.
+# Femoral heads on radiographs: 47.2 +- 3.6 mm of 200 adults (Kour et al., NeuroQuantology 21(2), 2023). Completed heads
+# lean on the shape model: where the pitch is a quarter too small, they are only a sixth too small.
 HEAD_LIMITS_MM, USUAL_HEAD_MM = (36.0, 60.0), 46.0
-# A hemipelvis by the model's mean, as root mean square from its middle across and along: 5 % is one standard deviation of the people in
-# the model, and 4 % that of the distance on which it depends.
+# A hemipelvis by the model's mean, as root mean square from its middle across and along: 5 % is one standard deviation
+# of the people in the model, and 4 % that of the distance on which it depends.
 HIP_LIMITS = 0.87, 1.13
 # Both hemipelves across on a film that shows them whole: adults' iliac crests are about 280 mm apart, 220 to 340.
 PELVIS_LIMITS_MM, USUAL_PELVIS_MM = (185.0, 360.0), 275.0
@@ -82,8 +82,8 @@ def scale_warnings(radiograph: Radiograph, sizes: Sizes) -> list[RadiographWarni
     return [
         RadiographWarning(
             "scale-doubtful",
-            f"Everything is about {100 * abs(1 - ratio):.0f} % too {size} for an adult ({', '.join(measured)}{depends}): "
-            f"is the pixel pitch right? {1 / ratio:.2f} times as much would make the bones as large as usual; check "
+            f"Everything is about {100 * abs(1 - ratio):.0f} % too {size} for an adult ({', '.join(measured)}{depends})"
+            f": is the pixel pitch right? {1 / ratio:.2f} times as much would make the bones as large as usual; check "
             "{pixel_pitch_mm}.",
             {
                 "ratio": round(ratio, 3),

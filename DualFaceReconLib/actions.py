@@ -70,7 +70,7 @@ def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
     from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
     from DualFaceReconLib.document import DOCUMENT
-    from DualFaceReconLib.pictures.wording import TERMINAL
+    from DualFaceReconLib.pictures.wording import TERMINAL, bone_words
     from DualFaceReconLib.results import refuse_to_lose, save
 
     if options.scene:
@@ -100,6 +100,8 @@ def reconstruct(options: argparse.Namespace) -> int:
                 )
             save(reconstruction, folder, overwrite=overwrite, scene=options.scene)
         print(reconstruction)
+        for bone, verdict in reconstruction.verdicts.items():
+            print(f"{bone_words(bone):<18}{verdict}")
         for warning in reconstruction.warnings:
             print(f"WARNING  {worded(warning.text, TERMINAL)}")
         print(f"Result: {folder}  (look at picture.png)")

@@ -20,6 +20,7 @@ from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, BundleName, Reconstruction
+from DualFaceReconLib.verdicts import GRADES, Reason, Verdict
 
 DOCUMENT = "reconstruction.json"
 FORMAT = 1
@@ -45,6 +46,7 @@ class Document:
     completed: Mapping[str, bool]  # by bone, of those that were found
     landmarks: Mapping[str, Mapping[str, tuple[float, float, float]]]  # by bone and name, RAS mm
     bone_measurements: Mapping[str, Mapping[str, Measurement]]  # by bone and name
+    verdicts: Mapping[str, Verdict | None]  # by bone; None in older documents, which do not say
     measurements: Mapping[str, Measurement]
     bundle: BundleName
     device: str
@@ -85,6 +87,7 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
                 "completed": bone.completed is not None,
                 "landmarks_ras_mm": bone.landmarks,
                 "measurements": _measurements_as_dicts(bone.measurements),
+                **({} if bone.verdict is None else {"verdict": verdict_as_dict(bone.verdict)}),
             }
             for name, bone in reconstruction.bones.items()
         },
@@ -143,6 +146,7 @@ def _parsed(document: Mapping[str, Any]) -> Document:
             for name, bone in bones.items()
         },
         bone_measurements={name: _measurements_from_dicts(bone["measurements"]) for name, bone in bones.items()},
+        verdicts={name: _verdict_from_dict(bone.get("verdict")) for name, bone in bones.items()},
         measurements=_measurements_from_dicts(document["measurements"]),
         bundle=BundleName(**document["bundle"]),
         device=document["device"],
@@ -155,6 +159,25 @@ def _parsed(document: Mapping[str, Any]) -> Document:
 def damaged(folder: Path, reason: object) -> Refusal:
     """What is raised for a folder that does not hold what it says."""
     return Refusal(f"The reconstruction in {display_name(folder)} is damaged ({reason}): make it again.")
+
+
+def verdict_as_dict(verdict: Verdict) -> dict[str, Any]:
+    """Grade, reasons and all numbers, as JSON holds them."""
+    return {
+        "grade": verdict.grade,
+        "reasons": [asdict(reason) for reason in verdict.reasons],
+        "evidence": {code: round(float(value), 4) for code, value in verdict.evidence.items()},
+    }
+
+
+def _verdict_from_dict(values: Mapping[str, Any] | None) -> Verdict | None:
+    if values is None:
+        return None
+    if values["grade"] not in GRADES:
+        raise ValueError(f"no grade {values['grade']!a}")
+    reasons = tuple(Reason(**reason) for reason in values["reasons"])
+    evidence = {code: float(value) for code, value in values["evidence"].items()}
+    return Verdict(grade=values["grade"], reasons=reasons, evidence=evidence)
 
 
 def _known_as_dict(known: Known) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.measurements import Measurement
+from DualFaceReconLib.verdicts import Verdict
 
 if TYPE_CHECKING:
     from DualFaceReconLib.inference import Prediction
@@ -38,6 +39,7 @@ class Bone:
     completed: vtkPolyData | None = field(default=None, repr=False)  # point data `seen`, `distance_mm`, `std_mm`
     landmarks: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)  # RAS mm
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    verdict: Verdict | None = None  # how far it can be relied on; None in older results, which do not say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,11 @@ class Reconstruction:
     warnings: tuple[RadiographWarning, ...] = field(repr=False)  # of the radiograph, then of the reconstruction
     masks: Provenance = MASKS_BY_NETWORK  # who said which pixels belong to a bone
     prediction: Prediction | None = field(default=None, repr=False)  # None where it was loaded from a folder
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """By bone, how far it can be relied on; none in a reconstruction of older code."""
+        return {name: bone.verdict for name, bone in self.bones.items() if bone.verdict is not None}
 
     def __repr__(self) -> str:
         whole = sum(bone.completed is not None for bone in self.bones.values())

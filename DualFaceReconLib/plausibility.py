@@ -10,6 +10,7 @@ from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.inference import Prediction
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.shape.completion import Completion
+from DualFaceReconLib.verdicts import NOT_USABLE, Verdict, is_doubted
 
 LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
 # Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
@@ -54,16 +55,23 @@ def doubtful_bones(
 
 
 def bone_warnings(
-    expected: Sequence[str], maps: BoneMaps, completed: Mapping[str, Completion], doubtful: Sequence[str]
+    expected: Sequence[str], maps: BoneMaps, completed: Mapping[str, Completion], verdicts: Mapping[str, Verdict]
 ) -> list[RadiographWarning]:
     """What a reader has to know of the bones: those that are missing, doubtful or mostly inferred."""
     missing = [bone for bone in expected if not maps.mask[maps.bones.index(bone)].any()]
     mostly_inferred = [bone for bone, completion in completed.items() if completion.seen.mean() < LEAST_SEEN_SHARE]
     texts = (
         ("bone-not-found", "Not found in this picture", missing),
-        ("bone-doubtful", "Do not rely on these, which hardly fit what was seen of them", doubtful),
         ("bone-mostly-inferred", "Mostly inferred, as little of it was seen", mostly_inferred),
     )
-    return [
+    lists = [
         RadiographWarning(code, f"{text}: {', '.join(map(bone_words, bones))}.") for code, text, bones in texts if bones
     ]
+    return [*(_doubt(bone, verdict) for bone, verdict in verdicts.items() if is_doubted(verdict)), *lists]
+
+
+def _doubt(bone: str, verdict: Verdict) -> RadiographWarning:
+    """Of a bone that is not good, with the reasons."""
+    advice = "Do not use" if verdict.grade == NOT_USABLE else "Do not rely on"
+    why = "; ".join(reason.text for reason in verdict.reasons)
+    return RadiographWarning("bone-doubtful", f"{advice} the {bone_words(bone)}: {why}.")

@@ -24,6 +24,7 @@ from DualFaceReconLib.bonemaps import BoneMaps, kind_and_side
 from DualFaceReconLib.bundle.files import read_shape_model
 from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.evidence import evidence_of
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.film.sides import letters_against_bones, sides_are_contradicted
@@ -46,6 +47,7 @@ from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
+from DualFaceReconLib.verdicts import verdict_of
 
 SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
@@ -128,13 +130,17 @@ class Reconstructor:
         doubtful = doubtful_bones(observed, completed, prediction if mask is None else None)
         if mask is None and len(doubtful) == len(observed):
             raise Refusal(NO_HIP)
-        if completion:  # of those that could not be completed a warning says so already
-            doubtful = [bone for bone in doubtful if bone in completed]
         manifest = self.networks.manifest
-        warnings += bone_warnings(manifest.bones, maps, completed, doubtful)
+        searched = seen_on(self.networks, radiograph)
+        evidence = evidence_of(completed, maps, radiograph.geometry, searched, prediction, masks_given=mask is not None)
+        verdicts = {bone: verdict_of(bone, evidence[bone]) for bone in observed}
+        warnings += bone_warnings(manifest.bones, maps, completed, verdicts)
         warnings += scale_warnings(radiograph, sizes_of(radiograph, maps, completed, self.models))
         bones = {
-            bone: _measured_bone(bone, maps, radiograph.geometry, surface, completed.get(bone), whole_femurs)
+            bone: replace(
+                _measured_bone(bone, maps, radiograph.geometry, surface, completed.get(bone), whole_femurs),
+                verdict=verdicts[bone],
+            )
             for bone, surface in observed.items()
         }
         landmarks = {name: bone.landmarks for name, bone in bones.items()}

@@ -169,6 +169,7 @@ def _from_files(folder: Path, document: Document) -> Reconstruction:
             completed=_mesh(folder / f"{name}.vtp") if completed else None,
             landmarks=document.landmarks[name],
             measurements=document.bone_measurements[name],
+            verdict=document.verdicts[name],
         )
         for name, completed in document.completed.items()
         if name in maps.bones

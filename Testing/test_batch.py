@@ -125,6 +125,8 @@ def test_bad_films_do_not_stop_the_others(thirty):
     assert sixth.radiograph.pixel_hash == summary[5]["pixel_hash"]
     assert summary[5]["hip_left"] == "seen"
     assert summary[5]["femur_right"] == "not found"
+    assert summary[5]["hip_left_verdict"] == sixth.verdicts["hip_left"].grade
+    assert summary[5]["femur_right_verdict"] == ""
 
 
 def test_the_map_alone_knows_paths(thirty):

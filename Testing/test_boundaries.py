@@ -27,6 +27,7 @@ ENGINE = (
     ("networks", "shape"),
     ("bundle",),
     ("inference", "measurements", "scale"),
+    ("evidence", "verdicts"),
     ("outcome",),
     ("pictures",),
     ("plausibility",),

@@ -28,7 +28,10 @@ def test_bones_are_listed_by_colour_with_the_share_that_was_seen(panel):
         colour = table.item(row, 0).icon().pixmap(12, 12).toImage().pixelColor(6, 6)
         assert (colour.red(), colour.green(), colour.blue()) == BONE_COLOURS[bone]
         assert table.item(row, 1).text().endswith(" %")
+        assert table.item(row, 2).text() == ("doubtful" if bone == "femur_left" else "good")
         assert run.node("completed", bone) is not None
+    assert "no shape comes near it\n- its shape is unusual" in table.item(2, 2).toolTip()
+    assert table.item(2, 0).foreground().color() != table.item(3, 0).foreground().color()
     qt = panel.desktop.qt
     table.item(0, 0).setCheckState(qt.Qt.Unchecked)
     assert not run.node("completed", "hip_left").GetDisplayVisibility()

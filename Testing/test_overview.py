@@ -192,6 +192,13 @@ def test_every_warning_makes_the_text_longer_and_is_amber(pelvis, picture):
     assert inked[1:] == [8 * inked[0], 10 * inked[0]]  # all of every one of them
 
 
+def test_a_bone_that_is_doubted_is_amber_in_the_legend_and_among_what_was_measured():
+    for doubted in ((), ("femur_left",)):
+        made = made_reconstruction(doubted=doubted)
+        for part in (overview.legend_of_bones(made), overview.text(made)):
+            assert (part == drawing.AMBER).all(axis=-1).any() == bool(doubted)
+
+
 def test_text_is_wrapped_to_its_width():
     for words in (TEXT, "W" * 300, "i" * 300, "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 30, ""):
         lines = drawing.wrapped(words, 15, 400)
@@ -250,6 +257,9 @@ def test_the_report_says_what_was_found_and_how_sure_it_is():
     ):
         assert words in text
     assert text.index(TEXT) < text.index("femoral head diameter")  # warnings come first
+    assert text.count("verdictgood") == 3
+    doubted = Page(report.html(made_reconstruction(bones=("femur_left",), doubted=("femur_left",))))
+    assert "verdictdoubtful: no shape comes near it; its shape is unusual" in doubted.text
     assert [attributes["src"] for tag, attributes in page.tags if tag == "img"] == ["picture.png"]
 
 

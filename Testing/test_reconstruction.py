@@ -319,6 +319,27 @@ def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_named(reconstr
     assert not any(w.code == "bone-doubtful" for w in by_hand.warnings)
 
 
+def test_bones_that_are_right_are_good(made):
+    assert {bone: verdict.grade for bone, verdict in made.verdicts.items()} == dict.fromkeys(BONES, "good")
+    assert {"unsure", "misfit", "range", "beyond"} <= set(made.verdicts["hip_left"].evidence)
+
+
+def test_of_half_a_mask_the_bone_is_not_good_and_says_why(reconstructor, made):
+    mask = made.maps.mask.copy()
+    hip = mask[BONES.index("hip_left")]
+    rows = np.flatnonzero(hip.any(axis=1))
+    hip[: round(rows.mean())] = False  # without its ilium, in the middle of the film
+    halved = reconstructor.run(made.radiograph, prediction=made.prediction, mask=mask)
+    verdict = halved.verdicts["hip_left"]
+    assert verdict.grade != "good"
+    assert verdict.evidence["beyond"] > made.verdicts["hip_left"].evidence["beyond"] + 10
+    assert halved.verdicts["hip_right"].grade == "good"
+    [warning] = [warning.text for warning in halved.warnings if warning.code == "bone-doubtful"]
+    assert warning.startswith("Do not ")
+    assert "the left hemipelvis: " in warning
+    assert verdict.reasons[0].text in warning
+
+
 def test_a_few_unsure_pixels_are_no_bone(reconstructor, made):
     probability = made.prediction.probability.clone()
     place = probability[0] > 0.5

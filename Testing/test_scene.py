@@ -54,7 +54,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def reconstruction():
     """Four completed bones with landmarks and what is measured between them."""
-    made = made_reconstruction()
+    made = made_reconstruction(doubted=("femur_left",))
     bones = {}
     for name, bone in made.bones.items():
         vertices = arrays(bone.completed)[0]
@@ -193,6 +193,24 @@ def points_of(model):
 
 def test_the_scene_tells_what_the_reconstruction_tells(run, reconstruction):
     assert_is(run, reconstruction)
+
+
+def test_every_bone_tells_how_far_it_can_be_relied_on(scene, run, reconstruction):
+    for role in ("observed", "completed"):
+        node = run.node(role, "femur_left")
+        assert node.GetAttribute("DualFaceRecon.verdict") == "doubtful"
+        assert node.GetAttribute("DualFaceRecon.reasons").splitlines() == [
+            "no shape comes near it",
+            "its shape is unusual",
+        ]
+        assert node.GetDescription() == "doubtful: no shape comes near it; its shape is unusual"
+        assert run.node(role, "hip_left").GetAttribute("DualFaceRecon.verdict") == "good"
+    older = replace(
+        reconstruction, bones={name: replace(bone, verdict=None) for name, bone in reconstruction.bones.items()}
+    )
+    add_to_scene(older, scene, replacing=run)
+    assert run.node("completed", "femur_left").GetAttribute("DualFaceRecon.verdict") is None
+    assert run.node("completed", "femur_left").GetDescription() == ""
 
 
 def test_bones_have_their_codes_and_stand_in_one_folder(host, run, reconstruction):

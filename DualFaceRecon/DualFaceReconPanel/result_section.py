@@ -17,8 +17,10 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.pictures.bones import BONE_COLOURS
 from DualFaceReconLib.pictures.wording import UNITS
 from DualFaceReconLib.scene import SceneRun, remove_from_scene, show
+from DualFaceReconLib.scene.nodes import REASONS, VERDICT
+from DualFaceReconLib.verdicts import GOOD
 from DualFaceReconPanel import scene_results, words
-from DualFaceReconPanel.widgets import amber_text, ask, explained, fit_columns, set_row
+from DualFaceReconPanel.widgets import amber, amber_text, ask, explained, fit_columns, set_row
 
 PLAIN, SEEN, CERTAINTY = range(3)  # as the colouring's combo box has them
 SCALARS = {SEEN: "seen", CERTAINTY: "std_mm"}
@@ -50,8 +52,8 @@ class ResultSection:
         ui.colouringChooser.clear()
         for text in (_("bone"), _("seen or completed"), _("certainty")):
             ui.colouringChooser.addItem(text)
-        ui.bonesTable.setColumnCount(2)
-        ui.bonesTable.setHorizontalHeaderLabels([_("Bone"), _("Surface that was seen")])
+        ui.bonesTable.setColumnCount(3)
+        ui.bonesTable.setHorizontalHeaderLabels([_("Bone"), _("Seen"), _("Verdict")])
         fit_columns(ui.bonesTable, 0)
         ui.measurementsTable.setColumnCount(2)
         ui.measurementsTable.setHorizontalHeaderLabels([_("Measurement"), _("Value")])
@@ -135,7 +137,11 @@ class ResultSection:
         nodes = [(bone, node) for bone, node in nodes if node is not None]
         table.setRowCount(len(nodes))
         for row, (bone, node) in enumerate(nodes):
-            set_row(table, row, (words.bones()[bone], _share_seen(node)))
+            grade = node.GetAttribute(VERDICT)
+            texts = words.bones()[bone], _share_seen(node), words.grades().get(grade, "")
+            reasons = (node.GetAttribute(REASONS) or "").replace("\n", "\n- ")
+            tooltip = f"{texts[0]}: {texts[2]}\n- {reasons}" if reasons else ""
+            set_row(table, row, texts, tooltip, amber() if grade not in (None, GOOD) else None)
             item = table.item(row, 0)
             item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Checked if node.GetDisplayVisibility() else qt.Qt.Unchecked)

@@ -58,6 +58,11 @@ def bones() -> dict[str, str]:
     }
 
 
+def grades() -> dict[str, str]:
+    """Of `DualFaceReconLib.verdicts.GRADES`."""
+    return {"good": _("good"), "doubtful": _("doubtful"), "not usable": _("not usable")}
+
+
 def meanings() -> dict[str, str]:
     """Of measurements, by what their names hold."""
     return {

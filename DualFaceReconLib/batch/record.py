@@ -19,6 +19,7 @@ from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.outcome import Reconstruction
+from DualFaceReconLib.pictures.wording import bone_words
 
 NOT_FOUND = "not found"  # of a bone; else "seen" or "completed"
 SUMMARY, MAP = "summary.csv", "map.csv"
@@ -40,11 +41,15 @@ MEASURED = tuple(  # bone or "", name, column
     for bone in (BONES if kind else ("",))
     if bone.startswith(kind)
 )
+VERDICTS = tuple(f"{bone}_verdict" for bone in BONES)
+SINCE = {"read", *VERDICTS, "reasons"}  # columns that older summaries lack
 SUMMARY_COLUMNS = (
     *("number", "pixel_hash", "folder", "status", "reason", "warnings", "completed", *BONES, "seconds"),
     *(heading for _, _, column in MEASURED for heading in (column, f"{column}_std")),
     "settings",  # a digest of the bundle and of what was asked: a film is done when it was done with these
-    "read",  # a digest of how the film was taken, as it was read; empty in older summaries
+    "read",  # a digest of how the film was taken, as it was read
+    *VERDICTS,  # good, doubtful or not usable
+    "reasons",  # of all bones that are not good
 )
 
 Row = dict[str, str]
@@ -141,7 +146,7 @@ def _read(path: Path, columns: Sequence[str]) -> dict[int, Row]:
         if path.name == NOTED:  # whose last line may have been cut off
             text = text[: text.rfind(LINE_END) + len(LINE_END)]
         rows = [
-            {column: (row.get(column) if column == "read" else row[column]) or "" for column in columns}
+            {column: (row.get(column) if column in SINCE else row[column]) or "" for column in columns}
             for row in csv.DictReader(io.StringIO(text, newline=""))
         ]
         return {int(row["number"]): row for row in rows}
@@ -189,6 +194,13 @@ def summary_of(reconstruction: Reconstruction) -> Row:
     }
     for bone in BONES:
         row[bone] = NOT_FOUND if bone not in bones else "seen" if bones[bone].completed is None else "completed"
+    for bone, verdict in reconstruction.verdicts.items():
+        row[f"{bone}_verdict"] = verdict.grade
+    row["reasons"] = "; ".join(
+        f"{bone_words(bone)}: {reason.text}"
+        for bone, verdict in reconstruction.verdicts.items()
+        for reason in verdict.reasons
+    )
     for bone, name, column in MEASURED:
         measurements: Mapping[str, Measurement] = reconstruction.measurements
         if bone:

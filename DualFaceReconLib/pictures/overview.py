@@ -39,6 +39,7 @@ from DualFaceReconLib.pictures.film import (
 )
 from DualFaceReconLib.pictures.inspection import length_uncertainty
 from DualFaceReconLib.pictures.wording import PANEL, bone_words, measured, words
+from DualFaceReconLib.verdicts import is_doubted
 
 WIDTH_PX = 1440
 FILM_MOST_PX = (820, 716)  # [rows, cols] of each of the two films
@@ -57,7 +58,7 @@ def picture(reconstruction: Reconstruction) -> np.ndarray:
     surfaces = [surface_of(name, bone) for name, bone in reconstruction.bones.items()]
     strips = [
         _films(reconstruction, surfaces),
-        _legend_of_bones(reconstruction),
+        legend_of_bones(reconstruction),
         _views(reconstruction, surfaces),
         _legend_of_certainty(reconstruction),
         text(reconstruction),
@@ -134,11 +135,17 @@ def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nd
 # Legends
 
 
-def _legend_of_bones(reconstruction: Reconstruction) -> np.ndarray:
+def legend_of_bones(reconstruction: Reconstruction) -> np.ndarray:
+    """(rows, 1440, 3) uint8: every bone's colour, and how far it can be relied on."""
     legend, col = _strip(LEGEND_PX), 12
     for bone in reconstruction.maps.bones:
-        note = "" if bone in reconstruction.bones else ": not found"
-        col = _explained(legend, col, np.full((16, 16, 3), BONE_COLOURS[bone], np.uint8), bone_words(bone) + note)
+        note, colour = ": not found", drawing.WHITE
+        if bone in reconstruction.bones:
+            verdict = reconstruction.bones[bone].verdict
+            note = "" if verdict is None else f": {verdict.grade}"
+            colour = drawing.AMBER if is_doubted(verdict) else drawing.WHITE
+        swatch = np.full((16, 16, 3), BONE_COLOURS[bone], np.uint8)
+        col = _explained(legend, col, swatch, bone_words(bone) + note, colour)
     return legend
 
 
@@ -155,12 +162,12 @@ def _legend_of_certainty(reconstruction: Reconstruction) -> np.ndarray:
     return legend
 
 
-def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, meaning: str) -> int:
+def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, meaning: str, colour: Colour = drawing.WHITE) -> int:
     """A swatch and what it means; the column where the next one may begin."""
     top = (LEGEND_PX - swatch.shape[0]) // 2
     legend[top : top + swatch.shape[0], col : col + swatch.shape[1]] = swatch
     col += swatch.shape[1] + 8
-    drawing.write(legend, meaning, (LEGEND_PX / 2, col), LETTERS_PX, anchor=(0.5, 0), in_line=True)
+    drawing.write(legend, meaning, (LEGEND_PX / 2, col), LETTERS_PX, colour, anchor=(0.5, 0), in_line=True)
     return col + drawing.text_mask(meaning, LETTERS_PX).shape[1] + 24
 
 
@@ -170,6 +177,7 @@ def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, meaning: str) -
 def text(reconstruction: Reconstruction) -> np.ndarray:
     """(rows, 1440, 3) uint8: what was measured at the left, all warnings at the right."""
     facts = [(line, drawing.WHITE) for line in _facts(reconstruction)]
+    facts[-1:-1] = [_about(name, bone) for name, bone in reconstruction.bones.items()]
     warnings = [(f"Warning: {worded(warning.text, PANEL)}", drawing.AMBER) for warning in reconstruction.warnings]
     width = (WIDTH_PX - GAP_PX) // 2
     columns = [caption(lines, width) for lines in (facts, warnings or [("No warnings.", drawing.WHITE)])]
@@ -190,17 +198,19 @@ def _facts(reconstruction: Reconstruction) -> list[str]:
         f"{geometry.view} ({view.kind}), source to detector {geometry.sdd_mm:.0f} mm ({sdd.kind})",
         f"{bones}: {length_uncertainty(radiograph)}",
         *(_sentence(f"{words(name)} {measured(value)}") for name, value in reconstruction.measurements.items()),
-        *(_about(name, bone) for name, bone in reconstruction.bones.items()),
         f"Film {radiograph.pixel_hash}, made into bones by {bundle.id} {bundle.version} on {reconstruction.device}",
     ]
 
 
-def _about(name: str, bone: Bone) -> str:
+def _about(name: str, bone: Bone) -> tuple[str, Colour]:
+    """What was measured of a bone and how far it can be relied on; in amber where it is not good."""
     known = {kind: measured(bone.measurements[kind]) for kind in MEASURED_OF_BONE if kind in bone.measurements}
     parts = [f"{words(kind)} {value}" for kind, value in known.items()]
     if bone.completed is None:
         parts = ["what was seen of it; not completed"]
-    return _sentence(f"{bone_words(name)}: {', '.join(parts)}")
+    grade = "" if bone.verdict is None else f" ({bone.verdict.grade})"
+    colour = drawing.AMBER if is_doubted(bone.verdict) else drawing.WHITE
+    return _sentence(f"{bone_words(name)}{grade}: {', '.join(parts)}"), colour
 
 
 def _sentence(text: str) -> str:

@@ -87,6 +87,8 @@ def _bones(reconstruction: Reconstruction) -> Iterable[tuple[str, str, str]]:
             yield bone_words(name), "not found in this picture", ""
             continue
         yield bone_words(name), "completed" if bone.completed is not None else "only what was seen; not completed", ""
+        if bone.verdict is not None:
+            yield "", "verdict", str(bone.verdict)
         for row in _measurements(bone.measurements):
             yield "", *row
 

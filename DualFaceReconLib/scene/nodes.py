@@ -32,8 +32,11 @@ from DualFaceReconLib.scene.parts import (
     terminology,
 )
 from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
+from DualFaceReconLib.verdicts import Verdict
 
 COLOURS_IN_TABLE = 256
+# Attributes of bones: how far they can be relied on, and the reasons, a line each
+VERDICT, REASONS = "DualFaceRecon.verdict", "DualFaceRecon.reasons"
 # Attributes: the film's hash, a measurement and its standard deviation, and what was set: what somebody chose stays
 FILM, MEASURED, SHADED, PLACED = (f"DualFaceRecon.{name}" for name in ("film", "measured", "shaded", "placed"))
 
@@ -88,6 +91,7 @@ def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
             display.SetPointSize(2)
             display.SetVisibility(bone.completed is None)
             display.SetActiveScalarName("face")
+        _judge(observed, bone.verdict)
         written.append(observed)
         if bone.completed is None:
             continue
@@ -101,8 +105,16 @@ def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
             display.SetScalarRange(0, UNSURE_MM)
             display.SetScalarVisibility(False)  # the bone's own colour, until somebody asks
             display.SetVisibility2D(False)
+        _judge(completed, bone.verdict)
         written.append(completed)
     return written
+
+
+def _judge(node: Node, verdict: Verdict | None) -> None:
+    """A bone's verdict, for the panel and, as the node's description, in Slicer's Data module."""
+    node.SetAttribute(VERDICT, None if verdict is None else verdict.grade)
+    node.SetAttribute(REASONS, None if verdict is None else "\n".join(reason.text for reason in verdict.reasons))
+    node.SetDescription("" if verdict is None else str(verdict))
 
 
 def markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:

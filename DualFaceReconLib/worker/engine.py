@@ -21,6 +21,7 @@ import SimpleITK as sitk
 from DualFaceReconLib import __version__
 from DualFaceReconLib.bundle.registry import published
 from DualFaceReconLib.disk.folders import write_folder
+from DualFaceReconLib.document import verdict_as_dict
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.image_files import read_image
@@ -163,6 +164,7 @@ class Engine:
             "folder": str(folder),
             "networks": "kept" if reconstruction.prediction is kept else "asked",
             "warnings": [asdict(warning) for warning in reconstruction.warnings],
+            "verdicts": {bone: verdict_as_dict(verdict) for bone, verdict in reconstruction.verdicts.items()},
             "timings_s": reconstruction.timings_s,
             **_about(reconstructor),
         }

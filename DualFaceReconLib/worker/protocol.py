@@ -67,8 +67,9 @@ class Reconstruct:
     """Bones of a film that is open. Asked again with another mask, only what follows from it is computed.
 
     So it is for the same file opened with other overrides: networks are asked again only where their prediction does
-    not fit. -> `folder` (of the result, for `load_reconstruction`), `warnings`, `timings_s`, `networks` ("asked", or
-    "kept" where an earlier prediction was used), `bundle`, `device`.
+    not fit. -> `folder` (of the result, for `load_reconstruction`), `warnings`, `verdicts` (by bone, as
+    reconstruction.json has them), `timings_s`, `networks` ("asked", or "kept" where an earlier prediction was used),
+    `bundle`, `device`.
     """
 
     film: str

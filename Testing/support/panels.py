@@ -30,7 +30,7 @@ WORDS = "Completing the bones"  # of the stand-in's progress
 @cache
 def made_result() -> tuple[Path, dict]:
     """A result's folder, and what the engine says of its film when that is opened."""
-    reconstruction = made_reconstruction(warnings=("The pelvis is tilted.",))
+    reconstruction = made_reconstruction(warnings=("The pelvis is tilted.",), doubted=("femur_left",))
     folder = Path(mkdtemp()) / "result"
     save(reconstruction, folder)
     np.save(folder / "pixels.npy", reconstruction.radiograph.pixels.astype(np.float32))

@@ -19,6 +19,7 @@ from DualFaceReconLib.shape.shapemodel import load_shape_models
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.shape.visibility import entry_and_exit_depths, entry_and_exit_vertices
 from DualFaceReconLib.surfaces import observed_surface
+from DualFaceReconLib.verdicts import DOUBTFUL, GOOD, Reason, Verdict
 from support.bones import MODELS
 
 OBJECT_DISTANCE_MM = 180.0
@@ -56,6 +57,7 @@ def made_reconstruction(
     bones: tuple[str, ...] = BONES,
     not_completed: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
+    doubted: tuple[str, ...] = (),
 ) -> Reconstruction:
     """`bones` are found and completed, but for those of `not_completed`."""
     depths = {bone: _depths(bone, geometry) for bone in BONES}
@@ -76,6 +78,7 @@ def made_reconstruction(
                 observed=observed_surface(maps, geometry, bone),
                 completed=None if bone in not_completed else _completed(bone, geometry),
                 measurements={"share_seen": Measurement(61.0, "%"), **MEASURED[kind_and_side(bone)[0]]},
+                verdict=DOUBTED if bone in doubted else Verdict(grade=GOOD, evidence={"misfit": 0.7}),
             )
             for bone in bones
         },
@@ -87,6 +90,11 @@ def made_reconstruction(
     )
 
 
+DOUBTED = Verdict(
+    grade=DOUBTFUL,
+    reasons=(Reason("misfit", 3.4, "mm", "no shape comes near it"), Reason("range", 2.1, "", "its shape is unusual")),
+    evidence={"misfit": 3.4, "range": 2.1, "beyond": 4.0},
+)
 MEASURED = {
     "hip": {
         "acetabular_diameter": Measurement(52.3, "mm", 2.2),

@@ -24,6 +24,7 @@ from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import Networks, load_networks
+from DualFaceReconLib.measurements import envelope_mm3
 from DualFaceReconLib.meshes import Mesh, area_mm2, clip_to_planes
 from DualFaceReconLib.metrics import (
     compare_surfaces,
@@ -199,9 +200,9 @@ def _measured(work: Work, folder: Path) -> Evaluation:
                 surfaces[MEAN_BY_MASK, NO_ALIGNMENT] = placed_by_mask(model, mask, geometry, true.mean_depth_mm())
             if aligned is not None:
                 surfaces |= aligned.surfaces(bone, by_picture, unaligned)
-                measured.maps.append(_maps_scored(case, bone, pixels, aligned))
+                measured.maps.append(maps_scored(case, bone, pixels, aligned))
             for row, surface in surfaces.items():
-                scored = _scored(case, bone, row, pixels, surface, truth, floors[bone], poses.get(bone))
+                scored = surface_scored(case, bone, row, pixels, surface, truth, floors[bone], poses.get(bone))
                 measured.surfaces.append(scored)
     return measured
 
@@ -233,7 +234,7 @@ def on_film(mesh: Mesh, geometry: ProjectionGeometry) -> Mesh:
     return clip_to_planes(*mesh, *geometry.frustum_planes())
 
 
-def _scored(
+def surface_scored(
     case: Case,
     bone: str,
     row: tuple[str, str],
@@ -265,7 +266,7 @@ def _turned(pose: TruePose, visible: Mesh) -> dict[str, float]:
     return {"true_flexion_deg": pose.flexion_deg, "flexion_error_deg": flexion, "rotation_error_deg": rotation}
 
 
-def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:
+def maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsScored:
     number, mirror = aligned.true.bones.index(bone), aligned.predicted.mirrored[bone]
     overlap = dice(aligned.predicted.maps.mask[number], aligned.true.mask[number])
     detected = aligned.detected(bone)
@@ -274,12 +275,20 @@ def _maps_scored(case: Case, bone: str, pixels: int, aligned: Aligned) -> MapsSc
     masks = MapsScored(**_about(case, bone), pixels=pixels, found=detected, dice=overlap, **known)
     if not detected:
         return masks
+    volumes = {} if aligned.maps.back is None else _envelopes(aligned, bone)
     errors = {
         f"{face}_{name}_mm": measure(predicted[number], true[number], aligned.valid[number])
         for face, predicted, true in zip(("front", "back"), aligned.maps.depths(), aligned.true.depths(), strict=False)
         for name, measure in (("mae", depth_mae), ("rmse", depth_rmse))
     }
-    return replace(masks, **errors)
+    return replace(masks, **errors, **volumes)
+
+
+def _envelopes(aligned: Aligned, bone: str) -> dict[str, float]:
+    """Between both faces of a bone, as the maps have it and in truth."""
+    geometry = aligned.predicted.geometry
+    maps = {"envelope_cm3": aligned.maps, "true_envelope_cm3": aligned.true}
+    return {name: envelope_mm3(of_all.of([bone]), geometry) / 1000 for name, of_all in maps.items()}
 
 
 def _about(case: Case, bone: str) -> dict[str, Any]:

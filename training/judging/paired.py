@@ -46,13 +46,18 @@ def _cells(own: Values, before: Values, both: list[tuple[str, str, str]], good: 
     return f"{len(both)} | {' | '.join(means)} | {difference} | {verdict}"
 
 
-def _of_maps(value: Callable[[MapsScored], float | None]) -> Callable[[Evaluation, str], Values]:
+def of_maps(value: Callable[[MapsScored], float | None]) -> Callable[[Evaluation, str], Values]:
+    """A figure of maps."""
     return lambda evaluation, kind: _values(evaluation.maps, kind, value)
 
 
-def _of_completed(value: Callable[[Scored], float | None], alignment: str) -> Callable[[Evaluation, str], Values]:
+def of_surfaces(
+    value: Callable[[Scored], float | None], row: str, alignment: str
+) -> Callable[[Evaluation, str], Values]:
+    """A figure of the surfaces in a row of the tables."""
+
     def values(evaluation: Evaluation, kind: str) -> Values:
-        rows = [score for score in evaluation.surfaces if (score.row, score.alignment) == (COMPLETED, alignment)]
+        rows = [score for score in evaluation.surfaces if (score.row, score.alignment) == (row, alignment)]
         return _values(rows, kind, value)
 
     return values
@@ -68,10 +73,10 @@ def _flexion(score: Scored) -> float | None:
 
 
 FIGURES: dict[str, tuple[Callable[[Evaluation, str], Values], int, int]] = {
-    "depth, mm": (_of_maps(depth_mm), SMALL_IS_GOOD, 2),
-    "Dice": (_of_maps(lambda score: score.dice), -SMALL_IS_GOOD, 4),
-    "mirrored, mm": (_of_maps(lambda score: score.mirror_depth_mm), SMALL_IS_GOOD, 2),
-    "ASSD, one shift a picture, mm": (_of_completed(lambda score: score.assd_mm, BY_PICTURE), SMALL_IS_GOOD, 2),
-    "ASSD, one shift a bone, mm": (_of_completed(lambda score: score.assd_mm, BY_BONE), SMALL_IS_GOOD, 2),
-    "flexion, degrees": (_of_completed(_flexion, BY_PICTURE), SMALL_IS_GOOD, 1),
+    "depth, mm": (of_maps(depth_mm), SMALL_IS_GOOD, 2),
+    "Dice": (of_maps(lambda score: score.dice), -SMALL_IS_GOOD, 4),
+    "mirrored, mm": (of_maps(lambda score: score.mirror_depth_mm), SMALL_IS_GOOD, 2),
+    "ASSD, one shift a picture, mm": (of_surfaces(lambda score: score.assd_mm, COMPLETED, BY_PICTURE), SMALL_IS_GOOD, 2),
+    "ASSD, one shift a bone, mm": (of_surfaces(lambda score: score.assd_mm, COMPLETED, BY_BONE), SMALL_IS_GOOD, 2),
+    "flexion, degrees": (of_surfaces(_flexion, COMPLETED, BY_PICTURE), SMALL_IS_GOOD, 1),
 }

@@ -65,6 +65,9 @@ class MapsScored:
     # Of what the networks see in the film and in its mirror image: depths but for one shift a picture, and masks
     mirror_depth_mm: float | None = None
     mirror_dice: float | None = None
+    # Between the maps of both faces, after one shift a picture, and between the true ones
+    envelope_cm3: float | None = None
+    true_envelope_cm3: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

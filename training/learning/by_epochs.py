@@ -21,19 +21,20 @@ SPOKEN_EVERY_S = 15.0  # seconds between sentences about the loss, within an epo
 
 
 def learn_by_epochs(learners: Sequence[Learner], source: Source, run: Run) -> bool:
-    """Learns to the last epoch; False where the minutes are over before."""
+    """Learns to the last epoch; False where the minutes are over before, or the run was to stop before."""
     recipe, device = learners[0].recipe, run.machine.device
     films, batch_size = recipe.films, recipe.learning.batch
     process, processes = torchrun_place()
     steps = films.projections * films.reuse // batch_size // processes  # of an epoch
     begin, last = min(learner.epoch for learner in learners), max(learner.last_epoch for learner in learners)
-    if begin == last:
-        return True
+    until = last if run.until is None else min(run.until, last)
+    if begin >= until:
+        return begin == last
     workers = 0 if source.in_memory else run.machine.workers
-    with Epochs(source.epoch, range(begin, last), batch_size, workers, device) as coming:
+    with Epochs(source.epoch, range(begin, until), batch_size, workers, device) as coming:
         watched = source.watched() if process == 0 else []
         saved = started = time.monotonic()
-        for epoch in range(begin, last):
+        for epoch in range(begin, until):
             # One pass over films that were never seen, but where they are somebody's own
             standing_here = [learner for learner in learners if learner.epoch == epoch]  # others were cut later
             for learner in standing_here:
@@ -72,12 +73,12 @@ def learn_by_epochs(learners: Sequence[Learner], source: Source, run: Run) -> bo
                         "waited": waited / took,  # share of the time in which no films were there
                     }
                     figures = add_row(learner, row, watched, device)
-                    left = (time.monotonic() - started) / (epoch + 1 - begin) * (last - epoch - 1) / 60
+                    left = (time.monotonic() - started) / (epoch + 1 - begin) * (until - epoch - 1) / 60
                     run.say(f"epoch {epoch + 1} of {last}, {figures}; about {left:.0f} minutes left")
-            if process == 0 and (epoch + 1 == last or over or time.monotonic() - saved > KEPT_EVERY_S):
+            if process == 0 and (epoch + 1 == until or over or time.monotonic() - saved > KEPT_EVERY_S):
                 saved = time.monotonic()
                 for learner in standing_here:
                     keep(learner, watched, device)
             if over and epoch + 1 < last:
                 return False
-        return True
+        return until == last

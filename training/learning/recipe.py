@@ -189,19 +189,20 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Refusal(f"{path.name} cannot be read as a recipe ({error}): take one of training/recipes.") from error
     try:
-        return _recipe(sections)
+        return recipe_of(sections)
     except Refusal as refusal:
         raise Refusal(f"{path.name}: {refusal}") from refusal
 
 
-def _recipe(sections: Mapping[str, Any]) -> Recipe:
+def recipe_of(sections: Mapping[str, Any]) -> Recipe:
+    """The recipe that the sections of a file make; Refusal as of `read_recipe`."""
     task = sections.get("task")
     kind = PretrainRecipe if task == "pretrain" else Recipe
     _check_names("The recipe", sections, kind, "section")
     if not isinstance(task, str) or task not in SETTINGS:
         raise Refusal(f"The task {task!r} is unknown: {meant(str(task), SETTINGS)}")
     knobs: dict[str, Any] = {name: _knob(Recipe, name, sections[name]) for name in ("task", "seed")}
-    knobs["films"] = _section("films", TrainingFilms, sections["films"])
+    knobs["films"] = section_of("films", TrainingFilms, sections["films"])
     knobs["learning"] = _learning(sections["learning"])
     knobs["network"] = _network(task, sections["network"])
     if knobs["learning"].loss not in LOSSES[task]:
@@ -219,7 +220,7 @@ def _recipe(sections: Mapping[str, Any]) -> Recipe:
         raise Refusal(f"[films] without: {refusal}") from refusal
     if kind is Recipe:
         return Recipe(**knobs)
-    knobs["masking"] = _section("masking", Masking, sections["masking"])
+    knobs["masking"] = section_of("masking", Masking, sections["masking"])
     _check_masks(knobs["films"].size_px, knobs["masking"])
     return PretrainRecipe(**knobs)
 
@@ -241,8 +242,8 @@ def _network(task: str, values: Any) -> dict[str, Any]:
 def _learning(values: Any) -> Learning:
     """How a network learns: by time where a schedule is named, else by epochs."""
     if not isinstance(values, dict) or "schedule" not in values:
-        return _section("learning", EpochLearning, values)
-    learning = _section("learning", TimeLearning, values)
+        return section_of("learning", EpochLearning, values)
+    learning = section_of("learning", TimeLearning, values)
     if learning.schedule != "time":
         raise Refusal(f"[learning] schedule = {learning.schedule!r} is unknown: {meant(learning.schedule, ['time'])}")
     return learning
@@ -257,7 +258,7 @@ def _check_masks(size_px: int, masking: Masking) -> None:
         raise Refusal(f"[masking] share must hide some of the {patches} patches and not all.")
 
 
-def _section(name: str, kind: type, values: Any) -> Any:
+def section_of(name: str, kind: type, values: Any) -> Any:
     """A dataclass of a section's values, each looked at."""
     _check_names(f"[{name}]", values, kind, "knob")
     try:

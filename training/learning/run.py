@@ -27,4 +27,5 @@ class Run:
     last: int | None = None  # an epoch before the recipe's end, by which the rate falls to 0 from where the run stands
     say: Callable[[str], None] = print
     parts_mb: float | None = None  # finished weights are left in parts of this size as well
+    until: int | None = None  # by epochs: it stops when so many are done, and goes on another time
     started: float = field(default_factory=time.monotonic)  # from when on the minutes count

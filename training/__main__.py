@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _preparing(commands)
     _evaluating(commands)
     _folding(commands)
+    _claiming(commands)
     return parser
 
 
@@ -238,6 +239,26 @@ def _folding(commands: Any) -> None:
     _with_run(folding)
     _with_bones(folding)
     folding.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that measure")
+
+
+def _claiming(commands: Any) -> None:
+    claiming = _command(commands, "claims", actions.compare_arms)
+    claiming.add_argument(
+        "--recipe", type=Path, default=Path("training/recipes/claims.toml"), help="of all arms (default: the one here)"
+    )
+    claiming.add_argument(
+        "--cases", type=Path, default=Path("out/frozen/wide"), help="folder of the frozen films that judge"
+    )
+    claiming.add_argument(
+        "--bundle", type=Path, default=Path("Resources/Models"), help="whose segmentation network all arms share"
+    )
+    claiming.add_argument("--page", type=Path, default=Path("training/RESULTS.md"), help="the page to write")
+    claiming.add_argument(
+        "--chart", type=Path, default=Path("training/results/claims/differences.png"), help="its picture"
+    )
+    _with_run(claiming)
+    _with_bones(claiming)
+    claiming.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that judge")
 
 
 if __name__ == "__main__":

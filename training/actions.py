@@ -339,3 +339,23 @@ def judge_in_folds(options: argparse.Namespace) -> int:
     text = judge_in_folds(everybody, recipes, options.folds, measuring, run)
     print(text or f"time is up: the same command goes on from {options.out}")
     return 0
+
+
+def compare_arms(options: argparse.Namespace) -> int:
+    """Trains the arms of the paper's Table 1 on the same films, and says which of its claims hold; goes on if cut."""
+    from training.cases import cases_in
+    from training.judging.arms import read_arms
+    from training.judging.claims import Comparison, compare
+    from training.learning.films import virtual_patients
+    from training.learning.run import Run
+
+    run = Run(options.out, _machine(options, options.jobs), options.minutes)
+    comparison = Comparison(
+        arms=read_arms(options.recipe),
+        cases=cases_in(options.cases),
+        bundle=options.bundle,
+        source_of=lambda recipe: virtual_patients(recipe, options.bones, options.cache, run.say),
+        run=run,
+    )
+    print(compare(comparison, options.page, options.chart))
+    return 0

@@ -76,7 +76,11 @@ FIGURES: dict[str, tuple[Callable[[Evaluation, str], Values], int, int]] = {
     "depth, mm": (of_maps(depth_mm), SMALL_IS_GOOD, 2),
     "Dice": (of_maps(lambda score: score.dice), -SMALL_IS_GOOD, 4),
     "mirrored, mm": (of_maps(lambda score: score.mirror_depth_mm), SMALL_IS_GOOD, 2),
-    "ASSD, one shift a picture, mm": (of_surfaces(lambda score: score.assd_mm, COMPLETED, BY_PICTURE), SMALL_IS_GOOD, 2),
+    "ASSD, one shift a picture, mm": (
+        of_surfaces(lambda score: score.assd_mm, COMPLETED, BY_PICTURE),
+        SMALL_IS_GOOD,
+        2,
+    ),
     "ASSD, one shift a bone, mm": (of_surfaces(lambda score: score.assd_mm, COMPLETED, BY_BONE), SMALL_IS_GOOD, 2),
     "flexion, degrees": (of_surfaces(_flexion, COMPLETED, BY_PICTURE), SMALL_IS_GOOD, 1),
 }

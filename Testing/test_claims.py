@@ -1,0 +1,255 @@
+"""The paper's claims: arms on the same films, a run that goes on, verdicts against hand-made cases, and the page."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.bones import MODELS, made_population
+from support.learning import curves_undrawn
+from support.recipes import DEPTH, PRETRAIN, silent
+
+from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal
+from training.judging import claims
+from training.judging.arms import ARMS, Arms, Comparing, Trial, read_arms
+from training.judging.claims import Comparison, compare, judged_cases
+from training.judging.paper import ASSD, CLAIMS, KINDS, VOLUME
+from training.judging.predictions import BY_PICTURE, COMPLETED, OBSERVED
+from training.judging.scores import Evaluation, MapsScored, Scored
+from training.judging.verdicts import CANNOT_BE_TOLD, FAILS, HOLDS, NOT_RUN, lines_of, together, verdict
+from training.learning.films import simulated
+from training.learning.kept import KeptEpoch, KeptFilms
+from training.learning.run import Run
+
+pytestmark = pytest.mark.usefixtures("patients_taken_once")
+RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "claims.toml"
+ROWS = ["single", "dual SI independent", "SI dependent", "CASI independent", "CASI dependent", "pretrained"]
+TINY = Arms(
+    base=replace(
+        DEPTH,
+        films=replace(DEPTH.films, watched=1),
+        learning=replace(DEPTH.learning, epochs=3, first_cycle=1),
+    ),
+    masking=PRETRAIN.masking,
+    comparing=Comparing(seeds=1, kept_epochs=2, finer_px=128, pretraining_epochs=1, cycles_behind=1, judged=2),
+)
+
+
+@pytest.fixture(scope="module")
+def population():
+    return made_population()
+
+
+def test_every_arm_of_the_paper_is_there_by_its_name():
+    arms = read_arms(RECIPE)
+    assert [arm.name for arm in ARMS] == ROWS
+    assert [trial.arm.name for trial in arms.trials(1)] == [*ROWS, "pretrained"]
+    assert [trial.size_px for trial in arms.trials(1)] == [256] * 6 + [512]
+    assert list(arms.seeds) == [1, 2]
+    recipes = {trial: arms.recipe_of(trial) for seed in arms.seeds for trial in arms.trials(seed)}
+    assert {trial.arm.name: (recipe.network["faces"], recipe.learning.loss) for trial, recipe in recipes.items()} == {
+        "single": (1, "si_independent"),
+        "dual SI independent": (2, "si_independent"),
+        "SI dependent": (2, "si_dependent"),
+        "CASI independent": (2, "casi_independent"),
+        "CASI dependent": (2, "casi_dependent"),
+        "pretrained": (2, "casi_independent"),
+    }
+    alike = {(recipe.films.size_px, recipe.films.mm_per_pixel, recipe.learning.epochs) for recipe in recipes.values()}
+    assert alike == {(256, 1.5, 63), (512, 0.75, 63)}
+    sides = {(side.arm, side.finer) for claim in CLAIMS for side in (claim.better, claim.worse)}
+    assert sides == {(name, False) for name in ROWS} | {("pretrained", True)}
+
+
+def test_trials_take_turns_so_that_they_can_be_compared_whenever_the_minutes_are_over():
+    arms = read_arms(RECIPE)
+    assert arms.ends == [1, 3, 7, 15, 31, 63]
+    turns = list(arms.turns())
+    assert len(turns) == len(set(turns)) == 14 * 6
+    reached = dict.fromkeys({trial for trial, _ in turns}, 0)
+    for trial, cycle in turns:
+        assert cycle == reached[trial] + 1
+        reached[trial] = cycle
+        of_first = [done for trial, done in reached.items() if (trial.seed, trial.size_px) == (1, 256)]
+        assert max(of_first) - min(of_first) <= 1
+    assert [(trial.arm.name, cycle) for trial, cycle in turns[:7]] == [*((name, 1) for name in ROWS), ("single", 2)]
+    behind = turns.index((Trial(ARMS[-1], 1, 512), 1))
+    assert turns[behind - 1] == (Trial(ARMS[-1], 1, 256), 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("epochs = 63", "epochs = 60", "whole cycles"),
+        ("width = 48", "width = 48\nfaces = 2", r"\[network\] faces"),
+        ("seeds = 2", "seeds = 0", "seeds must be"),
+        ("[claims]", "[claim]", "claim, claims is amiss"),
+    ],
+)
+def test_a_recipe_of_arms_that_is_amiss_is_refused(tmp_path, before, after, words):
+    text = RECIPE.read_text(encoding="utf-8")
+    assert before in text
+    (tmp_path / "x.toml").write_text(text.replace(before, after), encoding="utf-8")
+    with pytest.raises(Refusal, match=rf"^x\.toml.*{words}"):
+        read_arms(tmp_path / "x.toml")
+
+
+# Films
+
+
+def test_kept_films_are_those_of_the_stream_and_come_in_one_order(population, tmp_path):
+    source = simulated(DEPTH, population, lambda: population)
+    films = KeptFilms(DEPTH, tmp_path, 2)
+    kept = films.source(source, 1, say=silent)
+    made = {int(film["film"].double().sum() * 1e4): film for film in source.epoch(0)}
+    assert len(made) == 8
+    orders = []
+    for epoch in (0, 0, 2):
+        orders.append([int((film["film"].double().sum() * 10).round()) for film in kept.epoch(epoch)])
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+    film = next(iter(kept.epoch(0)))
+    nearest = min(made.values(), key=lambda other: float((other["film"] - film["film"]).abs().mean()))
+    assert torch.equal(film["mask"], nearest["mask"])
+    assert float((film["depth"] - nearest["depth"]).abs().max()) < 0.011
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    again = films.source(source, 1, say=silent)
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert [film.keys() for film in again.watched()] == [film.keys()] * 2
+    with pytest.raises(Refusal, match="other knobs"):
+        KeptFilms(replace(DEPTH, seed=4), tmp_path, 2).source(source, 1, say=silent)
+
+
+def test_processes_share_an_epoch_by_whole_batches(population, tmp_path, monkeypatch):
+    """Taken in turn, as `Epochs` takes them, they make the same order as one process does."""
+    source = simulated(DEPTH, population, lambda: population)
+    kept = KeptFilms(DEPTH, tmp_path, 1)
+    kept.source(source, 1, say=silent)
+
+    def order(process, processes):
+        monkeypatch.setattr("training.learning.kept.torchrun_place", lambda: (process, processes))
+        return [float(film["film"].sum()) for film in KeptEpoch(kept, 3)]
+
+    assert [*order(0, 2), *order(1, 2)] == order(0, 1)  # two batches of four
+
+
+# Verdicts
+
+
+def evaluation(assd_mm, volumes=(1.0, 2.0, 3.0)):
+    """Three people's films with a bone of each kind; `assd_mm` by person."""
+    surfaces, maps = [], []
+    for person, assd, volume in zip("abc", assd_mm, volumes, strict=True):
+        for bone in BONES:
+            about = {"case": person, "person": person, "bone": bone, "groups": ("all",), "pixels": 64}
+            surfaces += [Scored(**about, row=row, alignment=BY_PICTURE, assd_mm=assd) for row in (OBSERVED, COMPLETED)]
+            true = {"a": 10.0, "b": 20.0, "c": 30.0}[person]
+            maps.append(MapsScored(**about, found=True, dice=1, envelope_cm3=volume, true_envelope_cm3=true))
+    return Evaluation(surfaces=surfaces, maps=maps)
+
+
+DUAL = CLAIMS[0]
+
+
+@pytest.mark.parametrize(
+    ("better", "expected"),
+    [((3.0, 4.0, 5.0), HOLDS), ((5.1, 6.3, 7.2), FAILS), ((4.0, 6.0, 6.5), CANNOT_BE_TOLD)],
+)
+def test_a_verdict_is_by_the_interval_of_paired_differences(better, expected):
+    worse = (5.0, 6.0, 7.0)
+    lines = lines_of(DUAL, evaluation(better), evaluation(worse))
+    assert [(line.figure, line.kind) for line in lines[:2]] == [(ASSD, kind) for kind in KINDS]
+    line = lines[0]
+    assert (line.count, line.people, line.paper) == (6, 3, (4.78, 2.11))
+    assert line.difference == pytest.approx(np.mean(better) - 6)
+    assert line.low <= line.difference <= line.high
+    assert line.verdict == expected
+    assert lines[2].verdict == NOT_RUN  # no HD95 was measured
+
+
+def test_of_volumes_the_higher_correlation_is_the_better():
+    (claim,) = (claim for claim in CLAIMS if VOLUME in claim.figures)
+    straight, bent = evaluation((1, 1, 1)), evaluation((1, 1, 1), volumes=(1.0, 3.0, 2.0))
+    (line,) = lines_of(claim, straight, bent)
+    assert (line.kind, line.worse, line.better) == ("hip", pytest.approx(0.5), pytest.approx(1.0))
+    assert verdict(VOLUME, 0.1, 0.2) == verdict(ASSD, -0.2, -0.1) == HOLDS
+    assert verdict(VOLUME, -0.2, -0.1) == verdict(ASSD, 0.1, 0.2) == FAILS
+
+
+def test_what_was_not_run_has_no_verdict_and_seeds_have_to_agree():
+    assert {line.verdict for line in lines_of(DUAL, None, evaluation((1, 2, 3)))} == {NOT_RUN}
+    assert together([HOLDS, NOT_RUN]) == together([HOLDS, HOLDS]) == HOLDS
+    assert together([HOLDS, FAILS]) == together([HOLDS, CANNOT_BE_TOLD]) == CANNOT_BE_TOLD
+    assert together([NOT_RUN, NOT_RUN]) == NOT_RUN
+
+
+# The whole way
+
+
+@pytest.fixture
+def comparison(population, tmp_path, monkeypatch):
+    """Two arms, and frozen films that are there in name alone; judged by how the weights are."""
+
+    def judged(judging, cases, jobs, say):
+        assert (judging.network / "network.json").exists()
+        one = 4.0 if "single" in str(judging.network) else 2.0
+        return evaluation((one, one + 0.1, one + 0.2))
+
+    monkeypatch.setattr("training.judging.arms.ARMS", (ARMS[0], ARMS[1]))
+    monkeypatch.setattr(claims, "CLAIMS", (DUAL,))
+    monkeypatch.setattr("training.judging.page.CLAIMS", (DUAL,))
+    monkeypatch.setattr(claims, "judge", judged)
+    cases = []
+    for number, view in enumerate(("AP", "PA", "AP", "AP", "AP")):
+        cases.append(tmp_path / f"case_{number}")
+        cases[-1].mkdir()
+        (cases[-1] / "geometry.json").write_text(json.dumps({"view": view}))
+    return Comparison(
+        arms=TINY,
+        cases=cases,
+        bundle=MODELS,
+        source_of=lambda recipe: simulated(recipe, population, lambda: population),
+        run=Run(tmp_path / "out", say=silent),
+    )
+
+
+def test_arms_learn_and_are_compared_and_a_run_that_was_cut_ends_as_the_run_in_one_piece(
+    comparison, tmp_path, monkeypatch
+):
+    out, page, chart = tmp_path / "out", tmp_path / "RESULTS.md", tmp_path / "chart.png"
+    assert [case.name for case in judged_cases(comparison.cases, 2)] == ["case_0", "case_3"]
+    with curves_undrawn():
+        text = compare(replace(comparison, run=replace(comparison.run, minutes=0.0)), page, chart)
+        assert "| single | 64 | 3 | not run |" in text
+        assert "| not run | not run |" in text
+        compare(comparison, page, chart)
+
+        # The same, cut after every epoch
+        cut, calls, learnt = tmp_path / "cut", 0, claims.train_together
+        monkeypatch.setattr(
+            claims, "train_together", lambda plans, source, run: learnt(plans, source, replace(run, minutes=0.0))
+        )
+        while not (cut / "dual_SI_independent_64px_seed_3/cycle_2/network.json").exists():
+            calls += 1
+            claims._learn(replace(comparison, run=replace(comparison.run, out=cut)))
+        monkeypatch.setattr(claims, "train_together", learnt)
+    assert calls > 1
+    for name in ("single", "dual_SI_independent"):
+        weights = [json.loads((run / f"{name}_64px_seed_3/cycle_2/network.json").read_text()) for run in (out, cut)]
+        assert weights[0]["sha256"] == weights[1]["sha256"]
+        assert (weights[0]["films"], weights[0]["steps"], weights[0]["settings"]["faces"]) == (
+            3 * 8,
+            3 * 2,
+            1 if name == "single" else 2,
+        )
+    text = page.read_text(encoding="utf-8")
+    assert "| Two faces beat one (ASSD, mm) | 4.78 → 2.11 | 5.54 → 2.28 | -2.00 [-2.00, -2.00] |" in text
+    assert "| holds | holds |" in text
+    assert "virtual patients" in text
+    assert "(chart.png)" in text
+    assert chart.stat().st_size > 1000
+    with pytest.raises(Refusal, match="another recipe"):
+        compare(replace(comparison, arms=replace(TINY, base=replace(TINY.base, seed=4))), page, chart)

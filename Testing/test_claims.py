@@ -1,7 +1,7 @@
 """The paper's claims: arms on the same films, a run that goes on, verdicts against hand-made cases, and the page."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,17 @@ import pytest
 import torch
 from support.bones import MODELS, made_population
 from support.learning import curves_undrawn
+from support.networks import EXACT, Brightness
 from support.recipes import DEPTH, PRETRAIN, silent
+from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
-from training.judging import claims
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import arrays
+from DualFaceReconLib.networks.weights import weights_of
+from training.cases import write_case
+from training.judging import claims, trials
 from training.judging.arms import ARMS, Arms, Comparing, Trial, read_arms
 from training.judging.claims import Comparison, compare, judged_cases
 from training.judging.paper import ASSD, CLAIMS, KINDS, VOLUME
@@ -21,8 +27,11 @@ from training.judging.predictions import BY_PICTURE, COMPLETED, OBSERVED
 from training.judging.scores import Evaluation, MapsScored, Scored
 from training.judging.verdicts import CANNOT_BE_TOLD, FAILS, HOLDS, NOT_RUN, lines_of, together, verdict
 from training.learning.films import simulated
+from training.learning.finished import write_finished
 from training.learning.kept import KeptEpoch, KeptFilms
 from training.learning.run import Run
+from training.learning.tasks import network_of
+from training.raycast import cast
 
 pytestmark = pytest.mark.usefixtures("patients_taken_once")
 RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "claims.toml"
@@ -184,6 +193,82 @@ def test_what_was_not_run_has_no_verdict_and_seeds_have_to_agree():
     assert together([HOLDS, NOT_RUN]) == together([HOLDS, HOLDS]) == HOLDS
     assert together([HOLDS, FAILS]) == together([HOLDS, CANNOT_BE_TOLD]) == CANNOT_BE_TOLD
     assert together([NOT_RUN, NOT_RUN]) == NOT_RUN
+
+
+# Judging
+
+
+class Looked(Brightness):
+    """A segmentation network that remembers the size at which it saw films."""
+
+    def forward(self, film):
+        self.size_px = film.shape[-1]
+        return super().forward(film)
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """The segmentation network of a bundle that all trials share."""
+    networks = replace(EXACT, segmentation=Looked())
+    monkeypatch.setattr(trials, "loaded_networks", lambda bundle: networks)
+    yield networks.segmentation
+    trials.networks_of.cache_clear()
+
+
+@pytest.mark.parametrize("faces", [1, 2])
+def test_a_trial_is_judged_with_the_masks_that_all_share(faces, shared, tmp_path):
+    recipe = replace(DEPTH, network={**DEPTH.network, "faces": faces})
+    network = network_of(recipe)
+    metadata = {"recipe": {"films": {"size_px": 64, "mm_per_pixel": 6.0}}, "settings": asdict(network.settings)}
+    (tmp_path / "cycle_1").mkdir()
+    write_finished(weights_of(network), metadata, tmp_path / "cycle_1" / "network.safetensors")
+    cases = [bright_case(tmp_path / "case")]
+    judging = trials.Judging(network=tmp_path / "cycle_1", bundle=MODELS, kept=tmp_path / "judged", completed=False)
+    judged = trials.judge(judging, cases, jobs=1, say=silent)
+    assert shared.size_px == 256  # though the trial has films of 64 pixels
+    assert [(score.bone, score.row, score.pixels) for score in judged.surfaces] == [("hip_left", OBSERVED, 64)]
+    assert judged.surfaces[0].assd_mm > 0
+    (maps,) = judged.maps
+    assert maps.dice > 0.8
+    assert (maps.back_mae_mm is None, maps.envelope_cm3 is None) == (faces == 1, faces == 1)
+    if faces == 2:
+        assert maps.true_envelope_cm3 == pytest.approx(np.pi / 6 * 80**3 / 1000, rel=0.05)
+
+    # What was measured is not measured again, unless the weights are others
+    file = tmp_path / "judged" / "case.json"
+    written = file.stat().st_mtime_ns
+    assert trials.judge(judging, cases, jobs=1, say=silent) == judged
+    assert file.stat().st_mtime_ns == written
+    trials.networks_of.cache_clear()
+    write_finished(
+        {name: value + 0.01 for name, value in weights_of(network).items()},
+        metadata,
+        tmp_path / "cycle_1" / "network.safetensors",
+    )
+    assert trials.judge(judging, cases, jobs=1, say=silent) != judged
+
+
+def bright_case(folder):
+    """A ball of 80 mm for a bone, which alone is bright on its film."""
+    geometry = ProjectionGeometry(1000, (1.2, 1.2), (300, 280), None, "AP", 180.0)
+    source = vtkSphereSource()
+    source.SetRadius(40)
+    source.SetThetaResolution(40)
+    source.SetPhiResolution(40)
+    source.Update()
+    vertices, triangles = arrays(source.GetOutput())
+    meshes = {"hip_left": (vertices + np.array([-40.0, 180.0, 30.0]), triangles)}
+    maps = cast(meshes, geometry).maps
+    write_case(folder, maps.mask[0].astype(float), geometry, maps, meshes, {})
+    return folder
+
+
+def test_a_bundle_that_sees_another_part_of_films_is_refused(shared, tmp_path):
+    network = network_of(DEPTH)
+    metadata = {"recipe": {"films": {"size_px": 64, "mm_per_pixel": 4.0}}, "settings": asdict(network.settings)}
+    write_finished(weights_of(network), metadata, tmp_path / "network.safetensors")
+    with pytest.raises(Refusal, match="another part of a film"):
+        trials.networks_of(tmp_path, MODELS)
 
 
 # The whole way

@@ -12,7 +12,7 @@ import matplotlib
 from training.judging.arms import Arms, Trial
 from training.judging.paper import CLAIMS, COMPLETED_ASSD, KINDS, RMSE, VOLUME, Claim
 from training.judging.scores import Evaluation
-from training.judging.verdicts import CANNOT_BE_TOLD, FAILS, FIGURES, HOLDS, NOT_RUN, Line, means_of, together
+from training.judging.verdicts import CANNOT_BE_TOLD, FAILS, FIGURES, HOLDS, NOT_RUN, ComparedFigure, means_of, together
 
 matplotlib.use("Agg")  # no display
 
@@ -64,7 +64,9 @@ class Results:
     arms: Arms
     learnt: Mapping[Trial, Learnt | None]
     evaluations: Mapping[tuple[Trial, int], Evaluation]  # by trial and cycle
-    lines: Mapping[tuple[str, int], tuple[int, list[Line]]]  # by a claim's title and the seed: the cycle, and figures
+    lines: Mapping[
+        tuple[str, int], tuple[int, list[ComparedFigure]]
+    ]  # by a claim's title and the seed: the cycle, and figures
     judged: int  # films
 
 
@@ -119,7 +121,7 @@ def _verdict_lines(results: Results) -> Iterator[str]:
         yield f"| {claim.title} ({first}) | {' | '.join([*papers, *ours, *verdicts])} |"
 
 
-def _line(results: Results, claim: Claim, seed: int, figure: str, kind: str) -> Line | None:
+def _line(results: Results, claim: Claim, seed: int, figure: str, kind: str) -> ComparedFigure | None:
     _, lines = results.lines[claim.title, seed]
     return next((line for line in lines if (line.figure, line.kind) == (figure, kind)), None)
 
@@ -130,7 +132,7 @@ def _arrow(pair: tuple[float | None, float | None] | None, figure: str) -> str:
     return "" if pair is None or None in pair else f"{pair[0]:.{digits}f} → {pair[1]:.{digits}f}"
 
 
-def _difference(line: Line) -> str:
+def _difference(line: ComparedFigure) -> str:
     digits = 3 if line.figure == VOLUME else 2
     if line.difference is None:
         return ""

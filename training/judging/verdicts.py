@@ -34,7 +34,7 @@ HOLDS, FAILS, CANNOT_BE_TOLD, NOT_RUN = "holds", "fails", "cannot be told", "not
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class ComparedFigure:
     """A figure of one kind of bone on both sides of a claim, over the bones that both have."""
 
     figure: str
@@ -63,18 +63,18 @@ def together(verdicts: Sequence[str]) -> str:
     return NOT_RUN if not run else run.pop() if len(run) == 1 else CANNOT_BE_TOLD
 
 
-def lines_of(claim: Claim, better: Evaluation | None, worse: Evaluation | None) -> list[Line]:
+def lines_of(claim: Claim, better: Evaluation | None, worse: Evaluation | None) -> list[ComparedFigure]:
     """Every figure of a claim by kind of bone; without numbers where a side was not run."""
     lines = []
     for figure, reported in claim.figures.items():
         for kind in KINDS if figure != VOLUME else reported:
-            empty = Line(figure=figure, kind=kind, paper=reported.get(kind))
+            empty = ComparedFigure(figure=figure, kind=kind, paper=reported.get(kind))
             both = better is not None and worse is not None
             lines.append(_line(empty, better, worse) if both else empty)
     return lines
 
 
-def _line(empty: Line, better: Evaluation, worse: Evaluation) -> Line:
+def _line(empty: ComparedFigure, better: Evaluation, worse: Evaluation) -> ComparedFigure:
     """A line with its numbers; empty where no bone has the figure on both sides."""
     of_side = FIGURES.get(empty.figure)
     own, other = (
@@ -91,7 +91,7 @@ def _line(empty: Line, better: Evaluation, worse: Evaluation) -> Line:
     else:
         means = [float(of_bones.mean()) for of_bones in values]
         low, high = interval((values[1] - values[0]).tolist(), people)
-    return Line(
+    return ComparedFigure(
         figure=empty.figure,
         kind=empty.kind,
         paper=empty.paper,

@@ -23,7 +23,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.settings import settings_from
@@ -38,6 +40,7 @@ from training.learning.films import Source
 from training.learning.finished import described, read_finished, write_finished
 from training.learning.kept import KeptFilms
 from training.learning.learner import Plan, plain
+from training.learning.monitoring import measure_depth
 from training.learning.pretrain import unlabelled
 from training.learning.recipe import SETTINGS, Recipe
 from training.learning.run import Run
@@ -93,7 +96,7 @@ def _learn(comparison: Comparison) -> bool:
         films = arms.films_of(trial.size_px)
         if trial.size_px not in simulated:
             simulated[trial.size_px] = comparison.source_of(films)
-        kept = KeptFilms(films, run.out / "films" / f"{trial.size_px}px", arms.comparing.kept_epochs)
+        kept = _kept_films(run.out, arms, trial.size_px)
         epochs = max(arms.ends[cycle - 1], arms.comparing.pretraining_epochs if trial.arm.pretrained else 0)
         source = kept.source(simulated[trial.size_px], epochs, run.machine.workers, run.say)
         run.say(f"{trial.arm.name}, {trial.size_px} px, seed {trial.seed}: cycle {cycle}")
@@ -134,6 +137,10 @@ def _learn_cycle(arms: Arms, trial: Trial, cycle: int, source: Source, run: Run)
     file.parent.mkdir(exist_ok=True)
     write_finished(load_file(out / "checkpoint" / "average.safetensors"), metadata, file.with_suffix(".safetensors"))
     return True
+
+
+def _kept_films(out: Path, arms: Arms, size_px: int) -> KeptFilms:
+    return KeptFilms(arms.films_of(size_px), out / "films" / f"{size_px}px", arms.comparing.kept_epochs)
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
@@ -183,7 +190,13 @@ def _judged(comparison: Comparison) -> Results:
             lines[claim.title, seed] = cycle, lines_of(claim, *(evaluations.get((trial, cycle)) for trial in sides))
         for trial in arms.trials(seed):
             cycle = _learnt(out, arms, trial)
-            learnt[trial] = None if not cycle else Learnt(cycle, read_finished(_cycle(out, trial, cycle).parent)[0])
+            if not cycle:
+                learnt[trial] = None
+                continue
+            metadata, _ = read_finished(_cycle(out, trial, cycle).parent)
+            watched = _kept_films(out, arms, trial.size_px).watched()
+            plane = measure_depth(Plane(trial.arm.faces), watched, "cpu")["depth_mm"]
+            learnt[trial] = Learnt(cycle=cycle, metadata=metadata, plane_mm=plane)
     return Results(arms=arms, learnt=learnt, evaluations=evaluations, lines=lines, judged=len(cases))
 
 
@@ -200,6 +213,17 @@ def _sides(arms: Arms, claim: Claim, seed: int) -> tuple[Trial, Trial]:
 def _learnt(out: Path, arms: Arms, trial: Trial) -> int:
     """How many cycles a trial has learnt."""
     return sum(_cycle(out, trial, cycle).exists() for cycle in range(1, len(arms.ends) + 1))
+
+
+class Plane(nn.Module):
+    """What a network says that has learnt nothing: all bones lie in one plane."""
+
+    def __init__(self, faces: int) -> None:
+        super().__init__()
+        self.faces = faces
+
+    def forward(self, film: torch.Tensor) -> torch.Tensor:
+        return film.new_zeros(len(film), len(BONES), self.faces, *film.shape[-2:])
 
 
 def _evaluated(comparison: Comparison, trial: Trial, cycle: int, cases: Sequence[Path]) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ PAPER_FILMS, PAPER_PEOPLE, PAPER_EPOCHS = 2651, 600, 630
 HEAD = """\
 # The paper's claims, put to the test
 
-Written by `{command}` (`training/recipes/claims.toml`); the same command goes on from where it stopped, with more
-minutes, and writes this page anew. **Everything here is on virtual patients and simulated films: not one radiograph of
-a real person was seen.** What holds here need not hold there, nor the other way round.
+`{command}` wrote this page, by `training/recipes/claims.toml`; the same command
+goes on from where it stopped, with more minutes, and writes it anew. **Everything here is on virtual patients and
+simulated films: not one radiograph of a real person was seen.** What holds here need not hold there, nor the other way
+round.
 
 {budget}
 
@@ -49,12 +51,13 @@ a real person was seen.** What holds here need not hold there, nor the other way
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Learnt:
     """What a trial has come to."""
 
     cycle: int
     metadata: Mapping[str, Any]  # of its network
+    plane_mm: float  # the depth error on watched films of who has learnt nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ def _budget(results: Results) -> str:
     epochs = max((results.arms.ends[trial.cycle - 1] for trial in learnt), default=0)
     kept = min(results.arms.comparing.kept_epochs, epochs)
     people = kept * films.projections // films.postures
-    return (
+    text = (
         f"Run on {' and on '.join(machines) or 'no machine yet'}: {len(learnt)} of {len(results.learnt)} trials have "
         f"begun, {minutes:.0f} minutes of learning in all, {epochs} epochs at most of "
         f"{films.projections * films.reuse} films, of {people} virtual patients in all, a small encoder "
@@ -105,6 +108,7 @@ def _budget(results: Results) -> str:
         "times as large. Networks that have learnt so little differ for other reasons than those that have learnt all "
         "they can: a verdict here is on this budget."
     )
+    return textwrap.fill(text, 120)
 
 
 def _verdict_lines(results: Results) -> Iterator[str]:
@@ -140,23 +144,26 @@ def _difference(line: ComparedFigure) -> str:
 
 
 def _learnt_lines(results: Results) -> Iterator[str]:
-    yield "| row | pixels | seed | cycles | epochs | steps | films | before, pretraining | minutes | watched, mm |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    learning = "cycles | epochs | steps | films | before, pretraining | minutes"
+    yield f"| row | pixels | seed | {learning} | watched, mm | a plane, mm |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for trial, learnt in results.learnt.items():
         head = f"| {trial.arm.name} | {trial.size_px} | {trial.seed} |"
         if learnt is None:
-            yield f"{head} not run | | | | | | |"
+            yield f"{head} not run | | | | | | | |"
             continue
         metadata = learnt.metadata
         before = metadata["pretraining_films"] or ""
         yield (
             f"{head} {learnt.cycle} | {results.arms.ends[learnt.cycle - 1]} | {metadata['steps']} | "
-            f"{metadata['films']} | {before} | {metadata['minutes']:.1f} | {metadata['last']['depth_mm']:.2f} |"
+            f"{metadata['films']} | {before} | {metadata['minutes']:.1f} | {metadata['last']['depth_mm']:.2f} | "
+            f"{learnt.plane_mm:.2f} |"
         )
     yield ""
     yield (
         "Minutes are those of the clock, beside whatever else the machine did. `watched`: the mean depth error on "
-        f"{results.arms.base.films.watched} films of kept-out people, other ones than those below."
+        f"{results.arms.base.films.watched} films of kept-out people, other ones than those below; `a plane`: that of "
+        "a network that says one depth of all bones."
     )
 
 

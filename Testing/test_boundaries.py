@@ -209,6 +209,19 @@ def test_inspecting_needs_neither_torch_nor_a_window():
     assert done.stdout.strip() == "[]"
 
 
+def test_networks_are_loaded_without_torch_s_compiler():
+    """Which timm and torchvision import for what nobody here asks; whoever does ask it gets its answer."""
+    program = (
+        "import sys, torch; import DualFaceReconLib.reconstruction; before = 'torch._dynamo' in sys.modules\n"
+        "from torchvision.ops.roi_align import is_compile_supported as asked\n"
+        "print(before, asked('cpu'), torch._dynamo.utils.is_compile_supported('cpu'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    before, *answers = done.stdout.split()
+    assert before == "False"
+    assert answers[0] == answers[1]
+
+
 @pytest.mark.parametrize("module", ["results", "scene"])
 def test_what_was_made_is_read_and_shown_without_torch(module):
     """Seconds of importing it are for the process that makes a reconstruction."""

@@ -5,10 +5,20 @@ build of torch beside torchvision's CUDA build, or a mismatched pair inside Slic
 does not load, and its import dies on "operator torchvision::nms does not exist": it describes two operators that are
 not there. Nothing of ours uses them, so their schemas are declared and the import is tried again. Where torchvision
 works nothing is declared, as its library would then meet its own operators and refuse to load.
+
+Both import torch's compiler, more than a second of modules, for a question that torchvision's operators ask when they
+run and for a mark on functions that are not to be compiled. A stand-in takes its place during the import; what was
+asked of it is passed on to the compiler when it matters.
 """
 
+import functools
 import importlib
+import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -17,9 +27,20 @@ SCHEMAS = {  # as torchvision declares them in csrc/ops/nms.cpp and csrc/ops/qua
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 
+COMPILER = "torch._dynamo"
+
 
 def import_timm() -> None:
     """Puts timm among the imported modules; raises ImportError where it or torchvision is not installed."""
+    with _compiler_left_for_later():
+        _import_torchvision()
+        with warnings.catch_warnings():
+            # timm marks TorchScript interfaces in networks of no concern here, and torch warns every caller of it.
+            warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
+            importlib.import_module("timm")
+
+
+def _import_torchvision() -> None:
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
@@ -28,7 +49,31 @@ def import_timm() -> None:
         for name, schema in SCHEMAS.items():
             torch.library.define(f"torchvision::{name}", schema)
         importlib.import_module("torchvision")
-    with warnings.catch_warnings():
-        # timm marks TorchScript interfaces in networks of no concern here, and torch warns every caller of it.
-        warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
-        importlib.import_module("timm")
+
+
+@contextmanager
+def _compiler_left_for_later() -> Iterator[None]:
+    """Whoever imports torch's compiler meanwhile gets functions that import it when they are called."""
+    if COMPILER in sys.modules or "torchvision" in sys.modules:
+        yield
+        return
+    package, utils = ModuleType(COMPILER), ModuleType(f"{COMPILER}.utils")
+    package.__path__, package.utils, package.disable = [], utils, _disable
+    utils.is_compile_supported = _is_compile_supported
+    sys.modules |= {COMPILER: package, utils.__name__: utils}
+    try:
+        yield
+    finally:
+        del sys.modules[COMPILER], sys.modules[utils.__name__]
+
+
+def _is_compile_supported(device: str) -> bool:
+    return importlib.import_module(f"{COMPILER}.utils").is_compile_supported(device)
+
+
+def _disable(function: Callable[..., Any], *how: Any, **more: Any) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def uncompiled(*arguments: Any, **named: Any) -> Any:
+        return importlib.import_module(COMPILER).disable(function, *how, **more)(*arguments, **named)
+
+    return uncompiled

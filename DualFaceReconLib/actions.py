@@ -135,6 +135,14 @@ def batch(options: argparse.Namespace) -> int:
     return 0 if outcome.whole else EXIT_INCOMPLETE
 
 
+def summary(options: argparse.Namespace) -> int:
+    """One page on a batch: counts, verdicts, how measurements are spread, outliers, refused films by reason."""
+    from DualFaceReconLib.batch.page import write_page
+
+    print(f"Summary: {write_page(options.results, options.out)}")
+    return 0
+
+
 def models_list(options: argparse.Namespace) -> int:
     """The bundles that are here, and those that can be fetched."""
     from DualFaceReconLib.bundle.registry import registry

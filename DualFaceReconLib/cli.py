@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_reconstruct(commands)
     _add_batch(commands)
+    _add_summary(commands)
     _add_models(commands)
     return parser
 
@@ -133,6 +134,12 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
         "--timeout", type=_seconds, default=300.0, metavar="S", help="after which a film is given up (default: 300 s)"
     )
     many.add_argument("--retry", action="store_true", help="try films again that ended their process twice")
+
+
+def _add_summary(commands: argparse._SubParsersAction) -> None:
+    command = _command(commands, "summary", actions.summary)
+    command.add_argument("results", type=Path, metavar="RESULTS", help="the output of a batch")
+    command.add_argument("-o", "--out", type=_folder, required=True, metavar="DIR", help="for the page, summary.html")
 
 
 def add_engine_arguments(command: argparse.ArgumentParser) -> None:

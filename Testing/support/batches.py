@@ -10,10 +10,12 @@ from torch import nn
 
 from DualFaceReconLib import reconstruction, results
 from DualFaceReconLib.batch import job, run
+from DualFaceReconLib.batch.record import Record
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.framing import NORMALISATION
 from DualFaceReconLib.inference import Networks
 from DualFaceReconLib.parallel import processes
+from DualFaceReconLib.parallel.work import kills
 from support.bundles import made_bundle
 from support.films import dataset, film, save
 
@@ -109,3 +111,38 @@ def run_apart(films, out, bundle, connection):
     """A batch in a process of its own, which a test can kill; what it says goes into a connection."""
     stand_in(setattr)
     run.run_batch(films, out, choices=run.Choices(bundle, completion=False), say=connection.send)
+
+
+def recorded(out, count, name="", **more):
+    """An output as a batch leaves it, without its films: the 7th has too small a hip, the 12th too large a one.
+
+    Of every 120 films the 110th to 116th were refused and the 117th failed. `more` stands in every line.
+    """
+    out.mkdir(parents=True)
+    record = Record(out, {}, {})
+    paths = [Path("/films of Erika") / f"{number}.dcm" for number in range(1, count + 1)]
+    numbers, random = record.number(paths), np.random.default_rng(0)
+    for path in paths:
+        number = numbers[path]
+        folder = name.format(number) if name else f"{number:04d}-{number:012x}"
+        row = {"number": str(number), "pixel_hash": f"{number:012x}", "folder": "", "status": "done", **more}
+        if 110 <= number % 120 <= 116:
+            size = 100 + number
+            reason = f"The picture is {size} x {size} pixels, which is too small: use the original."
+            record.take({**row, "status": "refused", "reason": reason})
+            continue
+        if number % 120 == 117:
+            record.take({**row, "status": "failed", "reason": kills("by SIGKILL").reason})
+            continue
+        row |= {"folder": folder, "warnings": str(number % 2), "completed": "2", "seconds": "1.5"}
+        row |= dict.fromkeys(("hip_left", "hip_right"), "completed") | dict.fromkeys(
+            ("femur_left", "femur_right"), "not found"
+        )
+        volumes = {7: 98.0, 12: 612.0}
+        row["hip_left_volume_cm3"] = f"{volumes.get(number, random.normal(320, 20)):.1f}"
+        row["hip_right_volume_cm3"] = f"{random.uniform(300, 340):.1f}"
+        row["distance_of_hip_centres_mm"] = f"{random.uniform(170, 190):.1f}"
+        (out / folder).mkdir()
+        (out / folder / "picture.png").touch()
+        record.take(row)
+    record.write()

@@ -11,9 +11,12 @@ from support.films import save
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.letters import SideLetter, side_letters
-from DualFaceReconLib.film.radiograph import Radiograph, radiograph_of
+from DualFaceReconLib.film.radiograph import Radiograph, radiograph_of, read_radiograph
 from DualFaceReconLib.film.sides import letters_against_bones
+from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.pictures import drawing, inspection
+from training.judging.letters import letters_table
+from training.xray.dicom_film import dx_dataset
 from training.xray.marks import FONT, stamped
 
 ROWS, COLS, PITCH_MM = 600, 700, 0.55
@@ -143,10 +146,6 @@ def test_inspect_prints_and_draws_what_the_letters_say(background, tmp_path, cap
 
 
 def test_a_header_that_lies_about_the_sides_is_contradicted(tmp_path, background):
-    from DualFaceReconLib.film.radiograph import read_radiograph
-    from DualFaceReconLib.geometry import ProjectionGeometry
-    from training.xray.dicom_film import dx_dataset
-
     geometry = ProjectionGeometry(1150, (PITCH_MM, PITCH_MM), (ROWS, COLS), object_distance_mm=190)
     film = written(background, "L", (120, 630), 40)
     honest = save(dx_dataset(film, geometry, orientation="R\\F"), tmp_path / "honest.dcm")
@@ -154,3 +153,21 @@ def test_a_header_that_lies_about_the_sides_is_contradicted(tmp_path, background
     lying = dx_dataset(film, geometry, orientation="L\\F")
     lying.PatientOrientation = ["R", "F"]
     assert codes(read_radiograph(save(lying, tmp_path / "lying.dcm"))) == ["side-letter-mirrored"]
+
+
+def test_the_table_of_letters_counts_films_as_taken_and_mirrored(tmp_path, background):
+    """A true R on its side, a film without letters, and a label that contradicts."""
+    geometry = ProjectionGeometry(1150, (PITCH_MM, PITCH_MM), (ROWS, COLS), object_distance_mm=190)
+    films = {
+        "a": (written(background, "R", (120, 70), 40), "R", []),
+        "b": (background, "", []),
+        "c": (written(background, "L", (420, 70), 40), "", ["L"]),
+    }
+    for name, (pixels, letter, labels) in films.items():
+        folder = tmp_path / "set" / name
+        folder.mkdir(parents=True)
+        save(dx_dataset(pixels, geometry), folder / "radiograph.dcm")
+        (folder / "geometry.json").write_text("{}")
+        (folder / "case.json").write_text(json.dumps({"film": {"letter": letter, "labels": labels}}))
+    lines = letters_table(tmp_path).splitlines()
+    assert lines[2:] == ["| set | as taken | 3 | 1 | 1 | 0 | 1 | 1 |", "| set | mirrored | 3 | 1 | 1 | 0 | 2 | 1 |"]

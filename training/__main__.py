@@ -221,6 +221,8 @@ def _evaluating(commands: Any) -> None:
     evaluating.add_argument("--without-emd", action="store_true", help="the slowest of the figures left out")
     evaluating.add_argument("--title", help="of the tables (default: the bundle's name)")
     evaluating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    letters = _command(commands, "letters", actions.judge_letters)
+    letters.add_argument("films", type=Path, help="folder of simulated films, a folder for each set")
     certainty = _command(commands, "certainty", actions.measure_certainty)
     certainty.add_argument("cases", type=Path, help="folder of cases, at any depth")
     certainty.add_argument("--bundle", type=Path, required=True, help="folder of a bundle")

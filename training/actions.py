@@ -275,6 +275,14 @@ def publish_bundle(options: argparse.Namespace) -> int:
     return 0
 
 
+def judge_letters(options: argparse.Namespace) -> int:
+    """How well the letters R and L are read in simulated films, as they are and mirrored."""
+    from training.judging.letters import letters_table
+
+    print(letters_table(options.films))
+    return 0
+
+
 def judge_distance(options: argparse.Namespace) -> int:
     """Judges the object distance that the product takes of a header, at usual and unusual distances."""
     from training.judging.distance import from_header, judge

@@ -18,16 +18,18 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import arrays
 from DualFaceReconLib.networks.weights import weights_of
+from training.__main__ import EXIT_REFUSED, main
 from training.cases import write_case
-from training.judging import claims, trials
+from training.judging import claims, trials, turns
 from training.judging.arms import ARMS, Arms, Comparing, Trial, read_arms
-from training.judging.claims import Comparison, compare, judged_cases
-from training.judging.paper import ASSD, CLAIMS, KINDS, VOLUME
+from training.judging.claims import Judged, judge_claims, judged_cases
+from training.judging.paper import ASSD, CLAIMS, KINDS, VOLUME, Compared
 from training.judging.predictions import BY_PICTURE, COMPLETED, OBSERVED
 from training.judging.scores import Evaluation, MapsScored, Scored
+from training.judging.turns import learn_by_turns
 from training.judging.verdicts import CANNOT_BE_TOLD, FAILS, HOLDS, NOT_RUN, lines_of, together, verdict
 from training.learning.films import simulated
-from training.learning.finished import write_finished
+from training.learning.finished import read_finished, write_finished
 from training.learning.kept import KeptEpoch, KeptFilms
 from training.learning.run import Run
 from training.learning.tasks import network_of
@@ -275,66 +277,75 @@ def test_a_bundle_that_sees_another_part_of_films_is_refused(shared, tmp_path):
 
 
 @pytest.fixture
-def comparison(population, tmp_path, monkeypatch):
-    """Two arms, and frozen films that are there in name alone; judged by how the weights are."""
+def two_arms(monkeypatch):
+    """Faces alone and pretraining, and a claim about them; their networks are judged by a stand-in."""
 
     def judged(judging, cases, jobs, say):
         assert (judging.network / "network.json").exists()
-        one = 4.0 if "single" in str(judging.network) else 2.0
-        return evaluation((one, one + 0.1, one + 0.2))
+        least = 4.0 if "single" in str(judging.network) else 2.0
+        return evaluation((least, least + 0.1, least + 0.2))
 
-    monkeypatch.setattr("training.judging.arms.ARMS", (ARMS[0], ARMS[1]))
-    monkeypatch.setattr(claims, "CLAIMS", (DUAL,))
-    monkeypatch.setattr("training.judging.page.CLAIMS", (DUAL,))
+    claim = replace(DUAL, better=Compared("pretrained"))
+    monkeypatch.setattr("training.judging.arms.ARMS", (ARMS[0], ARMS[-1]))
+    monkeypatch.setattr("training.judging.arms.FINER", ())
+    monkeypatch.setattr(claims, "CLAIMS", (claim,))
+    monkeypatch.setattr("training.judging.page.CLAIMS", (claim,))
     monkeypatch.setattr(claims, "judge", judged)
-    cases = []
-    for number, view in enumerate(("AP", "PA", "AP", "AP", "AP")):
-        cases.append(tmp_path / f"case_{number}")
-        cases[-1].mkdir()
-        (cases[-1] / "geometry.json").write_text(json.dumps({"view": view}))
-    return Comparison(
-        arms=TINY,
-        cases=cases,
-        bundle=MODELS,
-        source_of=lambda recipe: simulated(recipe, population, lambda: population),
-        run=Run(tmp_path / "out", say=silent),
-    )
 
 
-def test_arms_learn_and_are_compared_and_a_run_that_was_cut_ends_as_the_run_in_one_piece(
-    comparison, tmp_path, monkeypatch
-):
-    out, page, chart = tmp_path / "out", tmp_path / "RESULTS.md", tmp_path / "chart.png"
-    assert [case.name for case in judged_cases(comparison.cases, 2)] == ["case_0", "case_3"]
+@pytest.fixture
+def cases(tmp_path):
+    """Frozen films that are there in name alone."""
+    folders = [tmp_path / f"case_{number}" for number in range(5)]
+    for folder, view in zip(folders, ("AP", "PA", "AP", "AP", "AP"), strict=True):
+        folder.mkdir()
+        (folder / "geometry.json").write_text(json.dumps({"view": view}))
+    return folders
+
+
+@pytest.mark.usefixtures("two_arms")
+def test_a_run_that_was_cut_ends_as_the_run_in_one_piece_and_is_judged(population, cases, tmp_path, monkeypatch):
+    out, cut, page, chart = (tmp_path / name for name in ("out", "cut", "RESULTS.md", "chart.png"))
+    judged = Judged(out=out, cases=cases, bundle=MODELS, say=silent)
+    assert [case.name for case in judged_cases(cases, 2)] == ["case_0", "case_3"]
+
+    def learn(folder, **limits):
+        run = Run(folder, say=silent, **limits)
+        return learn_by_turns(TINY, lambda recipe: simulated(recipe, population, lambda: population), run)
+
     with curves_undrawn():
-        text = compare(replace(comparison, run=replace(comparison.run, minutes=0.0)), page, chart)
+        assert not learn(out, minutes=0.0)
+        text = judge_claims(TINY, judged, page, chart)
         assert "| single | 64 | 3 | not run |" in text
         assert "| not run | not run |" in text
-        compare(comparison, page, chart)
+        assert learn(out)
 
         # The same, cut after every epoch
-        cut, calls, learnt = tmp_path / "cut", 0, claims.train_together
-        monkeypatch.setattr(
-            claims, "train_together", lambda plans, source, run: learnt(plans, source, replace(run, minutes=0.0))
-        )
-        while not (cut / "dual_SI_independent_64px_seed_3/cycle_2/network.json").exists():
-            calls += 1
-            claims._learn(replace(comparison, run=replace(comparison.run, out=cut)))
-        monkeypatch.setattr(claims, "train_together", learnt)
-    assert calls > 1
-    for name in ("single", "dual_SI_independent"):
-        weights = [json.loads((run / f"{name}_64px_seed_3/cycle_2/network.json").read_text()) for run in (out, cut)]
-        assert weights[0]["sha256"] == weights[1]["sha256"]
-        assert (weights[0]["films"], weights[0]["steps"], weights[0]["settings"]["faces"]) == (
-            3 * 8,
-            3 * 2,
-            1 if name == "single" else 2,
-        )
-    text = page.read_text(encoding="utf-8")
+        whole, cuts = turns.train_together, 0
+        once = lambda plans, source, run: whole(plans, source, replace(run, minutes=0.0))  # noqa: E731
+        monkeypatch.setattr(turns, "train_together", once)
+        while not learn(cut):
+            cuts += 1
+    assert cuts > 1
+    for trial, faces in zip(TINY.trials(3), (1, 2), strict=True):
+        (one, other) = (read_finished(turns.cycle_folder(folder, trial, 2))[0] for folder in (out, cut))
+        assert one["sha256"] == other["sha256"]
+        assert (one["films"], one["steps"], one["settings"]["faces"]) == (3 * 8, 3 * 2, faces)
+        assert one["pretraining_films"] == (8 if trial.arm.pretrained else 0)
+        assert one["plane_mm"] > 5
+    text = judge_claims(TINY, judged, page, chart)
+    assert page.read_text(encoding="utf-8") == text
     assert "| Two faces beat one (ASSD, mm) | 4.78 → 2.11 | 5.54 → 2.28 | -2.00 [-2.00, -2.00] |" in text
     assert "| holds | holds |" in text
     assert "virtual patients" in text
     assert "(chart.png)" in text
     assert chart.stat().st_size > 1000
     with pytest.raises(Refusal, match="another recipe"):
-        compare(replace(comparison, arms=replace(TINY, base=replace(TINY.base, seed=4))), page, chart)
+        learn_by_turns(replace(TINY, base=replace(TINY.base, seed=4)), simulated, Run(out, say=silent))
+
+
+def test_films_that_cannot_judge_are_refused_before_anything_is_learnt(tmp_path, capsys):
+    arguments = ["claims", "--cases", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(arguments) == EXIT_REFUSED
+    assert "no AP films" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -260,6 +260,9 @@ def _claiming(commands: Any) -> None:
     )
     _with_run(claiming)
     _with_bones(claiming)
+    claiming.add_argument(
+        "--without-judging", action="store_true", help="learn alone, as on a machine that has no more than `pack` takes"
+    )
     claiming.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that judge")
 
 

@@ -351,19 +351,21 @@ def judge_in_folds(options: argparse.Namespace) -> int:
 
 def compare_arms(options: argparse.Namespace) -> int:
     """Trains the arms of the paper's Table 1 on the same films, and says which of its claims hold; goes on if cut."""
-    from training.cases import cases_in
     from training.judging.arms import read_arms
-    from training.judging.claims import Comparison, compare
+    from training.judging.turns import learn_by_turns
     from training.learning.films import virtual_patients
     from training.learning.run import Run
 
+    arms, judged = read_arms(options.recipe), None
+    if not options.without_judging:
+        from training.cases import cases_in  # with SimpleITK and VTK, which learning does without
+        from training.judging.claims import Judged, judge_claims, judged_cases
+
+        judged = Judged(out=options.out, cases=cases_in(options.cases), bundle=options.bundle, jobs=options.jobs)
+        judged_cases(judged.cases, arms.comparing.judged)  # before hours of learning
     run = Run(options.out, _machine(options, options.jobs), options.minutes)
-    comparison = Comparison(
-        arms=read_arms(options.recipe),
-        cases=cases_in(options.cases),
-        bundle=options.bundle,
-        source_of=lambda recipe: virtual_patients(recipe, options.bones, options.cache, run.say),
-        run=run,
-    )
-    print(compare(comparison, options.page, options.chart))
+    done = learn_by_turns(arms, lambda recipe: virtual_patients(recipe, options.bones, options.cache, print), run)
+    print("everything is learnt" if done else f"time is up: the same command goes on from what is in {options.out}")
+    if judged is not None:
+        print(judge_claims(arms, judged, options.page, options.chart))
     return 0

@@ -53,6 +53,10 @@ class Trial:
     size_px: int
 
     @property
+    def in_words(self) -> str:
+        return f"{self.arm.name}, {self.size_px} px, seed {self.seed}"
+
+    @property
     def folder(self) -> str:
         """The name of its folder."""
         return f"{self.arm.name.replace(' ', '_')}_{self.size_px}px_seed_{self.seed}"

@@ -51,13 +51,12 @@ round.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Learnt:
     """What a trial has come to."""
 
     cycle: int
     metadata: Mapping[str, Any]  # of its network
-    plane_mm: float  # the depth error on watched films of who has learnt nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +156,7 @@ def _learnt_lines(results: Results) -> Iterator[str]:
         yield (
             f"{head} {learnt.cycle} | {results.arms.ends[learnt.cycle - 1]} | {metadata['steps']} | "
             f"{metadata['films']} | {before} | {metadata['minutes']:.1f} | {metadata['last']['depth_mm']:.2f} | "
-            f"{learnt.plane_mm:.2f} |"
+            f"{metadata['plane_mm']:.2f} |"
         )
     yield ""
     yield (

@@ -68,14 +68,9 @@ class KeptFilms:
             _write(simulated.watched(), self.folder / WATCHED)
         return Source(
             epoch=partial(KeptEpoch, self),
-            watched=self.watched,
+            watched=lambda: [_film(self.folder / WATCHED, number) for number in range(_count(self.folder / WATCHED))],
             origin={"films": hashlib.sha256(knobs.encode()).hexdigest()},
         )
-
-    def watched(self) -> list[Sample]:
-        """The films that are watched; they have been made."""
-        file = self.folder / WATCHED
-        return [_film(file, number) for number in range(_count(file))]
 
     def files(self, epoch: int) -> list[Path]:
         """Those of an epoch."""

@@ -47,6 +47,7 @@ TRAINING = (
     ("simulate", "ct"),
     ("learning",),
     ("judging",),
+    ("vertebrae",),
     ("samples",),
     ("actions",),
     ("__main__",),

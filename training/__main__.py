@@ -11,6 +11,7 @@ from typing import Any
 
 from DualFaceReconLib.errors import Refusal
 from training import actions
+from training.vertebrae import actions as vertebra_actions
 
 EXIT_REFUSED = 2
 
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _evaluating(commands)
     _folding(commands)
     _claiming(commands)
+    _with_vertebrae(commands)
     return parser
 
 
@@ -264,6 +266,28 @@ def _claiming(commands: Any) -> None:
         "--without-judging", action="store_true", help="learn alone, as on a machine that has no more than `pack` takes"
     )
     claiming.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that judge")
+
+
+def _with_vertebrae(commands: Any) -> None:
+    steps = commands.add_parser("vertebrae", help="EAR: vertebrae from two films").add_subparsers(
+        required=True, metavar="STEP"
+    )
+    anatomy = _command(steps, "anatomy", vertebra_actions.build_anatomy)
+    anatomy.add_argument("--out", type=Path, default=Path("out/vertebrae/anatomy"), help="folder for all of it")
+    _with_spines(anatomy)
+    showing = _command(steps, "virtual", vertebra_actions.show_virtual)
+    showing.add_argument("--count", type=int, default=48)
+    showing.add_argument("--seed", type=int, default=0, help="of the first; the others follow")
+    showing.add_argument("--without", nargs="*", default=[], help="people left out, as totalseg/s0327")
+    showing.add_argument("--out", type=Path, default=Path("out/vertebrae/virtual"), help="folder for all of it")
+    _with_spines(showing)
+
+
+def _with_spines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--vertebrae", type=Path, default=Path("../shared/vertebrae"), help="the sets of real vertebrae"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("out/vertebrae"), help="where correspondences are kept")
 
 
 if __name__ == "__main__":

@@ -276,11 +276,19 @@ def _with_vertebrae(commands: Any) -> None:
     anatomy.add_argument("--out", type=Path, default=Path("out/vertebrae/anatomy"), help="folder for all of it")
     _with_spines(anatomy)
     showing = _command(steps, "virtual", vertebra_actions.show_virtual)
-    showing.add_argument("--count", type=int, default=48)
-    showing.add_argument("--seed", type=int, default=0, help="of the first; the others follow")
-    showing.add_argument("--without", nargs="*", default=[], help="people left out, as totalseg/s0327")
-    showing.add_argument("--out", type=Path, default=Path("out/vertebrae/virtual"), help="folder for all of it")
-    _with_spines(showing)
+    _showing(showing, count=48, out="out/vertebrae/virtual")
+    filming = _command(steps, "films", vertebra_actions.show_films)
+    _showing(filming, count=3, out="out/vertebrae/films")
+    filming.add_argument("--side", type=int, default=112, help="voxels of the cube's side (default: 112)")
+    filming.add_argument("--voxel-mm", type=float, default=1.0, help="of the cube (default: 1)")
+
+
+def _showing(parser: argparse.ArgumentParser, count: int, out: str) -> None:
+    parser.add_argument("--count", type=int, default=count, help=f"vertebrae (default: {count})")
+    parser.add_argument("--seed", type=int, default=0, help="of the first; the others follow")
+    parser.add_argument("--without", nargs="*", default=[], help="people left out, as totalseg/s0327")
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder for all of it")
+    _with_spines(parser)
 
 
 def _with_spines(parser: argparse.ArgumentParser) -> None:

@@ -22,3 +22,16 @@ def show_virtual(options: argparse.Namespace) -> int:
     stock = Stock.of(load_groups(options.vertebrae, options.cache), options.without)
     print(show(stock, options.count, options.seed, options.out))
     return 0
+
+
+def show_films(options: argparse.Namespace) -> int:
+    """Films virtual vertebrae from two sides, alone and in situ, and pictures the films, their cubes and the truth."""
+    from training.vertebrae.correspondence import load_groups
+    from training.vertebrae.film_sheet import show_films
+    from training.vertebrae.films import Grid
+    from training.vertebrae.virtual import Stock
+
+    stock = Stock.of(load_groups(options.vertebrae, options.cache), options.without)
+    grid = Grid(side=options.side, voxel_mm=options.voxel_mm)
+    print(show_films(stock, options.count, options.seed, grid, options.out))
+    return 0

@@ -71,9 +71,9 @@ def of_bone(
     measured["share_seen"] = Measurement(100 * float(seen.mean()), "%")
     if seen.any():
         measured["distance_to_observed"] = Measurement(float(completion.distance_mm[seen].mean()), "mm")
-        measured["certainty_where_seen"] = Measurement(_root_mean_square(completion.std_mm[seen]), "mm")
+        measured["certainty_where_seen"] = Measurement(root_mean_square(completion.std_mm[seen]), "mm")
     if not seen.all():
-        measured["certainty_where_inferred"] = Measurement(_root_mean_square(completion.std_mm[~seen]), "mm")
+        measured["certainty_where_inferred"] = Measurement(root_mean_square(completion.std_mm[~seen]), "mm")
     if completion.bone == "hip":  # a femur's shaft goes on beyond the film
         volume = volume_mm3(completion.vertices, completion.triangles) / 1000
         measured["volume"] = Measurement(volume, "cm3", _by_distance(volume, 3, spread))
@@ -117,8 +117,9 @@ def _by_distance(value: float, power: int, spread: float) -> float | None:
 def _near(completion: Completion, place: np.ndarray, reach_mm: float) -> float:
     """How sure the bone's surface is around a place, mm."""
     near = np.linalg.norm(completion.vertices - place, axis=1) < reach_mm
-    return _root_mean_square(completion.std_mm[near]) if near.any() else float(completion.std_mm.max())
+    return root_mean_square(completion.std_mm[near]) if near.any() else float(completion.std_mm.max())
 
 
-def _root_mean_square(values: np.ndarray) -> float:
+def root_mean_square(values: np.ndarray) -> float:
+    """Of standard deviations: the one of a vertex drawn at random."""
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

@@ -23,6 +23,7 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 from DualFaceReconLib.bonemaps import BoneMaps, kind_and_side
 from DualFaceReconLib.bundle.files import read_shape_model
 from DualFaceReconLib.bundle.store import bundle_folder
+from DualFaceReconLib.certainty import with_distance, with_mirrored
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.evidence import evidence_of
 from DualFaceReconLib.film.acquisition import RadiographWarning
@@ -38,7 +39,8 @@ from DualFaceReconLib.inference import (
     predict,
     seen_on,
 )
-from DualFaceReconLib.measurements import of_bone, of_pelvis, relative_spread
+from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread, root_mean_square
+from DualFaceReconLib.meshes import add_point_data
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.plausibility import NO_HIP, bone_warnings, doubtful_bones, refuse_other_pictures
@@ -117,6 +119,7 @@ class Reconstructor:
                 completed = self.complete(
                     radiograph,
                     observed,
+                    prediction,
                     refused=lambda bone, why: warnings.append(
                         RadiographWarning("bone-not-completed", f"Of the {bone_words(bone)} {why.text}.")
                     ),
@@ -205,12 +208,16 @@ class Reconstructor:
         self,
         radiograph: Radiograph,
         observed: Mapping[str, vtkPolyData],
+        prediction: Prediction | None = None,
         *,
         refused: Callable[[str, Refusal], None] = lambda bone, why: None,
         progress: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> dict[str, Completion]:
-        """The whole bones; `refused` is called with those of which too little was seen, and why."""
+        """The whole bones; `refused` is called with those of which too little was seen, and why.
+
+        Where `prediction` has the mirrored film, too, a bone is less sure where that shows it elsewhere.
+        """
         completed = complete_all(
             observed,
             self.models,
@@ -221,10 +228,14 @@ class Reconstructor:
         )
         # What a network gets wrong smoothly does not show in how well a shape fits it
         error_mm = self.networks.manifest.surface_error_mm
-        return {
-            name: replace(completion, std_mm=np.hypot(completion.std_mm, error_mm[completion.bone]))
-            for name, completion in completed.items()
-        }
+        mirrored = None if prediction is None else prediction.disagreement
+        sure = {}
+        for name, completion in completed.items():
+            std_mm = np.hypot(completion.std_mm, error_mm[completion.bone])
+            if mirrored is not None:
+                std_mm = with_mirrored(std_mm, mirrored[name].depth_mm)
+            sure[name] = replace(completion, std_mm=std_mm)
+        return sure
 
 
 def _sides_doubted(radiograph: Radiograph, maps: BoneMaps) -> list[RadiographWarning]:
@@ -251,6 +262,10 @@ def _measured_bone(
     if completion is None:
         return Bone(observed=observed, measurements=measurements)
     mesh = completion.polydata()
+    total_mm = with_distance(completion.vertices, completion.triangles, completion.std_mm, geometry)
+    add_point_data(mesh, "total_std_mm", total_mm.astype(np.float32))
+    if geometry.provenance["object_distance_mm"].spread is not None:
+        measurements["certainty_with_distance"] = Measurement(root_mean_square(total_mm), "mm")
     if kind_and_side(bone)[0] == "femur" and not whole_femurs:
         mesh = without_unseen_shaft(mesh)
     landmarks = {name: tuple(place.tolist()) for name, place in completion.landmarks.items()}

@@ -229,6 +229,11 @@ def _evaluating(commands: Any) -> None:
     certainty.add_argument("cases", type=Path, help="folder of cases, at any depth")
     certainty.add_argument("--bundle", type=Path, required=True, help="folder of a bundle")
     certainty.add_argument("--every", type=int, default=1, help="only every so many cases")
+    verdicts = _command(commands, "verdicts", actions.judge_verdicts)
+    verdicts.add_argument("cases", type=Path, help="folder of cases, at any depth")
+    verdicts.add_argument("--bundle", type=Path, required=True, help="folder of a bundle")
+    verdicts.add_argument("--out", type=Path, required=True, help="folder for the tables; what is there goes on")
+    verdicts.add_argument("--every", type=int, default=1, help="only every so many cases")
 
 
 def _folding(commands: Any) -> None:

@@ -329,6 +329,21 @@ def measure_certainty(options: argparse.Namespace) -> int:
     return 0
 
 
+def judge_verdicts(options: argparse.Namespace) -> int:
+    """Holds bones' verdicts against the truth of cases, on films as they are and spoilt on purpose."""
+    from DualFaceReconLib.disk.files import write_text
+    from training.cases import cases_in
+    from training.judging.verdicts import as_markdown, judge
+
+    folders = cases_in(options.cases)
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
+    text = as_markdown(judge(folders, options.bundle, options.out, options.every))
+    write_text(options.out / "verdicts.md", text)
+    print(text)
+    return 0
+
+
 def judge_in_folds(options: argparse.Namespace) -> int:
     """Trains by two recipes on all but a fold of the people, measures on the fold, and so for every fold."""
     from training.judging.folds import Measuring, judge_in_folds

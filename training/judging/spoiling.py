@@ -19,7 +19,8 @@ from DualFaceReconLib.film.radiograph import Radiograph
 AS_IT_IS = "as it is"
 OF_FILMS = ("folded", "creased", "cropped", "bars taken for film")
 OF_MASKS = ("half masks", "masks of two bones")
-KINDS = (AS_IT_IS, *OF_FILMS, *OF_MASKS)
+SPOILT = (*OF_FILMS, *OF_MASKS)
+KINDS = (AS_IT_IS, *SPOILT)
 CREASE_SHARE = (0.03, 0.09)  # of the film's longer side
 BAR_SHARE = (0.10, 0.28)  # of the film's side, at both ends
 CROP_MM = (110.0, 190.0)  # of a side, at the detector

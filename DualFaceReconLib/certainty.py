@@ -1,7 +1,7 @@
 """How sure the place of a completed bone's surface is, beside what its fit tells: the mirrored film, and the distance.
 
-    std_mm = with_mirrored(completion.std_mm, disagreement.depth_mm)    # of the bone's shape and place
-    total_mm = with_distance(vertices, triangles, std_mm, geometry)     # and of how far all bones are from the film
+std_mm = with_mirrored(completion.std_mm, disagreement.depth_mm)    # of the bone's shape and place
+total_mm = with_distance(vertices, triangles, std_mm, geometry)     # and of how far all bones are from the film
 """
 
 from __future__ import annotations

@@ -155,6 +155,15 @@ def sphere_through(points: np.ndarray) -> tuple[np.ndarray, float]:
 # VTK, imported only here: networks are trained where it is not installed
 
 
+def add_point_data(mesh: vtkPolyData, name: str, values: np.ndarray) -> None:
+    """Values (V,) of a mesh's points, under a name."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+
+    array = numpy_to_vtk(values, deep=True)
+    array.SetName(name)
+    mesh.GetPointData().AddArray(array)
+
+
 def polydata(vertices: np.ndarray, triangles: np.ndarray) -> vtkPolyData:
     """A mesh of vertices (V, 3) mm, kept in their precision, and triangles (T, 3)."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray

@@ -36,7 +36,7 @@ class Bone:
     """One bone of a reconstruction."""
 
     observed: vtkPolyData = field(repr=False)  # what the depth maps saw, RAS mm; point data `face`
-    completed: vtkPolyData | None = field(default=None, repr=False)  # point data: see document
+    completed: vtkPolyData | None = field(default=None, repr=False)  # point data as CONTRIBUTING.md lists
     landmarks: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)  # RAS mm
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     verdict: Verdict | None = None  # how far it can be relied on; None in older results, which do not say

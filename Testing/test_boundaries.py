@@ -23,7 +23,7 @@ ENGINE = (
     *GROUND,
     ("disk", "parallel"),
     ("film", "surfaces"),
-    ("backprojection", "framing"),
+    ("backprojection", "certainty", "framing"),
     ("networks", "shape"),
     ("bundle",),
     ("inference", "measurements", "scale"),

@@ -18,6 +18,7 @@ from vtkmodules.vtkIOGeometry import vtkSTLReader
 
 from DualFaceReconLib import results
 from DualFaceReconLib.bonemaps import BONES, kind_and_side
+from DualFaceReconLib.certainty import USUAL_MIRRORED_MM
 from DualFaceReconLib.disk.folders import locked, write_folder
 from DualFaceReconLib.disk.meshfiles import write_vtp
 from DualFaceReconLib.errors import Cancelled, Refusal
@@ -27,7 +28,7 @@ from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.film.settling import ASSUMED_SDD
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.inference import Networks, Prediction, seen_on
+from DualFaceReconLib.inference import Disagreement, Networks, Prediction, seen_on
 from DualFaceReconLib.meshes import arrays, clip_to_planes, mirrored, volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
@@ -319,6 +320,30 @@ def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_named(reconstr
     assert not any(w.code == "bone-doubtful" for w in by_hand.warnings)
 
 
+def test_a_bone_that_the_mirrored_film_shows_elsewhere_is_less_sure_and_warned_of(reconstructor, made):
+    apart = {bone: Disagreement(depth_mm=8.0 if bone == "hip_left" else 1.0, dice=0.99) for bone in BONES}
+    twice = reconstructor.run(made.radiograph, prediction=replace(made.prediction, disagreement=apart))
+    [warning] = [warning.text for warning in twice.warnings if warning.code == "bone-doubtful"]
+    assert "the left hemipelvis" in warning
+    assert "8.0 mm elsewhere in the mirrored film" in warning
+    for bone, more in (("hip_left", 8**2 - USUAL_MIRRORED_MM**2), ("hip_right", 0)):
+        std, before = (array(some.bones[bone].completed, "std_mm") for some in (twice, made))
+        assert std**2 - before**2 == pytest.approx(more / 4, abs=0.01)
+
+
+def test_with_the_distance_every_vertex_is_less_sure_by_that(made):
+    for bone in made.bones.values():
+        total, own = array(bone.completed, "total_std_mm"), array(bone.completed, "std_mm")
+        share = np.sqrt(total**2 - own**2) / 35  # the distance's spread
+        assert 0.7 < share.min() < 0.8
+        assert 0.98 < share.max() < 1.05
+        assert bone.measurements["certainty_with_distance"].value > 25
+
+
+def array(mesh, name):
+    return vtk_to_numpy(mesh.GetPointData().GetArray(name)).astype(float)
+
+
 def test_bones_that_are_right_are_good(made):
     assert {bone: verdict.grade for bone, verdict in made.verdicts.items()} == dict.fromkeys(BONES, "good")
     assert {"unsure", "misfit", "range", "beyond"} <= set(made.verdicts["hip_left"].evidence)
@@ -416,7 +441,7 @@ def test_the_shaft_that_nobody_saw_is_cut_and_the_cut_is_closed(reconstructor, m
         points, up = arrays(uncut)[0], long_axis(arrays(uncut)[0])
         lowest = (arrays(cut)[0] @ up).min()
         assert np.percentile((points @ up)[seen], 1) - lowest == pytest.approx(5, abs=0.1)
-        for name in ("seen", "distance_mm", "std_mm"):
+        for name in ("seen", "distance_mm", "std_mm", "total_std_mm"):
             assert cut.GetPointData().GetArray(name).GetNumberOfTuples() == cut.GetNumberOfPoints()
     assert made.bones["hip_left"].completed.GetNumberOfPoints() == len(reconstructor.models["hip"].mean)
 

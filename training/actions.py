@@ -333,7 +333,7 @@ def judge_verdicts(options: argparse.Namespace) -> int:
     """Holds bones' verdicts against the truth of cases, on films as they are and spoilt on purpose."""
     from DualFaceReconLib.disk.files import write_text
     from training.cases import cases_in
-    from training.judging.verdicts import as_markdown, judge
+    from training.judging.doubts import as_markdown, judge
 
     folders = cases_in(options.cases)
     if not folders:

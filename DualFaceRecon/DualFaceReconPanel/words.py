@@ -72,6 +72,7 @@ def meanings() -> dict[str, str]:
         "distance to observed": _("Mean distance of the completed bone from what was seen of it"),
         "certainty where seen": _("One standard deviation of the surface where the film has shown it"),
         "certainty where inferred": _("One standard deviation of the surface where the shape model has completed it"),
+        "certainty with distance": _("Of the whole surface, with how much nearer or farther all bones may lie"),
         "volume": _("Of the completed bone"),
         "diameter": _("Of the sphere that fits the joint's surface"),
         "distance of": _("Between the left and the right landmark"),

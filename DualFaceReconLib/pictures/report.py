@@ -57,8 +57,8 @@ def html(reconstruction: Reconstruction) -> str:
         parts += ["<h2>Between bones</h2>", _table(("", "measured"), _measurements(reconstruction.measurements))]
     parts += [
         "<p>± is one standard deviation; of areas and volumes it tells of the bones' distance alone. Certainty is how "
-        "far a bone's surface may lie from where it is shown; that all bones together may lie nearer or farther is not "
-        "in it.</p>",
+        "far a bone's surface may lie from where it is shown; only certainty with distance has in it that all bones "
+        "together may lie nearer or farther.</p>",
         "<h2>How the film was taken</h2>",
         _table(("value", "is", "came from", "affects"), taken),
         "<h2>How this was made</h2>",

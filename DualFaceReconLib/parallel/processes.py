@@ -9,6 +9,7 @@ the processes as well.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -21,10 +22,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.parallel.work import LONGEST_S, Lost, Prepare, kills, late
+from DualFaceReconLib.parallel.work import LONGEST_S, Lost, Parcel, Prepare, Work, kills, late
 
 ONE_THREAD = dict.fromkeys(  # libraries ask once, when they are loaded
     (
@@ -40,6 +42,7 @@ ONE_THREAD = dict.fromkeys(  # libraries ask once, when they are loaded
 )
 GRACE_S = 5.0  # in which a process that is asked to end may put things right
 MOST_FAILED_STARTS = 3  # in a row
+LONGEST_START_S = 300.0  # that a process may take to load what it needs
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class InProcesses:
 
     jobs: int  # processes at a time
     longest_s: float = LONGEST_S  # that an item may take
+
+    def sees(self, path: Path) -> bool:
+        """As `work.Road` has it."""
+        return path.exists()
 
     def __call__(
         self,
@@ -106,16 +113,13 @@ class InProcesses:
                         assert index is not None
                         process.index = None
                         yield index, answer.result
-                    elif answer is _ENDED or process.late(self.longest_s):
+                    elif answer is _ENDED or process.left_s(self.longest_s) <= 0:
                         processes.remove(process)
                         process.end()
                         if index is None:
                             failed_starts += not process.ready
                             if failed_starts == MOST_FAILED_STARTS:
-                                raise Refusal(
-                                    f"The processes that do the work end while they begin ({process.how()}): "
-                                    "is there memory for them? Take fewer at a time."
-                                )
+                                raise cannot_begin(process.how())
                             continue
                         lost(items[index])
                         deaths[index] += answer is _ENDED
@@ -135,13 +139,71 @@ class InProcesses:
                     lost(items[index])
 
 
+class Alone:
+    """One process that does items as they are asked for, with the same care."""
+
+    def __init__(self, prepare: Prepare | Parcel, longest_s: float = LONGEST_S) -> None:
+        """Begins at once; an error of `prepare` is raised."""
+        self._prepare, self._longest_s = prepare, longest_s
+        self._process: _Process | None = None
+        self.words = self._begun()
+
+    def do(self, item: Any) -> Any | Lost:
+        """The result of an item, or why it came to nothing; an error of the work is raised."""
+        for _ in range(2):
+            self._begun()
+            assert self._process is not None
+            self._process.begin(0, item)
+            answer = self._process.waited(self._longest_s)
+            if isinstance(answer, _Done):
+                return answer.result
+            if isinstance(answer, _Raised):
+                self.end()
+                raise answer.error
+            how = self.end()
+            if answer is None:
+                return late(self._longest_s)
+        return kills(how)
+
+    def end(self) -> str:
+        """Ends the process, and says how it ended; what it is at is broken off."""
+        process, self._process = self._process, None
+        if process is None:
+            return ""
+        process.end()
+        return process.how()
+
+    def _begun(self) -> str:
+        """What the work says of itself, once there is a process that is ready."""
+        how = ""
+        for _ in range(MOST_FAILED_STARTS):
+            if self._process is not None:
+                return self.words
+            self._process = _Process(self._prepare)
+            answer = self._process.waited(LONGEST_START_S)
+            if isinstance(answer, _Ready):
+                self._process.ready = True
+                return answer.words
+            how = self.end()
+            if isinstance(answer, _Raised):
+                raise answer.error
+        raise cannot_begin(how)
+
+
+def cannot_begin(how: str) -> Refusal:
+    """What is raised where processes end again and again before they can do anything."""
+    return Refusal(
+        f"The processes that do the work end while they begin ({how}): is there memory for them? Take fewer at a time."
+    )
+
+
 _ENDED = object()
 
 
 class _Process:
     """A process that does one item after another."""
 
-    def __init__(self, prepare: Prepare) -> None:
+    def __init__(self, prepare: Prepare | Parcel) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, prepare), daemon=True)
@@ -164,9 +226,16 @@ class _Process:
         except (EOFError, OSError):
             return _ENDED
 
-    def late(self, longest_s: float) -> bool:
-        at_work = self.index is not None or not self.ready
-        return at_work and time.monotonic() - self.since >= longest_s
+    def waited(self, longest_s: float) -> Any:
+        """What it says next; None where it says nothing for so long, `_ENDED` where it has ended."""
+        connections.wait([self._connection], longest_s)
+        return self.answer()
+
+    def left_s(self, longest_s: float) -> float:
+        """Seconds until it is late."""
+        if self.ready and self.index is None:
+            return math.inf
+        return self.since + (longest_s if self.ready else LONGEST_START_S) - time.monotonic()
 
     def how(self) -> str:
         """How it ended."""
@@ -192,9 +261,11 @@ class _Process:
 
 def _heard(processes: Sequence[_Process], longest_s: float) -> list[_Process]:
     """Waits until one says something, ends, or is late, and gives those."""
-    left = [longest_s - (time.monotonic() - process.since) for process in processes if process.late(0)]
-    speaking = connections.wait([process._connection for process in processes], max(min(left, default=0), 0))
-    return [process for process in processes if process._connection in speaking or process.late(longest_s)]
+    soonest = min(process.left_s(longest_s) for process in processes)
+    speaking = connections.wait(
+        [process._connection for process in processes], None if soonest == math.inf else max(soonest, 0)
+    )
+    return [process for process in processes if process._connection in speaking or process.left_s(longest_s) <= 0]
 
 
 @contextmanager
@@ -228,21 +299,26 @@ def _ctrl_c_kept_from_children() -> Iterator[None]:
 # In the process
 
 
-def _serve(connection: Connection, prepare: Prepare) -> None:
+def _serve(connection: Connection, prepare: Prepare | Parcel) -> None:
     """Does the items that come until nobody is there who sends any."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if os.name != "nt":
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        work = _caught(prepare)
+        work = _caught(lambda: (prepare.opened() if isinstance(prepare, Parcel) else prepare)())
         connection.send(work if isinstance(work, _Raised) else _Ready(str(work)))
         while not isinstance(work, _Raised):
             item = connection.recv()
-            done = _caught(lambda item=item: work(item))
+            done = _caught(lambda item=item: _done(work, item))
             connection.send(done if isinstance(done, _Raised) else _Done(done))
     except (KeyboardInterrupt, EOFError, OSError):
         pass  # nobody wants more
+
+
+def _done(work: Work, item: Any) -> Any:
+    """The result of an item; of one in a parcel it is in one, too."""
+    return Parcel.of(work(item.opened())) if isinstance(item, Parcel) else work(item)
 
 
 def _caught(call: Callable[[], Any]) -> Any:

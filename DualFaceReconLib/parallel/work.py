@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any, Protocol
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Work = Callable[[Any], Any]  # an item -> its result
 Prepare = Callable[[], Work]  # called in every process; it travels there, so it is no function within another
 
@@ -32,8 +32,29 @@ class Lost:
         return self.reason.startswith(KILLS)
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """Something on its way to another process, which whoever passes it on can neither open by chance nor print."""
+
+    content: bytes
+
+    @classmethod
+    def of(cls, something: Any) -> Parcel:
+        return cls(bytes(ForkingPickler.dumps(something)))
+
+    def opened(self) -> Any:
+        return ForkingPickler.loads(self.content)
+
+    def __repr__(self) -> str:
+        return f"Parcel({len(self.content)} bytes)"
+
+
 class Road(Protocol):
     """One of the ways to do the same work on many items."""
+
+    def sees(self, path: Path) -> bool:
+        """Whether every process that does the work finds a file or folder."""
+        ...
 
     def __call__(
         self,

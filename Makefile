@@ -14,7 +14,7 @@ env: $(STAMP)
 $(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,training,slicer]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,training,slicer,cluster]"
 	$(BIN)/python -c "from pathlib import Path; Path('$(STAMP)').touch()"
 
 demo: env

@@ -112,22 +112,23 @@ def batch(options: argparse.Namespace) -> int:
     """Every film in a folder and the folders in it, whatever happens to one of them; the same command goes on."""
     from DualFaceReconLib.batch.run import Choices, run_batch
     from DualFaceReconLib.film.acquisition import Overrides
-    from DualFaceReconLib.parallel.processes import InProcesses, usable_cores
+    from DualFaceReconLib.parallel.roads import road_to
 
     choices = Choices(options.bundle, options.device, options.completion, options.whole_femurs, options.keep_names)
     overrides = Overrides(**overrides_of(options))
     try:
-        outcome = run_batch(
-            options.folder,
-            options.out,
-            overrides=overrides,
-            table=options.table,
-            choices=choices,
-            dry_run=options.dry_run,
-            road=InProcesses(options.jobs or usable_cores(), options.timeout),
-            retry=options.retry,
-            say=_say,
-        )
+        with road_to(options.scheduler, options.jobs, options.timeout) as road:
+            outcome = run_batch(
+                options.folder,
+                options.out,
+                overrides=overrides,
+                table=options.table,
+                choices=choices,
+                dry_run=options.dry_run,
+                road=road,
+                retry=options.retry,
+                say=_say,
+            )
     except KeyboardInterrupt:
         print("dualface: Stopped; what is done is in the output, and the same command goes on.", file=sys.stderr)
         return EXIT_STOPPED

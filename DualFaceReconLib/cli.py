@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -133,6 +134,12 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
     many.add_argument(
         "--timeout", type=_seconds, default=300.0, metavar="S", help="after which a film is given up (default: 300 s)"
     )
+    many.add_argument(
+        "--scheduler",
+        type=_scheduler,
+        metavar="ADDRESS",
+        help='of a Dask cluster that does the films, tcp://HOST:PORT; "local": one of --jobs workers on this machine',
+    )
     many.add_argument("--retry", action="store_true", help="try films again that ended their process twice")
 
 
@@ -214,6 +221,12 @@ def _count(words: str) -> int:
     if not words.isdigit() or int(words) == 0:
         raise argparse.ArgumentTypeError(f"{words!a} is no number of films: give 1 or more")
     return int(words)
+
+
+def _scheduler(words: str) -> str:
+    if words != "local" and not re.fullmatch(r"(?:\w+://)?.+:\d+", words):
+        raise argparse.ArgumentTypeError(f'{words!a} is no address of a scheduler: give tcp://HOST:PORT, or "local"')
+    return words
 
 
 def _seconds(words: str) -> float:

@@ -23,6 +23,9 @@ from support.batches import (
     stand_in,
     stand_in_bundle,
 )
+from support.batches import (
+    rows_of as rows,
+)
 from support.films import save_image
 from support.processes import at_once, started_at_once
 
@@ -34,7 +37,7 @@ from DualFaceReconLib.batch.run import Choices, run_batch
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.disk.folders import locked
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.parallel import processes
+from DualFaceReconLib.parallel import roads
 from DualFaceReconLib.parallel.processes import InProcesses
 from DualFaceReconLib.results import load_reconstruction
 
@@ -66,11 +69,6 @@ def run(films, out, bundle, *options):
         arguments = ["batch", films, "-o", out, "--bundle", bundle, "--no-completion", *options]
         code = main([str(argument) for argument in arguments])
     return code, printed.getvalue()
-
-
-def rows(path):
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def statuses(out):
@@ -383,7 +381,7 @@ def test_an_output_that_cannot_be_made_is_refused_in_words(films, bundle):
 def apart(monkeypatch):
     """Batches in processes of their own, with the stand-in for the networks in each."""
     monkeypatch.setattr(batch_run, "FilmWork", StandInWork)
-    for module in (batch_run, processes):
+    for module in (batch_run, roads):
         monkeypatch.setattr(module, "InProcesses", InProcesses)
     with started_at_once():
         yield

@@ -144,11 +144,15 @@ def folder_names(paths: list[Path]) -> list[str]:
 def safe_name(file_name: str) -> str:
     """A file's name without its ending, as Windows and Excel bear it."""
     name = unicodedata.normalize("NFC", file_name)
-    ending = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
-    name = name[: len(name) - len(ending)]  # what follows another dot may be a part of a number
+    name = name[: len(name) - len(ending(name))]  # what follows another dot may be a part of a number
     name = "".join(letter if letter.isprintable() else "_" for letter in re.sub(r'[<>:"/\\|?*]', "_", name))
     name = name.lstrip(" .=+-@~")[:LONGEST_NAME].rstrip(" .")
     return f"_{name}" if not name or name.split(".")[0].strip().lower() in DEVICES else name
+
+
+def ending(file_name: str) -> str:
+    """By which a file calls itself an image; "" where it does not."""
+    return next((suffix for suffix in IMAGE_SUFFIXES if file_name.lower().endswith(suffix)), "")
 
 
 # The walk

@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from DualFaceReconLib import __version__
-from DualFaceReconLib.batch.films import FilmFile
-from DualFaceReconLib.batch.record import Row, summary_of
+from DualFaceReconLib.batch.films import FilmFile, ending
+from DualFaceReconLib.batch.record import Notes, Row, summary_of
 from DualFaceReconLib.disk.folders import restore
+from DualFaceReconLib.disk.interrupts import CtrlC
 from DualFaceReconLib.document import DOCUMENT
 from DualFaceReconLib.errors import Refusal, worded
-from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.film.radiograph import LARGEST_FILE_BYTES, Radiograph
 from DualFaceReconLib.parallel.work import Lost
 from DualFaceReconLib.pictures.wording import TERMINAL
 from DualFaceReconLib.results import foreign_files, refuse_to_lose, save
 
 if TYPE_CHECKING:
+    from DualFaceReconLib.outcome import Reconstruction
     from DualFaceReconLib.reconstruction import Reconstructor
 
 DONE, BEFORE, REFUSED, FAILED = "done", "done before", "refused", "failed"  # the last: no fault of the film
@@ -92,7 +95,30 @@ class ToDo:
     """A job, and what the summary had of it."""
 
     job: FilmJob
-    before: Row | None
+    before: Row | None = field(repr=False)
+    content: bytes | None = field(
+        default=None, repr=False
+    )  # of the film's file, for processes that do not see it where it lies
+
+    def film(self) -> Radiograph:
+        """The film as the user says that it was taken; Refusal where it is none."""
+        if self.content is None:
+            return self.job.film.read()
+        with tempfile.TemporaryDirectory(prefix="dualface-") as folder:
+            path = Path(folder) / self.job.film.path.name
+            path.write_bytes(self.content)
+            return replace(self.job.film, path=path).read()
+
+
+def sent(to_do: ToDo) -> ToDo:
+    """The same with the film's file, under no name of its own."""
+    path = to_do.job.film.path
+    try:
+        content = path.read_bytes() if path.stat().st_size <= LARGEST_FILE_BYTES else None
+    except OSError:
+        content = None  # whoever reads it will say that it cannot be read
+    film = replace(to_do.job.film, path=Path(f"film{ending(path.name)}"))
+    return replace(to_do, job=replace(to_do.job, film=film), content=content)
 
 
 @dataclass(frozen=True)
@@ -120,22 +146,21 @@ class _Loaded:
     """The work itself."""
 
     def __init__(self, out: Path, choices: Choices, reconstructor: Reconstructor) -> None:
-        self._out, self._choices, self._reconstructor = out, choices, reconstructor
+        self._out, self._choices, self._reconstructor, self._notes = out, choices, reconstructor, Notes(out)
 
     def __str__(self) -> str:
         return str(self._reconstructor)
 
     def __call__(self, to_do: ToDo) -> Row:
-        begun = time.monotonic()
-        row = self._row(to_do.job, to_do.before)
-        return {**row, "seconds": f"{time.monotonic() - begun:.1f}"}
-
-    def _row(self, job: FilmJob, before: Row | None) -> Row:
         """A film's line of the summary, and its folder where it can be reconstructed."""
+        begun, job, before = time.monotonic(), to_do.job, to_do.before
         row = job.new_row()
         with noting_failure(row, REFUSED):
-            radiograph = job.film.read()
+            radiograph = to_do.film()
             row |= columns_read(radiograph)
+            noted = self._notes.read(job.number)
+            if same_film(row, noted) and job.is_done(noted, self._out):
+                return noted  # by a process that ended before it could tell
             if same_film(row, before) and job.is_done(before, self._out):
                 return {**row, "status": BEFORE}
             folder = self._out / job.name(radiograph.pixel_hash)
@@ -147,10 +172,24 @@ class _Loaded:
                 radiograph, completion=self._choices.completion, whole_femurs=self._choices.whole_femurs
             )
             with noting_failure(row, FAILED):
-                _refuse_foreign_files(folder)  # again, for what came while it was computed
-                save(reconstruction, folder, overwrite=True)
-                row |= {"folder": folder.name, **summary_of(reconstruction)}
-        return row
+                self._save(reconstruction, folder, row, begun)
+        return {"seconds": _since(begun), **row}
+
+    def _save(self, reconstruction: Reconstruction, folder: Path, row: Row, begun: float) -> None:
+        """Writes a film's folder, and notes its line; who is stopped amid that has done both or nothing."""
+        _refuse_foreign_files(folder)  # again, for what came while it was computed
+        ctrl_c = CtrlC()
+        try:
+            ctrl_c.hold()
+            save(reconstruction, folder, overwrite=True)
+            row |= {"folder": folder.name, **summary_of(reconstruction), "seconds": _since(begun)}
+            self._notes.write(row)
+        finally:
+            ctrl_c.release()
+
+
+def _since(begun: float) -> str:
+    return f"{time.monotonic() - begun:.1f}"
 
 
 @contextmanager

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.disk.files import write_file
+from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.outcome import Reconstruction
@@ -124,6 +127,34 @@ class Record:
                 os.fsync(file.fileno())
         except OSError as error:
             raise Refusal(f"The output cannot be written ({error.strerror or error}): make room.") from error
+
+
+class Notes:
+    """Lines of films that are done, from the moment that their folders are there until the record has them.
+
+    A process that ends in between, or its machine, has done its film all the same, and nobody does it again.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._folder = out / ".done"
+
+    def write(self, row: Row) -> None:
+        self._folder.mkdir(exist_ok=True)
+        write_text(self._folder / row["number"], json.dumps(row))
+
+    def read(self, number: int) -> Row | None:
+        try:
+            return json.loads((self._folder / str(number)).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def remove(self, number: int | None = None) -> None:
+        """Of a film that the record has; None: of all."""
+        with suppress(OSError):
+            if number is not None:
+                (self._folder / str(number)).unlink()
+            else:
+                shutil.rmtree(self._folder)
 
 
 def read_record(out: Path) -> Record:

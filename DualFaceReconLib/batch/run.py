@@ -34,8 +34,9 @@ from DualFaceReconLib.batch.job import (
     noting_failure,
     refuse_to_lose_more,
     same_film,
+    sent,
 )
-from DualFaceReconLib.batch.record import MAP, NOT_FOUND, Record, Row, read_record
+from DualFaceReconLib.batch.record import MAP, NOT_FOUND, Notes, Record, Row, read_record
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.bundle.store import bundle_folder
@@ -47,6 +48,7 @@ from DualFaceReconLib.parallel.work import Lost, Road
 from DualFaceReconLib.pictures.wording import TERMINAL
 
 Say = Callable[[str], None]
+LOCK = ".lock"
 NO_OVERRIDES = Overrides()
 AS_SHIPPED = Choices()
 
@@ -100,11 +102,13 @@ def run_batch(
         record = read_record(out)
         _dry_run(_jobs(contents, record, choices, bundle_sha256), out, record, outcome, say)
         return outcome
-    with _removed_if_empty(out), locked(out / ".lock"):
+    with _removed_if_empty(out), locked(out / LOCK):
         record = read_record(out)
         jobs = _jobs(contents, record, choices, bundle_sha256)
         walk = _Walk(record, outcome, say, len(jobs))
-        _reconstruct(jobs, FilmWork(out, choices, bundle_sha256), road or InProcesses(usable_cores()), walk, retry)
+        _reconstruct(
+            jobs, folder, FilmWork(out, choices, bundle_sha256), road or InProcesses(usable_cores()), walk, retry
+        )
     return outcome
 
 
@@ -144,15 +148,16 @@ def _dry_run(jobs: list[FilmJob], out: Path, record: Record, outcome: Outcome, s
 class _Films(Sequence[ToDo]):
     """Films to do; each is made when its turn comes, as there may be a hundred thousand."""
 
-    def __init__(self, jobs: list[FilmJob], record: Record) -> None:
-        self._jobs, self._record = jobs, record
+    def __init__(self, jobs: list[FilmJob], record: Record, are_sent: bool) -> None:
+        self.jobs, self._record, self._are_sent = jobs, record, are_sent
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self.jobs)
 
     def __getitem__(self, index: int) -> ToDo:
-        job = self._jobs[index]
-        return ToDo(job, self._record.row(job.number))
+        job = self.jobs[index]
+        to_do = ToDo(job, self._record.row(job.number))
+        return sent(to_do) if self._are_sent else to_do
 
 
 @dataclass
@@ -181,11 +186,14 @@ class _Walk:
         self.say(f"{self.told}/{self.count}  {job.name(row['pixel_hash'])}  {_status_line(row)}{ending}")
 
 
-def _reconstruct(jobs: list[FilmJob], work: FilmWork, road: Road, walk: _Walk, retry: bool) -> None:
+def _reconstruct(jobs: list[FilmJob], folder: Path, work: FilmWork, road: Road, walk: _Walk, retry: bool) -> None:
     """Every film that is not done, with a line each; the record is brought on after each."""
     left_alone = [] if retry else [job for job in jobs if _ended_twice(job, walk.record.row(job.number))]
-    films = _Films([job for job in jobs if job not in left_alone] if left_alone else jobs, walk.record)
-    new = sum(not film.job.is_done(film.before, work.out) for film in films)
+    to_do = [job for job in jobs if job not in left_alone] if left_alone else jobs
+    new = sum(not job.is_done(walk.record.row(job.number), work.out) for job in to_do)
+    if not road.sees(work.out / LOCK):
+        raise Refusal("Not every worker sees the output: name a folder on a drive that all of them have.")
+    films = _Films(to_do, walk.record, are_sent=not road.sees(folder))
 
     def began(words: str) -> None:
         walk.record.write()
@@ -194,19 +202,21 @@ def _reconstruct(jobs: list[FilmJob], work: FilmWork, road: Road, walk: _Walk, r
     def lost(film: ToDo) -> None:
         film.job.restore_folder(work.out)
 
-    begun, worked = time.monotonic(), 0
+    begun, worked, notes = time.monotonic(), 0, Notes(work.out)
     try:
         with closing(road(work, films, began=began, lost=lost)) as results:
             for index, result in results:
-                job, ending = films[index].job, ""
+                job, ending = to_do[index], ""
                 row = job.lost_row(result) if isinstance(result, Lost) else result
                 if row["status"] != BEFORE:
                     worked += 1
                     if new > worked:
                         ending = f"; {_duration((new - worked) * (time.monotonic() - begun) / worked)} left"
                 walk.take(row, job, ending)
+                notes.remove(job.number)
         for job in left_alone:
             walk.take(walk.record.row(job.number), job)
+        notes.remove()
     finally:
         if walk.record.unwritten:
             walk.record.write()

@@ -35,6 +35,7 @@ except ImportError as error:
 
 LOCAL = "local"  # in the place of an address: workers on this machine
 DEATHS = 1  # of workers amid an item, after which the scheduler hands it to another one; its own default is 3
+PATIENCE = "20s"  # with a scheduler that does not answer
 LOOK_S = 2.0  # between looks for workers where there are none
 
 
@@ -52,7 +53,7 @@ def on_cluster(address: str, jobs: int, longest_s: float = LONGEST_S) -> Iterato
             yield OnCluster(client, longest_s)
         return
     try:
-        client = Client(address, timeout="20s")
+        client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise Refusal(f"No scheduler answers at {address}: start `dask scheduler`, or correct the address.") from error
     with client:

@@ -1,5 +1,6 @@
 """A folder of small films, a bundle whose networks are stand-ins, and batches run with it."""
 
+import csv
 import os
 import signal
 from pathlib import Path
@@ -14,7 +15,7 @@ from DualFaceReconLib.batch.record import Record
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.framing import NORMALISATION
 from DualFaceReconLib.inference import Networks
-from DualFaceReconLib.parallel import processes
+from DualFaceReconLib.parallel import roads
 from DualFaceReconLib.parallel.work import kills
 from support.bundles import made_bundle
 from support.films import dataset, film, save
@@ -46,6 +47,12 @@ class StandIn(reconstruction.Reconstructor):
             manifest=load_manifest(Path(bundle)), depth=Ramp(), segmentation=Square(), device="cpu"
         )
         self.models = {}
+
+
+def rows_of(path):
+    """The lines of a batch's file."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def stand_in_bundle(folder, seed=0):
@@ -92,6 +99,9 @@ class HereAndNow:
     def __init__(self, *how):
         pass
 
+    def sees(self, path):
+        return True
+
     def __call__(self, prepare, items, *, began, lost):
         work = prepare()
         began(str(work))
@@ -102,7 +112,7 @@ class HereAndNow:
 def stand_in(patch):
     """Batches run with `StandIn`, here and now, and draw nothing; `patch(object, name, value)`."""
     patch(reconstruction, "Reconstructor", StandIn)
-    for module in (run, processes):
+    for module in (run, roads):
         patch(module, "InProcesses", HereAndNow)
     patch(results.overview, "picture", lambda reconstruction: np.zeros((8, 8, 3), np.uint8))
 

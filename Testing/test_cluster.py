@@ -1,0 +1,131 @@
+"""Work on a Dask cluster of three workers on this machine: some are lost, and every item is done once."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+from support.batches import rows_of, save_film, stand_in_bundle
+from support.light import LightWork
+from support.works import Prepare, begun
+
+from DualFaceReconLib.batch import run as batch_run
+from DualFaceReconLib.batch.films import FilmFile
+from DualFaceReconLib.batch.job import Choices, FilmJob, ToDo, sent
+from DualFaceReconLib.batch.record import MAP, SUMMARY
+from DualFaceReconLib.cli import main
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.acquisition import Overrides
+from DualFaceReconLib.parallel.work import Lost
+
+cluster = pytest.importorskip("DualFaceReconLib.parallel.cluster", reason="Dask is not installed", exc_type=Refusal)
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+@pytest.fixture(scope="module")
+def road():
+    with cluster.on_cluster("local", 3, longest_s=20.0) as made:
+        yield made
+
+
+def test_items_that_kill_cost_themselves_alone(road, tmp_path):
+    items, lost, said = ["a", "kill-once x", "kill y", *"bcdefg"], [], []
+    came = dict(road(Prepare(tmp_path), items, began=said.append, lost=lost.append))
+    assert said == ["ready"]
+    assert [came[n][0] for n in range(len(items)) if n != 2] == [*items[:2], *items[3:]]
+    assert {threads for _, threads in (came[n] for n in range(len(items)) if n != 2)} == {"1"}
+    assert isinstance(came[2], Lost)
+    assert came[2].kills
+    assert lost == ["kill y"]
+    assert begun(tmp_path) == sorted([*items, "kill-once x", "kill y"])
+
+
+def test_errors_come_back(road, tmp_path):
+    with pytest.raises(ValueError, match="raise it"):
+        list(road(Prepare(tmp_path), ["a", "raise it"]))
+    (tmp_path / "refuse").touch()
+    with pytest.raises(Refusal, match="damaged"):
+        list(road(Prepare(tmp_path), ["a"]))
+
+
+def test_a_lost_worker_costs_no_film(road, tmp_path, monkeypatch):
+    """One of three is killed amid a batch: every film is done once, none twice, and nothing is left half-written."""
+    films, out = tmp_path / "films of Erika", tmp_path / "out"
+    for seed in range(14):
+        save_film(films / f"Erika {seed}.dcm", seed)
+    monkeypatch.setattr(batch_run, "FilmWork", LightWork)
+    killed = []
+
+    def kill_one():
+        while not (tmp_path / "saved").exists():
+            time.sleep(0.02)
+        address, process = next(iter(road._client.run(os.getpid).items()))
+        os.kill(process, signal.SIGKILL)
+        killed.append(address)
+
+    killing = threading.Thread(target=kill_one)
+    killing.start()
+    bundle = stand_in_bundle(tmp_path / "bundle")
+    said = []
+    outcome = batch_run.run_batch(films, out, choices=Choices(bundle), road=road, say=said.append)
+    killing.join()
+    assert killed
+    assert killed[0] not in road._client.nthreads()
+    assert outcome.films["done"] == 14, said
+    summary = rows_of(out / SUMMARY)
+    hashes = [row["pixel_hash"] for row in summary]
+    assert sorted((tmp_path / "saved").read_text().split()) == sorted(hashes)
+    assert 14 <= len((tmp_path / "begun").read_text().split()) <= 15
+    assert sorted(path.name for path in out.iterdir()) == sorted([MAP, SUMMARY, *(row["folder"] for row in summary)])
+    for row in summary:
+        assert sorted(path.name for path in (out / row["folder"]).iterdir()) == ["picture.png", "reconstruction.json"]
+    logs = [road._client.get_scheduler_logs(), *road._client.get_worker_logs().values()]
+    assert "Erika" not in str(logs) + "".join(said)
+
+
+def test_films_are_sent_where_workers_do_not_see_them(road, tmp_path, monkeypatch):
+    save_film(tmp_path / "films" / "Erika.dcm", 1)
+    (tmp_path / "films" / "bad.png").write_bytes(b"no picture")
+    monkeypatch.setattr(batch_run, "FilmWork", LightWork)
+    monkeypatch.setattr(type(road), "sees", lambda self, path: path.name == ".lock")
+    bundle = stand_in_bundle(tmp_path / "bundle")
+    real, packed = batch_run.sent, []
+    monkeypatch.setattr(batch_run, "sent", lambda to_do: packed.append(real(to_do)) or packed[-1])
+    outcome = batch_run.run_batch(tmp_path / "films", tmp_path / "out", choices=Choices(bundle), road=road, say=str)
+    assert (outcome.films["done"], outcome.films["refused"]) == (1, 1)
+    assert {to_do.job.film.path.name for to_do in packed} == {"film.dcm", "film.png"}
+    monkeypatch.setattr(type(road), "sees", lambda self, path: False)
+    with pytest.raises(Refusal, match="Not every worker sees the output"):
+        batch_run.run_batch(tmp_path / "films", tmp_path / "other", choices=Choices(bundle), road=road, say=str)
+
+
+def test_a_film_that_is_sent_has_no_name(tmp_path):
+    path = save_film(tmp_path / "Erika.dcm", 3)
+    to_do = ToDo(FilmJob(1, FilmFile(path, Overrides(sdd_mm=1234)), "", "settings"), None)
+    packed = sent(to_do)
+    assert "Erika" not in str(packed.job.film)
+    path.unlink()
+    assert packed.film().geometry.sdd_mm == 1234
+    assert sent(to_do).content is None
+    assert "Erika" not in repr(to_do) + repr(packed)
+
+
+def test_no_scheduler_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "PATIENCE", "300ms")
+    save_film(tmp_path / "films" / "a.dcm", 1)
+    command = ["batch", str(tmp_path / "films"), "-o", str(tmp_path / "out"), "--scheduler"]
+    assert main([*command, "tcp://127.0.0.1:1"]) == 2
+    assert "No scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "FILMS"])
+    assert "is no address of a scheduler" in capsys.readouterr().err
+
+
+def test_without_dask_it_is_said_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, cluster.__name__)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    save_film(tmp_path / "films" / "a.dcm", 1)
+    assert main(["batch", str(tmp_path / "films"), "-o", str(tmp_path / "out"), "--scheduler", "local"]) == 2
+    assert "pip install dualfacerecon[cluster]" in capsys.readouterr().err

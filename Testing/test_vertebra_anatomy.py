@@ -39,14 +39,14 @@ def mesh(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def vertebrae(tmp_path_factory):
-    return made_vertebrae(tmp_path_factory.mktemp("vertebrae"))
+def vertebrae():
+    return made_vertebrae()
 
 
 @pytest.fixture(scope="module")
-def lumbar(tmp_path_factory, vertebrae):
+def lumbar():
     """The vertebrae on a coarse template."""
-    return made_group(tmp_path_factory.mktemp("group"), vertebrae)
+    return made_group()
 
 
 # ---- Levels and sizes

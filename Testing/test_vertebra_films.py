@@ -25,8 +25,8 @@ FILM = placed(ProjectionGeometry(1000, (4.0, 4.0), (61, 61), object_distance_mm=
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory):
-    return Stock.of({"lumbar": made_group(tmp_path_factory.mktemp("group"))})
+def stock():
+    return Stock.of({"lumbar": made_group()})
 
 
 # ---- What stands around a vertebra

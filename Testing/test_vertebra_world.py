@@ -25,8 +25,8 @@ PLAIN = Composition(
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory):
-    return made_group(tmp_path_factory.mktemp("group"))
+def group():
+    return made_group()
 
 
 @pytest.fixture(scope="module")

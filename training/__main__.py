@@ -286,6 +286,10 @@ def _with_vertebrae(commands: Any) -> None:
     _showing(filming, count=3, out="out/vertebrae/films")
     filming.add_argument("--side", type=int, default=112, help="voxels of the cube's side (default: 112)")
     filming.add_argument("--voxel-mm", type=float, default=1.0, help="of the cube (default: 1)")
+    learning = _command(steps, "train", actions.train_on_vertebrae)
+    learning.add_argument("recipe", type=Path, help="a file of training/recipes, as ear_small.toml")
+    _with_loop(learning)
+    _with_spines(learning)
 
 
 def _showing(parser: argparse.ArgumentParser, count: int, out: str) -> None:

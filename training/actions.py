@@ -128,8 +128,9 @@ def train_network(options: argparse.Namespace) -> int:
 
     recipes = [read_recipe(path) for path in options.recipes]
     for path, recipe in zip(options.recipes, recipes, strict=True):
-        if recipe.task == "pretrain":
-            raise Refusal(f"{path.name} is a recipe for `training pretrain`.")
+        if recipe.task in ("pretrain", "ear"):
+            command = {"pretrain": "pretrain", "ear": "vertebrae train"}[recipe.task]
+            raise Refusal(f"{path.name} is a recipe for `training {command}`.")
     tasks = [recipe.task for recipe in recipes]
     if len(set(tasks)) < len(tasks):
         raise Refusal(f"Recipes that learn together are for different tasks, not {' and '.join(tasks)}.")
@@ -198,6 +199,22 @@ def pretrain_encoder(options: argparse.Namespace) -> int:
         else:
             source = unlabelled(virtual_patients(recipe, options.bones, options.cache, run.say))
         return train(recipe, source, run)
+
+    return _learnt(options, learn)
+
+
+def train_on_vertebrae(options: argparse.Namespace) -> int:
+    """Trains an EAR network by a recipe on films of virtual vertebrae, or goes on with a run that was cut."""
+    from training.learning.recipe import read_recipe
+    from training.learning.train import train
+    from training.vertebrae.source import virtual_vertebrae
+
+    recipe = read_recipe(options.recipe)
+    if recipe.task != "ear":
+        raise Refusal(f"{options.recipe.name} is a recipe of hips: take training/recipes/ear_small.toml or another.")
+
+    def learn(run: Run) -> Path | None:
+        return train(recipe, virtual_vertebrae(recipe, options.vertebrae, options.cache, run.say), run)
 
     return _learnt(options, learn)
 

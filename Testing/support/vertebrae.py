@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
@@ -52,21 +53,24 @@ def made_mesh(folder: Path, scale: tuple[float, float, float] = (1, 1, 1)) -> Me
     return mask_surface(path)
 
 
-def made_vertebrae(folder: Path) -> list[Vertebra]:
+@cache
+def made_vertebrae() -> tuple[Vertebra, ...]:
     """Three lumbar levels of the template's person, and two of somebody taller."""
     scales = {"L2": (0.95, 0.95, 1.0), "L3": (1.0, 1.0, 1.0), "L4": (1.05, 1.0, 1.0)}
     people = (("vhm/male", (1, 1, 1), tuple(scales)), ("clouthier/mean", (1.1, 1.0, 1.15), ("L2", "L4")))
-    return [
-        Vertebra(person=person, level=level, mesh=made_mesh(folder, tuple(np.array(scales[level]) * size)))
-        for person, size, levels in people
-        for level in levels
-    ]
+    with TemporaryDirectory() as folder:
+        return tuple(
+            Vertebra(person=person, level=level, mesh=made_mesh(Path(folder), tuple(np.array(scales[level]) * size)))
+            for person, size, levels in people
+            for level in levels
+        )
 
 
-def made_group(folder: Path, vertebrae: Sequence[Vertebra] | None = None) -> VertebraGroup:
-    """Made vertebrae on a coarse template, found in seconds."""
+@cache
+def made_group() -> VertebraGroup:
+    """Made vertebrae on a coarse template, found in seconds; the same one for all tests of a process."""
     quick = replace(
         correspondence.NEARLY_THERE, rank=80, thinned_source=300, thinned_target=600, steps=40, refining_steps=20
     )
     with patch.multiple(correspondence, VERTICES=500, TARGET_POINTS=1500, NEARLY_THERE=quick):
-        return corresponded(vertebrae or made_vertebrae(folder), "lumbar", say=lambda words: None)
+        return corresponded(made_vertebrae(), "lumbar", say=lambda words: None)

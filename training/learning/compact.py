@@ -4,6 +4,7 @@
     restored({name: value.to("cuda") for name, value in batch.items()})  # as `learning.data.sample` has them
 
 Grey values are of half precision, depths steps of 0.02 mm from the film's nearest, a pixel's masks the bits of a byte.
+What has no masks, as cubes of vertebrae, is of half precision throughout.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ MOST_BONES = 8
 
 def compact(film: Sample) -> Sample:
     """A film as it travels: "film" float16, "bits" (n, n) uint8, "steps" (bones, faces, n, n) int16, "nearest_mm"."""
+    if "mask" not in film:
+        return {name: value.half() for name, value in film.items()}
     mask, depth = film["mask"], film["depth"]
     if len(mask) > MOST_BONES:
         raise ValueError(f"{len(mask)} bones are more than a byte has bits")
@@ -52,6 +55,8 @@ def stacked(films: Sequence[Sample]) -> Sample:
 
 def restored(batch: Sample) -> Sample:
     """A batch of compact films as networks learn from them, on whatever device it lies."""
+    if "bits" not in batch:
+        return {name: value.float() for name, value in batch.items()}
     bits, steps = batch["bits"], batch["steps"]
     bones = torch.arange(steps.shape[1], dtype=torch.uint8, device=bits.device)[None, :, None, None]
     nearest_mm = batch["nearest_mm"][:, None, None, None, None] - STEP_MM

@@ -26,7 +26,12 @@ def laid_out(network: nn.Module, channels_last: bool) -> nn.Module:
 
 
 def laid_out_film(film: torch.Tensor, channels_last: bool) -> torch.Tensor:
-    """Films (B, 1, n, n) in one layout, which their one channel leaves open: what follows them takes it over."""
+    """Films (B, 1, n, n) in one layout, which their one channel leaves open: what follows them takes it over.
+
+    Cubes of vertebrae stay as they are.
+    """
+    if film.ndim != 4:
+        return film
     rows, cols = film.shape[-2:]
     strides = (rows * cols, 1, cols, 1) if channels_last else (rows * cols, rows * cols, cols, 1)
     return film.contiguous().as_strided(film.shape, strides)

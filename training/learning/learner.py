@@ -18,7 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import give_weights, weights_of
 from training.learning import checkpoint
-from training.learning.augment import augmented
 from training.learning.compact import restored
 from training.learning.data import Sample
 from training.learning.finished import write_finished
@@ -84,7 +83,7 @@ def begun(plan: Plan, source_origin: dict[str, Any], run: Run) -> Learner:
     if plan.weights is not None:
         origin["weights"] = take_weights(network, plan.weights)
     network, task = network.to(device), task_of(recipe)
-    faster = device == "cuda" and faster_with_channels_last(network, task, recipe)
+    faster = device == "cuda" and task.flat and faster_with_channels_last(network, task, recipe)
     channels_last = agreed(float(faster), device) > 0.5  # processes that learn together have one layout
     network = laid_out(network, channels_last)
     average = copy.deepcopy(network).eval()
@@ -135,7 +134,7 @@ def prepared(batch: Sample, learner: Learner, rng: np.random.Generator) -> Sampl
     """A batch of compact films, unpacked on a learner's device and changed by its augmentation."""
     learning, device = learner.recipe.learning, next(learner.network.parameters()).device
     batch = restored({name: value.to(device, non_blocking=True) for name, value in batch.items()})
-    return augmented(batch, learner.task.bones, learning.strength, learning.changes, rng)
+    return learner.task.augmented(batch, learning.strength, learning.changes, rng)
 
 
 def add_row(learner: Learner, row: dict[str, float], watched: Sequence[Sample], device: str) -> str:

@@ -19,17 +19,29 @@ from typing import Any
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal, meant
 from DualFaceReconLib.networks.depth import DepthSettings
+from DualFaceReconLib.networks.ear import EarSettings
 from DualFaceReconLib.networks.segmentation import SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
 from training.learning.augment import GREY_CHANGES
 from training.learning.losses import DEPTH_LOSSES
+from training.learning.volume_losses import VOLUME_LOSSES
 from training.patients.kept_out import kept_out_people
 from training.patients.posture import POSTURES
 from training.patients.variety import VARIETIES
 
 # What a recipe of each task may name; `tasks.py` has what it does
-SETTINGS = {"depth": DepthSettings, "segmentation": SegmentationSettings, "pretrain": DepthSettings}
-LOSSES = {"depth": tuple(DEPTH_LOSSES), "segmentation": ("segmentation",), "pretrain": ("filled_in",)}
+SETTINGS = {
+    "depth": DepthSettings,
+    "segmentation": SegmentationSettings,
+    "pretrain": DepthSettings,
+    "ear": EarSettings,
+}
+LOSSES = {
+    "depth": tuple(DEPTH_LOSSES),
+    "segmentation": ("segmentation",),
+    "pretrain": ("filled_in",),
+    "ear": tuple(VOLUME_LOSSES),
+}
 # What stands in a file for a field of a type, and how a refusal calls it
 VALUES = {
     "int": (int, "a whole number"),
@@ -85,12 +97,58 @@ class TrainingFilms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VertebraFilms:
+    """[films] of the task "ear": pairs of films of virtual vertebrae, and the cubes that they are laid back into."""
+
+    side: int = knob(least=1)
+    """Voxels along a cube: a multiple of the network's stride."""
+
+    voxel_mm: float = knob(above=0)
+    """Of the cube. side * voxel_mm = 112 mm holds the largest vertebra that was measured, 102 mm, and a wrong click."""
+
+    projections: int = knob(least=1)
+    """New vertebrae an epoch. An epoch is projections * reuse cubes."""
+
+    reuse: int = knob(least=1)
+    """Times that the cubes of a pair are learnt from in an epoch, augmented anew each time."""
+
+    pool: int = knob(least=1)
+    """Pairs that are shuffled together."""
+
+    in_situ: bool
+    """Whether vertebrae stand among their neighbours, in flesh; else alone, as in the paper. See VERTEBRAE.md."""
+
+    click_mm: float = knob(least=0)
+    """Standard deviation of the clicked centres on both films."""
+
+    angle_degrees: float = knob(least=0)
+    """Standard deviation of what is believed of the angle between the films."""
+
+    distance_mm: float = knob(least=0)
+    """Standard deviation of what is believed of every distance."""
+
+    mean_hu: float = knob()
+    """What is 0 in the network's units: the mean of the training volumes, most of which are no bone and 0 HU."""
+
+    deviation_hu: float = knob(above=0)
+    """What is 1 in them: the standard deviation of the training volumes."""
+
+    without: str | tuple[str, ...]
+    """People kept out, as "totalseg/s0328": every epoch is measured on vertebrae made of them alone."""
+
+    watched: int = knob(least=1)
+    """Vertebrae of those people, on which every epoch is measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Learning:
     """[learning]: how a network learns."""
 
     loss: str
     """Of depths `si_independent`, `si_dependent`, `casi_independent` or `casi_dependent`: Equations 1 to 4 of the
-    paper, of which the last but one was its best. Of masks `segmentation`: Dice semimetric and cross-entropy with label
+    paper, of which the last but one was its best. Of vertebrae `ear`, Equation 10 of its paper, `ear_absolute` with the
+    other reading of its frequency loss, or `reconstruction`, `with_edge` and `with_frequency`: its first term, its
+    first two, its first three. Of masks `segmentation`: Dice semimetric and cross-entropy with label
     smoothing, at every resolution. Of pretraining `filled_in`: the mean squared error on hidden patches, by each one's
     own mean and spread."""
 
@@ -110,7 +168,7 @@ class Learning:
     """Decay a step of the weights' moving average, which is what is measured and kept."""
 
     strength: float = knob(least=0, most=1)
-    """Of augmentation: 0 leaves films as they are."""
+    """Of augmentation: 0 leaves films as they are, and cubes too."""
 
     changes: int = knob(least=0, most=len(GREY_CHANGES))
     """Of a film's grey values, in augmentation."""
@@ -162,15 +220,16 @@ class Recipe:
     """One trained thing."""
 
     task: str
-    """What the network learns: "depth", "segmentation" or "pretrain"."""
+    """What the network learns: "depth", "segmentation", "pretrain" or "ear"."""
 
     seed: int = knob(least=0)
     """Of the first weights, the films and all that is drawn while the network learns."""
 
     network: dict[str, Any]
-    """Settings of the network, explained in `DualFaceReconLib/networks`: `DepthSettings`, `SegmentationSettings`."""
+    """Settings of the network, explained in `DualFaceReconLib/networks`: `DepthSettings`, `SegmentationSettings`,
+    `EarSettings`."""
 
-    films: TrainingFilms
+    films: TrainingFilms | VertebraFilms
 
     learning: Learning
 
@@ -202,12 +261,14 @@ def recipe_of(sections: Mapping[str, Any]) -> Recipe:
     if not isinstance(task, str) or task not in SETTINGS:
         raise Refusal(f"The task {task!r} is unknown: {meant(str(task), SETTINGS)}")
     knobs: dict[str, Any] = {name: _knob(Recipe, name, sections[name]) for name in ("task", "seed")}
-    knobs["films"] = section_of("films", TrainingFilms, sections["films"])
+    knobs["films"] = section_of("films", VertebraFilms if task == "ear" else TrainingFilms, sections["films"])
     knobs["learning"] = _learning(sections["learning"])
     knobs["network"] = _network(task, sections["network"])
     if knobs["learning"].loss not in LOSSES[task]:
         loss = knobs["learning"].loss
         raise Refusal(f"[learning] loss = {loss!r} is none for {task}: {meant(loss, LOSSES[task])}")
+    if task == "ear":  # who there is to be kept out is known where the vertebrae are read
+        return Recipe(**knobs)
     if knobs["films"].pool % knobs["films"].postures:
         raise Refusal("[films] pool must be a multiple of postures, so that it holds whole people.")
     for name, known in (("posture", POSTURES), ("variety", VARIETIES)):
@@ -232,6 +293,8 @@ def _network(task: str, values: Any) -> dict[str, Any]:
         settings = settings_from(SETTINGS[task], values)
     except ValueError as error:
         raise Refusal(f"[network] cannot be built, {error}.") from error
+    if task == "ear":
+        return dict(values)
     if task == "pretrain" and (settings.bones, settings.faces) != (1, 1):
         raise Refusal("[network] needs bones = 1 and faces = 1, as one film is predicted.")
     if task != "pretrain" and settings.bones != len(BONES):

@@ -20,14 +20,18 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
 from DualFaceReconLib.networks.depth import DepthNetwork
+from DualFaceReconLib.networks.ear import EarNetwork
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork
 from DualFaceReconLib.networks.settings import settings_from
 from DualFaceReconLib.networks.weights import weights_of
+from training.learning.augment import augmented
+from training.learning.cubes import augmented_cubes, cube_loss, cube_sheet, measure_cubes
 from training.learning.data import Sample
 from training.learning.losses import DEPTH_LOSSES, segmentation
 from training.learning.masking import masked_loss, masked_picture, measure_masked
 from training.learning.monitoring import depth_sheet, measure_depth, measure_masks, outline_sheet
-from training.learning.recipe import SETTINGS, PretrainRecipe, Recipe
+from training.learning.recipe import SETTINGS, PretrainRecipe, Recipe, VertebraFilms
+from training.learning.volume_losses import VOLUME_LOSSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +40,19 @@ class Task:
 
     network: type[nn.Module]
     bones: Sequence[str]  # channels of the films' truth, whose sides change places in a mirror
+    augmented: Callable[[Sample, float, int, np.random.Generator], Sample]  # a batch, by a strength and some changes
     loss: Callable[[nn.Module, Sample, np.random.Generator], torch.Tensor]  # of a batch on the network's device
     measure: Callable[[nn.Module, Sequence[Sample], str], dict[str, float]]  # figures of watched films, on a device
     picture: Callable[[nn.Module, Sequence[Sample], Path, str], None]  # of watched films
     sheet: str  # the picture's file
     kept: Callable[[nn.Module], dict[str, torch.Tensor]]  # what is kept of a network in the end
     kept_as: str  # the name of its files
+    flat: bool = True  # it sees films; else cubes
 
 
 def task_of(recipe: Recipe) -> Task:
     """What a recipe's network learns."""
-    return {"depth": _depth, "segmentation": _segmentation, "pretrain": _pretraining}[recipe.task](recipe)
+    return {"depth": _depth, "segmentation": _segmentation, "pretrain": _pretraining, "ear": _ear}[recipe.task](recipe)
 
 
 def network_of(recipe: Recipe) -> nn.Module:
@@ -55,8 +61,9 @@ def network_of(recipe: Recipe) -> nn.Module:
         network = task_of(recipe).network(settings_from(SETTINGS[recipe.task], recipe.network))
     except ValueError as error:
         raise Refusal(f"The recipe's [network] cannot be built, {error}.") from error
-    if recipe.films.size_px % network.stride:
-        raise Refusal(f"The recipe's size_px must be a multiple of {network.stride}, the network's stride.")
+    name = "side" if isinstance(recipe.films, VertebraFilms) else "size_px"
+    if getattr(recipe.films, name) % network.stride:
+        raise Refusal(f"The recipe's {name} must be a multiple of {network.stride}, the network's stride.")
     return network
 
 
@@ -65,6 +72,7 @@ def _depth(recipe: Recipe) -> Task:
     return Task(
         network=DepthNetwork,
         bones=BONES,
+        augmented=partial(_changed, BONES),
         loss=partial(_depth_loss, DEPTH_LOSSES[recipe.learning.loss]),
         measure=measure_depth,
         picture=depth_sheet,
@@ -79,6 +87,7 @@ def _segmentation(recipe: Recipe) -> Task:
     return Task(
         network=SegmentationNetwork,
         bones=BONES,
+        augmented=partial(_changed, BONES),
         loss=lambda network, batch, rng: segmentation(network(batch["film"]), batch["mask"]),
         measure=measure_masks,
         picture=outline_sheet,
@@ -93,6 +102,7 @@ def _pretraining(recipe: PretrainRecipe) -> Task:
     return Task(
         network=DepthNetwork,
         bones=(),
+        augmented=partial(_changed, ()),
         loss=partial(masked_loss, recipe.masking),
         measure=partial(measure_masked, recipe.masking),
         picture=partial(masked_picture, recipe.masking),
@@ -100,6 +110,28 @@ def _pretraining(recipe: PretrainRecipe) -> Task:
         kept=lambda network: weights_of(network.encoder),
         kept_as="encoder",
     )
+
+
+def _ear(recipe: Recipe) -> Task:
+    """A vertebra's volume, of two films that are laid back into a cube."""
+    films = recipe.films
+    return Task(
+        network=EarNetwork,
+        bones=(),
+        augmented=augmented_cubes,
+        loss=partial(cube_loss, VOLUME_LOSSES[recipe.learning.loss], films),
+        measure=partial(measure_cubes, films),
+        picture=partial(cube_sheet, films),
+        sheet="sheet.png",
+        kept=_halved,
+        kept_as="network",
+        flat=False,
+    )
+
+
+def _changed(bones: Sequence[str], batch: Sample, strength: float, changes: int, rng: np.random.Generator) -> Sample:
+    """A batch of films, augmented with their truth."""
+    return augmented(batch, bones, strength, changes, rng)
 
 
 def _depth_loss(

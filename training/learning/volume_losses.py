@@ -40,6 +40,24 @@ class LossWeights:
     projection: float = WEIGHTS[3]
 
 
+@dataclass(frozen=True)
+class VolumeLoss:
+    """A loss as recipes name it: which terms it has, and how the frequency loss is read."""
+
+    weights: LossWeights = LossWeights()
+    euclidean: bool = True
+
+
+# By the names that recipes give; the last three are the rows of the paper's Table 3
+VOLUME_LOSSES = {
+    "ear": VolumeLoss(),
+    "ear_absolute": VolumeLoss(euclidean=False),
+    "reconstruction": VolumeLoss(LossWeights(edge=0.0, frequency=0.0, projection=0.0)),
+    "with_edge": VolumeLoss(LossWeights(frequency=0.0, projection=0.0)),
+    "with_frequency": VolumeLoss(LossWeights(projection=0.0)),
+}
+
+
 def volume_loss(
     predicted: Tensor,
     truth: Tensor,

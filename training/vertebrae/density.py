@@ -83,9 +83,8 @@ def _hu(
 ) -> np.ndarray:
     """HU before a scanner blurs them."""
     depth = (distance_transform_edt(inside) - 0.5) * fine_mm
-    where = np.argwhere(inside)
     deep = depth[inside]
-    in_arch, thickness = _of_surface(first + where * fine_mm, vertices, parts, bone)
+    in_arch, thickness = (values[inside] for values in _of_surface(inside, first, fine_mm, vertices, parts, bone))
     rng = np.random.default_rng([seed, 21])
     grain = gaussian_filter(rng.normal(size=inside.shape).astype(np.float32), GRAIN_MM / fine_mm / 2, truncate=2)
     grain = 1 + GRAIN * (grain / max(float(grain.std()), 1e-6))[inside]
@@ -98,12 +97,27 @@ def _hu(
 
 
 def _of_surface(
-    points: np.ndarray, vertices: np.ndarray, parts: VertebraParts, bone: Composition
+    inside: np.ndarray,
+    first: np.ndarray,
+    fine_mm: float,
+    vertices: np.ndarray,
+    parts: VertebraParts,
+    bone: Composition,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether points (N, 3) belong to the arch, and the thickness in mm of the cortex nearest to them."""
+    """Whether voxels belong to the arch, and the thickness in mm of the cortex near them; by blocks of FINER^3."""
     arch, thick = np.ones(len(vertices), bool), np.full(len(vertices), bone.arch_mm)
     arch[parts.body] = False
     thick[parts.body] = bone.side_mm
     thick[np.concatenate([parts.upper, parts.lower])] = bone.endplate_mm
-    nearest = cKDTree(vertices).query(points)[1]
-    return arch[nearest], thick[nearest]
+    blocks = inside.reshape(*np.stack([np.array(inside.shape) // FINER, np.full(3, FINER)], axis=1).ravel())
+    some = blocks.any(axis=(1, 3, 5))
+    middles = first + (np.argwhere(some) * FINER + (FINER - 1) / 2) * fine_mm
+    nearest = cKDTree(vertices).query(middles)[1]
+    wide = []
+    for values in (arch, thick):
+        of_blocks = np.zeros(some.shape, values.dtype)
+        of_blocks[some] = values[nearest]
+        for axis in range(3):
+            of_blocks = of_blocks.repeat(FINER, axis)
+        wide.append(of_blocks)
+    return wide[0], wide[1]

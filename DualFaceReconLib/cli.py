@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from DualFaceReconLib import __version__, actions
 from DualFaceReconLib.actions import EXIT_REFUSED, EXIT_STOPPED
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.parallel.work import scheduler_address
 
 FORMATS = "DICOM, NRRD, MHA, NIfTI, PNG, JPEG or TIFF"
 
@@ -136,7 +136,7 @@ def _add_batch(commands: argparse._SubParsersAction) -> None:
     )
     many.add_argument(
         "--scheduler",
-        type=_scheduler,
+        type=scheduler_address,
         metavar="ADDRESS",
         help='of a Dask cluster that does the films, tcp://HOST:PORT; "local": one of --jobs workers on this machine',
     )
@@ -221,12 +221,6 @@ def _count(words: str) -> int:
     if not words.isdigit() or int(words) == 0:
         raise argparse.ArgumentTypeError(f"{words!a} is no number of films: give 1 or more")
     return int(words)
-
-
-def _scheduler(words: str) -> str:
-    if words != "local" and not re.fullmatch(r"(?:\w+://)?.+:\d+", words):
-        raise argparse.ArgumentTypeError(f'{words!a} is no address of a scheduler: give tcp://HOST:PORT, or "local"')
-    return words
 
 
 def _seconds(words: str) -> float:

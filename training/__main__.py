@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.parallel.work import scheduler_address
 from training import actions
 from training.vertebrae import actions as vertebra_actions
 
@@ -92,6 +93,16 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")
     _with_bones(simulating)
     simulating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    _with_scheduler(simulating)
+
+
+def _with_scheduler(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scheduler",
+        type=scheduler_address,
+        metavar="ADDRESS",
+        help='of a Dask cluster that does the cases, tcp://HOST:PORT; "local": one of --jobs workers on this machine',
+    )
 
 
 def _training(commands: Any) -> None:
@@ -223,6 +234,7 @@ def _evaluating(commands: Any) -> None:
     evaluating.add_argument("--without-emd", action="store_true", help="the slowest of the figures left out")
     evaluating.add_argument("--title", help="of the tables (default: the bundle's name)")
     evaluating.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    _with_scheduler(evaluating)
     letters = _command(commands, "letters", actions.judge_letters)
     letters.add_argument("films", type=Path, help="folder of simulated films, a folder for each set")
     certainty = _command(commands, "certainty", actions.measure_certainty)

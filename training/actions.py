@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from DualFaceReconLib.errors import Refusal
 
 if TYPE_CHECKING:
+    from DualFaceReconLib.parallel.work import Road
     from training.learning.run import Machine, Run
 
 EXIT_FLAGGED = 1  # done, but something is not as it should be
@@ -65,9 +68,10 @@ def simulate_cases(options: argparse.Namespace) -> int:
     if options.samples:
         folders, differences = make_samples(options.bones, options.cache, options.out)
     elif options.judging:
-        folders, differences = make_frozen_set(
-            options.judging, options.bones, options.cache, options.out, options.jobs, options.world
-        )
+        with _cluster(options) as road:
+            folders, differences = make_frozen_set(
+                options.judging, options.bones, options.cache, options.out, options.jobs, options.world, road=road
+            )
     elif options.count is None or options.seed is None:
         raise Refusal(
             "say how many films with --count and from which seed with --seed, or which --judging set, or --samples"
@@ -82,13 +86,26 @@ def simulate_cases(options: argparse.Namespace) -> int:
             posture=options.posture,
             variety=options.variety,
         )
-        folders = simulate(population, options.count, series, options.out, options.jobs)
+        with _cluster(options) as road:
+            folders = simulate(population, options.count, series, options.out, options.jobs, road=road)
     contact_sheet(folders[:24], options.out / "contact_sheet.png")
     contact_sheet(folders[:6], options.out / "contact_sheet_large.png", columns=3, cell_px=720, outlined=False)
     print(f"{len(folders)} cases in {options.out}")
     for sentence in differences:
         print(f"FLAGGED {sentence}", file=sys.stderr)
     return EXIT_FLAGGED if differences else 0
+
+
+@contextmanager
+def _cluster(options: argparse.Namespace) -> Iterator[Road | None]:
+    """The road of the cluster that is asked for, or None."""
+    from DualFaceReconLib.parallel.roads import road_to
+
+    if options.scheduler is None:
+        yield None
+        return
+    with road_to(options.scheduler, options.jobs, math.inf) as road:
+        yield road
 
 
 def prepare_cts(options: argparse.Namespace) -> int:
@@ -327,7 +344,8 @@ def evaluate_cases(options: argparse.Namespace) -> int:
         manifest = load_manifest(options.bundle)
         title = f"{manifest.id} {manifest.version}"
     emd, kept = not options.without_emd, options.out / "measured"
-    evaluation = evaluate(folders, options.pixels, options.jobs, options.bundle, emd=emd, kept=kept)
+    with _cluster(options) as road:
+        evaluation = evaluate(folders, options.pixels, options.jobs, options.bundle, emd=emd, kept=kept, road=road)
     print(write_tables(evaluation, options.title or title, folders, options.bundle, options.out))
     return 0
 

@@ -9,9 +9,8 @@ Every film has its own seed: film i of a series is the same whatever is made bes
 
 from __future__ import annotations
 
-import multiprocessing
+import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,9 @@ from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.meshes import Mesh
+from DualFaceReconLib.parallel.processes import InProcesses
+from DualFaceReconLib.parallel.roads import done_all
+from DualFaceReconLib.parallel.work import Road
 from training.patients.axial import axial_shadows
 from training.patients.bowel import soft_shadows
 from training.patients.cartilage import with_cartilage
@@ -91,25 +93,36 @@ def simulate(
     out: Path,
     jobs: int = 1,
     say: Callable[[str], None] = print,
+    road: Road | None = None,
 ) -> list[Path]:
-    """Writes the first `count` cases of a series; those that are there already stay."""
+    """Writes the first `count` cases of a series; those that are there already stay.
+
+    In `jobs` processes, or by another road; a case whose process ends twice is a Refusal once the others are there.
+    """
+    out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     folders = [out / f"case_{series.seed:03d}_{i:05d}" for i in range(count)]
     missing = [i for i, folder in enumerate(folders) if not (folder / "geometry.json").exists()]
     if len(missing) < count:
         say(f"{count - len(missing)} cases were there before")
-    if jobs == 1 or len(missing) <= 1:
+    if road is None and (jobs == 1 or len(missing) <= 1):
         for done, i in enumerate(missing, 1):
             simulate_case(population, series, i, folders[i])
             say(f"{done} of {len(missing)} cases")
         return folders
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_keep, initargs=(population,)) as pool:
-        waiting = [pool.submit(_in_process, series, i, folders[i]) for i in missing]
-        for done, job in enumerate(as_completed(waiting), 1):
-            job.result()
-            say(f"{done} of {len(missing)} cases")
+    items = [(series, i, folders[i]) for i in missing]
+    done_all(road or InProcesses(jobs, math.inf), FilmsOf(population), items, out, say)
     return folders
+
+
+@dataclass(frozen=True)
+class FilmsOf:
+    """The work of making cases of a population, which every process gets once."""
+
+    population: Population
+
+    def __call__(self) -> Callable[[tuple[Series, int, Path]], None]:
+        return lambda item: simulate_case(self.population, *item)
 
 
 def simulate_case(population: Population, series: Series, number: int, folder: Path) -> None:
@@ -211,19 +224,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-_population: Population | None = None
-
-
-def _keep(population: Population) -> None:
-    global _population
-    _population = population
-
-
-def _in_process(series: Series, number: int, folder: Path) -> None:
-    assert _population is not None
-    simulate_case(_population, series, number, folder)
 
 
 def contact_sheet(

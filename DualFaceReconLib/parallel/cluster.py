@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.parallel.processes import Alone
-from DualFaceReconLib.parallel.work import LONGEST_S, Lost, Parcel, Prepare, kills
+from DualFaceReconLib.parallel.work import LOCAL, LONGEST_S, Lost, Parcel, Prepare, kills
 
 try:
     from dask import config
@@ -33,7 +33,6 @@ try:
 except ImportError as error:
     raise Refusal("A cluster needs Dask: install it with `pip install dualfacerecon[cluster]`.") from error
 
-LOCAL = "local"  # in the place of an address: workers on this machine
 DEATHS = 1  # of workers amid an item, after which the scheduler hands it to another one; its own default is 3
 PATIENCE = "20s"  # with a scheduler that does not answer
 LOOK_S = 2.0  # between looks for workers where there are none

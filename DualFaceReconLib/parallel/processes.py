@@ -228,7 +228,7 @@ class _Process:
 
     def waited(self, longest_s: float) -> Any:
         """What it says next; None where it says nothing for so long, `_ENDED` where it has ended."""
-        connections.wait([self._connection], longest_s)
+        connections.wait([self._connection], None if longest_s == math.inf else longest_s)
         return self.answer()
 
     def left_s(self, longest_s: float) -> float:

@@ -6,6 +6,8 @@ are `processes.py` and `cluster.py`; each gives (index, result) as items are don
 
 from __future__ import annotations
 
+import re
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
@@ -15,6 +17,7 @@ from typing import Any, Protocol
 Work = Callable[[Any], Any]  # an item -> its result
 Prepare = Callable[[], Work]  # called in every process; it travels there, so it is no function within another
 
+LOCAL = "local"  # in the place of a scheduler's address: Dask workers on this machine
 LONGEST_S = 300.0  # that an item may take
 KILLS = "The process that worked on it ended twice"  # how the reason of an item begins that is not tried a third time
 LATE = "It took longer than"  # how that of an item begins that was stopped
@@ -71,6 +74,13 @@ class Road(Protocol):
         left things behind; the item may be tried again.
         """
         ...
+
+
+def scheduler_address(words: str) -> str:
+    """An argument that names a Dask scheduler."""
+    if words != LOCAL and not re.fullmatch(r"(?:\w+://)?.+:\d+", words):
+        raise ArgumentTypeError(f'{words!a} is no address of a scheduler: give tcp://HOST:PORT, or "{LOCAL}"')
+    return words
 
 
 def late(seconds: float) -> Lost:

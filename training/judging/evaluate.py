@@ -8,9 +8,8 @@ The rows are in `baselines.py` and `predictions.py`; `tables.py` makes tables an
 
 from __future__ import annotations
 
-import multiprocessing
+import math
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -34,6 +33,9 @@ from DualFaceReconLib.metrics import (
     emd_floor,
     emd_of_surfaces,
 )
+from DualFaceReconLib.parallel.processes import InProcesses
+from DualFaceReconLib.parallel.roads import done_all
+from DualFaceReconLib.parallel.work import Road
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.cases import Case, read_case
 from training.judging.baselines import (
@@ -84,6 +86,14 @@ class Work:
     emd: bool
     kept: Path | None  # a folder for what was measured of each case, so that a run that was cut goes on
 
+    def with_whole_paths(self) -> Work:
+        """The same for a process that stands elsewhere."""
+        here = {
+            name: path and path.resolve()
+            for name, path in (("bundle", self.bundle), ("shape_models", self.shape_models), ("kept", self.kept))
+        }
+        return replace(self, **here)
+
     def key(self, folder: Path) -> dict[str, Any]:
         """What a case's scores hang on, but for the code."""
         seals = {} if self.bundle is None else load_manifest(self.bundle).files
@@ -106,25 +116,47 @@ def evaluate(
     shape_models: Path = MODELS,
     emd: bool = True,
     kept: Path | None = None,
+    road: Road | None = None,
 ) -> Evaluation:
     """Every row for every bone of every case at every resolution; of networks where there is a bundle.
 
-    The other arguments are those of `Work`.
+    In `jobs` processes, or by another road. The other arguments are those of `Work`.
     """
     work = Work(resolutions=tuple(resolutions), bundle=bundle, shape_models=shape_models, emd=emd, kept=kept)
-    if jobs == 1:
+    if road is None and jobs == 1:
         return _gathered((_of_case(work, folder) for folder in folders), len(folders), say)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return _gathered(pool.map(partial(_of_case, work), folders), len(folders), say)
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+    whole = CaseWork(work.with_whole_paths())
+    places = [folder.resolve() for folder in folders]
+    seen = places[0] if kept is None else kept.resolve()
+    return _joined(done_all(road or InProcesses(jobs, math.inf), whole, places, seen, say))
+
+
+@dataclass(frozen=True)
+class CaseWork:
+    """The work of measuring cases; networks and models are loaded once a process."""
+
+    work: Work
+
+    def __call__(self) -> Callable[[Path], Evaluation]:
+        return partial(_of_case, self.work)
 
 
 def _gathered(results: Iterable[Evaluation], count: int, say: Callable[[str], None]) -> Evaluation:
-    gathered = Evaluation(surfaces=[], maps=[])
+    gathered = []
     for done, of_case in enumerate(results, 1):
-        gathered.surfaces.extend(of_case.surfaces)
-        gathered.maps.extend(of_case.maps)
+        gathered.append(of_case)
         say(f"{done} of {count} cases")
-    return gathered
+    return _joined(gathered)
+
+
+def _joined(evaluations: Iterable[Evaluation]) -> Evaluation:
+    joined = Evaluation(surfaces=[], maps=[])
+    for of_case in evaluations:
+        joined.surfaces.extend(of_case.surfaces)
+        joined.maps.extend(of_case.maps)
+    return joined
 
 
 @cache

@@ -20,6 +20,7 @@ from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
+from DualFaceReconLib.parallel.work import Road
 from DualFaceReconLib.shape.fitting import FitSettings, fit
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.anatomy.generalisation import centred, whole_target
@@ -59,6 +60,7 @@ def make_frozen_set(
     jobs: int = 1,
     world: str = "seen",
     say: Callable[[str], None] = print,
+    road: Road | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Writes the missing cases of a set of `recipes/judging.toml`; gives all folders, and how they differ.
 
@@ -78,7 +80,7 @@ def make_frozen_set(
             plain=recipe["plain"],
             posture=recipe.get("posture", "usual"),
         )
-        folders = simulate(kept, recipe["films"], series, out, jobs, say)
+        folders = simulate(kept, recipe["films"], series, out, jobs, say, road)
     differences = []
     if (seal := seal_of(folders)) != recipe["seal"]:
         differences.append(f"the truth is not the frozen one: its seal is {seal}, the recipe's is {recipe['seal']}")

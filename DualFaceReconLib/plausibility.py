@@ -13,45 +13,35 @@ from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.verdicts import NOT_USABLE, Verdict, is_doubted
 
 LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
-# Chosen on simulated films of people kept out of training, pictures of anything but hips, and hips upside down
-DOUBTFUL_OVER_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
-DOUBTFUL_UNSURE = 0.3  # as `Prediction.unsure` has it; usually 0.1
-LEAST_UNSURE = 0.2  # of the bone that networks are surest of: at most 0.1 in hips, 0.16 to 0.5 in other pictures
-LEAST_UNSURE_ALONE = 0.15  # where no bone is completed, which would tell more
+# Chosen by `python -m training refusals`, on half of its pictures; Resources/Models/NETWORKS.md has the table
+MOST_UNSURE = 0.2  # as `Prediction.unsure_of` has it, of all bones that were found together
+NO_SHAPE_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
 NO_HIP = (
     "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
     "with its true pixel pitch, neither upside down nor with bone dark."
 )
 
 
-def refuse_other_pictures(prediction: Prediction, bones: Iterable[str], completion: bool) -> None:
-    """Refusal where the networks are not sure of any of `bones`, as of pictures of something else than hips.
+def refuse_other_pictures(prediction: Prediction, bones: Iterable[str]) -> None:
+    """Refusal where the networks are unsure of much of what they found, as in pictures of something else than hips.
 
-    `completion`: whether bones will be completed, and judged once more by how they fit a shape.
+    All of it counts: of a shoulder they may be sure that its arm is a femur, but not of what they take for a hip.
     """
-    if min(map(prediction.unsure, bones)) > (LEAST_UNSURE if completion else LEAST_UNSURE_ALONE):
+    if prediction.unsure_of(bones) > MOST_UNSURE:
         raise Refusal(NO_HIP)
 
 
-def doubtful_bones(
-    bones: Iterable[str], completed: Mapping[str, Completion], prediction: Prediction | None
-) -> list[str]:
-    """Bones that can hardly be right: no shape of the model fits what was seen, or the networks were unsure of them.
+def refuse_other_shapes(bones: Iterable[str], completed: Mapping[str, Completion]) -> None:
+    """Refusal where no bone that was found comes near any shape of its model."""
 
-    `prediction` is None where somebody else than the networks said where the bones are.
-    """
-
-    def misfit_mm(bone: str) -> float:
+    def fits(bone: str) -> bool:
         completion = completed.get(bone)
         if completion is None or not completion.seen.any():
-            return 0.0
-        return float(completion.distance_mm[completion.seen].mean())
+            return True
+        return float(completion.distance_mm[completion.seen].mean()) <= NO_SHAPE_MM
 
-    return [
-        bone
-        for bone in bones
-        if misfit_mm(bone) > DOUBTFUL_OVER_MM or (prediction is not None and prediction.unsure(bone) > DOUBTFUL_UNSURE)
-    ]
+    if not any(map(fits, bones)):
+        raise Refusal(NO_HIP)
 
 
 def bone_warnings(

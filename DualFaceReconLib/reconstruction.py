@@ -41,9 +41,10 @@ from DualFaceReconLib.inference import (
 )
 from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread, root_mean_square
 from DualFaceReconLib.meshes import add_point_data
+from DualFaceReconLib.metal import warnings_of_bones_not_whole
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
 from DualFaceReconLib.pictures.wording import bone_words
-from DualFaceReconLib.plausibility import NO_HIP, bone_warnings, doubtful_bones, refuse_other_pictures
+from DualFaceReconLib.plausibility import bone_warnings, refuse_other_pictures, refuse_other_shapes
 from DualFaceReconLib.scale import scale_warnings, sizes_of
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.shapemodel import ShapeModel
@@ -112,7 +113,7 @@ class Reconstructor:
         with stage("surfaces"):
             observed = self.surfaces(radiograph, maps, cancelled=cancelled)
             if mask is None:
-                refuse_other_pictures(prediction, observed, completion)
+                refuse_other_pictures(prediction, observed)
         completed: dict[str, Completion] = {}
         if completion:
             with stage("completion"):
@@ -130,14 +131,14 @@ class Reconstructor:
                 )
         if cancelled():
             raise Cancelled
-        doubtful = doubtful_bones(observed, completed, prediction if mask is None else None)
-        if mask is None and len(doubtful) == len(observed):
-            raise Refusal(NO_HIP)
+        if mask is None:
+            refuse_other_shapes(observed, completed)
         manifest = self.networks.manifest
         searched = seen_on(self.networks, radiograph)
         evidence = evidence_of(completed, maps, radiograph.geometry, searched, prediction, masks_given=mask is not None)
         verdicts = {bone: verdict_of(bone, evidence[bone]) for bone in observed}
         warnings += bone_warnings(manifest.bones, maps, completed, verdicts)
+        warnings += warnings_of_bones_not_whole(radiograph, maps)
         warnings += scale_warnings(radiograph, sizes_of(radiograph, maps, completed, self.models))
         bones = {
             bone: replace(

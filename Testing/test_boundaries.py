@@ -30,7 +30,7 @@ ENGINE = (
     ("evidence", "verdicts"),
     ("outcome",),
     ("pictures",),
-    ("plausibility",),
+    ("metal", "plausibility"),
     ("document", "reconstruction", "scene"),
     ("results",),
     ("batch",),

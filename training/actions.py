@@ -309,6 +309,21 @@ def publish_bundle(options: argparse.Namespace) -> int:
     return 0
 
 
+def judge_refusals(options: argparse.Namespace) -> int:
+    """What of hips of every state and of other pictures is refused, and how surely."""
+    from DualFaceReconLib.reconstruction import Reconstructor
+    from training.judging.refusal_subjects import subjects
+    from training.judging.refusals import judge
+    from training.patients.kept_out import kept_out_people
+    from training.patients.population import load_population
+
+    population = load_population(options.bones, options.cache, kept_out_people("choosing"))
+    pictures = list(subjects(options.films, population, options.hips, options.others))
+    text, _ = judge(pictures, Reconstructor(options.bundle), options.out)
+    print(text)
+    return 0
+
+
 def judge_letters(options: argparse.Namespace) -> int:
     """How well the letters R and L are read in simulated films, as they are and mirrored."""
     from training.judging.letters import letters_table

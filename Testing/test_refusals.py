@@ -15,8 +15,8 @@ from DualFaceReconLib.inference import Prediction
 from DualFaceReconLib.plausibility import refuse_other_pictures
 from training.judging.drawn_pictures import PICTURES, drawn_picture
 from training.judging.other_films import SCENES, other_film
-from training.judging.refusal_subjects import HIPS, OTHERS, Subject, broken
-from training.judging.refusals import Row, judge, table
+from training.judging.refusal_subjects import HIPS, OTHERS, PictureToJudge, broken
+from training.judging.refusals import JudgedPicture, judge, table
 from training.patients.virtual import sample_patient
 
 
@@ -74,8 +74,8 @@ def test_a_broken_femur_is_in_two_places(population):
     assert moved.max() > 6
 
 
-def row(group: str, name: str, unsure: float, **changed) -> Row:
-    return Row(
+def row(group: str, name: str, unsure: float, **changed) -> JudgedPicture:
+    return JudgedPicture(
         **{"group": group, "kind": group, "name": name, "refused": "", "unsure": unsure, "surest": unsure, **changed}
     )
 
@@ -97,7 +97,7 @@ def test_judging_goes_on_where_it_was_cut(tmp_path):
         opened.append(1)
         raise Refusal("No film.")
 
-    subjects = [Subject(group=OTHERS, kind="text", name=str(n), open=refused) for n in range(2)]
+    subjects = [PictureToJudge(group=OTHERS, kind="text", name=str(n), open=refused) for n in range(2)]
     nobody = SimpleNamespace()
     judge(subjects[:1], nobody, tmp_path, say=lambda _: None)
     text, rows = judge(subjects, nobody, tmp_path, say=lambda _: None)

@@ -41,7 +41,7 @@ TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class PictureToJudge:
     """One picture."""
 
     group: str  # HIPS or OTHERS
@@ -50,7 +50,7 @@ class Subject:
     open: Callable[[], Radiograph]
 
 
-def subjects(films: Path, population: Population, hips_a_kind: int, others_a_kind: int) -> Iterator[Subject]:
+def subjects(films: Path, population: Population, hips_a_kind: int, others_a_kind: int) -> Iterator[PictureToJudge]:
     """All of them, about so many of a kind; `films` has the frozen sets varied, wide and choosing."""
     varied, wide, choosing = (cases_in(films / name) for name in ("varied", "wide", "choosing"))
     by_state: dict[str, list[Path]] = {}
@@ -79,12 +79,12 @@ def subjects(films: Path, population: Population, hips_a_kind: int, others_a_kin
             yield _other(kind, f"{number:03d}", partial(_drawn, kind, number))
 
 
-def _hip(kind: str, name: str, opened: Callable[[], Radiograph]) -> Subject:
-    return Subject(group=HIPS, kind=kind, name=name, open=opened)
+def _hip(kind: str, name: str, opened: Callable[[], Radiograph]) -> PictureToJudge:
+    return PictureToJudge(group=HIPS, kind=kind, name=name, open=opened)
 
 
-def _other(kind: str, name: str, opened: Callable[[], Radiograph]) -> Subject:
-    return Subject(group=OTHERS, kind=kind, name=name, open=opened)
+def _other(kind: str, name: str, opened: Callable[[], Radiograph]) -> PictureToJudge:
+    return PictureToJudge(group=OTHERS, kind=kind, name=name, open=opened)
 
 
 def _evenly(folders: list[Path], count: int) -> list[Path]:

@@ -22,7 +22,7 @@ from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.plausibility import MOST_UNSURE
 from DualFaceReconLib.reconstruction import Reconstructor
-from training.judging.refusal_subjects import HIPS, OTHERS, Subject
+from training.judging.refusal_subjects import HIPS, OTHERS, PictureToJudge
 
 CELL_PX, CELLS, COLUMNS = 260, 24, 6
 METAL, PARTS, SCALE, DOUBTED = "metal-seen", "bone-in-parts", "scale-doubtful", "bone-doubtful"  # codes of warnings
@@ -30,7 +30,7 @@ NOTHING = 1.0  # what stands for the unsureness of a picture in which no bone is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class JudgedPicture:
     """What became of one picture."""
 
     group: str
@@ -44,8 +44,8 @@ class Row:
 
 
 def judge(
-    subjects: Sequence[Subject], reconstructor: Reconstructor, out: Path, say: Callable[[str], None] = print
-) -> tuple[str, list[Row]]:
+    subjects: Sequence[PictureToJudge], reconstructor: Reconstructor, out: Path, say: Callable[[str], None] = print
+) -> tuple[str, list[JudgedPicture]]:
     """The table, and every row; what is in `out` already is not done again."""
     out.mkdir(parents=True, exist_ok=True)
     kept = out / "rows.jsonl"
@@ -71,33 +71,35 @@ def judge(
     return text, wanted
 
 
-def judged(subject: Subject, reconstructor: Reconstructor) -> tuple[Row, Radiograph | None]:
+def judged(subject: PictureToJudge, reconstructor: Reconstructor) -> tuple[JudgedPicture, Radiograph | None]:
     """What the product makes of a picture."""
     made = {"group": subject.group, "kind": subject.kind, "name": subject.name}
     try:
         radiograph = subject.open()
     except Refusal:
-        return Row(**made, refused="unread", unsure=NOTHING, surest=NOTHING), None
+        return JudgedPicture(**made, refused="unread", unsure=NOTHING, surest=NOTHING), None
     prediction = reconstructor.predict(radiograph)
     maps = reconstructor.bone_maps(radiograph, prediction)
     bones = tuple(bone for bone, mask in zip(maps.bones, maps.mask, strict=True) if mask.any())
     if not bones:
-        return Row(**made, refused="nothing found", unsure=NOTHING, surest=NOTHING), radiograph
+        return JudgedPicture(**made, refused="nothing found", unsure=NOTHING, surest=NOTHING), radiograph
     made |= {
         "unsure": round(prediction.unsure_of(bones), 4),
         "surest": round(min(map(prediction.unsure, bones)), 4),
         "bones": bones,
     }
     if made["unsure"] > MOST_UNSURE:
-        return Row(**made, refused="unsure"), radiograph
+        return JudgedPicture(**made, refused="unsure"), radiograph
     try:
         reconstruction = reconstructor.run(radiograph, prediction=prediction)
     except Refusal:
-        return Row(**made, refused="no shape"), radiograph
-    return Row(**made, refused="", warnings=tuple(warning.code for warning in reconstruction.warnings)), radiograph
+        return JudgedPicture(**made, refused="no shape"), radiograph
+    return JudgedPicture(
+        **made, refused="", warnings=tuple(warning.code for warning in reconstruction.warnings)
+    ), radiograph
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[JudgedPicture]) -> str:
     """By kind, and below it the limit by each half of the pictures."""
     columns = "n | unsure of all bones: least | median | most | of the surest: least | most | refused | doubted bones"
     lines = [
@@ -129,7 +131,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _half(rows: Sequence[Row], which: int) -> list[Row]:
+def _half(rows: Sequence[JudgedPicture], which: int) -> list[JudgedPicture]:
     """Every other picture of each kind."""
     seen: dict[str, int] = {}
     kept = []
@@ -140,7 +142,7 @@ def _half(rows: Sequence[Row], which: int) -> list[Row]:
     return kept
 
 
-def _ends(rows: Sequence[Row]) -> tuple[float, float]:
+def _ends(rows: Sequence[JudgedPicture]) -> tuple[float, float]:
     """The most unsure hips and the least unsure others."""
     return (
         max((row.unsure for row in rows if row.group == HIPS), default=0.0),
@@ -148,14 +150,16 @@ def _ends(rows: Sequence[Row]) -> tuple[float, float]:
     )
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path) -> list[JudgedPicture]:
     if not path.exists():
         return []
     values = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [Row(**{**row, "bones": tuple(row["bones"]), "warnings": tuple(row["warnings"])}) for row in values]
+    return [
+        JudgedPicture(**{**row, "bones": tuple(row["bones"]), "warnings": tuple(row["warnings"])}) for row in values
+    ]
 
 
-def _cell(radiograph: Radiograph, row: Row) -> np.ndarray:
+def _cell(radiograph: Radiograph, row: JudgedPicture) -> np.ndarray:
     """A picture of the sheet, with what was made of it."""
     pixels = radiograph.pixels
     size = tuple(max(round(n * (CELL_PX - 20) / max(pixels.shape)), 1) for n in pixels.shape)

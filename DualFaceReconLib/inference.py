@@ -55,6 +55,7 @@ class Networks:
     depth: nn.Module  # (B, 1, n, n) -> (B, bones, faces, n, n) mm from the depth centre
     segmentation: nn.Module  # (B, 1, n, n) -> (B, bones, n, n) logits
     device: str
+    elsewhere: bool = False  # in another process, which takes films of this one's memory, the more at once the better
 
 
 def best_device() -> str:
@@ -171,7 +172,9 @@ def predict(
     """
     manifest, geometry = networks.manifest, radiograph.geometry
     frame = _frame(manifest, geometry)
-    film = frame.picture(radiograph.pixels)[None, None].to(networks.device)
+    film = frame.picture(radiograph.pixels)[None, None]
+    if not networks.elsewhere:
+        film = film.to(networks.device)
     films = [film, film.flip(-1)] if flipped_too else [film]
     order = mirrored_order(manifest.bones)
     seen = {}  # by stage: (films, bones, ...)
@@ -179,7 +182,10 @@ def predict(
     for done, (stage, network) in enumerate(stages):
         progress(stage, done / 3)
         with torch.inference_mode(), asked_before_layers(network, cancelled):
-            outputs = [network(picture)[0].float() for picture in films]
+            if networks.elsewhere:
+                outputs = list(network(torch.cat(films)))
+            else:  # one after the other, as sums hang on how many films are asked for together
+                outputs = [network(picture)[0].float() for picture in films]
         if flipped_too:
             outputs[1] = outputs[1][order].flip(-1)
         seen[stage] = torch.stack(outputs).cpu()

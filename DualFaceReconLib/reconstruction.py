@@ -59,10 +59,15 @@ SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole
 class Reconstructor:
     """A bundle's networks and shape models, loaded once and used for many radiographs."""
 
-    def __init__(self, bundle: str | Path | None = None, device: str | None = None) -> None:
-        """`bundle`: an id, a folder, or None for the one that ships; `device`: "cuda", "mps", "cpu" or the best."""
+    def __init__(
+        self, bundle: str | Path | None = None, device: str | None = None, networks: Networks | None = None
+    ) -> None:
+        """`bundle`: an id, a folder, or None for the one that ships; `device`: "cuda", "mps", "cpu" or the best.
+
+        `networks`: of this bundle, where they are loaded already.
+        """
         folder = bundle_folder(bundle)
-        self.networks: Networks = load_networks(folder, device)
+        self.networks: Networks = networks or load_networks(folder, device)
         self.models: dict[str, ShapeModel] = {
             kind: read_shape_model(folder, self.networks.manifest, kind) for kind in self.networks.manifest.shape_models
         }

@@ -28,6 +28,7 @@ from DualFaceReconLib.pictures.wording import TERMINAL
 from DualFaceReconLib.results import foreign_files, refuse_to_lose, save
 
 if TYPE_CHECKING:
+    from DualFaceReconLib.batch.shared_networks import Place
     from DualFaceReconLib.outcome import Reconstruction
     from DualFaceReconLib.reconstruction import Reconstructor
 
@@ -128,6 +129,7 @@ class FilmWork:
     out: Path
     choices: Choices
     bundle_sha256: str
+    place: Place | None = None  # of networks in another process; None: each has its own
     version: str = __version__
 
     def __call__(self) -> _Loaded:
@@ -136,7 +138,12 @@ class FilmWork:
         from DualFaceReconLib import reconstruction
 
         torch.set_num_threads(1)  # more would change last digits
-        reconstructor = reconstruction.Reconstructor(self.choices.bundle, self.choices.device)
+        networks = {}
+        if self.place is not None:
+            from DualFaceReconLib.batch.shared_networks import networks_at
+
+            networks["networks"] = networks_at(self.place)
+        reconstructor = reconstruction.Reconstructor(self.choices.bundle, self.choices.device, **networks)
         if (reconstructor.networks.manifest.sha256, __version__) != (self.bundle_sha256, self.version):
             raise Refusal("Another version of DualFaceRecon or of the bundle is where the films are done: update it.")
         return _Loaded(self.out, self.choices, reconstructor)

@@ -10,14 +10,17 @@ next one. The record is written here alone; films are done by the processes of a
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from DualFaceReconLib import __version__
 from DualFaceReconLib.batch.films import FilmFolder, films_in, folder_names
@@ -46,6 +49,9 @@ from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.parallel.processes import InProcesses, usable_cores
 from DualFaceReconLib.parallel.work import Lost, Road
 from DualFaceReconLib.pictures.wording import TERMINAL
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.batch.shared_networks import Place
 
 Say = Callable[[str], None]
 LOCK = ".lock"
@@ -110,6 +116,31 @@ def run_batch(
             jobs, folder, FilmWork(out, choices, bundle_sha256), road or InProcesses(usable_cores()), walk, retry
         )
     return outcome
+
+
+@contextmanager
+def _networks(choices: Choices, road: Road) -> Iterator[Place | None]:
+    """Where this machine's processes share the networks, on its GPU; None where each has its own."""
+    if isinstance(road, InProcesses) and _uses_cuda(choices.device):
+        from DualFaceReconLib.batch.shared_networks import shared_networks
+
+        with shared_networks(bundle_folder(choices.bundle), "cuda") as place:
+            yield place
+    else:
+        yield None
+
+
+def _uses_cuda(device: str | None) -> bool:
+    """Without torch, which takes seconds to import, where there is no driver."""
+    if device is not None:
+        return device == "cuda"
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    from DualFaceReconLib.inference import best_device
+
+    return best_device() == "cuda"
 
 
 @contextmanager

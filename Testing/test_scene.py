@@ -165,6 +165,12 @@ def assert_is(run, reconstruction):
                 )
             assert model.GetDisplayNode().GetColor() == pytest.approx([c / 255 for c in BONE_COLOURS[name]], abs=1e-6)
         np.testing.assert_allclose(points(run.node("landmarks", name)), list(bone.landmarks.values()), atol=1e-4)
+    sides = run.node("sides")
+    assert [sides.GetNthControlPointLabel(index) for index in range(2)] == ["R", "L"]
+    right, left = points(sides)
+    assert left[0] < 0 < right[0]
+    assert geometry.sees(np.array([right, left])).all()
+    assert right[1] == left[1] == 0  # on the film
     np.testing.assert_allclose(points_of(run.node("source")), [geometry.source], atol=1e-4)
     np.testing.assert_allclose(points_of(run.node("central_ray")), [geometry.source, [0, 0, 0]], atol=1e-4)
     np.testing.assert_allclose(points_of(run.node("frustum"))[1:], geometry.detector_corners, atol=1e-3)

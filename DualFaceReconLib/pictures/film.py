@@ -28,10 +28,15 @@ def film_picture(radiograph: Radiograph, most_px: tuple[int, int]) -> tuple[np.n
 
 def mark_sides(picture: np.ndarray, radiograph: Radiograph, height_px: int = 60) -> None:
     """R and L as they follow from the orientation; amber where it was only assumed, or the film itself says other."""
-    doubted = radiograph.orientation.provenance.kind == "assumed" or sides_are_contradicted(radiograph.warnings)
-    colour = drawing.AMBER if doubted else drawing.WHITE
+    colour = drawing.AMBER if sides_are_doubted(radiograph) else drawing.WHITE
     mark = "?" if colour == drawing.AMBER else ""
     mark_corners(picture, "R" + mark, "L" + mark, height_px, colour)
+
+
+def sides_are_doubted(radiograph: Radiograph) -> bool:
+    """Whether left and right were only assumed, or a letter in the film says other."""
+    assumed = radiograph.orientation.provenance.kind == "assumed"
+    return assumed or sides_are_contradicted(radiograph.warnings)
 
 
 def mark_corners(picture: np.ndarray, left: str, right: str, height_px: int, colour: Colour = drawing.WHITE) -> None:

@@ -11,6 +11,7 @@ FOLDERS = {  # below the run's own; roles that are not here stand in that one
     "observed": "observed",
     "landmarks": "landmarks and measurements",
     "measurement": "landmarks and measurements",
+    "sides": "X-ray geometry",
     "source": "X-ray geometry",
     "central_ray": "X-ray geometry",
     "frustum": "X-ray geometry",

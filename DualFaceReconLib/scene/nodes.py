@@ -14,7 +14,8 @@ from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData
 
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures.bones import BONE_COLOURS, UNSURE_MM
-from DualFaceReconLib.pictures.drawing import AMBER, CYAN, DEPTH_COLOURS, ERROR_COLOURS, YELLOW, Colour, blended
+from DualFaceReconLib.pictures.drawing import AMBER, CYAN, DEPTH_COLOURS, ERROR_COLOURS, WHITE, YELLOW, Colour, blended
+from DualFaceReconLib.pictures.film import sides_are_doubted
 from DualFaceReconLib.pictures.wording import bone_words, measured, words
 from DualFaceReconLib.scene.parts import (
     TERMINOLOGY,
@@ -35,6 +36,7 @@ from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
 from DualFaceReconLib.verdicts import Verdict
 
 COLOURS_IN_TABLE = 256
+SIDES_AT, SIDES_SCALE = (0.12, 0.05), 7.0  # where R stands, shares of rows and columns; L as far from the other side
 # Attributes of bones: how far they can be relied on, and the reasons, a line each
 VERDICT, REASONS = "DualFaceRecon.verdict", "DualFaceRecon.reasons"
 # Attributes: the film's hash, a measurement and its standard deviation, and what was set: what somebody chose stays
@@ -118,8 +120,8 @@ def _judge(node: Node, verdict: Verdict | None) -> None:
 
 
 def markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
-    """Landmarks of every bone, and lines for the measurements that have two ends."""
-    written = []
+    """R and L on the film, landmarks of every bone, and lines for the measurements that have two ends."""
+    written = [_sides(run, reconstruction)]
     geometry = reconstruction.radiograph.geometry
     for name, bone in reconstruction.bones.items():
         if not bone.landmarks:
@@ -143,6 +145,26 @@ def markups(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
         node.SetAttribute(MEASURED, measured(line.measured))  # the description is MRML's own: the length alone
         written.append(node)
     return written
+
+
+def _sides(run: SceneRun, reconstruction: Reconstruction) -> Node:
+    """R and L in the film's plane, at its sides, in the slice view and in 3D; amber and asking where that is unsure."""
+    radiograph = reconstruction.radiograph
+    geometry, doubted = radiograph.geometry, sides_are_doubted(radiograph)
+    node = _markup(run, "sides", "", "Fiducial", "patient's sides", AMBER if doubted else WHITE)
+    rows, cols = geometry.size_px
+    places = [(SIDES_AT[0] * rows, share * cols) for share in (SIDES_AT[1], 1 - SIDES_AT[1])]
+    on_film = geometry.back_project(np.array(places), np.full(2, geometry.sdd_mm))
+    _set_points(node, [tuple(place) for place in on_film.tolist()], [side + "?" * doubted for side in "RL"])
+    if not node.GetAttribute(PLACED):
+        display = node.GetDisplayNode()
+        display.SetPointLabelsVisibility(True)
+        display.SetTextScale(SIDES_SCALE)
+        display.SetGlyphScale(0.1)
+        for set_colour in (display.SetSelectedColor, display.SetColor):
+            set_colour(*shares(AMBER if doubted else WHITE))
+        node.SetAttribute(PLACED, "1")
+    return node
 
 
 def rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:

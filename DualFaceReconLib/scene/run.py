@@ -25,7 +25,7 @@ class SceneRun:
     @property
     def nodes(self) -> dict[Key, Node]:
         """The run's nodes by role and bone: film, segmentation, depth_front, depth_back, depth_colours,
-        certainty_colours, observed, completed, landmarks, measurement (by its name), table, source, central_ray,
+        certainty_colours, observed, completed, sides, landmarks, measurement (by its name), table, source, central_ray,
         frustum, camera."""
         nodes: dict[Key, Node] = {}
         for node in self._marked():

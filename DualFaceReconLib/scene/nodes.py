@@ -36,7 +36,7 @@ from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
 from DualFaceReconLib.verdicts import Verdict
 
 COLOURS_IN_TABLE = 256
-SIDES_AT, SIDES_SCALE = (0.12, 0.05), 7.0  # where R stands, shares of rows and columns; L as far from the other side
+SIDES_AT, SIDES_SCALE = (0.12, (0.05, 0.89)), 7.0  # shares of rows, and of columns where R and L begin
 # Attributes of bones: how far they can be relied on, and the reasons, a line each
 VERDICT, REASONS = "DualFaceRecon.verdict", "DualFaceRecon.reasons"
 # Attributes: the film's hash, a measurement and its standard deviation, and what was set: what somebody chose stays
@@ -153,7 +153,7 @@ def _sides(run: SceneRun, reconstruction: Reconstruction) -> Node:
     geometry, doubted = radiograph.geometry, sides_are_doubted(radiograph)
     node = _markup(run, "sides", "", "Fiducial", "patient's sides", AMBER if doubted else WHITE)
     rows, cols = geometry.size_px
-    places = [(SIDES_AT[0] * rows, share * cols) for share in (SIDES_AT[1], 1 - SIDES_AT[1])]
+    places = [(SIDES_AT[0] * rows, share * cols) for share in SIDES_AT[1]]
     on_film = geometry.back_project(np.array(places), np.full(2, geometry.sdd_mm))
     _set_points(node, [tuple(place) for place in on_film.tolist()], [side + "?" * doubted for side in "RL"])
     if not node.GetAttribute(PLACED):

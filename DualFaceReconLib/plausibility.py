@@ -10,7 +10,7 @@ from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.inference import Prediction
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.shape.completion import Completion
-from DualFaceReconLib.verdicts import NOT_USABLE, Verdict, is_doubted
+from DualFaceReconLib.verdicts import NOT_COMPLETED, NOT_USABLE, Verdict, is_doubted
 
 LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
 # Chosen by `python -m training refusals`, on half of its pictures; Resources/Models/NETWORKS.md has the table
@@ -57,7 +57,12 @@ def bone_warnings(
     lists = [
         RadiographWarning(code, f"{text}: {', '.join(map(bone_words, bones))}.") for code, text, bones in texts if bones
     ]
-    return [*(_doubt(bone, verdict) for bone, verdict in verdicts.items() if is_doubted(verdict)), *lists]
+    return [*(_doubt(bone, verdict) for bone, verdict in verdicts.items() if _has_doubts(verdict)), *lists]
+
+
+def _has_doubts(verdict: Verdict) -> bool:
+    """Of a bone that was not completed another warning says more."""
+    return is_doubted(verdict) and verdict is not NOT_COMPLETED
 
 
 def _doubt(bone: str, verdict: Verdict) -> RadiographWarning:

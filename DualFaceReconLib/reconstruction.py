@@ -50,7 +50,7 @@ from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
-from DualFaceReconLib.verdicts import verdict_of
+from DualFaceReconLib.verdicts import NOT_COMPLETED, verdict_of
 
 SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
@@ -141,7 +141,10 @@ class Reconstructor:
         manifest = self.networks.manifest
         searched = seen_on(self.networks, radiograph)
         evidence = evidence_of(completed, maps, radiograph.geometry, searched, prediction, masks_given=mask is not None)
-        verdicts = {bone: verdict_of(bone, evidence[bone]) for bone in observed}
+        verdicts = {
+            bone: NOT_COMPLETED if completion and bone not in completed else verdict_of(bone, evidence[bone])
+            for bone in observed
+        }
         warnings += bone_warnings(manifest.bones, maps, completed, verdicts)
         warnings += warnings_of_bones_not_whole(radiograph, maps)
         warnings += scale_warnings(radiograph, sizes_of(radiograph, maps, completed, self.models))

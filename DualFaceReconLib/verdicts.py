@@ -41,6 +41,11 @@ class Verdict:
         return f"{self.grade}: {why}" if why else self.grade
 
 
+NOT_COMPLETED = Verdict(
+    grade=NOT_USABLE, reasons=(Reason("not-completed", 0.0, "", "too little of it was seen to complete it"),)
+)
+
+
 def is_doubted(verdict: Verdict | None) -> bool:
     """Whether a bone is less than good; of one without a verdict nothing is known."""
     return verdict is not None and verdict.grade != GOOD

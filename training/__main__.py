@@ -253,6 +253,7 @@ def _evaluating(commands: Any) -> None:
     verdicts.add_argument("--bundle", type=Path, required=True, help="folder of a bundle")
     verdicts.add_argument("--out", type=Path, required=True, help="folder for the tables; what is there goes on")
     verdicts.add_argument("--every", type=int, default=1, help="only every so many cases")
+    verdicts.add_argument("--sheet", type=int, metavar="NUMBER", help="draw this case's film in all ways, too")
 
 
 def _folding(commands: Any) -> None:

@@ -388,6 +388,14 @@ def judge_verdicts(options: argparse.Namespace) -> int:
     folders = cases_in(options.cases)
     if not folders:
         raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
+    if options.sheet is not None:
+        from DualFaceReconLib.pictures.drawing import save_png
+        from training.judging.spoilt_sheet import spoilt_sheet
+
+        if not 0 <= options.sheet < len(folders):
+            raise Refusal(f"There is no case {options.sheet} in {options.cases}: give 0 to {len(folders) - 1}.")
+        options.out.mkdir(parents=True, exist_ok=True)
+        save_png(spoilt_sheet(folders[options.sheet], options.sheet, options.bundle), options.out / "spoilt.png")
     text = as_markdown(judge(folders, options.bundle, options.out, options.every))
     write_text(options.out / "verdicts.md", text)
     print(text)

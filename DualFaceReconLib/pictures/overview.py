@@ -57,7 +57,7 @@ def picture(reconstruction: Reconstruction) -> np.ndarray:
     """(rows, 1440, 3) uint8: films, views, certainty, measurements and warnings, as high as all that is."""
     surfaces = [surface_of(name, bone) for name, bone in reconstruction.bones.items()]
     strips = [
-        _films(reconstruction, surfaces),
+        films(reconstruction, surfaces),
         legend_of_bones(reconstruction),
         _views(reconstruction, surfaces),
         _legend_of_certainty(reconstruction),
@@ -66,7 +66,8 @@ def picture(reconstruction: Reconstruction) -> np.ndarray:
     return np.concatenate(strips)
 
 
-def _films(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:
+def films(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:
+    """(rows, 1440, 3) uint8: the film with every bone's outline, and the bones on it."""
     radiograph = reconstruction.radiograph
     film, drawn = film_picture(radiograph, FILM_MOST_PX)
     view = along_rays(surfaces, drawn)

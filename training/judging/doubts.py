@@ -24,7 +24,7 @@ from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.evidence import evidence_of
 from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
-from DualFaceReconLib.geometry import Provenance
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Prediction, maps_of, seen_on
 from DualFaceReconLib.meshes import Mesh, area_mm2
 from DualFaceReconLib.metrics import compare_surfaces, picture_shift_mm
@@ -89,23 +89,47 @@ def kinds_of(number: int) -> list[str]:
     return [AS_IT_IS, *(SPOILT[(number + apart * turn) % len(SPOILT)] for turn in range(SPOILT_A_CASE))]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TakenFilm:
+    """A case's film in one of its ways, and what the networks see in it."""
+
+    radiograph: Radiograph
+    prediction: Prediction
+    masks: np.ndarray | None  # (bones, rows, cols) bool, where somebody painted them
+    true: BoneMaps  # of the pixels that are left
+    shown: ProjectionGeometry  # the true one of these pixels
+
+
+def taken(
+    case: Case, kind: str, number: int, reconstructor: Reconstructor, seen: Prediction | None = None
+) -> TakenFilm:
+    """A film in one of KINDS; `seen` is what the networks see in it as it is, if that is known."""
+    radiograph, true, masks = read_radiograph(case.radiograph), case.maps, None
+    rng = np.random.default_rng([SEED, number, KINDS.index(kind)])
+    window: Window = tuple(slice(0, n) for n in radiograph.geometry.size_px)
+    if kind in OF_FILMS:
+        spoilt = spoilt_film(kind, radiograph, true.mask.any(axis=0), rng)
+        radiograph, window, seen = spoilt.radiograph, spoilt.window, None
+    prediction = seen or reconstructor.predict(radiograph)
+    if kind in OF_MASKS:
+        masks = spoilt_masks(kind, maps_of(prediction, radiograph), rng)
+    return TakenFilm(
+        radiograph=radiograph,
+        prediction=prediction,
+        masks=masks,
+        true=_within(true, window),
+        shown=case.geometry.cropped([part.start for part in window], [part.stop - part.start for part in window]),
+    )
+
+
 def _of_case(case: Case, kinds: Sequence[str], number: int, reconstructor: Reconstructor) -> list[JudgedBone]:
     """Every way of a case's film; the networks are asked once for those that leave its pixels as they are."""
-    untouched, true = read_radiograph(case.radiograph), case.maps
-    seen = reconstructor.predict(untouched)
-    bones = []
-    for kind in kinds:
-        rng = np.random.default_rng([SEED, number, KINDS.index(kind)])
-        radiograph, prediction, masks = untouched, seen, None
-        window: Window = tuple(slice(0, n) for n in untouched.geometry.size_px)
-        if kind in OF_FILMS:
-            spoilt = spoilt_film(kind, untouched, true.mask.any(axis=0), rng)
-            radiograph, window = spoilt.radiograph, spoilt.window
-            prediction = reconstructor.predict(radiograph)
-        if kind in OF_MASKS:
-            masks = spoilt_masks(kind, maps_of(seen, untouched), rng)
-        bones += _of_film(case, kind, _within(true, window), window, reconstructor, radiograph, prediction, masks)
-    return bones
+    seen = reconstructor.predict(read_radiograph(case.radiograph))
+    return [
+        bone
+        for kind in kinds
+        for bone in _of_film(case, kind, taken(case, kind, number, reconstructor, seen), reconstructor)
+    ]
 
 
 def _within(true: BoneMaps, window: Window) -> BoneMaps:
@@ -118,19 +142,10 @@ def _within(true: BoneMaps, window: Window) -> BoneMaps:
     )
 
 
-def _of_film(
-    case: Case,
-    kind: str,
-    true: BoneMaps,
-    window: Window,
-    reconstructor: Reconstructor,
-    radiograph: Radiograph,
-    prediction: Prediction,
-    masks: np.ndarray | None,
-) -> list[JudgedBone]:
+def _of_film(case: Case, kind: str, film: TakenFilm, reconstructor: Reconstructor) -> list[JudgedBone]:
     """The bones that are completed, and of which the film shows enough; none where the film has no bone."""
-    maps = maps_of(prediction, radiograph, masks)
-    radiograph, maps = aligned(radiograph, maps, true.of(maps.bones))
+    maps = maps_of(film.prediction, film.radiograph, film.masks)
+    radiograph, maps = aligned(film.radiograph, maps, film.true.of(maps.bones))
     try:
         completed = reconstructor.complete(
             radiograph, reconstructor.surfaces(radiograph, maps), refused=lambda bone, why: None
@@ -138,14 +153,15 @@ def _of_film(
     except Refusal:
         return []
     searched = seen_on(reconstructor.networks, radiograph)
-    evidence = evidence_of(completed, maps, radiograph.geometry, searched, prediction, masks_given=masks is not None)
-    shown = case.geometry.cropped([part.start for part in window], [part.stop - part.start for part in window])
+    evidence = evidence_of(
+        completed, maps, radiograph.geometry, searched, film.prediction, masks_given=film.masks is not None
+    )
     judged = []
     for bone, completion in completed.items():
         if bone not in case.meshes or bone in case.metadata.get("unscored", ()):
             continue
         truth, whole = (
-            on_film(mesh, shown) for mesh in (case.meshes[bone], (completion.vertices, completion.triangles))
+            on_film(mesh, film.shown) for mesh in (case.meshes[bone], (completion.vertices, completion.triangles))
         )
         if area_mm2(*truth) < LEAST_SEEN_MM2:
             continue
@@ -155,7 +171,7 @@ def _of_film(
                 kind=kind,
                 bone=bone,
                 person=person_of(case, bone),
-                assd_mm=_assd_mm(whole, truth),
+                assd_mm=assd_mm(whole, truth),
                 evidence=evidence[bone],
             )
         )
@@ -175,7 +191,7 @@ def aligned(radiograph: Radiograph, maps: BoneMaps, true: BoneMaps) -> tuple[Rad
     return replace(radiograph, geometry=geometry), maps.shifted(shift)
 
 
-def _assd_mm(completed: Mesh, truth: Mesh) -> float:
+def assd_mm(completed: Mesh, truth: Mesh) -> float:
     """As the evaluation has it; endless where nothing of the completed bone is on the film."""
     if not len(completed[1]):
         return float("inf")

@@ -56,8 +56,11 @@ def evidence_of(
 
 
 def misfit_mm(completion: Completion) -> float:
-    """Mean distance from the completed bone, where it was seen, to what was seen of it."""
-    return float(completion.distance_mm[completion.seen].mean()) if completion.seen.any() else 0.0
+    """Median distance from the completed bone, where it was seen, to what was seen of it.
+
+    A bone that is right lies on what was seen even where half of its mask is missing, so that the mean would be large.
+    """
+    return float(np.median(completion.distance_mm[completion.seen])) if completion.seen.any() else 0.0
 
 
 def unusualness(completion: Completion) -> float:

@@ -64,7 +64,7 @@ class Limit:
 TEXTS: Mapping[str, tuple[str, str]] = {  # by code: the number's unit, and how it is put
     "unsure": ("%", "the networks are unsure of {value:.0f} % of its pixels"),
     "mirrored": ("mm", "the networks see it {value:.1f} mm elsewhere in the mirrored film"),
-    "misfit": ("mm", "no shape of the model comes nearer than {value:.1f} mm to what was seen of it"),
+    "misfit": ("mm", "half of it lies more than {value:.1f} mm beside what was seen of it"),
     "range": ("", "its shape is {value:.1f} times as unusual as people's are"),
     "beyond": ("mm", "its mask ends inside the film, and the bone goes on for {value:.0f} mm"),
     "sides": ("", "it differs from the other side {value:.1f} times as much as people do from the mean"),
@@ -75,21 +75,21 @@ TEXTS: Mapping[str, tuple[str, str]] = {  # by code: the number's unit, and how 
 NUMBERS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "hip": {
         "unsure": (30.0, 60.0),
-        "mirrored": (5.0, 15.0),
-        "misfit": (2.2, 5.0),
-        "range": (1.6, 3.0),
-        "beyond": (22.0, 60.0),
+        "mirrored": (5.0, 10.0),
+        "misfit": (1.0, 5.0),
+        "range": (2.2, 3.5),
+        "beyond": (35.0, 140.0),
         "sides": (1.8, 3.5),
-        "joint": (5.0, 15.0),
+        "joint": (6.0, 25.0),
     },
     "femur": {
-        "unsure": (30.0, 60.0),
+        "unsure": (10.0, 20.0),
         "mirrored": (5.0, 15.0),
-        "misfit": (2.4, 6.0),
-        "range": (1.5, 3.0),
-        "beyond": (50.0, 100.0),
-        "sides": (2.0, 4.0),
-        "joint": (7.0, 15.0),
+        "misfit": (1.0, 10.0),
+        "range": (1.5, 5.0),
+        "beyond": (50.0, 140.0),
+        "sides": (1.6, 6.0),
+        "joint": (5.0, 60.0),
     },
 }
 LIMITS: Mapping[str, Mapping[str, Limit]] = {

@@ -105,7 +105,7 @@ def taken(
 ) -> TakenFilm:
     """A film in one of KINDS; `seen` is what the networks see in it as it is, if that is known."""
     radiograph, true, masks = read_radiograph(case.radiograph), case.maps, None
-    rng = np.random.default_rng([SEED, number, KINDS.index(kind)])
+    rng = np.random.default_rng([number, KINDS.index(kind)])
     window: Window = tuple(slice(0, n) for n in radiograph.geometry.size_px)
     if kind in OF_FILMS:
         spoilt = spoilt_film(kind, radiograph, true.mask.any(axis=0), rng)

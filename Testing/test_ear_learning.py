@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.learning import curves_drawn_at_the_end, curves_undrawn
-from support.recipes import by_time, run_on
+from support.recipes import EAR, by_time, run_on
 from support.vertebrae import made_group
 
 from DualFaceReconLib.errors import Refusal
@@ -19,7 +19,7 @@ from DualFaceReconLib.networks.weights import give_weights
 from training.__main__ import main
 from training.learning.compact import compact, restored, stacked
 from training.learning.cubes import augmented_cubes, edge_scale, measure_cubes
-from training.learning.recipe import EpochLearning, Recipe, TimeLearning, VertebraFilms, read_recipe
+from training.learning.recipe import TimeLearning, read_recipe
 from training.learning.schedule import rate_after, rate_at
 from training.learning.tasks import network_of, task_of
 from training.learning.volume_losses import VOLUME_LOSSES, volume_loss
@@ -28,40 +28,6 @@ from training.vertebrae.source import VertebraCubes, only, sourced
 from training.vertebrae.virtual import Stock
 
 RECIPES = Path(__file__).parent.parent / "training" / "recipes"
-EAR = Recipe(
-    "ear",
-    3,
-    {"widths": [2, 4, 4, 6, 8]},
-    VertebraFilms(
-        side=16,
-        voxel_mm=7.0,
-        projections=4,
-        reuse=2,
-        pool=2,
-        in_situ=False,
-        click_mm=2.0,
-        angle_degrees=0.0,
-        distance_mm=0.0,
-        mean_hu=12.0,
-        deviation_hu=68.0,
-        without=("clouthier/mean",),
-        watched=2,
-    ),
-    EpochLearning(
-        loss="ear",
-        batch=2,
-        epochs=2,
-        learning_rate=3e-3,
-        weight_decay=1e-5,
-        first_cycle=2,
-        cycle_factor=2,
-        clip=1.0,
-        average=0.5,
-        strength=0.3,
-        changes=3,
-        bfloat16=False,
-    ),
-)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -310,6 +310,18 @@ def _with_vertebrae(commands: Any) -> None:
     learning.add_argument("recipe", type=Path, help="a file of training/recipes, as ear_small.toml")
     _with_loop(learning)
     _with_spines(learning)
+    judging = _command(steps, "evaluate", vertebra_actions.judge_vertebrae)
+    judging.add_argument(
+        "run_folder", type=Path, nargs="?", metavar="RUN", help="a finished run's folder (default: rows without one)"
+    )
+    judging.add_argument("--out", type=Path, required=True, help="folder for the table; what is there goes on")
+    judging.add_argument("--people", nargs="*", default=[], help="without a run: on whom, as totalseg/s0328")
+    judging.add_argument("--conditions", nargs="*", metavar="NAME", help='such as "in situ" (default: all)')
+    judging.add_argument("--side", type=int, default=64, help="without a run: voxels of the cube's side (default: 64)")
+    judging.add_argument("--voxel-mm", type=float, default=1.75, help="without a run: of the cube (default: 1.75)")
+    judging.add_argument("--mean-hu", type=float, default=11.0, help="without a run: of z-scores (default: 11)")
+    judging.add_argument("--deviation-hu", type=float, default=74.0, help="without a run: of z-scores (default: 74)")
+    _with_spines(judging)
 
 
 def _showing(parser: argparse.ArgumentParser, count: int, out: str) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 
 from training.learning.films import Source, simulated
 from training.learning.pretrain import unlabelled
-from training.learning.recipe import EpochLearning, Masking, PretrainRecipe, Recipe, TimeLearning, TrainingFilms
+from training.learning.recipe import (
+    EpochLearning,
+    Masking,
+    PretrainRecipe,
+    Recipe,
+    TimeLearning,
+    TrainingFilms,
+    VertebraFilms,
+)
 from training.learning.run import Run
 from training.learning.train import train
 from training.patients.population import Population
@@ -50,6 +58,40 @@ SEGMENTATION = replace(
     task="segmentation",
     network={"features": [8, 16, 32]},
     learning=replace(DEPTH.learning, loss="segmentation"),
+)
+EAR = Recipe(
+    "ear",
+    3,
+    {"widths": [2, 4, 4, 6, 8]},
+    VertebraFilms(
+        side=16,
+        voxel_mm=7.0,
+        projections=4,
+        reuse=2,
+        pool=2,
+        in_situ=False,
+        click_mm=2.0,
+        angle_degrees=0.0,
+        distance_mm=0.0,
+        mean_hu=12.0,
+        deviation_hu=68.0,
+        without=("clouthier/mean",),
+        watched=2,
+    ),
+    EpochLearning(
+        loss="ear",
+        batch=2,
+        epochs=2,
+        learning_rate=3e-3,
+        weight_decay=1e-5,
+        first_cycle=2,
+        cycle_factor=2,
+        clip=1.0,
+        average=0.5,
+        strength=0.3,
+        changes=3,
+        bfloat16=False,
+    ),
 )
 BY_EPOCHS_ALONE = ("epochs", "first_cycle", "cycle_factor")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from DualFaceReconLib.errors import Refusal
+
 
 def build_anatomy(options: argparse.Namespace) -> int:
     """Registers the real vertebrae to a template a group, builds a shape model a group, and says how well they fit."""
@@ -34,4 +36,28 @@ def show_films(options: argparse.Namespace) -> int:
     stock = Stock.of(load_groups(options.vertebrae, options.cache), options.without)
     grid = Grid(side=options.side, voxel_mm=options.voxel_mm)
     print(show_films(stock, options.count, options.seed, grid, options.out))
+    return 0
+
+
+def judge_vertebrae(options: argparse.Namespace) -> int:
+    """Measures a network, and rows that need none, on real vertebrae of people who were kept out."""
+    from training.judging.volumes import ZScale
+    from training.vertebrae.correspondence import load_groups
+    from training.vertebrae.films import Grid
+    from training.vertebrae.judging import CONDITIONS, judge
+    from training.vertebrae.rows import trained_network
+    from training.vertebrae.source import people_of
+
+    groups = load_groups(options.vertebrae, options.cache)
+    trained = None if options.run_folder is None else trained_network(options.run_folder)
+    if trained is None:
+        if not options.people:
+            raise Refusal("Say whom to judge on with --people, or name a run, which knows whom it kept out.")
+        people, grid = options.people, Grid(side=options.side, voxel_mm=options.voxel_mm)
+        scale = ZScale(mean_hu=options.mean_hu, deviation_hu=options.deviation_hu)
+    else:
+        films = trained.recipe.films
+        people, grid = people_of(films), Grid(side=films.side, voxel_mm=films.voxel_mm)
+        scale = ZScale(mean_hu=films.mean_hu, deviation_hu=films.deviation_hu)
+    print(judge(groups, people, trained, grid, scale, options.out, options.conditions or tuple(CONDITIONS)))
     return 0

@@ -39,6 +39,11 @@ class Composition:
     arch_mm: float
 
 
+MIDDLING = Composition(
+    trabecular_hu=130, subcortical_hu=140, arch_hu=260, cortical_hu=1000, side_mm=0.6, endplate_mm=0.7, arch_mm=1.4
+)
+
+
 def draw_composition(rng: np.random.Generator) -> Composition:
     """From osteoporotic to young."""
     dense = float(rng.normal())

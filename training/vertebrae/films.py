@@ -129,6 +129,19 @@ def filmed_vertebra(
     `angles_degrees` of the two films; else one from in front, and a lateral from either side.
     """
     vertebra = sample_vertebra(stock, seed, level)
+    return film_vertebra(vertebra, stock, seed, grid, in_situ, errors, angles_degrees)
+
+
+def film_vertebra(
+    vertebra: VirtualVertebra,
+    stock: Stock,
+    seed: int,
+    grid: Grid,
+    in_situ: bool = False,
+    errors: Errors | None = None,
+    angles_degrees: tuple[float, float] | None = None,
+) -> Study:
+    """Two films of some vertebra, taken by a seed as above; its neighbours are virtual ones of the stock."""
     rng = np.random.default_rng([seed, 23])
     side = float(rng.choice([-1.0, 1.0]))
     angles = angles_degrees or (0.0, side * LATERAL_DEGREES)

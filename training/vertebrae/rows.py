@@ -1,0 +1,82 @@
+"""What is judged: a network's volumes, and rows that need no network. Each gives HU in the cube of a pair of films."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from DualFaceReconLib.backprojection import Cube
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.networks.weights import give_weights
+from training.learning.finished import read_finished
+from training.learning.recipe import Recipe, recipe_of
+from training.learning.tasks import network_of
+from training.vertebrae.density import MIDDLING, density
+from training.vertebrae.films import Grid, Study
+from training.vertebrae.levels import LEVELS, group_of
+from training.vertebrae.parts import dimensions
+from training.vertebrae.sizes import measured_size
+from training.vertebrae.virtual import Stock
+
+EXACT = "exact volume"
+MEAN = "mean vertebra at its centre and size"
+Row = Callable[[Study], np.ndarray]  # (side, side, side) HU
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """A finished run's network."""
+
+    recipe: Recipe
+    network: nn.Module  # in use
+    sha256: str
+
+    def __call__(self, study: Study) -> np.ndarray:
+        """(side, side, side) HU that it makes of a pair of films."""
+        films = self.recipe.films
+        with torch.no_grad():
+            z = self.network(study.projections()[None])[0, 0]
+        return z.numpy() * films.deviation_hu + films.mean_hu
+
+
+def trained_network(run: Path) -> TrainedNetwork:
+    """The network of a finished run's folder; Refusal where there is none, or none of vertebrae."""
+    metadata, weights = read_finished(run)
+    recipe = recipe_of(metadata["recipe"])
+    if recipe.task != "ear":
+        raise Refusal(f"{run.name} holds a network of hips: name a run of `training vertebrae train`.")
+    network = network_of(recipe)
+    give_weights(network, weights)
+    return TrainedNetwork(recipe=recipe, network=network.eval(), sha256=metadata["sha256"])
+
+
+def exact_volume(study: Study) -> np.ndarray:
+    """The truth itself: what is left in its surface's figures are the voxels'."""
+    return study.truth_hu
+
+
+def mean_vertebra(stock: Stock, grid: Grid) -> Row:
+    """The mean of a stock's vertebrae of a level, at the true one's middle and with its body's true width, depth and
+    height, upright in the patient's frame and of middling bone. Where nobody has the level: of the nearest one."""
+
+    def row(study: Study) -> np.ndarray:
+        vertebra = study.vertebra
+        group = stock.groups[group_of(vertebra.level)]
+        away = np.array([abs(LEVELS.index(level) - LEVELS.index(vertebra.level)) for level in group.levels])
+        mean = group.shapes[away == away.min()].mean(axis=0)
+        placed = mean * measured_size(dimensions(vertebra.mesh[0], vertebra.parts))
+        placed = placed + _middle(study.mesh[0]) - _middle(placed)
+        cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
+        return density((placed, group.triangles), group.parts, MIDDLING, cube, seed=0)
+
+    return row
+
+
+def _middle(vertices: np.ndarray) -> np.ndarray:
+    """(3,) of the box around vertices."""
+    return (vertices.min(axis=0) + vertices.max(axis=0)) / 2

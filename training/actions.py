@@ -140,13 +140,13 @@ def train_network(options: argparse.Namespace) -> int:
     """Trains a network by a recipe, or networks by several on the same films, or goes on with a run that was cut."""
     from training.learning.films import virtual_patients
     from training.learning.learner import Plan
-    from training.learning.recipe import read_recipe
+    from training.learning.recipe import OF_VERTEBRAE, read_recipe
     from training.learning.train import train_together
 
     recipes = [read_recipe(path) for path in options.recipes]
     for path, recipe in zip(options.recipes, recipes, strict=True):
-        if recipe.task in ("pretrain", "ear"):
-            command = {"pretrain": "pretrain", "ear": "vertebrae train"}[recipe.task]
+        if recipe.task == "pretrain" or recipe.task in OF_VERTEBRAE:
+            command = "vertebrae train" if recipe.task in OF_VERTEBRAE else "pretrain"
             raise Refusal(f"{path.name} is a recipe for `training {command}`.")
     tasks = [recipe.task for recipe in recipes]
     if len(set(tasks)) < len(tasks):
@@ -221,13 +221,13 @@ def pretrain_encoder(options: argparse.Namespace) -> int:
 
 
 def train_on_vertebrae(options: argparse.Namespace) -> int:
-    """Trains an EAR network by a recipe on films of virtual vertebrae, or goes on with a run that was cut."""
-    from training.learning.recipe import read_recipe
+    """Trains EAR or one of its rivals by a recipe on films of virtual vertebrae, or goes on with a run that was cut."""
+    from training.learning.recipe import OF_VERTEBRAE, read_recipe
     from training.learning.train import train
     from training.vertebrae.source import virtual_vertebrae
 
     recipe = read_recipe(options.recipe)
-    if recipe.task != "ear":
+    if recipe.task not in OF_VERTEBRAE:
         raise Refusal(f"{options.recipe.name} is a recipe of hips: take training/recipes/ear_small.toml or another.")
 
     def learn(run: Run) -> Path | None:

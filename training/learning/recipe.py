@@ -24,6 +24,7 @@ from DualFaceReconLib.networks.segmentation import SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
 from training.learning.augment import GREY_CHANGES
 from training.learning.losses import DEPTH_LOSSES
+from training.learning.rivals import RivalSettings
 from training.learning.volume_losses import VOLUME_LOSSES
 from training.patients.kept_out import kept_out_people
 from training.patients.posture import POSTURES
@@ -35,12 +36,15 @@ SETTINGS = {
     "segmentation": SegmentationSettings,
     "pretrain": DepthSettings,
     "ear": EarSettings,
+    "rival": RivalSettings,
 }
+OF_VERTEBRAE = ("ear", "rival")
 LOSSES = {
     "depth": tuple(DEPTH_LOSSES),
     "segmentation": ("segmentation",),
     "pretrain": ("filled_in",),
     "ear": tuple(VOLUME_LOSSES),
+    "rival": tuple(VOLUME_LOSSES),
 }
 # What stands in a file for a field of a type, and how a refusal calls it
 VALUES = {
@@ -98,7 +102,7 @@ class TrainingFilms:
 
 @dataclass(frozen=True, kw_only=True)
 class VertebraFilms:
-    """[films] of the task "ear": pairs of films of virtual vertebrae, and the cubes that they are laid back into."""
+    """[films] of "ear" and "rival": pairs of films of virtual vertebrae, and the cubes that they are laid back into."""
 
     side: int = knob(least=1)
     """Voxels along a cube: a multiple of the network's stride."""
@@ -220,14 +224,14 @@ class Recipe:
     """One trained thing."""
 
     task: str
-    """What the network learns: "depth", "segmentation", "pretrain" or "ear"."""
+    """What the network learns: "depth", "segmentation", "pretrain", "ear", or as another network "rival"."""
 
     seed: int = knob(least=0)
     """Of the first weights, the films and all that is drawn while the network learns."""
 
     network: dict[str, Any]
     """Settings of the network, explained in `DualFaceReconLib/networks`: `DepthSettings`, `SegmentationSettings`,
-    `EarSettings`."""
+    `EarSettings`; those of "rival" in `training/learning/rivals.py`."""
 
     films: TrainingFilms | VertebraFilms
 
@@ -261,13 +265,13 @@ def recipe_of(sections: Mapping[str, Any]) -> Recipe:
     if not isinstance(task, str) or task not in SETTINGS:
         raise Refusal(f"The task {task!r} is unknown: {meant(str(task), SETTINGS)}")
     knobs: dict[str, Any] = {name: _knob(Recipe, name, sections[name]) for name in ("task", "seed")}
-    knobs["films"] = section_of("films", VertebraFilms if task == "ear" else TrainingFilms, sections["films"])
+    knobs["films"] = section_of("films", VertebraFilms if task in OF_VERTEBRAE else TrainingFilms, sections["films"])
     knobs["learning"] = _learning(sections["learning"])
     knobs["network"] = _network(task, sections["network"])
     if knobs["learning"].loss not in LOSSES[task]:
         loss = knobs["learning"].loss
         raise Refusal(f"[learning] loss = {loss!r} is none for {task}: {meant(loss, LOSSES[task])}")
-    if task == "ear":  # who there is to be kept out is known where the vertebrae are read
+    if task in OF_VERTEBRAE:  # who there is to be kept out is known where the vertebrae are read
         return Recipe(**knobs)
     if knobs["films"].pool % knobs["films"].postures:
         raise Refusal("[films] pool must be a multiple of postures, so that it holds whole people.")
@@ -293,7 +297,7 @@ def _network(task: str, values: Any) -> dict[str, Any]:
         settings = settings_from(SETTINGS[task], values)
     except ValueError as error:
         raise Refusal(f"[network] cannot be built, {error}.") from error
-    if task == "ear":
+    if task in OF_VERTEBRAE:
         return dict(values)
     if task == "pretrain" and (settings.bones, settings.faces) != (1, 1):
         raise Refusal("[network] needs bones = 1 and faces = 1, as one film is predicted.")

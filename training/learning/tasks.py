@@ -31,6 +31,7 @@ from training.learning.losses import DEPTH_LOSSES, segmentation
 from training.learning.masking import masked_loss, masked_picture, measure_masked
 from training.learning.monitoring import depth_sheet, measure_depth, measure_masks, outline_sheet
 from training.learning.recipe import SETTINGS, PretrainRecipe, Recipe, VertebraFilms
+from training.learning.rivals import RivalNetwork
 from training.learning.volume_losses import VOLUME_LOSSES
 
 
@@ -52,7 +53,8 @@ class Task:
 
 def task_of(recipe: Recipe) -> Task:
     """What a recipe's network learns."""
-    return {"depth": _depth, "segmentation": _segmentation, "pretrain": _pretraining, "ear": _ear}[recipe.task](recipe)
+    tasks = {"depth": _depth, "segmentation": _segmentation, "pretrain": _pretraining}
+    return tasks.get(recipe.task, _volume)(recipe)
 
 
 def network_of(recipe: Recipe) -> nn.Module:
@@ -112,11 +114,11 @@ def _pretraining(recipe: PretrainRecipe) -> Task:
     )
 
 
-def _ear(recipe: Recipe) -> Task:
+def _volume(recipe: Recipe) -> Task:
     """A vertebra's volume, of two films that are laid back into a cube."""
     films = recipe.films
     return Task(
-        network=EarNetwork,
+        network={"ear": EarNetwork, "rival": RivalNetwork}[recipe.task],
         bones=(),
         augmented=augmented_cubes,
         loss=partial(cube_loss, VOLUME_LOSSES[recipe.learning.loss], films),

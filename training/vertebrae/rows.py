@@ -14,7 +14,7 @@ from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.networks.weights import give_weights
 from training.learning.finished import read_finished
-from training.learning.recipe import Recipe, recipe_of
+from training.learning.recipe import OF_VERTEBRAE, Recipe, recipe_of
 from training.learning.tasks import network_of
 from training.vertebrae.density import MIDDLING, density
 from training.vertebrae.films import Grid, Study
@@ -48,7 +48,7 @@ def trained_network(run: Path) -> TrainedNetwork:
     """The network of a finished run's folder; Refusal where there is none, or none of vertebrae."""
     metadata, weights = read_finished(run)
     recipe = recipe_of(metadata["recipe"])
-    if recipe.task != "ear":
+    if recipe.task not in OF_VERTEBRAE:
         raise Refusal(f"{run.name} holds a network of hips: name a run of `training vertebrae train`.")
     network = network_of(recipe)
     give_weights(network, weights)

@@ -36,14 +36,14 @@ def test_published_sizes(settings, millions):
 @torch.no_grad()
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_cube_comes_out_and_both_films_matter(name):
-    network, cube = made(name), noise(2, 2, 32, 32, 32)
+    network, cube = made(name).train(), noise(2, 2, 32, 32, 32)  # in use untrained features fade layer by layer
     volume = network(cube)
     assert volume.shape == (2, 1, 32, 32, 32)
     assert volume.dtype == torch.float32
     for film in range(2):
         other = cube.clone()
         other[:, film] = noise(2, 32, 32, 32, seed=1)
-        assert not torch.equal(network(other), volume)
+        assert not torch.allclose(network(other), volume, atol=1e-3)
 
 
 @torch.no_grad()

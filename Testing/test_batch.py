@@ -4,9 +4,11 @@ import contextlib
 import csv
 import io
 import json
+import multiprocessing
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -27,12 +29,13 @@ from support.batches import (
     rows_of as rows,
 )
 from support.films import save_image
+from support.light import QuickWork
 from support.processes import at_once, started_at_once
 
 from DualFaceReconLib.actions import EXIT_INCOMPLETE, EXIT_REFUSED, EXIT_STOPPED
 from DualFaceReconLib.batch import run as batch_run
 from DualFaceReconLib.batch.films import folder_names
-from DualFaceReconLib.batch.record import MAP, PATH, SUMMARY
+from DualFaceReconLib.batch.record import MAP, PATH, SUMMARY, Record
 from DualFaceReconLib.batch.run import Choices, run_batch
 from DualFaceReconLib.cli import main
 from DualFaceReconLib.disk.folders import locked
@@ -605,3 +608,46 @@ def test_memory_stays_where_it_is_over_a_thousand_films(tmp_path, bundle):
     outcome = run_batch(tmp_path / "films", tmp_path / "out", choices=Choices(bundle, completion=False), say=say)
     assert outcome.films["done"] == 1000
     assert max(memory[900:]) - max(memory[50:150]) < 20e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_ten_thousand_films_cost_as_much_at_the_end_as_at_the_beginning(tmp_path, bundle, monkeypatch):
+    """The index's cost for a film, and the memory of all processes; what is done of a film is little here."""
+    for seed in range(10):
+        save_film(tmp_path / "originals" / f"{seed}.dcm", seed)
+    (tmp_path / "films").mkdir()
+    for number in range(10_000):
+        film = tmp_path / "films" / f"{number:05d}"
+        film.hardlink_to(tmp_path / "originals" / f"{number % 10}.dcm")
+    monkeypatch.setattr(batch_run, "FilmWork", QuickWork)
+    spent, memory, real = [], [], Record.take
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def timed(record, row):
+        begun = time.process_time()
+        real(record, row)
+        spent.append(time.process_time() - begun)
+        if len(spent) % 100 == 0:
+            processes = ["self", *(str(child.pid) for child in multiprocessing.active_children())]
+            sizes = [int(Path("/proc", process, "statm").read_text().split()[1]) * page for process in processes]
+            memory.append([sizes[0], max(sizes[1:])])
+
+    monkeypatch.setattr(Record, "take", timed)
+    how = {"choices": Choices(bundle, completion=False), "road": InProcesses(2), "say": str}
+    outcome = run_batch(tmp_path / "films", tmp_path / "out", **how)
+    assert outcome.films["done"] == 10_000
+    thousands = np.reshape(spent, (10, 1000)).sum(axis=1)  # ms a film
+    own, workers = np.array(memory).T / 1e6
+    print(
+        "index, ms a film, by thousands:",
+        thousands.round(2),
+        "MB of the batch:",
+        own[[9, -1]],
+        "of a worker:",
+        workers[[9, -1]],
+    )
+    assert thousands[-1] < 1.5 * thousands[0]
+    assert own[-1] - own[9] < 20
+    assert workers[-1] - workers[9] < 20
+    assert run_batch(tmp_path / "films", tmp_path / "out", **how).films["done before"] == 10_000

@@ -1,13 +1,16 @@
 """Work on a Dask cluster of three workers on this machine: some are lost, and every item is done once."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.batches import rows_of, save_film, stand_in_bundle
+from support.bones import made_population
 from support.light import LightWork
 from support.works import Prepare, begun
 
@@ -19,8 +22,11 @@ from DualFaceReconLib.cli import main
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.parallel.work import Lost
+from training.judging.evaluate import evaluate
+from training.simulate import Series, simulate
 
 cluster = pytest.importorskip("DualFaceReconLib.parallel.cluster", reason="Dask is not installed", exc_type=Refusal)
+SAMPLES = Path(__file__).parent.parent / "Resources" / "Samples"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
@@ -57,15 +63,7 @@ def test_a_lost_worker_costs_no_film(road, tmp_path, monkeypatch):
         save_film(films / f"Erika {seed}.dcm", seed)
     monkeypatch.setattr(batch_run, "FilmWork", LightWork)
     killed = []
-
-    def kill_one():
-        while not (tmp_path / "saved").exists():
-            time.sleep(0.02)
-        address, process = next(iter(road._client.run(os.getpid).items()))
-        os.kill(process, signal.SIGKILL)
-        killed.append(address)
-
-    killing = threading.Thread(target=kill_one)
+    killing = threading.Thread(target=_kill_one, args=(road, (tmp_path / "saved").exists, killed.append))
     killing.start()
     bundle = stand_in_bundle(tmp_path / "bundle")
     said = []
@@ -83,6 +81,15 @@ def test_a_lost_worker_costs_no_film(road, tmp_path, monkeypatch):
         assert sorted(path.name for path in (out / row["folder"]).iterdir()) == ["picture.png", "reconstruction.json"]
     logs = [road._client.get_scheduler_logs(), *road._client.get_worker_logs().values()]
     assert "Erika" not in str(logs) + "".join(said)
+
+
+def _kill_one(road, when, killed=lambda address: None):
+    """Kills a Dask worker as soon as that is so."""
+    while not when():
+        time.sleep(0.02)
+    address, process = next(iter(road._client.run(os.getpid).items()))
+    os.kill(process, signal.SIGKILL)
+    killed(address)
 
 
 def test_films_are_sent_where_workers_do_not_see_them(road, tmp_path, monkeypatch):
@@ -129,3 +136,37 @@ def test_without_dask_it_is_said_what_to_install(tmp_path, monkeypatch, capsys):
     save_film(tmp_path / "films" / "a.dcm", 1)
     assert main(["batch", str(tmp_path / "films"), "-o", str(tmp_path / "out"), "--scheduler", "local"]) == 2
     assert "pip install dualfacerecon[cluster]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_lost_worker_costs_no_film_of_the_bundle_that_ships(road, tmp_path):
+    """The same bytes as on one machine, but for what clocks say."""
+    for name in ("pelvis_1", "pelvis_2", "pelvis_3", "one_hip_1", "one_hip_2"):
+        shutil.copy(SAMPLES / f"{name}.dcm", tmp_path)
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    assert main(["batch", str(tmp_path), "-o", str(alone), "--jobs", "1"]) == 0
+    killing = threading.Thread(target=_kill_one, args=(road, lambda: any(out.glob("0*"))))
+    killing.start()
+    slow = cluster.OnCluster(road._client, longest_s=600)
+    outcome = batch_run.run_batch(tmp_path, out, road=slow, say=str)
+    killing.join()
+    assert outcome.films["done"] == 5
+    files = sorted(path.relative_to(alone) for path in alone.rglob("*.*"))
+    assert files == sorted(path.relative_to(out) for path in out.rglob("*.*"))
+    clocked = ("reconstruction.json", "report.html", SUMMARY)
+    others = [name for name in files if (alone / name).is_file() and name.name not in clocked]
+    assert len(others) > 5 * 10
+    assert [name for name in others if (alone / name).read_bytes() != (out / name).read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_cases_are_made_and_measured_on_a_cluster_as_they_are_here(road, tmp_path):
+    population = made_population()
+    series, long = Series(seed=5, size_px=400), cluster.OnCluster(road._client, longest_s=600)
+    folders = simulate(population, 3, series, tmp_path / "cluster", say=str, road=long)
+    here = simulate(population, 3, series, tmp_path / "here", say=str)
+    for there, folder in zip(folders, here, strict=True):
+        names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        assert len(names) == 10
+        assert [name for name in names if (there / name).read_bytes() != (folder / name).read_bytes()] == []
+    assert evaluate(folders, (96,), emd=False, say=str, road=long) == evaluate(folders, (96,), emd=False, say=str)

@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -148,13 +147,14 @@ class Notes:
         except (OSError, ValueError):
             return None
 
-    def remove(self, number: int | None = None) -> None:
-        """Of a film that the record has; None: of all."""
+    def remove(self, number: int) -> None:
+        """Of a film that the record has."""
+        (self._folder / str(number)).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Lines of films whose processes were stopped before they could tell stay for who goes on."""
         with suppress(OSError):
-            if number is not None:
-                (self._folder / str(number)).unlink()
-            else:
-                shutil.rmtree(self._folder)
+            self._folder.rmdir()
 
 
 def read_record(out: Path) -> Record:

@@ -220,7 +220,8 @@ class _Walk:
 def _reconstruct(jobs: list[FilmJob], folder: Path, work: FilmWork, road: Road, walk: _Walk, retry: bool) -> None:
     """Every film that is not done, with a line each; the record is brought on after each."""
     left_alone = [] if retry else [job for job in jobs if _ended_twice(job, walk.record.row(job.number))]
-    to_do = [job for job in jobs if job not in left_alone] if left_alone else jobs
+    numbers = {job.number for job in left_alone}
+    to_do = [job for job in jobs if job.number not in numbers]
     new = sum(not job.is_done(walk.record.row(job.number), work.out) for job in to_do)
     if not road.sees(work.out / LOCK):
         raise Refusal("Not every worker sees the output: name a folder on a drive that all of them have.")
@@ -247,8 +248,8 @@ def _reconstruct(jobs: list[FilmJob], folder: Path, work: FilmWork, road: Road, 
                 notes.remove(job.number)
         for job in left_alone:
             walk.take(walk.record.row(job.number), job)
-        notes.remove()
     finally:
+        notes.close()
         if walk.record.unwritten:
             walk.record.write()
 

@@ -17,7 +17,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -112,9 +112,10 @@ class OnCluster:
                 hand_out()
                 yield index, result
         finally:
-            if futures:
-                client.cancel(list(futures))
-            client.unregister_worker_plugin(name)
+            with suppress(KeyError, OSError):  # of workers that have just gone, or just come
+                if futures:
+                    client.cancel(list(futures))
+                client.unregister_worker_plugin(name)
 
     def _wait_for_workers(self) -> None:
         while not self._client.nthreads():

@@ -76,6 +76,16 @@ def test_it_needs_no_network_and_names_nobody(results):
     assert Page(results / "page" / "summary.html").loaded == []
 
 
+def test_verdicts_are_counted_where_there_are_any(results, tmp_path):
+    recorded(tmp_path / "out", 12, hip_left_verdict="doubtful", femur_left_verdict="not usable")
+    main(["summary", str(tmp_path / "out"), "-o", str(tmp_path / "page")])
+    page = Page(tmp_path / "page" / "summary.html")
+    assert "Verdicts bone good doubtful not usable left hemipelvis 0 12 0 right hemipelvis 0 0 0 left femur 0 0 12" in (
+        page.said
+    )
+    assert "Verdicts" not in Page(results / "page" / "summary.html").said
+
+
 def test_what_is_no_batch_is_refused(tmp_path, capsys):
     assert main(["summary", str(tmp_path), "-o", str(tmp_path / "page")]) == 2
     assert "holds no summary.csv: name the output of `dualface batch`" in capsys.readouterr().err

@@ -29,13 +29,12 @@ from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
 from DualFaceReconLib.document import RESEARCH_USE
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.pictures.wording import UNITS, bone_words, words
+from DualFaceReconLib.verdicts import GRADES
 
 PAGE = "summary.html"
 PICTURE = "picture.png"
 MOST_LINKS = 30  # of a measurement's films far out, and of the films that were refused for one reason
-GRADES = ("good", "doubtful", "not usable")
 STATES = ("completed", "seen", "not found")
-VERDICT_COLUMN = "{}_verdict"  # of a bone
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #16191d; background: #fff; max-width: 1080px; margin: 24px auto;
   padding: 0 16px }
@@ -79,7 +78,7 @@ class _Found:
         self.seconds += _numbers(row["seconds"])
         for bone in BONES:
             self.bones[bone][row[bone]] += 1
-            if verdict := row.get(VERDICT_COLUMN.format(bone)):
+            if verdict := row[f"{bone}_verdict"]:
                 self.verdicts[bone][verdict] += 1
         for _, _, column in MEASURED:
             for value in _numbers(row[column]):

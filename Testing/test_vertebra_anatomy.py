@@ -18,9 +18,11 @@ from support.vertebrae import (
     made_vertebrae,
     mask_image,
 )
+from vtkmodules.vtkFiltersCore import vtkTriangleFilter
+from vtkmodules.vtkFiltersSources import vtkCubeSource
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshes import triangle_normals, volume_mm3
+from DualFaceReconLib.meshes import arrays, triangle_normals, volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shape.shapemodel import load_shape_model
 from training.__main__ import main
@@ -30,7 +32,7 @@ from training.vertebrae.levels import GROUPS, LEVELS, group_of
 from training.vertebrae.masks import mask_surface
 from training.vertebrae.parts import dimensions, in_own_frame, parts_of
 from training.vertebrae.sizes import PUBLISHED_MM, drawn_scales, measured_size, published_mm, published_size
-from training.vertebrae.voxels import inside_of
+from training.vertebrae.voxels import inside_of, inside_on_grid
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,22 @@ def test_what_is_no_mask_is_refused(tmp_path):
     sitk.WriteImage(mask_image(made_mask()), str(tmp_path / "mask.nii.gz"))
     with pytest.raises(Refusal, match="no voxel of value 7"):
         mask_surface(tmp_path / "mask.nii.gz", value=7)
+
+
+def test_a_block_has_the_voxels_whose_centres_it_holds():
+    cube = vtkCubeSource()
+    cube.SetBounds(0.5, 4.5, -1.0, 2.0, 0.25, 1.5)
+    triangles = vtkTriangleFilter()
+    triangles.SetInputConnection(cube.GetOutputPort())
+    triangles.Update()
+    inside = inside_on_grid(arrays(triangles.GetOutput()), np.array([0.0, -2.0, 0.0]), np.array([6, 6, 4]), 1.0)
+    expected = np.zeros((6, 6, 4), bool)
+    expected[1:5, 1:4, 1] = True  # A from -1 on, where a centre lies on the wall and a little inside
+    assert np.array_equal(inside[:, 1:4], expected[:, 1:4])
+    assert not inside[:, [0, 5]].any()
+    cut = inside_on_grid(arrays(triangles.GetOutput()), np.array([2.0, 0.0, 1.0]), np.array([2, 2, 5]), 1.0)
+    assert cut[:, :, 0].all()  # a grid that begins within
+    assert not cut[:, :, 1:].any()
 
 
 def test_voxels_in_a_ball():
@@ -212,6 +230,9 @@ def test_groups_are_kept(tmp_path, monkeypatch, lumbar):
     (tmp_path / "set" / "L3.ply").write_bytes(b"another")
     load_groups(tmp_path / "set", tmp_path / "cache")
     assert len(made) == 2
+    correspondence.save_groups(first, tmp_path / "cache" / correspondence.PACKED)
+    packed = load_groups(tmp_path / "nowhere", tmp_path / "cache")
+    assert packed["lumbar"].bones.people == lumbar.bones.people
 
 
 def test_the_command_writes_models_tables_and_pictures(tmp_path, monkeypatch, capsys, lumbar, vertebrae):

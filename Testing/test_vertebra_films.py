@@ -15,9 +15,10 @@ from DualFaceReconLib.meshes import rigid_fit, volume_mm3
 from training.__main__ import main
 from training.anatomy.remeshing import open_edges
 from training.vertebrae import correspondence, films, spine
-from training.vertebrae.films import USUAL_ERRORS, Errors, Grid, bone_mm, cortical_hu, filmed_vertebra
+from training.vertebrae.films import CORTICAL_HU, USUAL_ERRORS, Errors, Grid, bone_mm, filmed_vertebra
 from training.vertebrae.spine import Trunk, chords, draw_trunk, flesh_mm, neighbours, ribs, tube
 from training.vertebrae.virtual import Stock, sample_vertebra
+from training.xray.materials import attenuation
 from training.xray.volume import Volume
 
 GRID = Grid(side=28, voxel_mm=4.0)
@@ -99,13 +100,18 @@ def test_ribs_belong_to_the_thorax():
 
 def test_a_block_of_bone_is_as_long_as_its_rays():
     values = np.zeros((40, 40, 40), np.float32)
-    values[10:30, 10:30, 10:30] = cortical_hu() / 2
+    values[10:30, 10:30, 10:30] = CORTICAL_HU / 2
     matrix = np.diag([2.0, 2.0, 2.0, 1.0])
     matrix[:3, 3] = -39.0
     for angle in (0, 90):
         lengths = bone_mm(Volume(values, matrix), placed(FILM.geometry, angle))
         assert lengths[30, 30] == pytest.approx(20, rel=0.02)  # 40 mm of half the density
         assert lengths[0, 0] == 0
+
+
+def test_pure_bone_is_as_dense_as_nist_has_it():
+    bone, water = (attenuation(name, [70.0])[0] for name in ("bone", "water"))
+    assert pytest.approx(1000 * (bone / water - 1), abs=0.1) == CORTICAL_HU
 
 
 # ---- Films

@@ -35,6 +35,7 @@ VERTICES = 2200  # of a template: edges of about 3 mm
 # From a neighbouring level, or from another person's same one, a vertebra is nearly in place: the search is narrow, and
 # turns no vertebra over, as a wide one did with a bent L5.
 NEARLY_THERE = replace(ONTO_A_MEAN, first_sigma=1.0, steps=120, pose_first=False, tolerance=1e-4)
+PACKED = "vertebrae.npz"  # in a cache: all groups, in place of the sets of vertebrae, where there are none
 KEPT = ("triangles", "shapes", "people", "levels", "sets")  # of a group in the cache
 STRAY_MM = 3.0  # a vertex that is further from the bone when it is registered was not carried to the right place
 
@@ -64,7 +65,12 @@ class VertebraGroup:
 
 
 def load_groups(folder: Path, cache: Path, say: Say = print) -> dict[str, VertebraGroup]:
-    """All groups, from `cache` or made of a folder's vertebrae and kept there; it takes ten minutes of one core."""
+    """All groups, from `cache` or made of a folder's vertebrae and kept there; it takes ten minutes of one core.
+
+    Where `save_groups` left them in `cache`, those.
+    """
+    if (cache / PACKED).exists():
+        return _read(cache / PACKED)
     seal = hashlib.sha256(repr((TEMPLATES, VERTICES, NEARLY_THERE, TARGET_POINTS)).encode())
     for path in sorted(path for path in folder.rglob("*") if path.suffix in {".gz", ".ply", ".obj"}):
         seal.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
@@ -72,8 +78,13 @@ def load_groups(folder: Path, cache: Path, say: Say = print) -> dict[str, Verteb
     if not file.exists():
         groups = corresponded_groups(list(training_vertebrae(folder)), say)
         cache.mkdir(parents=True, exist_ok=True)
-        write_file(file, lambda beside: np.savez_compressed(beside, **_arrays(groups)))
+        save_groups(groups, file)
     return _read(file)
+
+
+def save_groups(groups: dict[str, VertebraGroup], path: Path) -> None:
+    """Keeps all groups in an .npz file."""
+    write_file(path, lambda beside: np.savez_compressed(beside, **_arrays(groups)))
 
 
 def corresponded_groups(vertebrae: Sequence[Vertebra], say: Say = print) -> dict[str, VertebraGroup]:

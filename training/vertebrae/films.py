@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from training.vertebrae.density import Composition, density, draw_composition
 from training.vertebrae.spine import Trunk, draw_trunk, flesh_mm, neighbours
 from training.vertebrae.virtual import Stock, VirtualVertebra, sample_vertebra
 from training.xray.exposure import Exposure, draw_exposure, expose
-from training.xray.materials import attenuation
 from training.xray.postprocessing import draw_postprocessing, postprocessed
 from training.xray.projection import Projection
 from training.xray.volume import Volume, line_integrals, planes_through
@@ -46,7 +44,7 @@ MARGIN = 1.5  # a film is so much wider than the cube's shadow
 PITCH = 0.6  # a film's pixel at the detector, in voxels of the cube
 MODEL_MM = 1.0  # voxels of the bone that is filmed
 STEP_MM = 0.7  # between samples along a ray
-CT_KEV = 70.0  # at which HU are counted, as in `training/ct/prepare.py`
+CORTICAL_HU = 1577.9  # of pure cortical bone at 70 keV, as in `training/ct/prepare.py`
 SPONGY = 1.3  # the mean of trabecular bone over that deep in the body, of neighbours and ribs
 
 
@@ -84,9 +82,9 @@ class Around:
 
     def matter(self) -> list[Matter]:
         """What each is made of, as rays through meshes take it."""
-        pure = cortical_hu()
-        cortex = (self.composition.side_mm + self.composition.arch_mm) / 2 * self.composition.cortical_hu / pure
-        spongy = SPONGY * self.composition.trabecular_hu / pure
+        dense = self.composition.cortical_hu / CORTICAL_HU
+        cortex = (self.composition.side_mm + self.composition.arch_mm) / 2 * dense
+        spongy = SPONGY * self.composition.trabecular_hu / CORTICAL_HU
         return [
             Matter(cortex_mm=np.full(len(vertices), cortex), density=np.full(len(vertices), spongy))
             for vertices, _ in self.meshes
@@ -256,16 +254,8 @@ def bone_mm(model: Volume, film: PlacedFilm) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = film.rotation, film.translation
     volume = Volume(model.values, matrix @ model.ijk_to_ras)
-    dense = 3.0 * cortical_hu()
     planes = planes_through(volume, film.geometry, STEP_MM)
-    return line_integrals(volume, film.geometry, planes, (0.0, dense), ((0.0, 3.0),), device="cpu")[0]
-
-
-@lru_cache(maxsize=1)
-def cortical_hu() -> float:
-    """HU of pure cortical bone."""
-    bone, water = (float(attenuation(name, [CT_KEV])[0]) for name in ("bone", "water"))
-    return 1000 * (bone / water - 1)
+    return line_integrals(volume, film.geometry, planes, (0.0, 3 * CORTICAL_HU), ((0.0, 3.0),), device="cpu")[0]
 
 
 def _shown_alone(film: PlacedFilm, model: Volume, around: Around, trunk: Trunk, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh, area_mm2, arrays, unit_normals, volume_mm3
@@ -20,6 +19,8 @@ def mask_surface(path: Path, value: int = 1) -> Mesh:
     Surface nets smooth away the steps of voxels, and with them 5 % of a vertebra at 1.5 mm and 18 % at 3 mm. The
     surface is moved outward by what is missing, the same everywhere.
     """
+    import SimpleITK as sitk  # films are made where it is not installed
+
     if not path.is_file():
         raise Refusal(f"There is no {path}: the README of the vertebrae says where they come from.")
     image = sitk.ReadImage(str(path)) == value

@@ -11,14 +11,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.bones import made_people
-from support.recipes import DEPTH
+from support.recipes import DEPTH, EAR
+from support.vertebrae import made_group
 
 from DualFaceReconLib.errors import Refusal
 from training.__main__ import main
 from training.anatomy.people import LLP26, RHAN40
 from training.learning import pack, unpack
 from training.learning.films import virtual_patients
+from training.learning.learner import plain
 from training.patients.population import PACKED_PEOPLE, Everybody, load_everybody, save_everybody
+from training.vertebrae.correspondence import PACKED, notices, save_groups
+from training.vertebrae.people import CLOUTHIER
 
 ABSENT = ("vtk", "vtkmodules", "SimpleITK", "pydicom", "gdcm", "spekpy", "ot", "pyacvd", "pyvista")
 BLOCKED = f"""
@@ -36,6 +40,16 @@ code = main(sys.argv[1:])
 import training.judging.turns  # the half of `claims` that learns
 print([module.__file__ for name, module in sorted(sys.modules.items()) if name in ("DualFaceReconLib", "training")])
 sys.exit(code)
+"""
+FILM = """
+import json, sys
+from pathlib import Path
+from training.learning.recipe import recipe_of
+from training.vertebrae import films
+from training.vertebrae.source import virtual_vertebrae
+films.MODEL_MM = 3.5
+source = virtual_vertebrae(recipe_of(json.loads(sys.argv[1])), Path("nowhere"), Path("out/vertebrae"), print)
+print(*next(iter(source.epoch(0)))["film"].shape)
 """
 RECIPE = """
 task = "depth"
@@ -89,7 +103,11 @@ def packed(everybody, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "PRESET", 0)
         patch.setattr(pack, "FOLDERS", ("DualFaceReconLib", "training"))
-        files = pack.pack(everybody, folder, with_warp=False, part_mb=0.5, say=lambda _: None)
+        groups = {"lumbar": made_group()}
+        kept = tmp_path_factory.mktemp("vertebrae") / PACKED
+        save_groups(groups, kept)
+        also = {f"out/vertebrae/{PACKED}": kept}
+        files = pack.pack(everybody, folder, False, part_mb=0.5, say=lambda _: None, also=also, owed=notices(groups))
     assert {path.name for path in files} == {path.name for path in folder.iterdir()}
     assert max(path.stat().st_size for path in files) <= 500_000
     return folder
@@ -152,6 +170,18 @@ def test_networks_learn_where_it_is_unpacked_and_go_on_here(packed, everybody, t
     assert done.stdout.count(str(there)) == 2  # its own code, not this checkout's
     assert json.loads((tmp_path / "run/checkpoint/state.json").read_text())["epoch"] == 1
 
+    assert CLOUTHIER.source in (there / "NOTICE").read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", FILM, json.dumps(plain(EAR))],
+        cwd=there,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "blocked")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "16", "16", "16"]  # vertebrae are filmed there, too
+
     people = ["--bones", "nowhere", "--cache", str(there / "out/people")]
     assert main(["train", str(there / "recipe.toml"), *options, *people, "--workers", "0"]) == 0
     assert json.loads((tmp_path / "run/network.json").read_text())["films"] == 2 * 4
@@ -160,6 +190,31 @@ def test_networks_learn_where_it_is_unpacked_and_go_on_here(packed, everybody, t
     assert np.array_equal(again.sacra, everybody.sacra)
     np.testing.assert_allclose(again.hips.shapes, everybody.hips.shapes, atol=1e-4)
     assert (there / "out/people" / PACKED_PEOPLE).stat().st_size < 10e6
+
+
+def test_the_command_takes_vertebrae_along(everybody, tmp_path, monkeypatch):
+    taken = []
+
+    def packing(people, out, warp, part_mb, also=None, owed=()):
+        taken.append(({place: load_npz(path) for place, path in (also or {}).items()}, owed))
+        return []
+
+    monkeypatch.setattr(pack, "pack", packing)
+    monkeypatch.setattr("training.patients.population.load_everybody", lambda bones, cache: everybody)
+    monkeypatch.setattr("training.vertebrae.correspondence.load_groups", lambda folder, cache: {"lumbar": made_group()})
+    assert main(["pack", "--out", str(tmp_path)]) == 0
+    assert main(["pack", "--out", str(tmp_path), "--vertebrae", "sets"]) == 0
+    assert taken[0] == ({}, ())
+    (place,), lines = taken[1]
+    assert place == f"out/vertebrae/{PACKED}"
+    assert taken[1][0][place] == 5  # vertebrae
+    assert any(CLOUTHIER.licence in line for line in lines)
+
+
+def load_npz(path):
+    """How many vertebrae a packed file has."""
+    with np.load(path) as file:
+        return len(file["lumbar_shapes"])
 
 
 def test_a_missing_or_damaged_part_is_named_and_nothing_is_left(small, tmp_path):

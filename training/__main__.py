@@ -157,6 +157,10 @@ def _packing(commands: Any) -> None:
     packing.add_argument("--out", type=Path, required=True, help="folder of files to carry to the other machine")
     packing.add_argument("--warp", action="store_true", help="take warp-lang along, for Linux on x86-64")
     packing.add_argument("--part-mb", type=float, default=60.0, help="most MB of a file (default: 60)")
+    packing.add_argument("--vertebrae", type=Path, metavar="FOLDER", help="take vertebrae along, of these sets")
+    packing.add_argument(
+        "--vertebrae-cache", type=Path, default=Path("out/vertebrae"), help="where their correspondences are kept"
+    )
     _with_bones(packing)
 
 

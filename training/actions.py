@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -178,7 +179,17 @@ def pack_training(options: argparse.Namespace) -> int:
     from training.patients.population import load_everybody
 
     load_everybody(options.bones, options.cache)  # as they are kept from now on
-    files = pack(load_everybody(options.bones, options.cache), options.out, options.warp, options.part_mb)
+    everybody = load_everybody(options.bones, options.cache)
+    if options.vertebrae is None:
+        files = pack(everybody, options.out, options.warp, options.part_mb)
+    else:
+        from training.vertebrae.correspondence import PACKED, load_groups, notices, save_groups
+
+        groups = load_groups(options.vertebrae, options.vertebrae_cache)
+        with tempfile.TemporaryDirectory() as folder:
+            save_groups(groups, Path(folder) / PACKED)
+            also = {f"out/vertebrae/{PACKED}": Path(folder) / PACKED}
+            files = pack(everybody, options.out, options.warp, options.part_mb, also=also, owed=notices(groups))
     print(f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB in {len(files)} files in {options.out}")
     return 0
 

@@ -18,7 +18,7 @@ import lzma
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,9 +39,18 @@ WARP_LEFT_OUT = {"examples", "tests", "__pycache__"}  # nothing there is importe
 
 
 def pack(
-    everybody: Everybody, out: Path, with_warp: bool, part_mb: float = 60.0, say: Callable[[str], None] = print
+    everybody: Everybody,
+    out: Path,
+    with_warp: bool,
+    part_mb: float = 60.0,
+    say: Callable[[str], None] = print,
+    also: Mapping[str, Path] | None = None,
+    owed: Sequence[str] = (),
 ) -> list[Path]:
-    """Writes a pack and gives its files; `with_warp` takes the warp-lang of this environment along."""
+    """Writes a pack and gives its files; `with_warp` takes the warp-lang of this environment along.
+
+    `also`: more files, by their place; `owed`: lines of the NOTICE for them.
+    """
     if part_mb <= 0:
         raise Refusal(f"Parts of {part_mb:g} MB hold nothing: take 60.")
     out.mkdir(parents=True, exist_ok=True)
@@ -49,8 +58,8 @@ def pack(
     with tempfile.TemporaryDirectory(dir=out, prefix=".packing-") as folder:
         beside = Path(folder)
         save_everybody(everybody, beside / PACKED_PEOPLE)
-        write_text(beside / NOTICE, _notice(everybody, packages))
-        training = {**_checkout(), **_package(ARCHITECTURES, LEFT_OUT)}
+        write_text(beside / NOTICE, _notice(everybody, packages, owed))
+        training = {**_checkout(), **_package(ARCHITECTURES, LEFT_OUT), **(also or {})}
         training |= {f"out/people/{PACKED_PEOPLE}": beside / PACKED_PEOPLE, NOTICE: beside / NOTICE}
         contained = {"training": training, **({"warp": _package(WARP, WARP_LEFT_OUT)} if with_warp else {})}
         archives = {name: _archive(name, files, out, beside, part_mb, say) for name, files in contained.items()}
@@ -84,13 +93,14 @@ def _package(name: str, left_out: Iterable[str]) -> dict[str, Path]:
     return {file.as_posix(): Path(file.locate()) for file in kept}
 
 
-def _notice(everybody: Everybody, packages: Iterable[str]) -> str:
+def _notice(everybody: Everybody, packages: Iterable[str], owed: Sequence[str]) -> str:
     """Whose work a pack holds, and under which licences."""
     lines = ["This pack holds the code of DualFaceRecon (LICENSE) and the work of others:", ""]
     sets = dict.fromkeys((*everybody.hips.sets, *everybody.femora.sets))
     for people_set in sets:
         changed = "meshes on a common template"
         lines.append(f"- bones of {people_set.name}, {changed}: {people_set.source}. {people_set.licence}.")
+    lines += owed
     for name in packages:
         version = importlib.metadata.version(name)
         lines.append(f"- {name} {version}, unchanged; its licence lies in its .dist-info folder.")

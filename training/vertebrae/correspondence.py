@@ -140,6 +140,15 @@ def _carried_onto(source: Mesh, vertebra: Vertebra, say: Say) -> np.ndarray:
     return faultless
 
 
+def notices(groups: dict[str, VertebraGroup]) -> list[str]:
+    """Whose work groups are, a line for each set."""
+    sets = dict.fromkeys(bone_set for group in groups.values() for bone_set in group.bones.sets)
+    return [
+        f"- vertebrae of {bone_set.name}, meshes on common templates: {bone_set.source}. {bone_set.licence}."
+        for bone_set in sets
+    ]
+
+
 def _arrays(groups: dict[str, VertebraGroup]) -> dict[str, np.ndarray]:
     """Groups as arrays for an .npz file."""
     arrays = {}
@@ -158,7 +167,8 @@ def _read(path: Path) -> dict[str, VertebraGroup]:
     """The inverse of `_arrays`."""
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
-    return {name: _group(name, {key: arrays[f"{name}_{key}"] for key in KEPT}) for name in GROUPS}
+    names = [name for name in GROUPS if f"{name}_shapes" in arrays]
+    return {name: _group(name, {key: arrays[f"{name}_{key}"] for key in KEPT}) for name in names}
 
 
 def _group(name: str, arrays: dict[str, np.ndarray]) -> VertebraGroup:

@@ -74,6 +74,10 @@ def test_a_film_becomes_a_folder(done):
     assert finished.returncode == 0, finished.stderr
     assert "Research use only" in finished.stdout
     assert "WARNING  Nothing says how far the bones were from the detector" in finished.stdout
+    assert [line.split() for line in finished.stdout.splitlines() if line.endswith("good")] == [
+        *(["left", "hemipelvis", "good"], ["right", "hemipelvis", "good"]),
+        *(["left", "femur", "good"], ["right", "femur", "good"]),
+    ]
     assert str(place) in finished.stdout
     reconstruction = load_reconstruction(place)
     assert set(reconstruction.bones) == {"hip_left", "hip_right", "femur_left", "femur_right"}

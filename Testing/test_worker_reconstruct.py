@@ -87,6 +87,7 @@ def test_the_worker_and_the_terminal_give_the_same_bytes(worker, opened, termina
     assert_same_bytes(terminal, place)
     found = load_reconstruction(done["folder"])
     assert all(bone.completed is not None for bone in found.bones.values())
+    assert {bone: verdict["grade"] for bone, verdict in done["verdicts"].items()} == dict.fromkeys(found.bones, "good")
     shares = [share for _, share in events]
     assert shares == sorted(shares)
     assert 0 <= shares[0] < shares[-1] <= 1

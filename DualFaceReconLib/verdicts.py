@@ -83,7 +83,7 @@ NUMBERS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "joint": (6.0, 25.0),
     },
     "femur": {
-        "unsure": (10.0, 20.0),
+        "unsure": (12.0, 20.0),
         "mirrored": (5.0, 15.0),
         "misfit": (1.0, 10.0),
         "range": (1.5, 5.0),

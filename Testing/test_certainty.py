@@ -7,7 +7,7 @@ import pytest
 
 from DualFaceReconLib.certainty import USUAL_MIRRORED_MM, with_distance, with_mirrored
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from training.judging.certainty import moved_to
+from training.judging.certainty import VertexErrors, lacking_mm, moved_to, rows_of
 
 SPREAD_MM = 35.0
 FILM = ProjectionGeometry(
@@ -67,3 +67,24 @@ def test_judged_bones_are_moved_along_their_rays_to_the_header_s_distance():
     assert nearer[0] == pytest.approx([0, 80, 0])
     ratio = (1100 - 90) / (1100 - 190)
     assert nearer[1] == pytest.approx([-92 * ratio, 90, 46 * ratio])
+
+
+def test_the_table_says_how_many_vertices_lie_within_what_is_stated_of_all_and_of_good_bones():
+    std = np.full(10, 2.0)
+    errors = {
+        ("hip", True): [
+            VertexErrors(away=np.array([1.0] * 7 + [3.0] * 2 + [5.0]), std_mm=std, good=True),
+            VertexErrors(away=np.full(10, 9.0), std_mm=std, good=False),
+        ],
+        ("hip", False): [],
+    }
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows_of(errors, {"hip": 0.0}, "")]
+    assert [(row[0], row[1], *row[-2:]) for row in cells] == [("hip, seen", "2", "35", "45"), ("all", "", "35", "45")]
+    [good, _] = rows_of(errors, {"hip": 0.0}, "of good bones, ")
+    assert good.split("|")[-3:-1] == [" 70 ", " 90 "]
+    [lacking, _] = rows_of(errors, {"hip": 1.5}, "of good bones, ")  # 2.5 mm in all
+    assert lacking.split("|")[-3:-1] == [" 70 ", " 100 "]
+    assert lacking_mm([]) == 0
+    assert lacking_mm(errors["hip", True][:1]) == pytest.approx(
+        np.sqrt(np.quantile(errors["hip", True][0].away ** 2 - 4, 0.683).clip(0))
+    )

@@ -96,7 +96,11 @@ def reconstruct(options: argparse.Namespace) -> int:
         with _named(file, options):
             with _progress() as progress:
                 reconstruction = reconstructor.run(
-                    radiograph, completion=options.completion, whole_femurs=options.whole_femurs, progress=progress
+                    radiograph,
+                    completion=options.completion,
+                    whole_femurs=options.whole_femurs,
+                    together=options.together,
+                    progress=progress,
                 )
             save(reconstruction, folder, overwrite=overwrite, scene=options.scene)
         print(reconstruction)

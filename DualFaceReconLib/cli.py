@@ -87,6 +87,9 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
 
 def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
     command = _command(commands, "reconstruct", actions.reconstruct)
+    command.add_argument(
+        "--together", action="store_true", help="complete all bones at once, as those of one person, and not each alone"
+    )
     command.add_argument("files", type=Path, nargs="+", metavar="FILE", help=FORMATS)
     command.add_argument(
         "-o",

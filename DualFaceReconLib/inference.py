@@ -30,6 +30,7 @@ from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
 from DualFaceReconLib.networks.weights import give_weights
+from DualFaceReconLib.shape.outlines import Outline, outline_of
 
 if TYPE_CHECKING:
     from DualFaceReconLib.film.radiograph import Radiograph  # with pydicom, which training does without
@@ -326,6 +327,15 @@ def maps_of(
     if not both:
         raise Refusal("This bundle knows only the front of bones, which PA films have behind: take one of both faces.")
     return maps.turned(plane)
+
+
+def prediction_outlines(prediction: Prediction, seen: ProjectionGeometry) -> dict[str, Outline]:
+    """The outlines of all bones, finer than the networks' pixels; `seen` as `seen_on` has it."""
+    framed = prediction.frame.framed
+    return {
+        bone: outline_of(probability.numpy(), framed, seen)
+        for bone, probability in zip(prediction.bones, prediction.probability, strict=True)
+    }
 
 
 def _as_mask(mask: np.ndarray, bones: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:

@@ -37,6 +37,7 @@ from DualFaceReconLib.inference import (
     load_networks,
     maps_of,
     predict,
+    prediction_outlines,
     seen_on,
 )
 from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread, root_mean_square
@@ -46,8 +47,11 @@ from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, Bund
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.plausibility import bone_warnings, refuse_other_pictures, refuse_other_shapes
 from DualFaceReconLib.scale import scale_warnings, sizes_of
+from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
+from DualFaceReconLib.shape.outlines import Outline, outline_of
 from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.together import complete_together
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.verdicts import NOT_COMPLETED, verdict_of
@@ -85,6 +89,7 @@ class Reconstructor:
         completion: bool = True,
         whole_femurs: bool = False,
         flipped_too: bool = True,
+        together: bool = False,
         progress: Progress = lambda stage, share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Reconstruction:
@@ -92,7 +97,7 @@ class Reconstructor:
 
         `prediction`: of an earlier run on these pixels, instead of the networks. `mask` (bones, rows, cols) bool: where
         the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen;
-        `flipped_too` averages with what the networks see in the mirrored film.
+        `flipped_too` averages with what the networks see in the mirrored film. `together` completes all bones at once.
         """
         timings: dict[str, float] = {}
 
@@ -126,6 +131,8 @@ class Reconstructor:
                     radiograph,
                     observed,
                     prediction,
+                    mask=mask,
+                    together=together,
                     refused=lambda bone, why: warnings.append(
                         RadiographWarning("bone-not-completed", f"Of the {bone_words(bone)} {why.text}.")
                     ),
@@ -199,9 +206,8 @@ class Reconstructor:
     ) -> dict[str, vtkPolyData]:
         """The observed surface of every bone that is there; Refusal where none is."""
         geometry = radiograph.geometry
-        longer = max(geometry.size_px)
-        if longer > SURFACE_SIDE_PX:
-            geometry = geometry.resized([max(round(n * SURFACE_SIDE_PX / longer), 1) for n in geometry.size_px])
+        if max(geometry.size_px) > SURFACE_SIDE_PX:
+            geometry = geometry.resized(_surface_size(geometry))
             maps = maps.resized(geometry.size_px)
         surfaces = {}
         for bone, mask in zip(maps.bones, maps.mask, strict=True):
@@ -219,21 +225,24 @@ class Reconstructor:
         observed: Mapping[str, vtkPolyData],
         prediction: Prediction | None = None,
         *,
+        mask: np.ndarray | None = None,
+        together: bool = False,
         refused: Callable[[str, Refusal], None] = lambda bone, why: None,
         progress: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> dict[str, Completion]:
         """The whole bones; `refused` is called with those of which too little was seen, and why.
 
-        Where `prediction` has the mirrored film, too, a bone is less sure where that shows it elsewhere.
+        Where `prediction` has the mirrored film, too, a bone is less sure where that shows it elsewhere. `together`
+        takes the outlines of `prediction`, or of `mask` where there is one, and knows of the networks' errors itself.
         """
+        searched = seen_on(self.networks, radiograph)
+        if together:
+            how = {"on_refusal": refused, "progress": progress, "cancelled": cancelled}
+            outlines = self.outlines(radiograph, prediction, mask)
+            return complete_together(observed, outlines, self.models, searched, BodyPrior(), **how)
         completed = complete_all(
-            observed,
-            self.models,
-            seen_on(self.networks, radiograph),
-            on_refusal=refused,
-            progress=progress,
-            cancelled=cancelled,
+            observed, self.models, searched, on_refusal=refused, progress=progress, cancelled=cancelled
         )
         # What a network gets wrong smoothly does not show in how well a shape fits it
         error_mm = self.networks.manifest.surface_error_mm
@@ -245,6 +254,26 @@ class Reconstructor:
                 std_mm = with_mirrored(std_mm, mirrored[name].depth_mm)
             sure[name] = replace(completion, std_mm=std_mm)
         return sure
+
+    def outlines(
+        self, radiograph: Radiograph, prediction: Prediction | None, mask: np.ndarray | None = None
+    ) -> dict[str, Outline]:
+        """The bones' outlines: of a mask that somebody gave, or as the networks see them."""
+        searched = seen_on(self.networks, radiograph)
+        if mask is not None:
+            bones = self.networks.manifest.bones
+            size = _surface_size(radiograph.geometry)
+            whole = np.asarray(mask).astype(bool)
+            maps = BoneMaps(bones=bones, mask=whole, front=np.zeros(whole.shape, np.float32)).resized(size)
+            smaller = radiograph.geometry.resized(size)
+            return {bone: outline_of(own, smaller, searched) for bone, own in zip(bones, maps.mask, strict=True)}
+        return {} if prediction is None else prediction_outlines(prediction, searched)
+
+
+def _surface_size(geometry: ProjectionGeometry) -> tuple[int, int]:
+    """Pixels [rows, cols] on which surfaces are made."""
+    rows, cols = (max(round(n * min(1.0, SURFACE_SIDE_PX / max(geometry.size_px))), 1) for n in geometry.size_px)
+    return rows, cols
 
 
 def _sides_doubted(radiograph: Radiograph, maps: BoneMaps) -> list[RadiographWarning]:

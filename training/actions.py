@@ -376,6 +376,24 @@ def evaluate_cases(options: argparse.Namespace) -> int:
     return 0
 
 
+def judge_together(options: argparse.Namespace) -> int:
+    """Measures bones that are completed all at once beside each alone, by shape models without the films' people."""
+    from training.cases import cases_in
+    from training.judging.folds import models_without
+    from training.judging.together import judge
+    from training.patients.kept_out import kept_out_people
+    from training.patients.population import load_everybody
+
+    folders = cases_in(options.cases)[:: options.every]
+    if not folders:
+        raise Refusal(f"no cases in {options.cases}: make some with `python -m training simulate`")
+    models = options.out / "models"
+    if not all((models / f"{kind}.ssm.npz").exists() for kind in ("hip", "femur")):
+        models_without(load_everybody(options.bones, options.cache), kept_out_people("choosing"), models)
+    print(judge(folders, options.bundle, models, options.out / options.cases.name))
+    return 0
+
+
 def measure_certainty(options: argparse.Namespace) -> int:
     """Holds what completed bones say of their own certainty against the truth of cases."""
     from training.cases import cases_in

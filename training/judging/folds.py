@@ -117,7 +117,7 @@ def _fold(
     out = run.out
     if (out / "table.md").exists():  # written last
         return read_evaluation(out)
-    _models_without(everybody, fold, out / "models")
+    models_without(everybody, fold, out / "models")
     if recipes and not (out / "bundle" / "manifest.json").exists():
         others, kept_out = everybody.without(fold), partial(_own, everybody, fold)
         for recipe in recipes:
@@ -143,7 +143,7 @@ def _own(everybody: Everybody, fold: Collection[str]) -> Population:
     return everybody.without(set(everybody.people) - set(fold))
 
 
-def _models_without(everybody: Everybody, fold: Collection[str], out: Path) -> None:
+def models_without(everybody: Everybody, fold: Collection[str], out: Path) -> None:
     """Shape models of everybody but a fold's people, in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     for bones in (everybody.hips, everybody.femora):

@@ -17,9 +17,10 @@ import numpy as np
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Disagreement, Networks, maps_of, predict, seen_on
+from DualFaceReconLib.inference import Disagreement, Networks, maps_of, predict, prediction_outlines, seen_on
 from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.metrics import bone_shifts_mm, picture_shift_mm
+from DualFaceReconLib.shape.outlines import Outline
 from training.judging.baselines import BASELINES, Surfaces, observed_mesh
 
 BY_PICTURE, BY_BONE, UNALIGNED = "one shift a picture", "one shift a bone", "unaligned"
@@ -42,6 +43,7 @@ class PredictedMaps:
     geometry: ProjectionGeometry  # as the product read it from the film
     searched: ProjectionGeometry  # the part of the film where bones are looked for, at the film's own resolution
     mirrored: Mapping[str, Disagreement]  # by bone, how far apart the film and its mirror image were seen
+    outlines: Mapping[str, Outline]  # by bone, of the predicted masks
 
     def at(self, size_px: tuple[int, int], bones: tuple[str, ...]) -> PredictedMaps:
         """Some of the bones, on another number of pixels."""
@@ -51,6 +53,7 @@ class PredictedMaps:
             geometry=self.geometry.resized(size_px),
             searched=self.searched,
             mirrored=self.mirrored,
+            outlines=self.outlines,
         )
 
 
@@ -60,12 +63,14 @@ def predicted_maps(networks: Networks, film: Path) -> PredictedMaps:
     prediction, geometry = predict(networks, radiograph), radiograph.geometry
     assert prediction.disagreement is not None
     everywhere = np.ones((len(prediction.bones), *geometry.size_px), dtype=bool)
+    searched = seen_on(networks, radiograph)
     return PredictedMaps(
         maps=maps_of(prediction, radiograph),
         everywhere=maps_of(prediction, radiograph, everywhere),
         geometry=geometry,
-        searched=seen_on(networks, radiograph),
+        searched=searched,
         mirrored=prediction.disagreement,
+        outlines=prediction_outlines(prediction, searched),
     )
 
 

@@ -1,0 +1,148 @@
+"""What is known of four bones of one person before a film is looked at, and of how networks err on one.
+
+    prior = BodyPrior()                    # of the bundle that ships
+    prior = BodyPrior(errors=EXACT_MAPS)   # maps without the errors of networks
+
+All are variances with their sources; `training/JOINT.md` has how they were measured. Sides are in left form: of a right
+bone R is reversed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from DualFaceReconLib.bonemaps import kind_and_side
+
+# Of a bone's depth maps, mm: of its middle, over 100 mm medially, over 100 mm upwards, and of half its thickness
+ERRORS = ("shift", "across", "along", "thickness")
+TILT_OVER_MM = 100.0
+SHRUNK = 0.85  # all correlations are taken smaller: of a few dozen films, and rounded, they are no covariance else
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapErrors:
+    """How maps are wrong: by a shift, two tilts and a thickness for every bone, and by what is left."""
+
+    hip: tuple[float, ...]  # standard deviations of ERRORS around 0
+    femur: tuple[float, ...]
+    same_side: np.ndarray  # (8, 8) correlations of a side's hip and femur
+    other_side: np.ndarray  # (8, 8) of one side's with the other's
+    residual_mm: dict[str, float]  # along the ray, by kind
+    across_mm: float  # across the ray, where a surface is seen from its side
+    independent_mm2: float  # of surface on which one residual is worth a measurement
+    outline_mm: float  # across the ray
+    independent_mm: float  # of outline
+
+    def covariance(self, bones: Sequence[str]) -> np.ndarray:
+        """(4 n, 4 n) mm^2 of ERRORS of some bones."""
+        spread = np.concatenate([np.array(getattr(self, kind_and_side(bone)[0])) for bone in bones])
+        correlation = np.empty((len(spread), len(spread)))
+        for row, first in enumerate(bones):
+            for col, second in enumerate(bones):
+                (kind, side), (other_kind, other_side) = kind_and_side(first), kind_and_side(second)
+                table = self.same_side if side == other_side else self.other_side
+                part = table[4 * (kind == "femur") :][:4, 4 * (other_kind == "femur") :][:, :4]
+                correlation[4 * row :][:4, 4 * col :][:, :4] = part
+        correlation = SHRUNK * correlation + (1 - SHRUNK) * np.eye(len(spread))
+        return correlation * np.outer(spread, spread)
+
+
+_SAME_SIDE = np.array(  # hip, then femur, in the order of ERRORS
+    [
+        [1.0, -0.3, 0.1, 0.2, 0.1, 0.1, 0.4, 0.0],
+        [-0.3, 1.0, 0.1, 0.2, -0.1, 0.1, 0.0, -0.1],
+        [0.1, 0.1, 1.0, -0.1, -0.2, -0.2, -0.2, 0.0],
+        [0.2, 0.2, -0.1, 1.0, -0.1, -0.1, 0.3, 0.4],
+        [0.1, -0.1, -0.2, -0.1, 1.0, -0.3, -0.6, -0.2],
+        [0.1, 0.1, -0.2, -0.1, -0.3, 1.0, 0.0, -0.1],
+        [0.4, 0.0, -0.2, 0.3, -0.6, 0.0, 1.0, 0.1],
+        [0.0, -0.1, 0.0, 0.4, -0.2, -0.1, 0.1, 1.0],
+    ]
+)
+_OTHER_SIDE = np.array(
+    [
+        [-0.5, 0.2, -0.1, 0.0, -0.6, 0.2, 0.1, 0.1],
+        [0.2, 0.5, -0.1, 0.3, 0.3, -0.1, 0.1, -0.1],
+        [-0.1, -0.1, 0.6, -0.1, 0.1, -0.3, -0.3, 0.1],
+        [0.0, 0.3, -0.1, 0.9, -0.2, -0.1, 0.3, 0.4],
+        [-0.6, 0.3, 0.1, -0.2, -0.3, 0.1, 0.0, -0.1],
+        [0.2, -0.1, -0.3, -0.1, 0.1, 0.2, 0.0, -0.2],
+        [0.1, 0.1, -0.3, 0.3, 0.0, 0.0, 0.2, 0.1],
+        [0.1, -0.1, 0.1, 0.4, -0.1, -0.2, 0.1, 0.8],
+    ]
+)
+# hips-small 0.3.0 on 40 films of virtual patients, mixed of people that it learnt from, after one shift a picture. Of
+# femora's tilt along the shaft it has 5.2 mm there and 8 on people that it never met; what is left by shift and tilt is
+# that on such people.
+NETWORK_MAPS = MapErrors(
+    hip=(2.0, 4.4, 2.5, 0.9),
+    femur=(3.0, 4.8, 6.5, 1.0),
+    same_side=_SAME_SIDE,
+    other_side=_OTHER_SIDE,
+    residual_mm={"hip": 2.3, "femur": 1.1},
+    across_mm=1.5,  # the networks' pixel
+    independent_mm2=1000.0,
+    outline_mm=0.5,
+    independent_mm=5.0,
+)
+# Maps without errors, on pixels of 1.5 mm: what is left is the pixels' and the shape models'.
+EXACT_MAPS = MapErrors(
+    hip=(0.0, 0.0, 0.0, 0.0),
+    femur=(0.0, 0.0, 0.0, 0.0),
+    same_side=np.eye(8),
+    other_side=np.zeros((8, 8)),
+    residual_mm={"hip": 0.3, "femur": 0.3},
+    across_mm=0.3,
+    independent_mm2=10.0,
+    outline_mm=0.5,
+    independent_mm=20.0,
+)
+
+Spread = tuple[float, float]  # mean, standard deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyPrior:
+    """What bones know before the film; switches leave a term out."""
+
+    errors: MapErrors = NETWORK_MAPS
+    outlines: bool = True
+    joints: bool = True
+    sides: bool = True
+    # Head's centre less the socket's in the hip's frame, in left form, and each coordinate's spread; the socket's
+    # radius less the head's. Of virtual patients -1.1, 0.4, -0.9 mm with 0.8, 0.4, 0.8 and 1.3 with 0.3; the radii of
+    # 22 people of llp26 differ by 0.8 mm with 1.1. Cartilage is 4.2 mm with 0.9 at the roof (Lequesne et al., Ann Rheum
+    # Dis 63:1145, 2004), so that real heads stand apart by as much again.
+    head_mm: tuple[float, float, float] = (-1.0, 0.3, -0.8)
+    head_spread_mm: float = 1.2
+    room_mm: float = 1.3
+    room_spread_mm: float = 0.7
+    # Degrees a leg is turned forwards, outwards and inwards; as people lie, of `training/patients/posture.py`
+    posture: tuple[Spread, Spread, Spread] | None = ((4.0, 7.0), (3.0, 6.5), (-3.0, 15.0))
+
+    def shape_spread(self, kind: str, count: int) -> np.ndarray:
+        """(count,) standard deviations of coefficients among people who are not in the model.
+
+        Femora come from two dozen people, and heads are as large as their sockets: ours.
+        """
+        if kind == "hip":
+            return np.ones(count)
+        return np.r_[FEMUR_SIZE_SPREAD, np.full(count, FEMUR_SPREAD)][:count]
+
+    def alike(self, kind: str, count: int) -> np.ndarray:
+        """(count,) correlations of a mode's coefficients on both sides.
+
+        Of hips measured on the 57 people of rhan40 and llp26 with both; of femora ours, as no set has both: left and
+        right ones are about a millimetre apart where people are five apart.
+        """
+        if kind == "femur":
+            return np.full(count, FEMORA_ALIKE)
+        return HIPS_ALIKE * np.exp(-np.arange(count) / HIPS_ALIKE_MODES)
+
+
+HIPS_ALIKE, HIPS_ALIKE_MODES = 0.97, 60.0
+FEMORA_ALIKE = 0.96
+FEMUR_SIZE_SPREAD, FEMUR_SPREAD = 2.5, 1.3  # of the first mode, which is size, and of the others

@@ -1,0 +1,227 @@
+"""What a film says of its bones, as residuals of their poses, shapes and the errors of their depth maps.
+
+Pairs of the model with what was seen are looked up anew for every step; a step sees them as they are. A pair's residual
+is along the model's normal, so that depths count where a surface faces the source, and outlines across the ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from DualFaceReconLib.bonemaps import kind_and_side
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.meshes import sphere_through, unit_normals
+from DualFaceReconLib.shape.body_prior import ERRORS, TILT_OVER_MM, MapErrors
+from DualFaceReconLib.shape.fitting import Fit, Target, pairing_features, without_sampling_gap
+from DualFaceReconLib.shape.outlines import Outline
+from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.visibility import rays_to
+
+VERTEX_STRIDE = 6  # every sixth visible vertex is paired
+ROBUST_WIDTH = 3.0  # standard deviations beyond which a residual loses its influence
+RIGHT_ANGLE_MM = 15.0  # as `fitting.py` has it, of outlines
+POSE = 6  # turn (3) and move (3) come before a bone's coefficients
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some residuals in standard deviations, and their derivatives by some of the parameters."""
+
+    name: str
+    columns: np.ndarray  # (n,) int
+    rows: np.ndarray  # (m, n)
+    residuals: np.ndarray  # (m,)
+    weights: np.ndarray  # (m,)
+
+
+class SeenBone:
+    """A bone of a film: its model, what was seen of it, and how it stands now."""
+
+    def __init__(
+        self, bone: str, model: ShapeModel, target: Target, area_mm2: float, outline: Outline | None, first: int
+    ) -> None:
+        """`area_mm2` is of the observed surface; `first` is the number of the bone's first parameter."""
+        assert target.geometry is not None
+        self.bone, self.model, self.target, self.area_mm2, self.outline = bone, model, target, area_mm2, outline
+        self.kind, self.side = kind_and_side(bone)
+        self.left_form = 1.0 if self.side == "left" else -1.0
+        self.geometry: ProjectionGeometry = target.geometry
+        self.count = len(model.variances)
+        self.modes = (model.modes * np.sqrt(model.variances)).astype(np.float32)
+        self.columns = first + np.arange(POSE + self.count)
+        triangles = model.triangles
+        pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+        self.edges = np.unique(np.sort(pairs, axis=1), axis=0)
+        length = np.linalg.norm(model.mean[triangles[:, 0]] - model.mean[triangles[:, 1]], axis=1).mean()
+        self.reach_mm = 0.6 * float(length)
+        depth = self.geometry.project(target.points)[1]
+        self.along_ray = (target.points - self.geometry.source) / depth[:, None]  # for a mm of depth
+        middle = target.points.mean(axis=0)
+        side, up = (target.points - middle)[:, [0, 2]].T / TILT_OVER_MM
+        face = np.sign(np.einsum("nx,nx->n", target.outward, self.along_ray))  # the back's is 1
+        self.patterns = np.stack([np.ones(len(depth)), side * self.left_form, up, face], axis=1)
+
+    def place(self, fit: Fit) -> None:
+        """Puts the model where a fit has it."""
+        self.fit = fit
+        offsets = np.einsum("vxk,k->vx", self.modes, fit.coefficients.astype(np.float32))
+        self.vertices = (self.model.mean + offsets) @ fit.rotation.T + fit.translation
+        self.about = self.vertices.mean(axis=0)
+
+    def derivatives(self, vertices: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """(m, 6 + K) of some vertices (m,) along directions (m, 3)."""
+        rows = np.empty((len(vertices), POSE + self.count))
+        rows[:, :3] = np.cross(self.vertices[vertices] - self.about, directions)
+        rows[:, 3:POSE] = directions
+        turned = (directions @ self.fit.rotation).astype(np.float32)
+        rows[:, POSE:] = np.einsum("mx,mxk->mk", turned, self.modes[vertices])
+        return rows
+
+    def corrected_points(self, errors: np.ndarray) -> np.ndarray:
+        """The target's points (N, 3) without errors (4,) of the depth maps."""
+        return self.target.points - self.along_ray * (self.patterns @ errors)[:, None]
+
+    def sphere(self, landmark: str) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+        """Centre (3,), its derivatives (3, 6 + K), radius and its derivatives (6 + K,) of a landmark's sphere."""
+        numbers = self.model.landmarks[landmark].vertices
+        points = self.vertices[numbers]
+        centre, radius = sphere_through(points)
+        moved = np.stack([self.derivatives(numbers, np.tile(axis, (len(numbers), 1))) for axis in np.eye(3)], axis=1)
+        # of the least squares 2 c p + k = p^2
+        system = np.hstack([2 * points, np.ones((len(points), 1))])
+        left = (points**2).sum(axis=1) - system @ np.r_[centre, radius**2 - centre @ centre]
+        right = system.T @ (2 * np.einsum("mx,mxk->mk", points - centre, moved))
+        right[:3] += 2 * np.einsum("m,mxk->xk", left, moved)
+        change = np.linalg.solve(system.T @ system, right)
+        return centre, change[:3], radius, (change[3] + 2 * centre @ change[:3]) / (2 * radius)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointPairs:
+    """Vertices, target points and the normals between which distances are measured."""
+
+    vertex: np.ndarray  # (M,)
+    point: np.ndarray  # (M,)
+    normal: np.ndarray  # (M, 3)
+    spread_mm: np.ndarray  # (M,)
+    weight: np.ndarray  # (M,)
+
+
+def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors) -> PointPairs:
+    """Each target point with a vertex, and visible vertices with a target point."""
+    target, vertices = bone.target, bone.vertices
+    points = bone.corrected_points(errors)
+    normals = unit_normals(vertices, bone.model.triangles)
+    own = pairing_features(vertices, target.outward_of(vertices, normals))
+    seen = pairing_features(points, target.outward)
+    visible = np.flatnonzero(target.visible_vertices(vertices, bone.model.triangles))[::VERTEX_STRIDE]
+    nearest = cKDTree(own, balanced_tree=False).query(seen)[1]
+    back = cKDTree(seen).query(own[visible])[1]
+    vertex, point = np.concatenate([nearest, visible]), np.concatenate([np.arange(len(points)), back])
+    normal = normals[vertex]
+    away = vertices[vertex] - points[point]
+    count = len(points)
+    away = np.concatenate(
+        [
+            without_sampling_gap(away[:count], normal[:count], bone.reach_mm),
+            without_sampling_gap(away[count:], normal[count:], target.reach_mm),
+        ]
+    )
+    rays = bone.along_ray[point] / np.linalg.norm(bone.along_ray[point], axis=1)[:, None]
+    facing = np.einsum("mx,mx->m", normal, rays) ** 2
+    spread = np.sqrt(facing * maps.residual_mm[bone.kind] ** 2 + (1 - facing) * maps.across_mm**2)
+    share = np.concatenate([np.full(count, 0.5 / count), np.full(len(back), 0.5 / max(len(back), 1))])
+    apart, height = np.linalg.norm(away, axis=1) / spread, np.einsum("mx,mx->m", away, normal) / spread
+    weight = share * bone.area_mm2 / maps.independent_mm2 * _influence(apart, height)
+    return PointPairs(vertex=vertex, point=point, normal=normal, spread_mm=spread, weight=weight)
+
+
+def points_block(bone: SeenBone, errors: np.ndarray, pairs: PointPairs, first_error: int) -> Block:
+    """Distances along normals; `first_error` is the number of the first of the bone's ERRORS among the parameters."""
+    points = bone.corrected_points(errors)[pairs.point]
+    height = np.einsum("mx,mx->m", bone.vertices[pairs.vertex] - points, pairs.normal)
+    steps = np.einsum("mx,mx->m", bone.along_ray[pairs.point], pairs.normal)
+    rows = np.hstack([bone.derivatives(pairs.vertex, pairs.normal), steps[:, None] * bone.patterns[pairs.point]])
+    return Block(
+        name="points",
+        columns=np.concatenate([bone.columns, first_error + np.arange(len(ERRORS))]),
+        rows=rows / pairs.spread_mm[:, None],
+        residuals=height / pairs.spread_mm,
+        weights=pairs.weight,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlinePairs:
+    """Points between two vertices each, where the model's surface turns away from the source, and rays beside them."""
+
+    edge: np.ndarray  # (M, 2) vertices
+    share: np.ndarray  # (M,) of the second
+    normal: np.ndarray  # (M, 3), square to the ray
+    ray: np.ndarray  # (M, 3) for a mm of depth
+    weight: np.ndarray  # (M,)
+
+
+def outline_pairs(bone: SeenBone, maps: MapErrors) -> OutlinePairs | None:
+    """Each point of the outline with the model's contour; None where either has none."""
+    outline, vertices = bone.outline, bone.vertices
+    if outline is None or len(outline) == 0:
+        return None
+    normals = unit_normals(vertices, bone.model.triangles)
+    facing = np.einsum("vx,vx->v", normals, rays_to(vertices, bone.geometry))
+    turning = facing[bone.edges[:, 0]] * facing[bone.edges[:, 1]] < 0
+    if not turning.any():
+        return None
+    edge = bone.edges[turning]
+    at = facing[edge]
+    share = at[:, 0] / (at[:, 0] - at[:, 1])
+    contour, normal = (
+        (1 - share)[:, None] * values[edge[:, 0]] + share[:, None] * values[edge[:, 1]]
+        for values in (vertices, normals)
+    )
+    normal /= np.linalg.norm(normal, axis=1)[:, None]
+    depth = bone.geometry.project(contour)[1]
+    middle = float(np.median(depth))  # distances are compared as if all were there
+    across = normal[:, [0, 2]] / np.linalg.norm(normal[:, [0, 2]], axis=1)[:, None]
+    places = (contour - bone.geometry.source)[:, [0, 2]] * (middle / depth)[:, None]
+    apart, nearest = cKDTree(pairing_features(places, across)).query(
+        pairing_features(outline.rays[:, [0, 2]] * middle, outline.normals[:, [0, 2]])
+    )
+    ray = outline.rays / np.linalg.norm(outline.rays, axis=1)[:, None]
+    beside = contour[nearest] - bone.geometry.source - outline.rays * depth[nearest, None]
+    height = np.einsum("mx,mx->m", beside, normal[nearest]) / maps.outline_mm
+    square = normal[nearest] - np.einsum("mx,mx->m", normal[nearest], ray)[:, None] * ray
+    return OutlinePairs(
+        edge=edge[nearest],
+        share=share[nearest],
+        normal=square / np.linalg.norm(square, axis=1)[:, None],
+        ray=outline.rays,
+        weight=_influence(apart / maps.outline_mm, height) * outline.spacing_mm / maps.independent_mm,
+    )
+
+
+def outline_block(bone: SeenBone, pairs: OutlinePairs, maps: MapErrors) -> Block:
+    """Distances of the contour to the outline's rays."""
+    first, second = pairs.edge.T
+    rest = 1 - pairs.share
+    contour = rest[:, None] * bone.vertices[first] + pairs.share[:, None] * bone.vertices[second]
+    depth = bone.geometry.project(contour)[1]
+    beside = contour - bone.geometry.source - pairs.ray * depth[:, None]
+    rows = rest[:, None] * bone.derivatives(first, pairs.normal)
+    rows += pairs.share[:, None] * bone.derivatives(second, pairs.normal)
+    return Block(
+        name="outlines",
+        columns=bone.columns,
+        rows=rows / maps.outline_mm,
+        residuals=np.einsum("mx,mx->m", beside, pairs.normal) / maps.outline_mm,
+        weights=pairs.weight,
+    )
+
+
+def _influence(apart: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Of pairs so far apart, and so far along the normal, in standard deviations: Geman and McClure's, re-weighted."""
+    typical = max(1.0, 1.4826 * float(np.median(np.abs(height))))  # where no shape of the model fits, all count less
+    return (1 + (apart / (ROBUST_WIDTH * typical)) ** 2) ** -2 / typical**2

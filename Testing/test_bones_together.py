@@ -1,0 +1,201 @@
+"""Bones of one person together: derivatives, outlines, and that what one bone lacks comes from the others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from support.bones import FILM, MODELS, apart, film_of
+
+from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.meshes import MIRROR, area_mm2, sphere_through
+from DualFaceReconLib.proximity import distances_to_surface
+from DualFaceReconLib.shape.body_prior import EXACT_MAPS, NETWORK_MAPS, BodyPrior
+from DualFaceReconLib.shape.completion import complete_all, observed_target
+from DualFaceReconLib.shape.evidence import outline_block, outline_pairs, point_pairs, points_block
+from DualFaceReconLib.shape.fitting import Fit
+from DualFaceReconLib.shape.outlines import outline_of
+from DualFaceReconLib.shape.relations import HEAD, SOCKET, relations
+from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
+from DualFaceReconLib.shape.shapemodel import load_shape_models, model_of
+from DualFaceReconLib.shape.together import BonesSought, complete_together
+from DualFaceReconLib.shape.visibility import entry_and_exit_depths
+
+EXACT = BodyPrior(errors=EXACT_MAPS)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """The shipped models with few modes: the rest is no other code."""
+    return {
+        kind: replace(model, modes=model.modes[:, :, :8], variances=model.variances[:8])
+        for kind, model in load_shape_models(MODELS).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def person(models):
+    """The meshes of four bones of a person on FILM, heads in their sockets, legs turned."""
+    rng = np.random.default_rng(4)
+    shapes = {kind: models[kind].sample(rng, limit=1.5) for kind in models}
+    meshes = {}
+    for side, place, turn in (("left", (-80, 180, 60), (6, 4, -10)), ("right", (80, 182, 61), (-3, -2, 14))):
+        hip, femur = (model_of(f"{kind}_{side}", models) for kind in ("hip", "femur"))
+        bone = hip.shape(shapes["hip"]) + place
+        socket = sphere_through(bone[hip.landmarks[SOCKET].vertices])[0]
+        leg = femur.shape(shapes["femur"])
+        head = sphere_through(leg[femur.landmarks[HEAD].vertices])[0]
+        usual = np.array(BodyPrior().head_mm) * (MIRROR if side == "right" else 1)
+        leg = (leg - head) @ Rotation.from_euler("xyz", turn, degrees=True).as_matrix().T + socket + usual
+        meshes[f"hip_{side}"], meshes[f"femur_{side}"] = (bone, hip.triangles), (leg, femur.triangles)
+    return meshes
+
+
+@pytest.fixture(scope="module")
+def film(person):
+    """What exact maps show of the person, and the outlines of the masks."""
+    observed = {bone: film_of(mesh) for bone, mesh in person.items()}
+    outlines = {
+        bone: outline_of(entry_and_exit_depths(*mesh, FILM)[0] > 0, FILM, FILM) for bone, mesh in person.items()
+    }
+    return observed, outlines
+
+
+def place_of(vertices, model, landmark):
+    return sphere_through(vertices[model.landmarks[landmark].vertices])[0]
+
+
+# Outlines
+
+
+def test_an_outline_lies_between_pixels_and_ends_where_the_film_does():
+    rows, cols = np.mgrid[:350, :430]
+    centre, radius = (30.3, 210.7), 40.0
+    probability = 1 / (1 + np.exp(np.hypot(rows - centre[0], cols - centre[1]) - radius))
+    outline = outline_of(probability, FILM, FILM)
+    pixels = FILM.project(FILM.source + outline.rays * 1100)[0]
+    away = pixels - centre
+    assert np.linalg.norm(away, axis=1) == pytest.approx(radius, abs=0.05)
+    out = np.stack([-outline.normals[:, 2], -outline.normals[:, 0]], axis=1)  # rows run down, columns to the left
+    assert (out * away).sum(axis=1) == pytest.approx(radius, rel=0.01)
+    assert pixels[:, 0].min() >= 5  # and not along the film's first row, which cuts the ball
+    arc = 2 * np.pi * radius * np.mean(centre[0] + radius * np.sin(np.linspace(0, 2 * np.pi, 999)) > 5.5)
+    assert len(outline) * outline.spacing_mm == pytest.approx(arc, rel=0.05)
+
+
+def test_a_mask_has_an_outline_too_and_an_unsure_or_empty_one_has_none():
+    rows, cols = np.mgrid[:350, :430]
+    away = np.hypot(rows - 170, cols - 200)
+    outline = outline_of(away < 60, FILM, FILM)
+    pixels = FILM.project(FILM.source + outline.rays * 1100)[0]
+    assert np.linalg.norm(pixels - (170, 200), axis=1).mean() == pytest.approx(59.5, abs=0.5)
+    assert len(outline_of(1 / (1 + np.exp((away - 60) / 30)), FILM, FILM)) == 0
+    assert len(outline_of(np.zeros((350, 430), bool), FILM, FILM)) == 0
+
+
+# The objective
+
+
+def test_all_rows_are_the_derivatives_of_their_residuals(person, film, models):
+    """Against finite differences along random directions, pairs held."""
+    observed, outlines = film
+    starts = {
+        bone: Fit(rotation=np.eye(3), translation=mesh[0].mean(axis=0), coefficients=np.full(8, 0.3))
+        for bone, mesh in person.items()
+    }
+    targets = {bone: observed_target(surface, FILM, 300) for bone, surface in observed.items()}
+    areas = {bone: area_mm2(*mesh) / 2 for bone, mesh in person.items()}
+
+    def body_at(step):
+        body = BonesSought(targets, areas, outlines, models, BodyPrior(), starts)
+        body.errors += np.linspace(-2, 2, len(body.errors))
+        if step is not None:
+            body.move(step)
+        return body
+
+    def blocks(body, pairs):
+        yield from relations(body.bones, body.prior)
+        for (name, bone), (points, beside) in zip(body.bones.items(), pairs, strict=True):
+            own = body.own_errors(name)
+            yield points_block(bone, body.errors[own], points, body.first_error + int(own[0]))
+            yield outline_block(bone, beside, NETWORK_MAPS)
+
+    body = body_at(None)
+    pairs = [
+        (point_pairs(bone, body.errors[body.own_errors(name)], NETWORK_MAPS), outline_pairs(bone, NETWORK_MAPS))
+        for name, bone in body.bones.items()
+    ]
+    known = list(blocks(body, pairs))
+    assert {block.name for block in known} == {"points", "outlines", "shape", "joint", "radii", "posture"}
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        way = rng.normal(size=body.first_error + len(body.errors))
+        for bone in body.bones.values():
+            way[bone.columns[:3]] *= 0.01
+        step = 1e-3
+        after, before = (list(blocks(body_at(sign * step * way), pairs)) for sign in (1, -1))
+        for block, high, low in zip(known, after, before, strict=True):
+            numeric = (high.residuals - low.residuals) / (2 * step)
+            exact = block.rows @ way[block.columns]
+            assert exact == pytest.approx(numeric, rel=1e-3, abs=1e-3 * np.abs(numeric).max() + 1e-6), block.name
+
+
+# Bones
+
+
+def test_exact_maps_give_the_bones(person, film, models):
+    completions = complete_together(*film, models, FILM, EXACT)
+    assert list(completions) == list(person)
+    for bone, (vertices, triangles) in person.items():
+        completion = completions[bone]
+        assert apart(completion.vertices, triangles, (vertices, triangles)) < 0.5, bone
+        assert completion.seen.any()
+        assert not completion.seen.all()
+        assert len(flipped_triangles(completion.vertices, triangles, model_of(bone, models).mean)) == 0
+        assert len(crossing_triangles(completion.vertices, triangles)) == 0
+        away = np.abs(distances_to_surface(completion.vertices, vertices, triangles))
+        assert np.mean(away[completion.seen] < 2 * completion.std_mm[completion.seen]) > 0.9
+
+
+def test_a_femur_whose_depths_are_shifted_is_held_by_its_socket(person, film, models):
+    """Depths of a femur that are 8 mm too large: alone it follows them, in its socket it does not."""
+    observed, outlines = film
+    vertices, triangles = person["femur_left"]
+    shifted = {**observed, "femur_left": film_of((vertices - (0, 8.0, 0), triangles))}
+    model = model_of("femur_left", models)
+    true = place_of(vertices, model, HEAD)
+    heads = {
+        "alone": complete_all(shifted, models, FILM)["femur_left"].landmarks[HEAD],
+        "together": complete_together(shifted, outlines, models, FILM, BodyPrior())["femur_left"].landmarks[HEAD],
+        "without joints": complete_together(shifted, outlines, models, FILM, BodyPrior(joints=False))[
+            "femur_left"
+        ].landmarks[HEAD],
+    }
+    off = {name: abs(head[1] - true[1]) for name, head in heads.items()}
+    assert off["alone"] > 6
+    assert off["together"] < 0.5 * off["alone"]
+    assert off["without joints"] > off["together"] + 1
+
+
+def test_networks_maps_are_trusted_less_than_exact_ones(film, models):
+    stds = [complete_together(*film, models, FILM, prior)["femur_left"].std_mm.mean() for prior in (EXACT, BodyPrior())]
+    assert stds[1] > 1.5 * stds[0]
+
+
+def test_bones_do_without_those_that_are_not_there(person, film, models):
+    """One femur, without an outline; and a hip of which too little was seen."""
+    observed, _ = film
+    alone = complete_together({"femur_right": observed["femur_right"]}, {}, models, FILM, EXACT)
+    assert apart(alone["femur_right"].vertices, person["femur_right"][1], person["femur_right"]) < 0.7
+    small = {**observed, "hip_left": film_of((person["hip_left"][0] + (60, 0, 230), person["hip_left"][1]))}
+    why = []
+    rest = complete_together(small, {}, models, FILM, EXACT, on_refusal=lambda bone, refusal: why.append(bone))
+    assert why == ["hip_left"]
+    assert set(rest) == set(observed) - {"hip_left"}
+    with pytest.raises(Refusal, match="too little"):
+        complete_together(small, {}, models, FILM, EXACT)
+
+
+def test_whoever_wants_no_more_is_heard(film, models):
+    with pytest.raises(Cancelled):
+        complete_together(*film, models, FILM, EXACT, cancelled=lambda: True)

@@ -203,6 +203,28 @@ def predict(
     )
 
 
+def unsure_at_pitch(networks: Networks, radiograph: Radiograph, factor: float) -> float:
+    """How unsure the segmentation is of all that it finds, were the pixels so many times as large; 1 where nothing is.
+
+    As `Prediction.unsure_of` has it, without the mirrored film.
+    """
+    manifest, geometry = networks.manifest, radiograph.geometry
+    rows, cols = (factor * pitch for pitch in geometry.pixel_pitch_mm)
+    frame = _frame(manifest, replace(geometry, pixel_pitch_mm=(rows, cols)))
+    with torch.inference_mode():
+        logits = networks.segmentation(frame.picture(radiograph.pixels)[None, None].to(networks.device))[0]
+    prediction = Prediction(
+        frame=frame,
+        bones=manifest.bones,
+        probability=logits.float().sigmoid().cpu(),
+        depth=torch.zeros(0),
+        pixel_hash=radiograph.pixel_hash,
+    )
+    bones = [bone for bone in manifest.bones if prediction.unsure(bone) <= MOST_UNSURE]
+    sure = [bone for bone in bones if (prediction.probability[manifest.bones.index(bone)] > LEAST_PROBABILITY).any()]
+    return prediction.unsure_of(sure) if sure else 1.0
+
+
 def _disagreement(bones: Sequence[str], probability: torch.Tensor, depth: torch.Tensor) -> dict[str, Disagreement]:
     """Of what was seen in a film and in its mirror image, turned back: (2, bones, n, n) and (2, bones, faces, n, n)."""
     masks = probability > LEAST_PROBABILITY

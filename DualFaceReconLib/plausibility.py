@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import RadiographWarning
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.inference import Prediction
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.shape.completion import Completion
@@ -20,6 +21,30 @@ NO_HIP = (
     "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
     "with its true pixel pitch, neither upside down nor with bone dark."
 )
+
+
+PITCHES_TRIED = (2.0, 1.5, 0.67, 0.5)  # times the pitch at which a picture was refused
+SURE_OF_PITCH = 0.1  # as `Prediction.unsure_of` has it: where the networks are so sure, it is a film of hips
+
+
+def with_likely_pitch(
+    refusal: Refusal, radiograph: Radiograph, unsure_at_pitch: Callable[[Radiograph, float], float]
+) -> Refusal:
+    """The same refusal, with the pixel pitch at which the picture looks like hips, where there is one.
+
+    `unsure_at_pitch`: of a film, were its pixels so many times as large.
+    """
+    unsure = {factor: unsure_at_pitch(radiograph, factor) for factor in PITCHES_TRIED}
+    factor = min(unsure, key=lambda tried: unsure[tried])
+    if unsure[factor] > SURE_OF_PITCH:
+        return refusal
+    size = "small" if factor > 1 else "large"
+    pitch = " x ".join(f"{factor * side:.3g}" for side in radiograph.geometry.pixel_pitch_mm)
+    return Refusal(
+        f"{NO_HIP} With pixels about {factor:g} times as large ({pitch} mm) it does, and everything is far too {size} "
+        "for an adult now: is the pixel pitch right? Give it with {pixel_pitch_mm}.",
+        "pixel_pitch_mm-implausible",
+    )
 
 
 def refuse_other_pictures(prediction: Prediction, bones: Iterable[str]) -> None:

@@ -39,13 +39,14 @@ from DualFaceReconLib.inference import (
     predict,
     prediction_outlines,
     seen_on,
+    unsure_at_pitch,
 )
 from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread, root_mean_square
 from DualFaceReconLib.meshes import add_point_data
 from DualFaceReconLib.metal import warnings_of_bones_not_whole
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
 from DualFaceReconLib.pictures.wording import bone_words
-from DualFaceReconLib.plausibility import bone_warnings, refuse_other_pictures, refuse_other_shapes
+from DualFaceReconLib.plausibility import bone_warnings, refuse_other_pictures, refuse_other_shapes, with_likely_pitch
 from DualFaceReconLib.scale import scale_warnings, sizes_of
 from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
@@ -121,9 +122,14 @@ class Reconstructor:
             maps = self.bone_maps(radiograph, prediction, mask, cancelled=cancelled)
         warnings = [*radiograph.warnings, *_sides_doubted(radiograph, maps)]
         with stage("surfaces"):
-            observed = self.surfaces(radiograph, maps, cancelled=cancelled)
-            if mask is None:
-                refuse_other_pictures(prediction, observed)
+            try:
+                observed = self.surfaces(radiograph, maps, cancelled=cancelled)
+                if mask is None:
+                    refuse_other_pictures(prediction, observed)
+            except Refusal as refusal:
+                if mask is not None:
+                    raise
+                raise with_likely_pitch(refusal, radiograph, self.unsure_at_pitch) from None
         completed: dict[str, Completion] = {}
         if completion:
             with stage("completion"):
@@ -189,6 +195,10 @@ class Reconstructor:
     ) -> Prediction:
         """What the networks see in a radiograph."""
         return predict(self.networks, radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
+
+    def unsure_at_pitch(self, radiograph: Radiograph, factor: float) -> float:
+        """How unsure the networks are of what they see, were pixels so many times as large; 1 where that is nothing."""
+        return unsure_at_pitch(self.networks, radiograph, factor)
 
     def bone_maps(
         self,

@@ -60,6 +60,9 @@ class ExactReconstructor(Reconstructor):
         self.models = load_shape_models(MODELS)
         self.skeleton, self.asked = skeleton, 0
 
+    def unsure_at_pitch(self, radiograph, factor):
+        return 1.0
+
     def predict(self, radiograph, **_):
         self.asked += 1
         frame = frame_of(radiograph.geometry, 256, 1.5)

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from support.bones import made_population
+from support.bundles import manifest as made_manifest
 
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.radiograph import radiograph_of
-from DualFaceReconLib.inference import Prediction
-from DualFaceReconLib.plausibility import refuse_other_pictures
+from DualFaceReconLib.framing import NORMALISATION
+from DualFaceReconLib.inference import Networks, Prediction, unsure_at_pitch
+from DualFaceReconLib.plausibility import refuse_other_pictures, with_likely_pitch
 from training.judging.drawn_pictures import PICTURES, drawn_picture
 from training.judging.other_films import SCENES, other_film
 from training.judging.refusal_subjects import HIPS, OTHERS, PictureToJudge, broken
@@ -43,6 +45,42 @@ def test_a_picture_is_refused_by_all_that_was_found_in_it_not_by_its_surest_bone
     with pytest.raises(Refusal, match="does not look like hip bones"):
         refuse_other_pictures(shoulder, ["femur_right", "hip_right"])
     refuse_other_pictures(shoulder, ["femur_right"])
+
+
+def test_a_refused_picture_that_looks_like_hips_at_another_pitch_gets_its_factor():
+    """As a whole pelvis on a film of 200 mm does."""
+    film = radiograph_of(drawn_picture("phantom", 1), Overrides(pixel_pitch_mm=0.4))
+    plain = Refusal("No.")
+    assert with_likely_pitch(plain, film, lambda _film, _factor: 0.3) is plain
+    likely = with_likely_pitch(plain, film, lambda _film, factor: 0.06 if factor == 2 else 0.5)
+    for words in (
+        "does not look like hip bones",
+        "2 times as large (0.8 x 0.8 mm)",
+        "far too small",
+        "{pixel_pitch_mm}",
+    ):
+        assert words in likely.text
+    large = with_likely_pitch(plain, film, lambda _film, factor: factor / 10)
+    assert "0.5 times as large" in large.text
+    assert "far too large" in large.text
+
+
+def test_networks_are_asked_at_another_pitch_alone():
+    """By a segmentation that takes every bright pixel for a hip: how many these are follows the pitch."""
+    manifest = made_manifest(input_px=(64, 64), mm_per_pixel=5.0, normalisation=NORMALISATION)
+    sizes = []
+
+    class Bright(torch.nn.Module):
+        def forward(self, picture):
+            sizes.append(int((picture > 0).sum()))
+            return torch.cat([20 * picture, *[torch.full_like(picture, -9.0)] * 3], dim=1)
+
+    networks = Networks(manifest=manifest, depth=torch.nn.Identity(), segmentation=Bright(), device="cpu")
+    half = np.zeros((300, 300), np.float32)
+    half[100:200, 100:200] = 1.0
+    film = radiograph_of(half, Overrides(pixel_pitch_mm=0.5, sdd_mm=1100.0))
+    assert [unsure_at_pitch(networks, film, factor) for factor in (1.0, 2.0)] == [pytest.approx(0, abs=0.35)] * 2
+    assert sizes[1] == pytest.approx(4 * sizes[0], rel=0.3)
 
 
 @pytest.mark.parametrize("kind", sorted(SCENES))

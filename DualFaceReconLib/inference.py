@@ -29,7 +29,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry, within_corners
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
-from DualFaceReconLib.networks.weights import give_weights
+from DualFaceReconLib.networks.weights import WithoutDrawing, give_weights
 from DualFaceReconLib.shape.outlines import Outline, outline_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def _network(folder: Path, manifest: Manifest, name: str) -> nn.Module:
     weights = read_weights(folder, manifest, name)
     architecture, settings_type = ARCHITECTURES[name]
     try:
-        network = architecture(settings_from(settings_type, manifest.networks[name]["settings"]))
+        with WithoutDrawing():
+            network = architecture(settings_from(settings_type, manifest.networks[name]["settings"]))
         give_weights(network, weights)
     except ValueError as error:  # what settings and weights that do not fit raise
         raise Refusal(

@@ -14,7 +14,8 @@ from support.recipes import DEPTH, SEGMENTATION, run
 from torch import nn
 
 from DualFaceReconLib import inference
-from DualFaceReconLib.bundle.files import verify
+from DualFaceReconLib.bundle.files import read_weights, verify
+from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
@@ -23,6 +24,7 @@ from DualFaceReconLib.inference import (
     predict,
     seen_on,
 )
+from DualFaceReconLib.networks.weights import weights_of
 from training.__main__ import EXIT_REFUSED, main
 from training.learning import bundling
 
@@ -227,3 +229,13 @@ def test_a_bundle_that_does_not_fit_is_refused(bundle, tmp_path):
     arguments += ["--id", "made-up", "--version", "0.0.1", "--measured", "not at all"]
     assert main([str(argument) for argument in arguments]) == EXIT_REFUSED
     assert not (tmp_path / "x").exists()
+
+
+def test_loading_draws_no_random_weights():
+    """All of them come from the bundle, and drawing them first would take longer than that."""
+    state = torch.random.get_rng_state()
+    loaded = load_networks(SHIPPED, "cpu")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for name in ("depth", "segmentation"):
+        sealed = read_weights(SHIPPED, loaded.manifest, name)
+        assert all(torch.equal(value, sealed[key]) for key, value in weights_of(getattr(loaded, name)).items())

@@ -11,6 +11,7 @@ from support.vertebrae import made_group
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import volume_mm3
+from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.networks.weights import weights_of
 from training.__main__ import main
 from training.judging.volumes import ZScale
@@ -18,7 +19,7 @@ from training.learning.finished import write_finished
 from training.learning.learner import plain
 from training.learning.tasks import network_of
 from training.vertebrae import correspondence, films, judging
-from training.vertebrae.films import Grid, film_vertebra
+from training.vertebrae.films import Errors, Grid, film_vertebra
 from training.vertebrae.judging import (
     VolumeScore,
     as_markdown,
@@ -28,7 +29,8 @@ from training.vertebrae.judging import (
     real_vertebrae,
     surface_of,
 )
-from training.vertebrae.rows import EXACT, MEAN, exact_volume, mean_vertebra, trained_network
+from training.vertebrae.rows import EXACT, FITTED, MEAN, exact_volume, mean_vertebra, trained_network
+from training.vertebrae.silhouettes import fitted_vertices
 from training.vertebrae.virtual import Stock
 
 GRID, SCALE = Grid(side=32, voxel_mm=3.5), ZScale(mean_hu=11, deviation_hu=74)
@@ -111,6 +113,21 @@ def test_the_mean_vertebra_is_nearly_there(study, stock):
     assert figures["mse"] < worst["mse"]
 
 
+def test_a_shape_model_finds_where_a_vertebra_lies_and_how_it_is_turned(groups):
+    """Of people whom it knows, so that shape is no excuse: what it starts from is upright, in the middle and a mean."""
+    stock = Stock.of(groups)
+    _, vertebra = next(iter(real_vertebrae(groups, ["vhm/male"])))
+    study = film_vertebra(vertebra, stock, 5, GRID, errors=Errors(click_mm=5.0))
+    group = stock.groups["lumbar"]
+    start = group.model.mean - (group.model.mean.min(axis=0) + group.model.mean.max(axis=0)) / 2
+    before, after = (
+        compare_surfaces((vertices, group.triangles), study.mesh, 2000).assd_mm
+        for vertices in (start, fitted_vertices(study, stock))
+    )
+    assert after < 1.0
+    assert after < before / 2
+
+
 def test_real_vertebrae_are_those_of_the_people_named(groups):
     found = list(real_vertebrae(groups, ["vhm/male"]))
     assert [(person, vertebra.level) for person, vertebra in found] == [("vhm/male", f"L{n}") for n in (2, 3, 4)]
@@ -162,8 +179,8 @@ def test_judging_goes_on_where_it_was_cut(groups, tmp_path, monkeypatch):
     assert text == (tmp_path / "table.md").read_text(encoding="utf-8")
     assert f"| lumbar | 1 | 3 | {EXACT} | 0.000 |" in text
     lines = (tmp_path / "scores.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 3 * 2
-    (tmp_path / "scores.jsonl").write_text("\n".join(lines[:4]) + "\n", encoding="utf-8")
+    assert len(lines) == 3 * 3
+    (tmp_path / "scores.jsonl").write_text("\n".join(lines[:6]) + "\n", encoding="utf-8")
     filmed = []
     monkeypatch.setattr(judging, "film_vertebra", lambda *given: filmed.append(given) or film_vertebra(*given))
     assert judge(groups, ["vhm/male"], None, GRID, SCALE, tmp_path, ["alone"], said.append) == text
@@ -186,7 +203,7 @@ def test_a_run_s_network_is_judged_on_whom_it_kept_out(groups, tmp_path, monkeyp
     assert main(["vertebrae", "evaluate", str(tmp_path / "run"), "--out", str(out), "--conditions", "alone"]) == 0
     assert "| network |" in capsys.readouterr().out
     rows = [json.loads(line) for line in (out / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {row["row"] for row in rows} == {EXACT, MEAN, "network"}
+    assert {row["row"] for row in rows} == {EXACT, MEAN, FITTED, "network"}
     assert {row["network"] for row in rows} == {trained.sha256}
 
 

@@ -99,6 +99,7 @@ class Study:
     pair: FilmPair  # as it was
     believed: FilmPair
     believed_cube: Cube  # in the believed patient's frame
+    centre: np.ndarray  # (3,) mm, of the truth's cube in the patient's frame
     truth_hu: np.ndarray  # (side, side, side) [R, A, S], 0 where no bone is
     mesh: Mesh  # the vertebra in the truth's cube, mm from its middle
     vertebra: VirtualVertebra  # in its own frame
@@ -177,6 +178,7 @@ def film_vertebra(
         pair=pair,
         believed=believed,
         believed_cube=Cube(tuple(map(float, believed_centre)), grid.side, grid.voxel_mm),
+        centre=centre,
         truth_hu=_truth(model, grid),
         mesh=mesh,
         vertebra=vertebra,

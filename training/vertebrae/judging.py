@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,16 @@ from training.vertebrae.films import USUAL_ERRORS, Errors, Grid, Study, film_ver
 from training.vertebrae.levels import GROUPS, group_of
 from training.vertebrae.parts import in_own_frame
 from training.vertebrae.people import MEAN_OF_MANY
-from training.vertebrae.rows import EXACT, MEAN, Row, TrainedNetwork, exact_volume, mean_vertebra
+from training.vertebrae.rows import (
+    EXACT,
+    FITTED,
+    MEAN,
+    Row,
+    TrainedNetwork,
+    exact_volume,
+    fitted_model,
+    mean_vertebra,
+)
 from training.vertebrae.virtual import Stock, VirtualVertebra
 
 NETWORK = "network"
@@ -95,6 +105,7 @@ def judge(
     rows: dict[str, tuple[Row, float]] = {
         EXACT: (exact_volume, USUAL_BONE_HU),
         MEAN: (mean_vertebra(stock, grid), USUAL_BONE_HU),
+        FITTED: (fitted_model(stock, grid), USUAL_BONE_HU),
     }
     sha256 = None
     if trained is not None:
@@ -103,12 +114,14 @@ def judge(
         say(f"the network's surface is at {rows[NETWORK][1]:.0f} HU")
     out.mkdir(parents=True, exist_ok=True)
     file = out / "scores.jsonl"
-    scores = [score for score in _read(file) if score.network == sha256]
-    known = {(score.person, score.level, score.condition) for score in scores}
+    scores = [score for score in _read(file) if score.network == sha256 and score.row in rows]
+    measured = Counter((score.person, score.level, score.condition) for score in scores)
     for person, vertebra in real_vertebrae(groups, people):
         for condition in conditions:
-            if (person, vertebra.level, condition) in known:
+            here = person, vertebra.level, condition
+            if measured[here] == len(rows):
                 continue
+            scores = [score for score in scores if (score.person, score.level, score.condition) != here]
             study = _study(person, vertebra, stock, condition, grid)
             for name, (row, threshold) in rows.items():
                 figures = figures_of(row(study), study, threshold, grid, scale)

@@ -20,10 +20,12 @@ from training.vertebrae.density import MIDDLING, density
 from training.vertebrae.films import Grid, Study
 from training.vertebrae.levels import LEVELS, group_of
 from training.vertebrae.parts import dimensions
+from training.vertebrae.silhouettes import fitted_vertices
 from training.vertebrae.sizes import measured_size
 from training.vertebrae.virtual import Stock
 
 EXACT = "exact volume"
+FITTED = "shape model on true silhouettes"
 MEAN = "mean vertebra at its centre and size"
 Row = Callable[[Study], np.ndarray]  # (side, side, side) HU
 
@@ -73,6 +75,17 @@ def mean_vertebra(stock: Stock, grid: Grid) -> Row:
         placed = placed + _middle(study.mesh[0]) - _middle(placed)
         cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
         return density((placed, group.triangles), group.parts, MIDDLING, cube, seed=0)
+
+    return row
+
+
+def fitted_model(stock: Stock, grid: Grid) -> Row:
+    """The group's shape model on the true silhouettes of both films, of middling bone."""
+
+    def row(study: Study) -> np.ndarray:
+        group = stock.groups[group_of(study.vertebra.level)]
+        cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
+        return density((fitted_vertices(study, stock), group.triangles), group.parts, MIDDLING, cube, seed=0)
 
     return row
 

@@ -1,0 +1,87 @@
+"""A group's shape model fitted to a vertebra's silhouettes on two films: a row that needs no network.
+
+The silhouettes are the true ones, as if somebody had drawn them without fault; where the films were taken from is what
+is believed. So this is what two outlines tell of a shape, with what is known of other people's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import binary_erosion, distance_transform_edt, map_coordinates
+from scipy.optimize import least_squares
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from DualFaceReconLib.biplanar import PlacedFilm
+from training.raycast import cast
+from training.vertebrae.films import Study
+from training.vertebrae.levels import group_of
+from training.vertebrae.virtual import GroupStock, Stock
+
+MODES = 12
+OUTLINE_POINTS = 250  # of a silhouette, at most
+SLACK_MM = 1.5  # vertices stand so far apart, so that an outline between two of them is not missed
+PRIOR = 0.15  # mm that one standard deviation of a mode weighs
+TURN_DEGREES, MOVE_MM, GROWTH = 10.0, 5.0, 0.1  # one unit of what is sought
+MOST_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A silhouette on one film."""
+
+    film: PlacedFilm  # as believed, for points that are counted from the cube's middle
+    outside_mm: np.ndarray  # (rows, cols) to the silhouette, at the bone; 0 within
+    points: np.ndarray  # (N, 2) pixels of its outline
+    pixel_mm: float  # at the bone
+
+
+def fitted_vertices(study: Study, stock: Stock) -> np.ndarray:
+    """The model's vertices (V, 3) mm from the cube's middle."""
+    group = stock.groups[group_of(study.vertebra.level)]
+    outlines = _outlines(study)
+    modes = min(MODES, len(group.model.variances))
+    middle = (group.model.mean.min(axis=0) + group.model.mean.max(axis=0)) / 2
+
+    def residuals(sought: np.ndarray) -> np.ndarray:
+        vertices = _placed(group, sought, middle)
+        parts = [part for outline in outlines for part in _apart(outline, vertices)]
+        return np.concatenate([*parts, PRIOR * sought[7:]])
+
+    found = least_squares(residuals, np.zeros(7 + modes), max_nfev=MOST_STEPS, diff_step=1e-3)
+    return _placed(group, found.x, middle)
+
+
+def _placed(group: GroupStock, sought: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Vertices by turns (3), moves (3), growth (1) and modes."""
+    shape = group.model.shape(sought[7:]) - middle
+    turned = Rotation.from_rotvec(sought[:3] * TURN_DEGREES, degrees=True).apply(shape)
+    return turned * np.exp(GROWTH * sought[6]) + MOVE_MM * sought[3:6]
+
+
+def _apart(outline: Outline, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far vertices lie outside a silhouette, and its outline from them: mm over the roots of their numbers."""
+    pixels, _ = outline.film.project(vertices)
+    outside = map_coordinates(outline.outside_mm, pixels.T, order=1, mode="nearest")
+    beyond = cKDTree(pixels).query(outline.points)[0] * outline.pixel_mm - SLACK_MM
+    return outside / np.sqrt(len(outside)), np.maximum(beyond, 0) / np.sqrt(len(beyond))
+
+
+def _outlines(study: Study) -> list[Outline]:
+    """The true silhouettes of a study, on films as they are believed to be."""
+    believed_centre = np.array(study.believed_cube.centre)
+    outlines = []
+    for true, believed in zip(
+        (study.pair.first, study.pair.second), (study.believed.first, study.believed.second), strict=True
+    ):
+        vertices, triangles = study.mesh
+        mesh = true.to_film(vertices + study.centre), triangles
+        mask = cast({"vertebra": mesh}, true.geometry, "cpu").maps.mask[0]
+        film = replace(believed, translation=believed.translation + believed.rotation @ believed_centre)
+        pixel_mm = film.geometry.pixel_size_at(float(film.project(np.zeros(3))[1]))[0]
+        outline = np.argwhere(mask & ~binary_erosion(mask)).astype(float)
+        outline = outline[:: max(len(outline) // OUTLINE_POINTS, 1)]
+        outlines.append(Outline(film, distance_transform_edt(~mask) * pixel_mm, outline, pixel_mm))
+    return outlines

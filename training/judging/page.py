@@ -25,10 +25,10 @@ PAPER_FILMS, PAPER_PEOPLE, PAPER_EPOCHS = 2651, 600, 630
 HEAD = """\
 # The paper's claims, put to the test
 
-`{command}` wrote this page, by `training/recipes/claims.toml`; the same command
-goes on from where it stopped, with more minutes, and writes it anew. **Everything here is on virtual patients and
-simulated films: not one radiograph of a real person was seen.** What holds here need not hold there, nor the other way
-round.
+`{command}` wrote this page, by
+`training/recipes/claims.toml`; the same command goes on from where it stopped, with more minutes, and writes it anew.
+**Everything here is on virtual patients and simulated films: not one radiograph of a real person was seen.** What holds
+here need not hold there, nor the other way round.
 
 {budget}
 
@@ -45,7 +45,8 @@ round.
   can be computed of, it measures the points.
 - In brackets are 95 % intervals of the mean paired difference, whole people drawn with replacement. They do not hold
   how much a network's figures change with its seed. A claim *holds* where the interval lies on the paper's side of 0,
-  *fails* where it lies on the other, and otherwise *cannot be told*. Of several seeds all must agree.
+  *fails* where it lies on the other, and otherwise *cannot be told*. Of several seeds all must agree; what one alone
+  says, another may not.
 - The paper has no comparison of amounts of data, and none is made here. Nobody on these films is ill, so its diseased
   bones have no counterpart.
 """
@@ -111,17 +112,18 @@ def _budget(results: Results) -> str:
 
 
 def _verdict_lines(results: Results) -> Iterator[str]:
-    yield "| claim | the paper: pelvis | femur | here: pelvis | femur | verdict: pelvis | femur |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| claim | the paper: pelvis | femur | here: pelvis | femur | verdict: pelvis | femur | seeds |"
+    yield "|---|---|---|---|---|---|---|---|"
     for claim in CLAIMS:
         first, reported = next(iter(claim.figures.items()))
         of_seeds = {kind: [_line(results, claim, seed, first, kind) for seed in results.arms.seeds] for kind in KINDS}
         papers = [_arrow(reported.get(kind), first) for kind in KINDS]
         ours = ["; ".join(_difference(line) for line in of_seeds[kind] if line and line.count) for kind in KINDS]
         verdicts = [together([line.verdict for line in of_seeds[kind] if line]) for kind in KINDS]
+        run = sum(line is not None and line.verdict != NOT_RUN for line in of_seeds["hip"])
         if not any(of_seeds["femur"]):
             verdicts[1] = "not claimed"
-        yield f"| {claim.title} ({first}) | {' | '.join([*papers, *ours, *verdicts])} |"
+        yield f"| {claim.title} ({first}) | {' | '.join([*papers, *ours, *verdicts])} | {run} of {len(results.arms.seeds)} |"
 
 
 def _line(results: Results, claim: Claim, seed: int, figure: str, kind: str) -> ComparedFigure | None:
@@ -224,7 +226,9 @@ def chart(results: Results, path: Path) -> None:
                 axis.plot(pair[1] - pair[0], place + 0.2, "D", color="black", fillstyle="none", markersize=5)
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_xscale("symlog", linthresh=0.5)
-        axis.set_xticks([-5, -2, -1, -0.5, -0.2, 0, 0.2, 0.5, 1, 2], minor=False)
+        left, right = axis.get_xlim()
+        axis.set_xticks([-20, -10, -5, -2, -1, -0.5, -0.2, 0, 0.2, 0.5, 1, 2, 5, 10], minor=False)
+        axis.set_xlim(min(1.15 * left, -5), max(1.15 * right, 1))
         axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axis.tick_params(labelsize=7)
@@ -235,6 +239,7 @@ def chart(results: Results, path: Path) -> None:
     names = [f"{claim.title}\n({short.get(next(iter(claim.figures)), 'ASSD')})" for claim in claims]
     axes[0].set_yticks(range(len(claims)), names, fontsize=7)
     axes[0].set_ylim(-0.6, len(claims) - 0.4)
-    drawn.suptitle("Virtual patients: difference with its 95 % interval over people; diamonds: the paper's", fontsize=9)
+    legend = "green holds, red fails, grey cannot be told; diamonds: the paper's"
+    drawn.suptitle(f"Virtual patients: differences with their 95 % intervals over people; {legend}", fontsize=9)
     drawn.savefig(path, dpi=90)
     plt.close(drawn)

@@ -123,7 +123,8 @@ def _verdict_lines(results: Results) -> Iterator[str]:
         run = sum(line is not None and line.verdict != NOT_RUN for line in of_seeds["hip"])
         if not any(of_seeds["femur"]):
             verdicts[1] = "not claimed"
-        yield f"| {claim.title} ({first}) | {' | '.join([*papers, *ours, *verdicts])} | {run} of {len(results.arms.seeds)} |"
+        seeds = f"{run} of {len(results.arms.seeds)}"
+        yield f"| {claim.title} ({first}) | {' | '.join([*papers, *ours, *verdicts, seeds])} |"
 
 
 def _line(results: Results, claim: Claim, seed: int, figure: str, kind: str) -> ComparedFigure | None:
@@ -161,10 +162,11 @@ def _learnt_lines(results: Results) -> Iterator[str]:
             f"{metadata['plane_mm']:.2f} |"
         )
     yield ""
-    yield (
+    yield textwrap.fill(
         "Minutes are those of the clock, beside whatever else the machine did. `watched`: the mean depth error on "
         f"{results.arms.base.films.watched} films of kept-out people, other ones than those below; `a plane`: that of "
-        "a network that says one depth of all bones."
+        "a network that says one depth of all bones.",
+        120,
     )
 
 
@@ -188,7 +190,7 @@ def _place(results: Results, trial: Trial, cycle: int) -> tuple[int, int]:
 def _claim_lines(results: Results, claim: Claim) -> Iterator[str]:
     sides = [side.arm + (", finer" if side.finer else "") for side in (claim.better, claim.worse)]
     yield f"### {claim.title}\n"
-    yield f"> {claim.words}\n>\n> {claim.where}\n"
+    yield textwrap.fill(claim.words, 120, initial_indent="> ", subsequent_indent="> ") + f"\n>\n> {claim.where}\n"
     yield f"`{sides[0]}` less `{sides[1]}`.\n"
     yield "| figure | bones | the paper | its difference | seed | cycles | n | here | difference | verdict |"
     yield "|---|---|---|---|---|---|---|---|---|---|"

@@ -247,19 +247,18 @@ class Reconstructor:
         takes the outlines of `prediction`, or of `mask` where there is one, and knows of the networks' errors itself.
         """
         searched = seen_on(self.networks, radiograph)
+        how = {"on_refusal": refused, "progress": progress, "cancelled": cancelled}
         if together:
-            how = {"on_refusal": refused, "progress": progress, "cancelled": cancelled}
             outlines = self.outlines(radiograph, prediction, mask)
-            return complete_together(observed, outlines, self.models, searched, BodyPrior(), **how)
-        completed = complete_all(
-            observed, self.models, searched, on_refusal=refused, progress=progress, cancelled=cancelled
-        )
+            completed = complete_together(observed, outlines, self.models, searched, BodyPrior(), **how)
+        else:
+            completed = complete_all(observed, self.models, searched, **how)
         # What a network gets wrong smoothly does not show in how well a shape fits it
-        error_mm = self.networks.manifest.surface_error_mm
+        error_mm = {} if together else self.networks.manifest.surface_error_mm
         mirrored = None if prediction is None else prediction.disagreement
         sure = {}
         for name, completion in completed.items():
-            std_mm = np.hypot(completion.std_mm, error_mm[completion.bone])
+            std_mm = np.hypot(completion.std_mm, error_mm.get(completion.bone, 0.0))
             if mirrored is not None:
                 std_mm = with_mirrored(std_mm, mirrored[name].depth_mm)
             sure[name] = replace(completion, std_mm=std_mm)

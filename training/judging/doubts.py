@@ -147,8 +147,9 @@ def _of_film(case: Case, kind: str, film: TakenFilm, reconstructor: Reconstructo
     maps = maps_of(film.prediction, film.radiograph, film.masks)
     radiograph, maps = aligned(film.radiograph, maps, film.true.of(maps.bones))
     try:
+        observed = reconstructor.surfaces(radiograph, maps)
         completed = reconstructor.complete(
-            radiograph, reconstructor.surfaces(radiograph, maps), refused=lambda bone, why: None
+            radiograph, observed, film.prediction, mask=film.masks, refused=lambda bone, why: None
         )
     except Refusal:
         return []

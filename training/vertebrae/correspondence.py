@@ -65,7 +65,7 @@ class VertebraGroup:
 
 
 def load_groups(folder: Path, cache: Path, say: Say = print) -> dict[str, VertebraGroup]:
-    """All groups, from `cache` or made of a folder's vertebrae and kept there; it takes ten minutes of one core.
+    """All groups, from `cache` or made of a folder's vertebrae and kept there; it takes six minutes of one core.
 
     Where `save_groups` left them in `cache`, those.
     """

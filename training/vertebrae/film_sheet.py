@@ -56,8 +56,9 @@ def _row(study: Study) -> np.ndarray:
         _panel(study.truth_hu.max(1)[::-1].T[::-1], *WINDOW_HU),
         _panel(study.truth_hu.max(0).T[::-1], *WINDOW_HU),
     ]
-    drawing.write(panels[0], _words(study), (4, 4), 12)
-    return np.hstack(panels)
+    row = np.hstack(panels)
+    drawing.write(row, _words(study), (4, 4), 12)
+    return row
 
 
 def _panel(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -1,15 +1,19 @@
 """The panel from film to bones, in the module's unchanged file: chosen, pressed, cancelled, closed and broken."""
 
+import copy
 import importlib
 import os
 import shutil
 import signal
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.panels import WORDS, opened_panel
+
+from DualFaceReconLib.film.sides import CONTRADICTING, MIRRORED
 
 slicer = pytest.importorskip("slicer")
 
@@ -45,6 +49,22 @@ def test_a_film_is_opened_and_what_is_assumed_is_amber(panel):
     assert ui.sidesLabel.text.startswith("Assumed")
     assert "The pelvis is tilted." in ui.filmWarnings.text
     panel.wait(lambda: ui.deviceLabel.text == "CPU: no CUDA found")
+
+
+def test_a_letter_that_contradicts_the_sides_makes_them_ask(panel):
+    ui = panel.ui
+    panel.choose(panel.film())
+    opened = panel.panel.opened
+    answer = copy.deepcopy(dict(opened.answer))
+    answer["values"]["orientation"]["kind"] = "header"
+    panel.panel.film.show(replace(opened, answer=answer))
+    assert (ui.leftOfPicture.text, ui.rightOfPicture.text) == ("R", "L")
+    for code in (MIRRORED, CONTRADICTING):
+        answer["warnings"] = [{"code": code, "text": "The film itself says R.", "values": {}}]
+        panel.panel.film.show(replace(opened, answer=answer))
+        assert (ui.leftOfPicture.text, ui.rightOfPicture.text) == ("R?", "L?")
+        assert "are right and left exchanged?" in ui.sidesLabel.text
+        assert "The film itself says R." in ui.filmWarnings.text
 
 
 def test_a_refused_film_is_explained_and_nothing_can_be_pressed(panel):

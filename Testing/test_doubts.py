@@ -11,6 +11,7 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.film.acquisition import Known
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.verdicts import LIMITS
+from training.__main__ import main
 from training.judging import doubts
 from training.judging.doubts import (
     SEED,
@@ -190,3 +191,14 @@ def test_what_was_measured_of_a_case_is_not_measured_again(tmp_path, monkeypatch
     seals["depth.safetensors"].sha256 = "bb"  # by other networks everything is
     judge(folders, tmp_path, tmp_path / "out", say=lambda words: None)
     assert len(asked) == 6
+
+
+def test_a_folder_without_cases_and_a_number_beyond_them_are_refused(tmp_path, capsys):
+    arguments = ["verdicts", str(tmp_path), "--bundle", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "no cases" in capsys.readouterr().err
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "geometry.json").touch()
+    assert main([*arguments, "--sheet", "1"]) == 2
+    assert "give 0 to 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

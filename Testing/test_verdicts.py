@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.reconstructions import PELVIS, made_reconstruction, skeleton
 
+from DualFaceReconLib.batch.record import MAP_COLUMNS, SUMMARY_COLUMNS, read_record, summary_of
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.document import as_dict
 from DualFaceReconLib.errors import Refusal
@@ -169,3 +170,18 @@ def test_a_grade_that_nobody_knows_is_damage(tmp_path):
     document.write_text(document.read_text(encoding="utf-8").replace('"doubtful"', '"fine"'), encoding="utf-8")
     with pytest.raises(Refusal, match="damaged"):
         load_reconstruction(tmp_path / "out")
+
+
+def test_a_batch_s_table_has_every_bone_s_verdict_and_the_reasons_of_those_that_are_not_good():
+    row = summary_of(made_reconstruction(bones=("hip_left", "femur_left"), doubted=("femur_left",)))
+    assert [row.get(f"{bone}_verdict") for bone in BONES] == ["good", None, "doubtful", None]
+    assert row["reasons"] == "left femur: no shape comes near it; left femur: its shape is unusual"
+    assert {"hip_left_verdict", "reasons"} <= set(SUMMARY_COLUMNS)
+
+
+def test_a_batch_s_table_of_older_code_has_no_verdicts_and_is_read(tmp_path):
+    columns = [column for column in SUMMARY_COLUMNS if column != "reasons" and not column.endswith("_verdict")]
+    (tmp_path / "summary.csv").write_text(f"{','.join(columns)}\n1{',x' * (len(columns) - 1)}\n", encoding="utf-8-sig")
+    (tmp_path / "map.csv").write_text(f"{','.join(MAP_COLUMNS)}\n1,x,x,x\n", encoding="utf-8-sig")
+    row = read_record(tmp_path).row(1)
+    assert (row["hip_left"], row["hip_left_verdict"], row["reasons"]) == ("x", "", "")

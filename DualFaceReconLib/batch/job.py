@@ -165,11 +165,11 @@ class _Loaded:
         with noting_failure(row, REFUSED):
             radiograph = to_do.film()
             row |= columns_read(radiograph)
+            if same_film(row, before) and job.is_done(before, self._out):
+                return {**row, "status": BEFORE}
             noted = self._notes.read(job.number)
             if same_film(row, noted) and job.is_done(noted, self._out):
                 return noted  # by a process that ended before it could tell
-            if same_film(row, before) and job.is_done(before, self._out):
-                return {**row, "status": BEFORE}
             folder = self._out / job.name(radiograph.pixel_hash)
             with noting_failure(row, FAILED):
                 refuse_to_lose_more(folder)

@@ -29,7 +29,7 @@ MOST_STEPS = 30
 
 
 @dataclass(frozen=True)
-class Outline:
+class Silhouette:
     """A silhouette on one film."""
 
     film: PlacedFilm  # as believed, for points that are counted from the cube's middle
@@ -61,7 +61,7 @@ def _placed(group: GroupStock, sought: np.ndarray, middle: np.ndarray) -> np.nda
     return turned * np.exp(GROWTH * sought[6]) + MOVE_MM * sought[3:6]
 
 
-def _apart(outline: Outline, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _apart(outline: Silhouette, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far vertices lie outside a silhouette, and its outline from them: mm over the roots of their numbers."""
     pixels, _ = outline.film.project(vertices)
     outside = map_coordinates(outline.outside_mm, pixels.T, order=1, mode="nearest")
@@ -69,7 +69,7 @@ def _apart(outline: Outline, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return outside / np.sqrt(len(outside)), np.maximum(beyond, 0) / np.sqrt(len(beyond))
 
 
-def _outlines(study: Study) -> list[Outline]:
+def _outlines(study: Study) -> list[Silhouette]:
     """The true silhouettes of a study, on films as they are believed to be."""
     believed_centre = np.array(study.believed_cube.centre)
     outlines = []
@@ -83,5 +83,5 @@ def _outlines(study: Study) -> list[Outline]:
         pixel_mm = film.geometry.pixel_size_at(float(film.project(np.zeros(3))[1]))[0]
         outline = np.argwhere(mask & ~binary_erosion(mask)).astype(float)
         outline = outline[:: max(len(outline) // OUTLINE_POINTS, 1)]
-        outlines.append(Outline(film, distance_transform_edt(~mask) * pixel_mm, outline, pixel_mm))
+        outlines.append(Silhouette(film, distance_transform_edt(~mask) * pixel_mm, outline, pixel_mm))
     return outlines

@@ -390,6 +390,8 @@ def test_a_bone_of_which_too_little_is_seen_is_shown_but_not_completed(reconstru
     assert "too little of the bone was seen" in next(
         w.text for w in reconstruction.warnings if w.code == "bone-not-completed"
     )
+    assert reconstruction.verdicts["hip_left"].grade == "not usable"
+    assert not any(w.code == "bone-doubtful" for w in reconstruction.warnings)  # once is enough
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ LONGEST = (
     "test_together.py",
     "test_batch.py",
     "test_folds.py",
+    "test_claims.py",
     "test_disease.py",
     "test_scene.py",
     "test_pretrain.py",

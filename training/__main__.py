@@ -257,6 +257,7 @@ def _evaluating(commands: Any) -> None:
     joint.add_argument("--bundle", type=Path, default=Path("Resources/Models"), help="folder of a bundle")
     joint.add_argument("--out", type=Path, required=True, help="folder for models and tables; what is there goes on")
     joint.add_argument("--every", type=int, default=1, help="only every so many cases")
+    joint.add_argument("--measure", action="store_true", help="print the variances that all this rests on instead")
     _with_bones(joint)
     verdicts = _command(commands, "verdicts", actions.judge_verdicts)
     verdicts.add_argument("cases", type=Path, help="folder of cases, at any depth")

@@ -378,8 +378,10 @@ def evaluate_cases(options: argparse.Namespace) -> int:
 
 def judge_together(options: argparse.Namespace) -> int:
     """Measures bones that are completed all at once beside each alone, by shape models without the films' people."""
+    from DualFaceReconLib.shape.shapemodel import load_shape_model
     from training.cases import cases_in
     from training.judging.folds import models_without
+    from training.judging.map_errors import hips_alike, measure
     from training.judging.together import judge
     from training.patients.kept_out import kept_out_people
     from training.patients.population import load_everybody
@@ -390,6 +392,11 @@ def judge_together(options: argparse.Namespace) -> int:
     models = options.out / "models"
     if not all((models / f"{kind}.ssm.npz").exists() for kind in ("hip", "femur")):
         models_without(load_everybody(options.bones, options.cache), kept_out_people("choosing"), models)
+    if options.measure:
+        hips = load_everybody(options.bones, options.cache).hips
+        print(measure(folders, options.bundle))
+        print(hips_alike(hips.without(set(kept_out_people("choosing"))), load_shape_model(models / "hip.ssm.npz")))
+        return 0
     print(judge(folders, options.bundle, models, options.out / options.cases.name))
     return 0
 

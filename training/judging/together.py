@@ -33,7 +33,7 @@ from DualFaceReconLib.shape.together import complete_together
 from DualFaceReconLib.surfaces import observed_surfaces
 from training.cases import Case, read_case
 from training.judging.baselines import mean_at_true_pose
-from training.judging.evaluate import LEAST_SEEN_MM2, SAMPLES, loaded_networks, on_film
+from training.judging.evaluate import LEAST_SEEN_MM2, loaded_networks, on_film
 from training.judging.nearness import quick_distances
 from training.judging.poses import TruePose
 from training.judging.predictions import BY_BONE, BY_PICTURE, UNALIGNED, align, predicted_maps
@@ -42,6 +42,8 @@ from training.raycast import cast
 from training.simulate import one_thread
 
 PIXELS = 256  # of the maps' longer side
+SAMPLES = 3000  # a side; all rows have the same
+COVERED_EVERY = 4  # vertices of which it is asked whether they lie within their standard deviations
 SEPARATELY, JOINTLY = "separately", "together"
 NO_ERRORS = replace(NETWORK_MAPS, hip=(0.0,) * 4, femur=(0.0,) * 4)
 PRIORS = {  # by row of the tables
@@ -160,11 +162,12 @@ class _Truth:
                 continue
             compared = compare_surfaces(visible, self.surfaces[bone], SAMPLES, distances=quick_distances)
             score |= {"assd_mm": compared.assd_mm, "hd95_mm": compared.hd95_mm}
-            away = quick_distances(done.vertices, *self.case.meshes[bone])
-            for name, which in (("seen", done.seen), ("inferred", ~done.seen)):
+            away = quick_distances(done.vertices[::COVERED_EVERY], *self.case.meshes[bone])
+            std_mm, seen = done.std_mm[::COVERED_EVERY], done.seen[::COVERED_EVERY]
+            for name, which in (("seen", seen), ("inferred", ~seen)):
                 for times in (1, 2):
-                    score[f"{name}_within_{times}"] = float(np.mean(away[which] <= times * done.std_mm[which]))
-            if bone in self.poses:
+                    score[f"{name}_within_{times}"] = float(np.mean(away[which] <= times * std_mm[which]))
+            if bone in self.poses and about["row"] in (SEPARATELY, JOINTLY):
                 score["flexion_deg"], score["rotation_deg"] = self.poses[bone].errors_deg(visible)
             yield score | self._of_joint(bone, completed) | self._of_sides(bone, completed)
 

@@ -32,6 +32,7 @@ LONGEST = (
     "test_inspect.py",
     "test_together.py",
     "test_batch.py",
+    "test_cluster.py",
     "test_folds.py",
     "test_claims.py",
     "test_disease.py",

@@ -17,10 +17,9 @@ import numpy as np
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Disagreement, Networks, maps_of, predict, prediction_outlines, seen_on
+from DualFaceReconLib.inference import Disagreement, Networks, Prediction, maps_of, predict, seen_on
 from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.metrics import bone_shifts_mm, picture_shift_mm
-from DualFaceReconLib.shape.outlines import Outline
 from training.judging.baselines import BASELINES, Surfaces, observed_mesh
 
 BY_PICTURE, BY_BONE, UNALIGNED = "one shift a picture", "one shift a bone", "unaligned"
@@ -43,7 +42,7 @@ class PredictedMaps:
     geometry: ProjectionGeometry  # as the product read it from the film
     searched: ProjectionGeometry  # the part of the film where bones are looked for, at the film's own resolution
     mirrored: Mapping[str, Disagreement]  # by bone, how far apart the film and its mirror image were seen
-    outlines: Mapping[str, Outline]  # by bone, of the predicted masks
+    prediction: Prediction | None = None  # all that the networks said
 
     def at(self, size_px: tuple[int, int], bones: tuple[str, ...]) -> PredictedMaps:
         """Some of the bones, on another number of pixels."""
@@ -53,7 +52,7 @@ class PredictedMaps:
             geometry=self.geometry.resized(size_px),
             searched=self.searched,
             mirrored=self.mirrored,
-            outlines=self.outlines,
+            prediction=self.prediction,
         )
 
 
@@ -70,7 +69,7 @@ def predicted_maps(networks: Networks, film: Path) -> PredictedMaps:
         geometry=geometry,
         searched=searched,
         mirrored=prediction.disagreement,
-        outlines=prediction_outlines(prediction, searched),
+        prediction=prediction,
     )
 
 

@@ -22,6 +22,7 @@ from DualFaceReconLib.bonemaps import SIDES, BoneMaps, kind_and_side
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.inference import prediction_outlines
 from DualFaceReconLib.meshes import area_mm2, sphere_through
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shape.body_prior import EXACT_MAPS, NETWORK_MAPS, BodyPrior
@@ -117,13 +118,15 @@ def _measured(case: Case, bundle: Path, models: Mapping[str, ShapeModel]) -> Ite
     true_outlines = {
         bone: outline_of(mask, geometry, geometry) for bone, mask in zip(true.bones, true.mask, strict=True)
     }
-    for row, seconds, completed in both(aligned.maps, predicted.outlines, predicted.searched, PRIORS):
+    assert predicted.prediction is not None
+    outlines = prediction_outlines(predicted.prediction, predicted.searched)
+    for row, seconds, completed in both(aligned.maps, outlines, predicted.searched, PRIORS):
         yield from truth.scores({"maps": NETWORKS, "row": row, "alignment": BY_PICTURE, "seconds": seconds}, completed)
     for row, seconds, completed in both(true, true_outlines, geometry, exact):
         yield from truth.scores({"maps": EXACT, "row": row, "alignment": "", "seconds": seconds}, completed)
     away = -geometry.source / np.linalg.norm(geometry.source)
     whole = {JOINTLY: PRIORS[JOINTLY]}
-    for row, seconds, completed in both(aligned.predicted.maps, predicted.outlines, predicted.searched, whole):
+    for row, seconds, completed in both(aligned.predicted.maps, outlines, predicted.searched, whole):
         yield from truth.scores({"maps": NETWORKS, "row": row, "alignment": UNALIGNED, "seconds": seconds}, completed)
         moved = {
             bone: replace(done, vertices=done.vertices + away * aligned.shifts_mm[bone])

@@ -9,6 +9,7 @@ tells of the bone. No triangle of a completed bone is flipped, and no two cross.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -93,6 +94,12 @@ class Completion:
         return mesh
 
 
+def threads() -> int | None:
+    """How many bones are completed at a time, as the variable says that all libraries ask for; None: by the cores."""
+    number = os.environ.get("OMP_NUM_THREADS", "")
+    return int(number) if number.isdigit() and int(number) > 0 else None
+
+
 def complete_all(
     observed: Mapping[str, vtkPolyData],
     models: Mapping[str, ShapeModel],
@@ -112,7 +119,7 @@ def complete_all(
     completions: dict[str, Completion] = {}
     jobs: dict[Future[Completion], str] = {}
     stop = Event()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads()) as pool:
 
         def begin(bone: str, joint: np.ndarray | None = None) -> None:
             how = {"joint": joint, "refine": refine, "cancelled": stop.is_set}

@@ -30,6 +30,7 @@ from DualFaceReconLib.shape.completion import (
     completion_of,
     initial_fit,
     observed_target,
+    threads,
 )
 from DualFaceReconLib.shape.evidence import (
     POSE,
@@ -109,7 +110,7 @@ def _starts(
                 joint = mark.place(start.vertices(model))
         return near
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         near = {bone: both for side in pool.map(of_side, SIDES) for bone, both in side.items()}
     for bone, refusal in refusals.items():
         if on_refusal is None:

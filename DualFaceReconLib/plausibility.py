@@ -16,6 +16,9 @@ from DualFaceReconLib.verdicts import NOT_COMPLETED, NOT_USABLE, Verdict, is_dou
 LEAST_SEEN_SHARE = 0.15  # of a bone's vertices; below, what is shown is mostly the shape model's
 # Chosen by `python -m training refusals`, on half of its pictures; Resources/Models/NETWORKS.md has the table
 MOST_UNSURE = 0.2  # as `Prediction.unsure_of` has it, of all bones that were found together
+SURE_OF_HIP = (
+    0.12  # a hemipelvis that is seen so surely is one, whatever the rest of the film is; of others 0.15 and more
+)
 NO_SHAPE_MM = 3.0  # mean distance from what was seen of a bone to the whole one; usually 1
 NO_HIP = (
     "What was found in this picture does not look like hip bones: give a frontal film of a pelvis or a hip "
@@ -50,8 +53,12 @@ def with_likely_pitch(
 def refuse_other_pictures(prediction: Prediction, bones: Iterable[str]) -> None:
     """Refusal where the networks are unsure of much of what they found, as in pictures of something else than hips.
 
-    All of it counts: of a shoulder they may be sure that its arm is a femur, but not of what they take for a hip.
+    All of it counts: of a shoulder they may be sure that its arm is a femur, but not of what they take for a hip. One
+    hemipelvis that is surely seen is enough, as on a film that is half hidden; of the others there are verdicts.
     """
+    bones = list(bones)
+    if any(bone.startswith("hip") and prediction.unsure(bone) <= SURE_OF_HIP for bone in bones):
+        return
     if prediction.unsure_of(bones) > MOST_UNSURE:
         raise Refusal(NO_HIP)
 

@@ -45,6 +45,10 @@ def test_a_picture_is_refused_by_all_that_was_found_in_it_not_by_its_surest_bone
     with pytest.raises(Refusal, match="does not look like hip bones"):
         refuse_other_pictures(shoulder, ["femur_right", "hip_right"])
     refuse_other_pictures(shoulder, ["femur_right"])
+    folded = prediction(hip_left=0.07, hip_right=1.0, femur_left=0.06, femur_right=0.9)  # one side is hidden
+    refuse_other_pictures(folded, BONES)
+    with pytest.raises(Refusal, match="does not look like hip bones"):
+        refuse_other_pictures(prediction(hip_left=0.14, hip_right=1.0, femur_left=0.06, femur_right=0.9), BONES)
 
 
 def test_a_refused_picture_that_looks_like_hips_at_another_pitch_gets_its_factor():

@@ -20,6 +20,7 @@ from DualFaceReconLib.film.radiograph import Radiograph, radiograph_of, read_rad
 from training.cases import cases_in, read_case
 from training.judging.drawn_pictures import PICTURES, drawn_picture
 from training.judging.other_films import SCENES, other_film
+from training.judging.spoiling import spoilt_film
 from training.patients.implants import ARTHROPLASTIES
 from training.patients.population import Population
 from training.patients.virtual import VirtualPatient
@@ -32,6 +33,7 @@ DRAWN_MM = 400.0  # a drawn picture's longer side, times the factor
 CROP_MM = (60.0, 95.0)  # half of a crop's side, at the detector
 LEAST_MASK_PX = 1000  # of a bone, for a crop around it
 WITH_METAL = "with metal"
+FOLDED = "folded"  # over, which hides a part of the bones
 WRONG_PITCHES = (0.75, 1.25, 1.33)
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hips upside down": lambda pixels: pixels[::-1],
@@ -66,6 +68,8 @@ def subjects(films: Path, population: Population, hips_a_kind: int, others_a_kin
         crops = [(folder, crop) for folder in folders if (crop := _crop(folder)) is not None]
         for folder, crop in crops[:hips_a_kind]:
             yield _hip(kind, folder.name, partial(_cropped, folder, crop))
+    for folder in _evenly(varied[3:], hips_a_kind):
+        yield _hip(FOLDED, folder.name, partial(_folded, folder))
     for number in range(hips_a_kind):
         yield _hip("femur broken", f"broken_{number:03d}", partial(_broken, population, number))
     for kind, turned in TURNS.items():
@@ -138,6 +142,12 @@ def _crop(folder: Path) -> tuple[int, int, int, int] | None:
         return None
     first, last = np.maximum(first, 0), np.minimum(last, size)
     return (int(first[0]), int(last[0]), int(first[1]), int(last[1])) if (last - first).min() > 256 else None
+
+
+def _folded(folder: Path) -> Radiograph:
+    case = read_case(folder)
+    rng = np.random.default_rng(int(folder.name.split("_")[-1]))
+    return spoilt_film(FOLDED, read_radiograph(case.radiograph), case.maps.mask.any(axis=0), rng).radiograph
 
 
 def _cropped(folder: Path, crop: tuple[int, int, int, int]) -> Radiograph:

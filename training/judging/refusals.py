@@ -20,9 +20,9 @@ from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.pictures import drawing
-from DualFaceReconLib.plausibility import MOST_UNSURE
+from DualFaceReconLib.plausibility import MOST_UNSURE, refuse_other_pictures
 from DualFaceReconLib.reconstruction import Reconstructor
-from training.judging.refusal_subjects import HIPS, OTHERS, PictureToJudge
+from training.judging.refusal_subjects import FOLDED, HIPS, OTHERS, PictureToJudge
 
 CELL_PX, CELLS, COLUMNS = 260, 24, 6
 METAL, PARTS, SCALE, DOUBTED = "metal-seen", "bone-in-parts", "scale-doubtful", "bone-doubtful"  # codes of warnings
@@ -88,7 +88,9 @@ def judged(subject: PictureToJudge, reconstructor: Reconstructor) -> tuple[Judge
         "surest": round(min(map(prediction.unsure, bones)), 4),
         "bones": bones,
     }
-    if made["unsure"] > MOST_UNSURE:
+    try:
+        refuse_other_pictures(prediction, bones)
+    except Refusal:
         return JudgedPicture(**made, refused="unsure"), radiograph
     try:
         reconstruction = reconstructor.run(radiograph, prediction=prediction)
@@ -119,7 +121,8 @@ def table(rows: Sequence[JudgedPicture]) -> str:
         "| half | hips: most unsure | others: least unsure | the middle | misjudged at it in the other half |",
     ]
     lines.append("|---" * 5 + "|")
-    halves = [_half(rows, 0), _half(rows, 1)]
+    limited = [row for row in rows if row.kind != FOLDED]  # which are taken by the hemipelvis that is left of them
+    halves = [_half(limited, 0), _half(limited, 1)]
     for name, own, other in (("even", halves[0], halves[1]), ("odd", halves[1], halves[0])):
         most, least = _ends(own)
         limit = float(np.sqrt(most * least))

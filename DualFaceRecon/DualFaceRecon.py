@@ -67,6 +67,7 @@ class DualFaceReconParameterNode:
     invert: bool = False
     completion: bool = True
     wholeFemurs: bool = False
+    together: bool = False
 
 
 class DualFaceReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -153,8 +154,8 @@ class DualFaceReconLogic(ScriptedLoadableModuleLogic):
 
         `film`: a path, or a volume node. `options`: pixel_pitch_mm, sdd_mm, object_distance_mm, view, swap_sides and
         invert, as `read_radiograph` takes them; marker (row, column, diameter in pixels, diameter in mm), bundle,
-        device, completion, whole_femurs, folder (where the result's files are to stay) and overwrite, as the command
-        `dualface reconstruct` has them.
+        device, completion, whole_femurs, together, folder (where the result's files are to stay) and overwrite, as the
+        command `dualface reconstruct` has them.
         Raises Refusal with a sentence that says what to do.
         """
         from DualFaceReconPanel.console import reconstruct

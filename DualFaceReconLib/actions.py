@@ -118,7 +118,14 @@ def batch(options: argparse.Namespace) -> int:
     from DualFaceReconLib.film.acquisition import Overrides
     from DualFaceReconLib.parallel.roads import road_to
 
-    choices = Choices(options.bundle, options.device, options.completion, options.whole_femurs, options.keep_names)
+    choices = Choices(
+        bundle=options.bundle,
+        device=options.device,
+        completion=options.completion,
+        whole_femurs=options.whole_femurs,
+        together=options.together,
+        keep_names=options.keep_names,
+    )
     overrides = Overrides(**overrides_of(options))
     try:
         with road_to(options.scheduler, options.jobs, options.timeout) as road:

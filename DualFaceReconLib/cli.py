@@ -87,9 +87,6 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
 
 def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
     command = _command(commands, "reconstruct", actions.reconstruct)
-    command.add_argument(
-        "--together", action="store_true", help="complete all bones at once, as those of one person, and not each alone"
-    )
     command.add_argument("files", type=Path, nargs="+", metavar="FILE", help=FORMATS)
     command.add_argument(
         "-o",
@@ -159,6 +156,9 @@ def add_engine_arguments(command: argparse.ArgumentParser) -> None:
     engine.add_argument("--device", choices=("cuda", "mps", "cpu"), help="default: the best one here")
     engine.add_argument("--no-completion", dest="completion", action="store_false", help="only what was seen")
     engine.add_argument("--whole-femurs", action="store_true", help="keep the shaft and the knee that were not seen")
+    engine.add_argument(
+        "--together", action="store_true", help="complete all bones at once, as those of one person, and not each alone"
+    )
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:

@@ -29,6 +29,7 @@ def reconstruct(
     device: str | None = None,
     completion: bool = True,
     whole_femurs: bool = False,
+    together: bool = False,
     folder: str | Path | None = None,
     overwrite: bool = False,
     marker: Sequence[float] | None = None,
@@ -48,6 +49,7 @@ def reconstruct(
             opened["film"],
             completion=completion,
             whole_femurs=whole_femurs,
+            together=together,
             folder=str(result),
             overwrite=overwrite,
         )

@@ -250,7 +250,11 @@ class Panel:
         return self.bones or BONES
 
     def _options(self) -> dict[str, Any]:
-        return {"completion": bool(self.ui.completion.checked), "whole_femurs": bool(self.ui.wholeFemurs.checked)}
+        return {
+            "completion": bool(self.ui.completion.checked),
+            "whole_femurs": bool(self.ui.wholeFemurs.checked),
+            "together": bool(self.ui.together.checked),
+        }
 
     def _ask_for_bones(self, film: OpenedFilm, request: Reconstruct, replacing: SceneRun | None) -> None:
         answered = self._begun(_("Waiting for the engine"), lambda message: self._show_result(film, message, replacing))

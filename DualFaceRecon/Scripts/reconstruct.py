@@ -54,6 +54,7 @@ def main(arguments: list[str]) -> int:
             device=options.device,
             completion=options.completion,
             whole_femurs=options.whole_femurs,
+            together=options.together,
             **overrides_of(options),
         )
     except Refusal as refusal:

@@ -43,6 +43,7 @@ class Choices:
     device: str | None = None  # None: the best one here
     completion: bool = True
     whole_femurs: bool = False
+    together: bool = False
     keep_names: bool = False  # folders and lines are named after the files, which may name patients
 
 
@@ -176,7 +177,10 @@ class _Loaded:
             if row["status"] == FAILED:
                 return row
             reconstruction = self._reconstructor.run(
-                radiograph, completion=self._choices.completion, whole_femurs=self._choices.whole_femurs
+                radiograph,
+                completion=self._choices.completion,
+                whole_femurs=self._choices.whole_femurs,
+                together=self._choices.together,
             )
             with noting_failure(row, FAILED):
                 self._save(reconstruction, folder, row, begun)

@@ -266,6 +266,7 @@ def _jobs(contents: FilmFolder, record: Record, choices: Choices, bundle_sha256:
             "bundle": bundle_sha256,
             "completion": choices.completion,
             "whole_femurs": choices.whole_femurs,
+            **({"together": True} if choices.together else {}),  # so that what was done without it stays done
             **film.options(),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

@@ -154,6 +154,7 @@ class Engine:
             mask=mask,
             completion=request.completion,
             whole_femurs=request.whole_femurs,
+            together=request.together,
             flipped_too=request.flipped_too,
             progress=lambda stage, share: job.progress("saving" if stage == "done" else stage, SAVING * share),
             cancelled=job.cancelled,

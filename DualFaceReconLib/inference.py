@@ -280,7 +280,7 @@ def exposed_field(radiograph: Radiograph) -> Window:
     return slice(first_row, last_row + 1), slice(first_col, last_col + 1)
 
 
-def _lit(radiograph: Radiograph, window: Window) -> np.ndarray | bool:
+def lit_part(radiograph: Radiograph, window: Window) -> np.ndarray | bool:
     """The pixels of a window (rows, cols) bool within a turned or rounded field; True where the field is upright."""
     if radiograph.field_corners_px is None:
         return True
@@ -324,7 +324,7 @@ def maps_of(
             bone = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
             window = _overlap(bone[0], field[0]), _overlap(bone[1], field[1])
             own = (frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy()
-            own = without_islands(own & _lit(radiograph, window))
+            own = without_islands(own & lit_part(radiograph, window))
         else:
             window = bounding_window(mask[number])
             own = mask[number][window]

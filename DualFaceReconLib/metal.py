@@ -17,7 +17,7 @@ from scipy.ndimage import binary_dilation, find_objects, label
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.inference import exposed_field
+from DualFaceReconLib.inference import exposed_field, lit_part
 from DualFaceReconLib.pictures.wording import bone_words
 
 LOOKED_AT_PX = 512
@@ -44,15 +44,16 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
     mm = step * float(np.sqrt(np.prod(geometry.pixel_size_at(depth))))
     near, far = (max(round(edge / mm), n + 1) for n, edge in enumerate(EDGE_MM))
     metal = np.zeros(grey.shape, bool)
+    lit = np.broadcast_to(lit_part(radiograph, (rows, cols)), radiograph.pixels[rows, cols].shape)[::step, ::step]
     for level in LEVELS:
-        parts, _ = label(grey > level)
+        parts, _ = label(lit & (grey > level))
         sizes = np.bincount(parts.ravel())
         for number in np.flatnonzero(sizes * mm**2 >= LEAST_MM2):
             if number == 0:
                 continue
             box = _widened(find_objects((parts == number).astype(int))[0], far + 1, grey.shape)
             own, around = parts[box] == number, grey[box]
-            edge = binary_dilation(own, iterations=far) & ~binary_dilation(own, iterations=near)
+            edge = binary_dilation(own, iterations=far) & ~binary_dilation(own, iterations=near) & lit[box]
             if edge.any() and around[own].mean() - np.percentile(around[edge], 60) >= LEAST_STEP:
                 metal[box] |= own
     whole = np.repeat(np.repeat(metal, step, axis=0), step, axis=1)

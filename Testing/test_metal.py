@@ -5,7 +5,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
-from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.film.acquisition import Overrides
+from DualFaceReconLib.film.radiograph import Radiograph, radiograph_of
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.metal import metal_on, metal_share, parts_of, warnings_of_bones_not_whole
 
@@ -53,6 +54,13 @@ def test_a_nail_in_a_femur_is_metal_and_told_of_that_bone():
 def test_bone_and_dense_flesh_are_no_metal(radiograph):
     assert not metal_on(radiograph).any()
     assert warnings_of_bones_not_whole(radiograph, maps(femur())) == []
+
+
+def test_the_white_around_a_round_field_is_no_metal():
+    row, col = np.mgrid[: GEOMETRY.size_px[0], : GEOMETRY.size_px[1]]
+    white = np.hypot(row - 149.5, col - 169.5) > 140
+    seen = metal_on(radiograph_of(film(white).pixels, Overrides(pixel_pitch_mm=1.0, sdd_mm=GEOMETRY.sdd_mm)))
+    assert seen.mean() < 0.001
 
 
 def test_a_lead_letter_is_too_small_and_metal_beside_bones_is_not_theirs():

@@ -18,14 +18,14 @@ import torch
 from scipy.ndimage import label
 from torch import nn
 
-from DualFaceReconLib.bonemaps import BoneMaps, Window, bounding_window, mirrored_order
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window, mirrored_order
 from DualFaceReconLib.bundle.files import read_weights
 from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.limits import DISTANCE_LIMITS_MM
 from DualFaceReconLib.film.object_distance import FARTHEST_BONES_SHARE
 from DualFaceReconLib.framing import NORMALISATION, Frame, frame_of
-from DualFaceReconLib.geometry import ProjectionGeometry, within_corners
+from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
@@ -262,7 +262,7 @@ def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:
     """The part of a film on which bones are looked for: the exposed field, as far as the networks' square reaches."""
     frame = _frame(networks.manifest, radiograph.geometry)
     square = frame.window_on_film((slice(0, frame.size_px), slice(0, frame.size_px)))
-    rows, cols = (_overlap(*parts) for parts in zip(square, exposed_field(radiograph), strict=True))
+    rows, cols = (_overlap(*parts) for parts in zip(square, radiograph.exposed_field, strict=True))
     lit = replace(radiograph.geometry, opening_px=radiograph.field_corners_px)
     return lit.cropped((rows.start, cols.start), (rows.stop - rows.start, cols.stop - cols.start))
 
@@ -270,24 +270,6 @@ def seen_on(networks: Networks, radiograph: Radiograph) -> ProjectionGeometry:
 def _frame(manifest: Manifest, geometry: ProjectionGeometry) -> Frame:
     """The square of a film that a bundle's networks see, at the plane that they were trained for."""
     return frame_of(geometry, manifest.input_px[0], manifest.mm_per_pixel, manifest.nominal_object_distance_mm)
-
-
-def exposed_field(radiograph: Radiograph) -> Window:
-    """What the collimator left open; the whole film where nothing is known of that."""
-    if radiograph.collimation_px is None:
-        return slice(0, radiograph.geometry.size_px[0]), slice(0, radiograph.geometry.size_px[1])
-    first_row, last_row, first_col, last_col = radiograph.collimation_px.value
-    return slice(first_row, last_row + 1), slice(first_col, last_col + 1)
-
-
-def lit_part(radiograph: Radiograph, window: Window) -> np.ndarray | bool:
-    """The pixels of a window (rows, cols) bool within a turned or rounded field; True where the field is upright."""
-    if radiograph.field_corners_px is None:
-        return True
-    rows, cols = window
-    return within_corners(
-        radiograph.field_corners_px, np.arange(rows.start, rows.stop)[:, None], np.arange(cols.start, cols.stop)[None]
-    )
 
 
 def _overlap(first: slice, second: slice) -> slice:
@@ -309,7 +291,7 @@ def maps_of(
     """
     geometry = radiograph.geometry
     frame = replace(prediction.frame, geometry=geometry)
-    field = exposed_field(radiograph)
+    field = radiograph.exposed_field
     shape = len(prediction.bones), *geometry.size_px
     if mask is not None:
         mask = _as_mask(mask, prediction.bones, shape)
@@ -324,7 +306,7 @@ def maps_of(
             bone = frame.window_on_film(bounding_window(probability.numpy() > LEAST_PROBABILITY))
             window = _overlap(bone[0], field[0]), _overlap(bone[1], field[1])
             own = (frame.undone(probability[None], window)[0] > LEAST_PROBABILITY).numpy()
-            own = without_islands(own & lit_part(radiograph, window))
+            own = without_islands(own & radiograph.lit_part(window))
         else:
             window = bounding_window(mask[number])
             own = mask[number][window]

@@ -17,7 +17,6 @@ from scipy.ndimage import binary_dilation, find_objects, label
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.inference import exposed_field, lit_part
 from DualFaceReconLib.pictures.wording import bone_words
 
 LOOKED_AT_PX = 512
@@ -34,7 +33,7 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
     geometry = radiograph.geometry
     seen = np.zeros(geometry.size_px, bool)
     step = max(1, -(-max(geometry.size_px) // LOOKED_AT_PX))
-    rows, cols = exposed_field(radiograph)
+    rows, cols = radiograph.exposed_field
     small = radiograph.pixels[rows, cols][::step, ::step]
     low, high = np.percentile(small, (1, 99.9))
     if not high > low:
@@ -44,7 +43,7 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
     mm = step * float(np.sqrt(np.prod(geometry.pixel_size_at(depth))))
     near, far = (max(round(edge / mm), n + 1) for n, edge in enumerate(EDGE_MM))
     metal = np.zeros(grey.shape, bool)
-    lit = np.broadcast_to(lit_part(radiograph, (rows, cols)), radiograph.pixels[rows, cols].shape)[::step, ::step]
+    lit = np.broadcast_to(radiograph.lit_part((rows, cols)), radiograph.pixels[rows, cols].shape)[::step, ::step]
     for level in LEVELS:
         parts, _ = label(lit & (grey > level))
         sizes = np.bincount(parts.ravel())

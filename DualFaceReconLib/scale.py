@@ -111,7 +111,7 @@ def _pelvis_mm(radiograph: Radiograph, maps: BoneMaps) -> float | None:
         return None
     cols = [bounding_window(mask)[1] for mask in hips]
     first, last = min(part.start for part in cols), max(part.stop for part in cols) - 1
-    low, high = radiograph.exposed_cols
+    low, high = radiograph.exposed_field[1].start, radiograph.exposed_field[1].stop - 1
     margin = CUT_SHARE * geometry.size_px[1]
     if first < low + margin or last > high - margin:
         return None

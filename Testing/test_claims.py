@@ -22,12 +22,12 @@ from training.__main__ import EXIT_REFUSED, main
 from training.cases import write_case
 from training.judging import claims, trials, turns
 from training.judging.arms import ARMS, Arms, Comparing, Trial, read_arms
+from training.judging.claim_verdicts import CANNOT_BE_TOLD, FAILS, HOLDS, NOT_RUN, lines_of, together, verdict
 from training.judging.claims import Judged, judge_claims, judged_cases
 from training.judging.paper import ASSD, CLAIMS, KINDS, VOLUME, Compared
 from training.judging.predictions import BY_PICTURE, COMPLETED, OBSERVED
 from training.judging.scores import Evaluation, MapsScored, Scored
 from training.judging.turns import learn_by_turns
-from training.judging.verdicts import CANNOT_BE_TOLD, FAILS, HOLDS, NOT_RUN, lines_of, together, verdict
 from training.learning.films import simulated
 from training.learning.finished import read_finished, write_finished
 from training.learning.kept import KeptEpoch, KeptFilms

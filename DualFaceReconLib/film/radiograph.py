@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from DualFaceReconLib.bonemaps import Window
 from DualFaceReconLib.errors import NOT_NUMBERS, Refusal
 from DualFaceReconLib.film.acquisition import GIVEN_BY_USER, Acquisition, Known, Overrides, RadiographWarning
 from DualFaceReconLib.film.collimation import checked_field, field_of_exposure
@@ -28,7 +29,7 @@ from DualFaceReconLib.film.object_distance import assumed_object_distance, check
 from DualFaceReconLib.film.orientation import FACING_VIEWER
 from DualFaceReconLib.film.settling import Settled, settle
 from DualFaceReconLib.film.sides import letter_warnings
-from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance
+from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance, within_corners
 
 LARGEST_FILE_BYTES = 1 << 30
 HEAD_BYTES = 4096  # of a file, which tell its kind
@@ -93,11 +94,21 @@ class Radiograph:
         return side_letters(self.pixels)
 
     @property
-    def exposed_cols(self) -> tuple[int, int]:
-        """First and last column of the exposed field; of the picture where none is known."""
+    def exposed_field(self) -> Window:
+        """What the collimator left open; the whole film where nothing is known of that."""
         if self.collimation_px is None:
-            return 0, self.geometry.size_px[1] - 1
-        return self.collimation_px.value[2], self.collimation_px.value[3]
+            return slice(0, self.geometry.size_px[0]), slice(0, self.geometry.size_px[1])
+        first_row, last_row, first_col, last_col = self.collimation_px.value
+        return slice(first_row, last_row + 1), slice(first_col, last_col + 1)
+
+    def lit_part(self, window: Window) -> np.ndarray | bool:
+        """The pixels of a window (rows, cols) bool within a turned or rounded field; True where it is upright."""
+        if self.field_corners_px is None:
+            return True
+        rows, cols = window
+        return within_corners(
+            self.field_corners_px, np.arange(rows.start, rows.stop)[:, None], np.arange(cols.start, cols.stop)[None]
+        )
 
     def at_object_distance(self, object_distance_mm: float, provenance: Provenance = GIVEN_BY_USER) -> Radiograph:
         """The same film with its bones' centre so far from the detector, and without warnings of that distance."""
@@ -229,10 +240,9 @@ def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, override
 
 def _with_sides_read(radiograph: Radiograph) -> Radiograph:
     """The film with a warning where a letter in it contradicts its sides."""
-    first_col, last_col = radiograph.exposed_cols
-    geometry = radiograph.geometry
-    width_mm = (last_col - first_col + 1) * geometry.pixel_size_at(geometry.sdd_mm - geometry.object_distance_mm)[1]
-    warnings = letter_warnings(radiograph.side_letters, radiograph.exposed_cols, width_mm)
+    cols, geometry = radiograph.exposed_field[1], radiograph.geometry
+    width_mm = (cols.stop - cols.start) * geometry.pixel_size_at(geometry.sdd_mm - geometry.object_distance_mm)[1]
+    warnings = letter_warnings(radiograph.side_letters, (cols.start, cols.stop - 1), width_mm)
     return replace(radiograph, warnings=(*radiograph.warnings, *warnings)) if warnings else radiograph
 
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from training.judging.arms import Arms, Trial
+from training.judging.claim_verdicts import lines_of
 from training.judging.page import Learnt, Results, chart, page
 from training.judging.paper import CLAIMS, COMPLETED_ARMS, Claim, Compared
 from training.judging.scores import Evaluation
 from training.judging.trials import Judging, judge
 from training.judging.turns import cycle_folder, cycles_learnt
-from training.judging.verdicts import lines_of
 from training.learning.finished import read_finished
 
 

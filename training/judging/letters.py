@@ -70,7 +70,8 @@ def letters_table(films: Path) -> str:
 
 
 def _read(film: Radiograph, mirrored: bool, metadata: dict) -> Reading:
-    geometry, (first, last) = film.geometry, film.exposed_cols
+    geometry, field = film.geometry, film.exposed_field[1]
+    first, last = field.start, field.stop - 1
     end = geometry.size_px[1] - 1
     bones_mm = geometry.sdd_mm - geometry.object_distance_mm
     return Reading(

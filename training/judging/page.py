@@ -11,9 +11,18 @@ from typing import Any
 import matplotlib
 
 from training.judging.arms import Arms, Trial
+from training.judging.claim_verdicts import (
+    CANNOT_BE_TOLD,
+    FAILS,
+    FIGURES,
+    HOLDS,
+    NOT_RUN,
+    ComparedFigure,
+    means_of,
+    together,
+)
 from training.judging.paper import CLAIMS, COMPLETED_ASSD, KINDS, RMSE, VOLUME, Claim
 from training.judging.scores import Evaluation
-from training.judging.verdicts import CANNOT_BE_TOLD, FAILS, FIGURES, HOLDS, NOT_RUN, ComparedFigure, means_of, together
 
 matplotlib.use("Agg")  # no display
 

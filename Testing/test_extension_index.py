@@ -1,10 +1,13 @@
 """The Extensions Index's rules, kept and broken."""
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from support import index_rules
 from support.index_rules import ENTRY, NAME, faults
 
 ROOT = Path(__file__).parent.parent
@@ -68,3 +71,23 @@ def test_an_entry_with_windows_line_ends_is_found(copy):
     path = copy / ENTRY
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert "The entry's lines end with more than LF." in faults(copy)
+
+
+def test_a_clone_s_size_is_that_of_its_history_alone(copy, monkeypatch):
+    monkeypatch.setattr(index_rules, "CLONE_MB", 1)
+
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(copy), *who, *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "small")
+    noise = copy / "noise"
+    noise.write_bytes(os.urandom(3 << 20))
+    git("add", "noise")
+    assert faults(copy) == []
+    git("commit", "-q", "-m", "large")
+    noise.unlink()
+    git("commit", "-q", "-a", "-m", "Taken out, still in the history")
+    assert faults(copy) == ["A clone takes 3 MB."]

@@ -131,11 +131,13 @@ def _png_size(path: Path) -> tuple[int, int]:
 
 
 def _clone_mb(root: Path) -> int:
-    """Of the repository with its history; 0 where this is no clone."""
-    command = ["git", "-C", str(root), "count-objects", "-v"]
+    """Of the commit that is checked out, with its history; 0 where this is no clone.
+
+    What nothing refers to is not counted: a working copy gathers it, a clone does not get it.
+    """
+    command = ["git", "-C", str(root), "rev-list", "--objects", "--disk-usage", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    sizes = dict(line.split(": ") for line in done.stdout.splitlines())
-    return (int(sizes.get("size", 0)) + int(sizes.get("size-pack", 0))) >> 10
+    return 0 if done.returncode else int(done.stdout) >> 20
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def models_list(options: argparse.Namespace) -> int:
     for bundle in here:
         print(f"{bundle.id} {bundle.version}  {'ships with DualFaceRecon' if bundle.ships else bundle.folder}")
         if manifest := bundle.manifest:
-            print(f"  {', '.join(manifest.bones)}; {_megabytes(manifest.size_bytes)}; {manifest.licence}")
+            print(f"  {manifest.content}; {_megabytes(manifest.size_bytes)}; {manifest.licence}")
             print(f"  {manifest.research_use}")
         else:
             print(f"  WARNING: {worded(bundle.refusal, TERMINAL)}")

@@ -20,7 +20,7 @@ from torch import nn
 
 from DualFaceReconLib.bonemaps import BoneMaps, bounding_window, mirrored_order
 from DualFaceReconLib.bundle.files import read_weights
-from DualFaceReconLib.bundle.manifest import Manifest, load_manifest
+from DualFaceReconLib.bundle.manifest import Manifest, hip_manifest
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.limits import DISTANCE_LIMITS_MM
 from DualFaceReconLib.film.object_distance import FARTHEST_BONES_SHARE
@@ -83,7 +83,7 @@ def usable_device(asked: str | None) -> str:
 def load_networks(folder: Path, device: str | None = None) -> Networks:
     """The networks of a bundle; its files are compared with their seals. `device`: None for the best one here."""
     device = usable_device(device)
-    manifest = load_manifest(folder)
+    manifest = hip_manifest(folder)
     missing = [name for name in ("depth", "segmentation") if name not in manifest.networks]
     if missing:
         raise Refusal(f"Bundle {manifest.id} has no network for {' and '.join(missing)}: take another bundle.")

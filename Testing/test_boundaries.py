@@ -18,7 +18,12 @@ from support.imports import (
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("DualFaceReconLib", "training")
 # From the ground up: a room imports from the floors below its own, and the rooms of one floor not from each other.
-GROUND = (("errors",), ("bonemaps", "geometry", "rasterising", "meshes"), ("biplanar", "proximity"), ("metrics",))
+GROUND = (
+    ("errors", "levels"),
+    ("bonemaps", "geometry", "rasterising", "meshes"),
+    ("biplanar", "proximity"),
+    ("metrics",),
+)
 ENGINE = (
     *GROUND,
     ("disk", "parallel"),

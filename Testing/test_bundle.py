@@ -37,6 +37,7 @@ def models(tmp_path, monkeypatch):
     """The user's own folder of bundles; none ships."""
     monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "my models ü"))
     monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED_VERTEBRAE", tmp_path / "shipped vertebrae")
     return tmp_path / "my models ü"
 
 
@@ -269,7 +270,7 @@ def at(*keys, value):
 
 
 UNUSABLE = {
-    "newer": (at("format", value=3), r"format 3.*update DualFaceRecon"),
+    "newer": (at("format", value=4), r"format 4.*update DualFaceRecon"),
     "newer than what it says": (at("format", value=2), "of format 1 and not of 2"),
     "older than what it says": (at("networks", "depth", "bits", value=8), "of format 2 and not of 1"),
     "bits": (at("networks", "depth", "bits", value=4), "other than 8"),

@@ -36,6 +36,7 @@ def models(tmp_path, monkeypatch):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "my models ü"))
     monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED_VERTEBRAE", tmp_path / "shipped vertebrae")
     monkeypatch.setattr("DualFaceReconLib.bundle.registry.REGISTRY", tmp_path / "shipped" / "registry.json")
     monkeypatch.setattr("DualFaceReconLib.bundle.fetch.CHUNK_BYTES", 512)
     return tmp_path / "my models ü"

@@ -46,7 +46,7 @@ class ModelSection:
         blocked = chooser.blockSignals(True)
         chooser.clear()
         self._folders = []
-        for bundle in installed():
+        for bundle in (bundle for bundle in installed() if bundle.for_hips):
             words = _("{name}, ships with the module") if bundle.ships else "{name}"
             if bundle.manifest is None:
                 words = _("{name}, damaged")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from DualFaceReconLib.bundle.manifest import DEVICES
+from DualFaceReconLib.bundle.sealed import DEVICES
 from DualFaceReconLib.document import DOCUMENT
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides

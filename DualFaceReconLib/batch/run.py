@@ -41,7 +41,7 @@ from DualFaceReconLib.batch.job import (
 )
 from DualFaceReconLib.batch.record import MAP, NOT_FOUND, Notes, Record, Row, read_record
 from DualFaceReconLib.bonemaps import BONES
-from DualFaceReconLib.bundle.manifest import load_manifest
+from DualFaceReconLib.bundle.manifest import hip_manifest
 from DualFaceReconLib.bundle.store import bundle_folder
 from DualFaceReconLib.disk.folders import locked
 from DualFaceReconLib.errors import Refusal, worded
@@ -95,7 +95,7 @@ def run_batch(
     processes as this machine has cores. `retry`: films that ended their process twice in an earlier run are tried, too.
     """
     folder, out = Path(folder).resolve(), Path(out).resolve()
-    bundle_sha256 = load_manifest(bundle_folder(choices.bundle)).sha256
+    bundle_sha256 = hip_manifest(bundle_folder(choices.bundle)).sha256
     if choices.device is not None:  # a dry run says so, too
         from DualFaceReconLib.inference import usable_device
 

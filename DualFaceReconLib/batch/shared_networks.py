@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from DualFaceReconLib.bundle.manifest import load_manifest
+from DualFaceReconLib.bundle.manifest import hip_manifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.inference import Networks, load_networks
 
@@ -76,7 +76,7 @@ def networks_at(place: Place) -> Networks:
     except OSError as error:
         raise Refusal(GONE) from error
     return Networks(
-        manifest=load_manifest(place.folder),
+        manifest=hip_manifest(place.folder),
         depth=_Elsewhere("depth", asked),
         segmentation=_Elsewhere("segmentation", asked),
         device=place.device,

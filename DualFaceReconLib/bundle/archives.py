@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 from DualFaceReconLib.bundle.files import verify
-from DualFaceReconLib.bundle.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from DualFaceReconLib.bundle.manifest import MANIFEST, MAX_MANIFEST_BYTES, AnyManifest, parse_manifest
 from DualFaceReconLib.bundle.registry import Entry, parse_entry
 from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
@@ -37,7 +37,7 @@ def pack(folder: Path, archive: Path, url: str) -> Entry:
     )
 
 
-def unpack(entry: Entry, archive: Path, folder: Path) -> Manifest:
+def unpack(entry: Entry, archive: Path, folder: Path) -> AnyManifest:
     """Writes the bundle that an archive holds, and verifies it; an archive that holds anything else goes."""
     try:
         try:

@@ -21,7 +21,7 @@ from typing import IO
 
 from DualFaceReconLib.bundle.archives import unpack
 from DualFaceReconLib.bundle.files import verify
-from DualFaceReconLib.bundle.manifest import Manifest
+from DualFaceReconLib.bundle.manifest import AnyManifest
 from DualFaceReconLib.bundle.registry import Entry
 from DualFaceReconLib.bundle.store import (
     ENVIRONMENT,
@@ -39,7 +39,7 @@ TIMEOUT_S = 30  # without a byte, then the connection counts as broken
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}  # where a lab may serve its own without a certificate
 
 
-def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, total: None) -> Manifest:
+def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, total: None) -> AnyManifest:
     """Brings a bundle among the user's own, in place of other versions; nothing is loaded where it is here and sound.
 
     `progress` is told how many bytes of how many are here. What came is kept when the connection breaks or `progress`
@@ -73,7 +73,7 @@ def fetch(entry: Entry, progress: Callable[[int, int], None] = lambda done, tota
     return manifest
 
 
-def _verified(folder: Path) -> Manifest | None:
+def _verified(folder: Path) -> AnyManifest | None:
     try:
         return verify(folder)
     except Refusal:

@@ -16,15 +16,16 @@ import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from DualFaceReconLib.bundle.manifest import MANIFEST, FileSeal, Manifest, load_manifest, parse_manifest
+from DualFaceReconLib.bundle.manifest import MANIFEST, AnyManifest, Manifest, load_manifest, parse_manifest
 from DualFaceReconLib.bundle.precision import packed, restored
-from DualFaceReconLib.bundle.store import SHIPPED
+from DualFaceReconLib.bundle.sealed import FileSeal
+from DualFaceReconLib.bundle.store import SHIPPED, SHIPPED_VERTEBRAE
 from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_model
@@ -32,12 +33,13 @@ from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_model
 if TYPE_CHECKING:
     from torch import Tensor
 
+BundleManifest = TypeVar("BundleManifest", bound=AnyManifest)
 # Kinds of files that may pass for weights: one that the manifest does not name does not belong in a bundle
 WEIGHT_LIKE = {".safetensors", ".npz", ".npy", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".onnx", ".h5"}
 MAX_UNPACKED_BYTES = 1 << 28  # of a shape model; ours, some thirty times what the largest takes
 
 
-def verify(folder: Path) -> Manifest:
+def verify(folder: Path) -> AnyManifest:
     """Reads all of a bundle; a Refusal names what is missing, damaged, unsafe or does not belong there."""
     manifest = load_manifest(folder)
     for network in manifest.networks:
@@ -48,7 +50,7 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def read_weights(folder: Path, manifest: Manifest, network: str) -> dict[str, Tensor]:
+def read_weights(folder: Path, manifest: AnyManifest, network: str) -> dict[str, Tensor]:
     """A network's tensors by name, float32; the files hold less, see `precision.py`."""
     import torch
 
@@ -79,10 +81,10 @@ def _unpacks_into_memory(path: Path) -> bool:
 
 def write_bundle(
     folder: Path,
-    manifest: Manifest,
+    manifest: BundleManifest,
     weights: Mapping[str, Mapping[str, Tensor]],
     shape_models: Mapping[str, Path],
-) -> Manifest:
+) -> BundleManifest:
     """Writes a bundle with weights as the manifest's `bits` say and seals it; the folder is replaced whole or stays.
 
     `weights` holds a state dict for each of manifest.networks, `shape_models` a file for each of
@@ -110,7 +112,7 @@ def write_bundle(
     return load_manifest(folder)
 
 
-def _sealed_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
+def _sealed_bytes(folder: Path, manifest: AnyManifest, name: str) -> bytes:
     """A file's content, which is what the manifest sealed."""
     path, seal = folder / name, manifest.files[name]
     subject, cure = f"Bundle {manifest.id}: {name}", _cure(folder, manifest)
@@ -131,7 +133,7 @@ def _sealed_bytes(folder: Path, manifest: Manifest, name: str) -> bytes:
     return content
 
 
-def _weights(folder: Path, manifest: Manifest, network: str) -> dict[str, np.ndarray]:
+def _weights(folder: Path, manifest: AnyManifest, network: str) -> dict[str, np.ndarray]:
     """A network's tensors, float32; parsed from the very bytes whose digest was compared."""
     name = manifest.networks[network]["file"]
     content = _sealed_bytes(folder, manifest, name)
@@ -185,7 +187,7 @@ def _seal(content: bytes) -> FileSeal:
     return FileSeal(hashlib.sha256(content).hexdigest(), len(content))
 
 
-def _cure(folder: Path, manifest: Manifest) -> str:
-    if folder == SHIPPED:
+def _cure(folder: Path, manifest: AnyManifest) -> str:
+    if folder in (SHIPPED, SHIPPED_VERTEBRAE):
         return "install DualFaceRecon again"
     return f"{{fetch={manifest.id}}} or get the bundle again"

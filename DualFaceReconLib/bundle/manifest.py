@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from DualFaceReconLib.bonemaps import BONES, kind_and_side
+from DualFaceReconLib.bundle.sealed import (
+    MAX_BUNDLE_BYTES,
+    SHAPES,
+    WEIGHTS,
+    FileSeal,
+    SealedManifest,
+    Unusable,
+    check,
+    check_id,
+    check_version,
+    checked_errors,
+    checked_file_name,
+    checked_mapping,
+    checked_names,
+    checked_network,
+    checked_positive,
+    checked_seal,
+    checked_text,
+)
+from DualFaceReconLib.bundle.vertebra_manifest import VERTEBRAE_FORMAT, VertebraManifest, vertebra_manifest
 from DualFaceReconLib.errors import Refusal
 
-MANIFEST_FORMAT = 2  # the newest; 1 knows half precision alone
+MANIFEST_FORMAT = VERTEBRAE_FORMAT  # the newest; 1 knows half precision alone, 2 no vertebrae
 MANIFEST = "manifest.json"
 NETWORKS = {"depth", "segmentation"}
-WEIGHTS, SHAPES = ".safetensors", ".ssm.npz"
-
-# Limits are ours, many times what bundles need: the paper's own networks take some hundred MB in half precision
-MAX_MANIFEST_BYTES = 1 << 20
-MAX_BUNDLE_BYTES = 1 << 30
+MAX_MANIFEST_BYTES = 1 << 20  # ours, many times what is needed
 MAX_INPUT_PX = 8192
-MAX_ERROR_MM = 100.0
-
-ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-VERSION = re.compile(r"(0|[1-9]\d{0,5})(\.(0|[1-9]\d{0,5})){2}", re.ASCII)
-FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}(\.safetensors|\.ssm\.npz)")
-SHA256 = re.compile(r"[0-9a-f]{64}")
-# Windows opens devices by these names, whatever the suffix and the folder
-DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-
-
-class Unusable(ValueError):
-    """What is wrong with a manifest or a registry, as the end of a sentence."""
-
-
-@dataclass(frozen=True)
-class FileSeal:
-    """By what a file is known again."""
-
-    sha256: str  # hexadecimal
-    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """All that is known about a bundle's networks and shape models, but for their numbers."""
+class Manifest(SealedManifest):
+    """All that is known about a hip bundle's networks and shape models, but for their numbers."""
 
     id: str  # lower-case letters and digits, joined by hyphens
     version: str  # "1.0.2"
@@ -74,27 +67,15 @@ class Manifest:
         return 2 if any("bits" in network for network in self.networks.values()) else 1
 
     @property
-    def sha256(self) -> str:
-        """Of the manifest, which seals every file: names this very bundle."""
-        return hashlib.sha256(self.to_json()).hexdigest()
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all files together, the manifest left out."""
-        return sum(seal.bytes for seal in self.files.values())
-
-    @property
-    def named_files(self) -> tuple[str, ...]:
-        """The weights, then the shape models."""
-        return (*(network["file"] for network in self.networks.values()), *self.shape_models.values())
-
-    def to_json(self) -> bytes:
-        """As it stands in manifest.json, the same on every platform."""
-        values = {"format": self.format, **asdict(self)}
-        return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    def content(self) -> str:
+        """What it makes of films, in words."""
+        return ", ".join(self.bones)
 
 
-def load_manifest(folder: Path) -> Manifest:
+AnyManifest = Manifest | VertebraManifest
+
+
+def load_manifest(folder: Path) -> AnyManifest:
     """What a bundle's folder says of itself; its other files are not looked at."""
     path = folder / MANIFEST
     try:
@@ -107,7 +88,23 @@ def load_manifest(folder: Path) -> Manifest:
     return parse_manifest(content, folder.name)
 
 
-def parse_manifest(content: bytes, name: str) -> Manifest:
+def hip_manifest(folder: Path) -> Manifest:
+    """Of a bundle for hips; Refusal for one of vertebrae."""
+    manifest = load_manifest(folder)
+    if isinstance(manifest, VertebraManifest):
+        raise Refusal(f"Bundle {manifest.id} makes {manifest.content}, and no bones of hip films: name another.")
+    return manifest
+
+
+def vertebra_manifest_in(folder: Path) -> VertebraManifest:
+    """Of a bundle for vertebrae; Refusal for one of hips."""
+    manifest = load_manifest(folder)
+    if not isinstance(manifest, VertebraManifest):
+        raise Refusal(f"Bundle {manifest.id} is for hip films, and makes no vertebrae: name another.")
+    return manifest
+
+
+def parse_manifest(content: bytes, name: str) -> AnyManifest:
     """A manifest of the bytes of manifest.json; the bundle is called `name` where they are refused."""
     try:
         values = _json_object(content)
@@ -115,45 +112,12 @@ def parse_manifest(content: bytes, name: str) -> Manifest:
         if isinstance(version, int) and version > MANIFEST_FORMAT:
             raise Refusal(f"Bundle {name} is of format {version}, newer than this program: update DualFaceRecon.")
         check(type(version) is int and version >= 1, f"is of neither format 1 nor {MANIFEST_FORMAT}")
-        manifest = _manifest(values)
+        manifest = vertebra_manifest(values) if version == VERTEBRAE_FORMAT else _manifest(values)
         check(version == manifest.format, f"is of format {manifest.format} and not of {version}")
-        _check_consistent(manifest)
         _check_writable(manifest)
     except Unusable as error:
         raise Refusal(f"Bundle {name} cannot be used, its {MANIFEST} {error}: get the bundle again.") from error
     return manifest
-
-
-def check_id(value: Any) -> str:
-    """A bundle's id, fit for a folder's name on every platform; Unusable where it is not."""
-    fits = isinstance(value, str) and len(value) <= 60 and ID.fullmatch(value) and value not in DEVICES
-    check(fits, "needs an id of lower-case letters, digits and single hyphens")
-    return value
-
-
-def check_version(value: Any) -> str:
-    """A bundle's version; Unusable where it is none."""
-    check(isinstance(value, str) and VERSION.fullmatch(value), "needs a version such as 1.0.2")
-    return value
-
-
-def check_sha256(value: Any) -> str:
-    """A digest; Unusable where it is none."""
-    check(isinstance(value, str) and SHA256.fullmatch(value), "holds a sha256 that is none")
-    return value
-
-
-def check_bytes(value: Any) -> int:
-    """A file's length; Unusable where it is none, or beyond what a bundle may take."""
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_BUNDLE_BYTES
-    check(fits, f"holds a length that is not between 1 byte and {MAX_BUNDLE_BYTES >> 20} MB")
-    return value
-
-
-def check(fits: object, otherwise: str) -> None:
-    """Unusable, in these words, where something does not fit."""
-    if not fits:
-        raise Unusable(otherwise)
 
 
 def _json_object(content: bytes) -> dict[str, Any]:
@@ -176,20 +140,23 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
     check(set(values) <= expected, "holds values that are unknown")
     texts = ("licence", "research_use", "trained_on", "measured", "object_distance_source")
     numbers = ("mm_per_pixel", "nominal_object_distance_mm", "object_distance_spread_mm")
-    return Manifest(
+    networks, files = checked_mapping(values, "networks"), checked_mapping(values, "files")
+    manifest = Manifest(
         id=check_id(values["id"]),
         version=check_version(values["version"]),
-        bones=_names(values, "bones"),
-        faces=_names(values, "faces"),
+        bones=checked_names(values, "bones"),
+        faces=checked_names(values, "faces"),
         input_px=_size(values["input_px"]),
-        surface_error_mm=_errors(values),
-        normalisation=_mapping(values, "normalisation"),
-        networks={name: _network(name, network) for name, network in _mapping(values, "networks").items()},
-        shape_models={bone: _file_name(name) for bone, name in _mapping(values, "shape_models").items()},
-        files={_file_name(name): _seal(name, seal) for name, seal in _mapping(values, "files").items()},
-        **{key: _text(values, key) for key in texts},
-        **{key: _positive(values, key) for key in numbers},
+        surface_error_mm=checked_errors(values),
+        normalisation=checked_mapping(values, "normalisation"),
+        networks={name: checked_network(name, network) for name, network in networks.items()},
+        shape_models={bone: checked_file_name(name) for bone, name in checked_mapping(values, "shape_models").items()},
+        files={checked_file_name(name): checked_seal(name, seal) for name, seal in files.items()},
+        **{key: checked_text(values, key) for key in texts},
+        **{key: checked_positive(values, key) for key in numbers},
     )
+    _check_consistent(manifest)
+    return manifest
 
 
 def _check_consistent(manifest: Manifest) -> None:
@@ -219,64 +186,7 @@ def _check_writable(manifest: Manifest) -> None:
         raise Unusable("holds values that JSON cannot") from error
 
 
-def _text(values: Mapping[str, Any], key: str) -> str:
-    value = values[key]
-    printable = isinstance(value, str) and value.strip() and value.replace("\n", " ").isprintable()
-    check(printable, f"needs a printable text as {key}")  # a terminal obeys some of the others
-    return value
-
-
-def _positive(values: Mapping[str, Any], key: str) -> float:
-    value = values[key]
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
-    check(fits, f"needs a positive number as {key}")
-    return value
-
-
-def _errors(values: Mapping[str, Any]) -> dict[str, float]:
-    errors = _mapping(values, "surface_error_mm")
-    numbers = all(isinstance(error, (int, float)) and not isinstance(error, bool) for error in errors.values())
-    check(
-        numbers and all(0 <= error < MAX_ERROR_MM for error in errors.values()),
-        "has surface errors that are no lengths",
-    )
-    return errors
-
-
-def _names(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = values[key]
-    check(isinstance(value, list) and all(isinstance(name, str) for name in value), f"needs a list of names as {key}")
-    return tuple(value)
-
-
 def _size(value: Any) -> tuple[int, int]:
     fits = isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n <= MAX_INPUT_PX for n in value)
     check(fits, f"needs [rows, cols] of at most {MAX_INPUT_PX} pixels as input_px")
     return value[0], value[1]
-
-
-def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    check(isinstance(values[key], dict), f"needs an object as {key}")
-    return values[key]
-
-
-def _network(name: str, network: Any) -> dict[str, Any]:
-    check(
-        isinstance(network, dict) and set(network) - {"bits"} == {"settings", "file"},
-        "needs settings and a file for every network",
-    )
-    bits = {"bits": network["bits"]} if "bits" in network else {}
-    check(not bits or (type(bits["bits"]) is int and bits["bits"] == 8), "has weights of other than 8 or no bits")
-    return {"settings": _mapping(network, "settings"), "file": _file_name(network["file"]), **bits}
-
-
-def _file_name(value: Any) -> str:
-    """A plain name inside the bundle's folder, of a kind that holds no code."""
-    fits = isinstance(value, str) and FILE_NAME.fullmatch(value) and value.split(".")[0].lower() not in DEVICES
-    check(fits, f"names a file that is not a plain name ending in {WEIGHTS} or {SHAPES}")
-    return value
-
-
-def _seal(name: str, seal: Any) -> FileSeal:
-    check(isinstance(seal, dict) and set(seal) == {"sha256", "bytes"}, f"needs sha256 and bytes of {name}")
-    return FileSeal(check_sha256(seal["sha256"]), check_bytes(seal["bytes"]))

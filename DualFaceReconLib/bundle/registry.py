@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from DualFaceReconLib.bundle.manifest import Unusable, check, check_bytes, check_id, check_sha256, check_version
+from DualFaceReconLib.bundle.sealed import Unusable, check, check_bytes, check_id, check_sha256, check_version
 from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.errors import Refusal
 

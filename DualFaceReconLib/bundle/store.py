@@ -1,4 +1,5 @@
-"""Where bundles lie: the one that ships in `Resources/Models`, the user's own in a folder each, `<id>-<version>`.
+"""Where bundles lie: those that ship in `Resources/Models` and `Resources/Vertebrae`, the user's own in a folder each,
+`<id>-<version>`.
 
     folder = find("hip-large")
     for bundle in installed(): ...
@@ -14,13 +15,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from DualFaceReconLib.bundle.manifest import MANIFEST, VERSION, Manifest, load_manifest
+from DualFaceReconLib.bundle.manifest import MANIFEST, AnyManifest, load_manifest
+from DualFaceReconLib.bundle.sealed import VERSION
+from DualFaceReconLib.bundle.vertebra_manifest import VertebraManifest
 from DualFaceReconLib.errors import Refusal
 
 PACKAGE = Path(__file__).parents[1]
 # Beside the package in the repository and where CMake installs it; pip installs it into the package
 RESOURCES = PACKAGE / "Resources" if (PACKAGE / "Resources").is_dir() else PACKAGE.parent / "Resources"
 SHIPPED = RESOURCES / "Models"
+SHIPPED_VERTEBRAE = RESOURCES / "Vertebrae"
 ENVIRONMENT = "DUALFACE_MODELS"  # where the user's own bundles lie, when not in the usual place
 LEFTOVERS = {".part", ".new", ".old", ".gone"}
 
@@ -33,8 +37,13 @@ class Installed:
     version: str
     folder: Path
     ships: bool  # with the program, or else it is the user's own
-    manifest: Manifest | None  # None where it cannot be read
+    manifest: AnyManifest | None  # None where it cannot be read
     refusal: str = ""  # why it cannot
+
+    @property
+    def for_hips(self) -> bool:
+        """Whether it is for hip films, as far as it can be read."""
+        return self.folder != SHIPPED_VERTEBRAE and not isinstance(self.manifest, VertebraManifest)
 
 
 def models_folder() -> Path:
@@ -54,8 +63,9 @@ def models_folder() -> Path:
 
 
 def installed() -> list[Installed]:
-    """The bundle that ships, then the user's own by id; of several versions the newest, of which the user's counts."""
-    bundles = [_installed(SHIPPED, ships=True)] if (SHIPPED / MANIFEST).is_file() else []
+    """The bundles that ship, then the user's own by id; of several versions the newest, of which the user's counts."""
+    shipped = [folder for folder in (SHIPPED, SHIPPED_VERTEBRAE) if (folder / MANIFEST).is_file()]
+    bundles = [_installed(folder, ships=True) for folder in shipped]
     bundles += [_installed(folder, ships=False) for folder in bundle_folders(models_folder())]
     newest = {bundle.id: bundle for bundle in sorted(bundles, key=lambda b: (_order(b.version), not b.ships))}
     return sorted(newest.values(), key=lambda bundle: (not bundle.ships, bundle.id))
@@ -75,11 +85,28 @@ def find(id: str) -> Path:
 
 
 def bundle_folder(bundle: str | Path | None) -> Path:
-    """The folder of a bundle: of the one that ships, of an id, or the folder itself."""
+    """The folder of a bundle: of the one for hips that ships, of an id, or the folder itself."""
     if bundle is None:
         if not (SHIPPED / MANIFEST).is_file():
             raise Refusal("The bundle that ships is not here: install DualFaceRecon again, or name another bundle.")
         return SHIPPED
+    return _named_folder(bundle)
+
+
+def vertebra_bundle_folder(bundle: str | Path | None) -> Path:
+    """The folder of a bundle for vertebrae: of the one that ships, if any does, of an id, or the folder itself."""
+    if bundle is None:
+        if not (SHIPPED_VERTEBRAE / MANIFEST).is_file():
+            raise Refusal(
+                "No bundle for vertebrae is here: name one, or make one of a network of your own with "
+                "`python -m training vertebrae bundle`.",
+                "no-vertebra-bundle",
+            )
+        return SHIPPED_VERTEBRAE
+    return _named_folder(bundle)
+
+
+def _named_folder(bundle: str | Path) -> Path:
     if isinstance(bundle, Path) or Path(bundle).is_dir():
         return Path(bundle)
     return find(bundle)

@@ -144,7 +144,7 @@ def test_without_errors_what_is_believed_is_so(stock):
 
 def test_what_is_believed_is_as_wrong_as_it_should_be():
     rng, pair = np.random.default_rng(0), (FILM, placed(FILM.geometry, 90))
-    believed = [films._believed(pair, (0, 90), USUAL_ERRORS, rng) for _ in range(500)]
+    believed = [films.believed_films(pair, (0, 90), USUAL_ERRORS, rng) for _ in range(500)]
     turned = [FilmPair(*both).angle_degrees - 90 for both in believed]
     assert np.std(turned) == pytest.approx(2, rel=0.1)
     for number in range(2):

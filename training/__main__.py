@@ -317,8 +317,16 @@ def _with_vertebrae(commands: Any) -> None:
     _showing(filming, count=3, out="out/vertebrae/films")
     filming.add_argument("--side", type=int, default=112, help="voxels of the cube's side (default: 112)")
     filming.add_argument("--voxel-mm", type=float, default=1.0, help="of the cube (default: 1)")
+    keeping = _command(steps, "studies", vertebra_actions.keep_studies)
+    _showing(keeping, count=400, out="out/vertebrae/studies")
+    keeping.add_argument("--watched", type=int, default=16, help="studies of --without alone (default: 16)")
+    keeping.add_argument("--side", type=int, default=64, help="voxels of the cube's side (default: 64)")
+    keeping.add_argument("--voxel-mm", type=float, default=1.75, help="of the cube (default: 1.75)")
     learning = _command(steps, "train", actions.train_on_vertebrae)
     learning.add_argument("recipe", type=Path, help="a file of training/recipes, as ear_small.toml")
+    learning.add_argument(
+        "--studies", type=Path, help="folder that `studies` filled, to learn from (default: new films)"
+    )
     _with_loop(learning)
     _with_spines(learning)
     judging = _command(steps, "evaluate", vertebra_actions.judge_vertebrae)

@@ -235,13 +235,15 @@ def train_on_vertebrae(options: argparse.Namespace) -> int:
     """Trains EAR or one of its rivals by a recipe on films of virtual vertebrae, or goes on with a run that was cut."""
     from training.learning.recipe import OF_VERTEBRAE, read_recipe
     from training.learning.train import train
-    from training.vertebrae.source import virtual_vertebrae
+    from training.vertebrae.source import kept_vertebrae, virtual_vertebrae
 
     recipe = read_recipe(options.recipe)
     if recipe.task not in OF_VERTEBRAE:
         raise Refusal(f"{options.recipe.name} is a recipe of hips: take training/recipes/ear_small.toml or another.")
 
     def learn(run: Run) -> Path | None:
+        if options.studies is not None:
+            return train(recipe, kept_vertebrae(recipe, options.studies), run)
         return train(recipe, virtual_vertebrae(recipe, options.vertebrae, options.cache, run.say), run)
 
     return _learnt(options, learn)

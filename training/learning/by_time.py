@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,12 +38,13 @@ CLOSING_SHARE, CLOSING_S = 0.01, 10.0  # of the time, or seconds, that the end t
 class Clock:
     """Of the time that a run may take."""
 
-    began: float  # time.monotonic's, earlier by what was spent before a cut
+    began: float  # by `now`, earlier by what was spent before a cut
     whole_s: float
     closing_s: float  # what it takes to measure and keep what has been learnt
+    now: Callable[[], float]  # seconds
 
     def spent_s(self) -> float:
-        return time.monotonic() - self.began
+        return self.now() - self.began
 
     def share(self) -> float:
         """Of the time for learning."""
@@ -72,6 +73,7 @@ def learn_by_time(learners: Sequence[Learner], source: Source, run: Run) -> bool
         began=run.started - max(learner.spent_s for learner in learners),
         whole_s=whole_s,
         closing_s=min(CLOSING_SHARE * whole_s, CLOSING_S),
+        now=run.clock,
     )
     ring = Ring(RING_BATCHES * batch_size, device)
     first, number = max(learner.epoch for learner in learners), 0
@@ -90,18 +92,18 @@ def learn_by_time(learners: Sequence[Learner], source: Source, run: Run) -> bool
                 break
             if share * ROWS >= rows + 1 and since.steps:
                 rows = int(share * ROWS)
-                begin = time.monotonic()
+                begin = clock.now()
                 _measure(learners, since, ring, arrivals, clock, watched, run)
                 if process == 0 and begin - kept > KEPT_EVERY_S:
                     for learner in learners:
                         keep(learner, watched, device)
-                    kept = time.monotonic()
+                    kept = clock.now()
                     clock.closing_s = max(clock.closing_s, 1.2 * (kept - begin))
                 since = _since(learners, ring)
 
             # A step on the films whose turn it is
             until = math.inf if processes > 1 else clock.began + clock.whole_s - clock.closing_s
-            since.waited_s += _gather(ring, arrivals, batch_size, views, until)
+            since.waited_s += _gather(ring, arrivals, batch_size, views, until, clock.now)
             if not ring.ready(batch_size, views):
                 continue  # the time is over
             rng = np.random.default_rng([recipe.seed, first, number, process])
@@ -130,18 +132,20 @@ def _since(learners: Sequence[Learner], ring: Ring) -> Since:
     return Since(torch.zeros(len(learners), dtype=torch.float64, device=ring.device), ring.came)
 
 
-def _gather(ring: Ring, arrivals: Arrivals, batch_size: int, views: int, until: float) -> float:
+def _gather(
+    ring: Ring, arrivals: Arrivals, batch_size: int, views: int, until: float, now: Callable[[], float]
+) -> float:
     """Takes the films that are there, and waits where a batch cannot be drawn; gives for how many seconds."""
     waited_s = 0.0
     while True:
-        ready, begin = ring.ready(batch_size, views), time.monotonic()
+        ready, begin = ring.ready(batch_size, views), now()
         if (ready and ring.came - ring.drawn > AHEAD_BATCHES * batch_size) or (not ready and begin > until):
             return waited_s
         films = arrivals.take(wait=not ready)
         if films is not None:
             ring.add(films)
         if not ready:
-            waited_s += time.monotonic() - begin
+            waited_s += now() - begin
         elif films is None:
             return waited_s
 

@@ -119,8 +119,15 @@ class VertebraFilms:
     pool: int = knob(least=1)
     """Pairs that are shuffled together."""
 
-    in_situ: bool
-    """Whether vertebrae stand among their neighbours, in flesh; else alone, as in the paper. See VERTEBRAE.md."""
+    in_situ: float = knob(least=0, most=1)
+    """Share of vertebrae that stand among their neighbours, in flesh; the others alone, as in the paper. See
+    VERTEBRAE.md."""
+
+    apart_degrees: float = knob(above=0, most=180)
+    """Between the films: 90 is a frontal film and a lateral."""
+
+    oblique: float = knob(least=0, most=1)
+    """Share of pairs that are 60, 80, 110, 120 or 140 degrees apart instead."""
 
     click_mm: float = knob(least=0)
     """Standard deviation of the clicked centres on both films."""

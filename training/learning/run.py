@@ -29,3 +29,4 @@ class Run:
     parts_mb: float | None = None  # finished weights are left in parts of this size as well
     until: int | None = None  # by epochs: it stops when so many are done, and goes on another time
     started: float = field(default_factory=time.monotonic)  # from when on the minutes count
+    clock: Callable[[], float] = time.monotonic  # seconds, as in `started`; `process_time` where others share the cores

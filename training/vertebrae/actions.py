@@ -39,6 +39,25 @@ def show_films(options: argparse.Namespace) -> int:
     return 0
 
 
+def keep_studies(options: argparse.Namespace) -> int:
+    """Makes films of virtual vertebrae once, from which many networks learn; what is there is not made again."""
+    from training.raycast import compile_kernels
+    from training.vertebrae.correspondence import load_groups
+    from training.vertebrae.kept import KeptSeries, keep_studies
+
+    compile_kernels()
+    series = KeptSeries(
+        side=options.side,
+        voxel_mm=options.voxel_mm,
+        seed=options.seed,
+        count=options.count,
+        watched=options.watched,
+        without=tuple(options.without),
+    )
+    keep_studies(load_groups(options.vertebrae, options.cache), series, options.out)
+    return 0
+
+
 def judge_vertebrae(options: argparse.Namespace) -> int:
     """Measures a network, and rows that need none, on real vertebrae of people who were kept out."""
     from training.judging.volumes import ZScale

@@ -87,8 +87,9 @@ def _hu(
     seed: int,
 ) -> np.ndarray:
     """HU before a scanner blurs them."""
-    depth = (distance_transform_edt(inside) - 0.5) * fine_mm
-    deep = depth[inside]
+    nearest = distance_transform_edt(inside, return_distances=False, return_indices=True)
+    away = nearest[:, inside] - np.array(np.nonzero(inside))  # distances are wanted within the bone alone
+    deep = (np.sqrt((away**2).sum(axis=0)) - 0.5) * fine_mm
     in_arch, thickness = (values[inside] for values in _of_surface(inside, first, fine_mm, vertices, parts, bone))
     rng = np.random.default_rng([seed, 21])
     grain = gaussian_filter(rng.normal(size=inside.shape).astype(np.float32), GRAIN_MM / fine_mm / 2, truncate=2)

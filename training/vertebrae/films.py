@@ -92,6 +92,24 @@ class Around:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A vertebra that is filmed, and what stands around it, in the frame of the truth's cube."""
+
+    seed: int
+    in_situ: bool
+    mesh: Mesh
+    model: Volume  # HU around the cube's middle, larger than the cube by a third on every side
+    around: Around
+    trunk: Trunk
+
+    def picture(self, film: PlacedFilm, centre: np.ndarray, number: int) -> np.ndarray:
+        """A film (rows, cols) float32 of the scene whose cube lies around `centre` (3,) in the patient's frame."""
+        shown = _shown_in_situ if self.in_situ else _shown_alone
+        moved = replace(film, translation=film.translation + film.rotation @ centre)
+        return shown(moved, self.model, self.around, self.trunk, np.random.default_rng([self.seed, 24, number]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """Two films of a vertebra with their truth."""
 
@@ -108,7 +126,7 @@ class Study:
     def projections(self) -> Tensor:
         """(2, side, side, side) float32: the films laid back, each by its own mean and spread."""
         cubes = [
-            back_projected(_standardised(film), place, self.believed_cube)
+            back_projected(standardised(film), place, self.believed_cube)
             for film, place in zip(self.films, (self.believed.first, self.believed.second), strict=True)
         ]
         return torch.stack(cubes)
@@ -142,12 +160,9 @@ def film_vertebra(
 ) -> Study:
     """Two films of some vertebra, taken by a seed as above; its neighbours are virtual ones of the stock."""
     rng = np.random.default_rng([seed, 23])
-    side = float(rng.choice([-1.0, 1.0]))
+    side, turn, middle = draw_pose(rng)
     angles = angles_degrees or (0.0, side * LATERAL_DEGREES)
-    turn = Rotation.from_euler("xyz", rng.normal(0, TILT_DEGREES), degrees=True)
-    middle = np.array([*rng.normal(0, OFF_AXIS_MM, 2), rng.uniform(-UP_MM, UP_MM)])
-    own_middle = (vertebra.mesh[0].min(axis=0) + vertebra.mesh[0].max(axis=0)) / 2
-    films = [_placed_film(middle, angle, grid, rng) for angle in angles]
+    films = [placed_film(middle, angle, grid, rng) for angle in angles]
     pair = FilmPair(*films)
 
     clicks = [film.project(middle)[0] for film in films]
@@ -157,44 +172,65 @@ def film_vertebra(
         click + wrong.click_mm * off / film.geometry.pixel_size_at(film.project(middle)[1])
         for click, off, film in zip(clicks, scatter, films, strict=True)
     ]
-    believed = FilmPair(*_believed(films, angles, wrong, rng))
+    believed = FilmPair(*believed_films(films, angles, wrong, rng))
     centre, believed_centre = (both.meeting(*clicks).point for both in (pair, believed))
-
-    to_cube = middle - centre  # the vertebra's middle in the truth's cube
-    mesh = turn.apply(vertebra.mesh[0] - own_middle) + to_cube, vertebra.mesh[1]
-    composition = draw_composition(rng)
-    model = _model(mesh, vertebra, composition, seed, grid)
-    shown = _shown_in_situ if in_situ else _shown_alone
-    others = neighbours(vertebra, stock, rng) if in_situ else []
-    moved = [(turn.apply(vertices - own_middle) + to_cube, triangles) for vertices, triangles in others]
-    around = Around(meshes=moved, composition=composition)
-    trunk = draw_trunk(vertebra.level, rng)
-    pictures = tuple(
-        shown(_moved(film, centre), model, around, trunk, np.random.default_rng([seed, 24, number]))
-        for number, film in enumerate(films)
-    )
+    scene = arrange(vertebra, stock, seed, grid, turn, middle - centre, in_situ, rng)
+    pictures = tuple(scene.picture(film, centre, number) for number, film in enumerate(films))
     return Study(
         films=pictures,
         pair=pair,
         believed=believed,
         believed_cube=Cube(tuple(map(float, believed_centre)), grid.side, grid.voxel_mm),
         centre=centre,
-        truth_hu=_truth(model, grid),
-        mesh=mesh,
+        truth_hu=truth_of(scene.model, grid),
+        mesh=scene.mesh,
         vertebra=vertebra,
         metadata={
             "seed": seed,
             "in_situ": in_situ,
             "angles_degrees": list(angles),
             "vertebra": vertebra.metadata,
-            "composition": asdict(composition),
+            "composition": asdict(scene.around.composition),
             "errors": asdict(wrong),
             "gap_mm": believed.meeting(*clicks).gap_mm,
         },
     )
 
 
-def _placed_film(middle: np.ndarray, angle: float, grid: Grid, rng: np.random.Generator) -> PlacedFilm:
+def draw_pose(rng: np.random.Generator) -> tuple[float, Rotation, np.ndarray]:
+    """From which side a lateral is taken (1: the left), how the vertebra is turned and where its middle is (3,) mm."""
+    side = float(rng.choice([-1.0, 1.0]))
+    turn = Rotation.from_euler("xyz", rng.normal(0, TILT_DEGREES), degrees=True)
+    return side, turn, np.array([*rng.normal(0, OFF_AXIS_MM, 2), rng.uniform(-UP_MM, UP_MM)])
+
+
+def arrange(
+    vertebra: VirtualVertebra,
+    stock: Stock,
+    seed: int,
+    grid: Grid,
+    turn: Rotation,
+    to_cube: np.ndarray,
+    in_situ: bool,
+    rng: np.random.Generator,
+) -> Scene:
+    """A vertebra turned, with its middle at `to_cube` (3,) mm from the cube's; `in_situ` among neighbours."""
+    own_middle = (vertebra.mesh[0].min(axis=0) + vertebra.mesh[0].max(axis=0)) / 2
+    mesh = turn.apply(vertebra.mesh[0] - own_middle) + to_cube, vertebra.mesh[1]
+    composition = draw_composition(rng)
+    others = neighbours(vertebra, stock, rng) if in_situ else []
+    moved = [(turn.apply(vertices - own_middle) + to_cube, triangles) for vertices, triangles in others]
+    return Scene(
+        seed=seed,
+        in_situ=in_situ,
+        mesh=mesh,
+        model=_model(mesh, vertebra, composition, seed, grid),
+        around=Around(meshes=moved, composition=composition),
+        trunk=draw_trunk(vertebra.level, rng),
+    )
+
+
+def placed_film(middle: np.ndarray, angle: float, grid: Grid, rng: np.random.Generator) -> PlacedFilm:
     """A film that shows the surroundings of a point in the patient's frame."""
     sdd, axis = float(rng.uniform(*SDD_MM)), float(rng.uniform(*AXIS_MM))
     pitch = PITCH * grid.voxel_mm
@@ -205,7 +241,7 @@ def _placed_film(middle: np.ndarray, angle: float, grid: Grid, rng: np.random.Ge
     return replace(whole, geometry=replace(whole.geometry, principal_point_px=tuple(principal)))
 
 
-def _believed(
+def believed_films(
     films: Sequence[PlacedFilm], angles: Sequence[float], errors: Errors, rng: np.random.Generator
 ) -> list[PlacedFilm]:
     """The films by what is believed of them; the first one's angle is right, as it defines what is in front."""
@@ -227,11 +263,6 @@ def _believed(
     return believed
 
 
-def _moved(film: PlacedFilm, centre: np.ndarray) -> PlacedFilm:
-    """The film for points that are counted from `centre` (3,)."""
-    return replace(film, translation=film.translation + film.rotation @ centre)
-
-
 def _model(mesh: Mesh, vertebra: VirtualVertebra, composition: Composition, seed: int, grid: Grid) -> Volume:
     """The bone that is filmed, around the middle of the truth's cube and larger than it by a third on every side."""
     side = 2 * round(grid.extent_mm * 5 / 6 / MODEL_MM)
@@ -242,7 +273,7 @@ def _model(mesh: Mesh, vertebra: VirtualVertebra, composition: Composition, seed
     return Volume(np.ascontiguousarray(values.transpose(2, 1, 0)), matrix)
 
 
-def _truth(model: Volume, grid: Grid) -> np.ndarray:
+def truth_of(model: Volume, grid: Grid) -> np.ndarray:
     """The model in the cube, averaged over its voxels."""
     side = round(grid.extent_mm / MODEL_MM)
     first = (model.values.shape[0] - side) // 2
@@ -293,6 +324,6 @@ def _exposed(film: PlacedFilm, lengths: dict[str, Tensor], exposure: Exposure, r
     return expose(projection, exposure, int(rng.integers(2**31)))
 
 
-def _standardised(film: np.ndarray) -> np.ndarray:
+def standardised(film: np.ndarray) -> np.ndarray:
     """A film by its own mean and spread."""
     return (film - film.mean()) / max(float(film.std()), 1e-6)

@@ -5,7 +5,10 @@ train(recipe, virtual_vertebrae(recipe, Path("../shared/vertebrae"), Path("out/v
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -13,14 +16,26 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from DualFaceReconLib.errors import Refusal
 from training.learning.data import Sample
 from training.learning.films import WATCHED_SEED, Source
 from training.learning.recipe import Recipe, VertebraFilms
 from training.learning.torchrun import torchrun_place
 from training.raycast import compile_kernels
-from training.vertebrae.correspondence import VertebraGroup, load_groups
-from training.vertebrae.films import Errors, Grid, Study, filmed_vertebra
-from training.vertebrae.virtual import Stock
+from training.vertebrae.correspondence import load_groups
+from training.vertebrae.films import LATERAL_DEGREES, Errors, Grid, Study, filmed_vertebra
+from training.vertebrae.kept import (
+    LATERAL,
+    LEARNT,
+    OBLIQUE_DEGREES,
+    OTHER,
+    WATCHED,
+    planned,
+    read_series,
+    read_study,
+    study_files,
+)
+from training.vertebrae.virtual import Stock, only
 
 SEEDS_OF_A_RUN = 10_000_000  # seeds of vertebrae of a recipe's seed
 
@@ -37,13 +52,6 @@ def virtual_vertebrae(recipe: Recipe, folder: Path, cache: Path, say: Callable[[
 def people_of(films: VertebraFilms) -> tuple[str, ...]:
     """Whom a recipe keeps out."""
     return (films.without,) if isinstance(films.without, str) else films.without
-
-
-def only(groups: dict[str, VertebraGroup], people: tuple[str, ...]) -> Stock:
-    """The stock of some people alone, in the groups of which they have two vertebrae or more."""
-    others = {person for group in groups.values() for person in group.bones.people} - set(people)
-    of_people = {name: group.without(others) for name, group in groups.items()}
-    return Stock.of({name: group for name, group in of_people.items() if len(group.levels) > 1})
 
 
 def sourced(recipe: Recipe, stock: Callable[[], Stock], kept_out: Callable[[], Stock]) -> Source:
@@ -96,12 +104,83 @@ class VertebraCubes(IterableDataset):
 
 def study_of(stock: Stock, films: VertebraFilms, seed: int) -> Study:
     """The pair of films of a seed, as a recipe has them."""
-    errors = Errors(click_mm=films.click_mm, angle_degrees=films.angle_degrees, distance_mm=films.distance_mm)
+    rng = np.random.default_rng([seed, 31])
+    in_situ, oblique, side = rng.random() < films.in_situ, rng.random() < films.oblique, rng.choice([-1.0, 1.0])
+    apart = float(rng.choice(OBLIQUE_DEGREES)) if oblique else films.apart_degrees
     grid = Grid(side=films.side, voxel_mm=films.voxel_mm)
-    return filmed_vertebra(stock, seed, grid, in_situ=films.in_situ, errors=errors)
+    angles = (0.0, side * apart)
+    return filmed_vertebra(stock, seed, grid, in_situ=bool(in_situ), errors=errors_of(films), angles_degrees=angles)
+
+
+def errors_of(films: VertebraFilms) -> Errors:
+    """What is believed wrongly by a recipe."""
+    return Errors(click_mm=films.click_mm, angle_degrees=films.angle_degrees, distance_mm=films.distance_mm)
 
 
 def sample_of(study: Study, films: VertebraFilms) -> Sample:
     """The tensors of `training/learning/cubes.py`."""
-    z = (torch.from_numpy(study.truth_hu) - films.mean_hu) / films.deviation_hu
-    return {"film": study.projections(), "volume": z[None]}
+    return _sample(study.projections(), study.truth_hu, films)
+
+
+def kept_vertebrae(recipe: Recipe, folder: Path) -> Source:
+    """Cubes of the studies in a folder; Refusal where they are made for other cubes, or of people who are kept out."""
+    series, films = read_series(folder), recipe.films
+    if (series.side, series.voxel_mm, set(series.without)) != (films.side, films.voxel_mm, set(people_of(films))):
+        raise Refusal(f"The studies of {folder.name} are for other cubes or keep out other people than the recipe.")
+    learnt, watched = (study_files(folder / name) for name in (LEARNT, WATCHED))
+    if len(learnt) < series.count or len(watched) < films.watched:
+        raise Refusal(f"{folder.name} lacks studies: make them with `training vertebrae studies`.")
+    for in_situ in (False, True):
+        wanted = films.in_situ > 0 if in_situ else films.in_situ < 1
+        if wanted and not _fitting(learnt, films, in_situ):
+            raise Refusal(f"{folder.name} has no studies whose films are {films.apart_degrees:g} degrees apart.")
+
+    def watch() -> list[Sample]:
+        rng = np.random.default_rng(WATCHED_SEED)
+        return [_sample(*read_study(file).sample(errors_of(films), rng), films) for file in watched[: films.watched]]
+
+    knobs = json.dumps({"series": asdict(series)}, sort_keys=True)
+    origin = {"studies": hashlib.sha256(knobs.encode()).hexdigest()}
+    return Source(epoch=partial(KeptCubes, recipe, learnt), watched=watch, origin=origin)
+
+
+class KeptCubes(IterableDataset):
+    """An epoch's cubes of kept studies: those of each kind in turn, with clicks and beliefs of their own."""
+
+    def __init__(self, recipe: Recipe, files: list[Path], epoch: int) -> None:
+        super().__init__()
+        self.recipe, self.files, self.epoch = recipe, files, epoch
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        mine, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        process, processes = torchrun_place()
+        seed, films = self.recipe.seed, self.recipe.films
+        order = np.random.default_rng([seed, self.epoch, 33])
+        kinds = {in_situ: _shuffled(_fitting(self.files, films, in_situ), order) for in_situ in (False, True)}
+        for number in range(films.projections * films.reuse):
+            file = next(kinds[bool(order.random() < films.in_situ)])
+            if number % (workers * processes) != process * workers + mine:
+                continue
+            rng = np.random.default_rng([seed, self.epoch, number, 34])
+            study = read_study(file)
+            oblique = rng.random() < films.oblique or films.apart_degrees != LATERAL_DEGREES
+            yield _sample(*study.sample(errors_of(films), rng, OTHER if oblique else LATERAL), films)
+
+
+def _fitting(files: list[Path], films: VertebraFilms, in_situ: bool) -> list[Path]:
+    """Studies in situ or alone whose films are as far apart as a recipe has them."""
+    plans = [(file, *planned(int(file.stem))) for file in files]
+    lateral = films.apart_degrees == LATERAL_DEGREES
+    return [file for file, amid, degrees in plans if amid == in_situ and (lateral or degrees == films.apart_degrees)]
+
+
+def _shuffled(files: list[Path], rng: np.random.Generator) -> Iterator[Path]:
+    """Files without end, all of them before one comes again."""
+    while True:
+        yield from (files[number] for number in rng.permutation(len(files)))
+
+
+def _sample(cubes: torch.Tensor, truth_hu: np.ndarray, films: VertebraFilms) -> Sample:
+    z = (torch.from_numpy(truth_hu) - films.mean_hu) / films.deviation_hu
+    return {"film": cubes, "volume": z[None]}

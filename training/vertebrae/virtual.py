@@ -76,6 +76,13 @@ class VirtualVertebra:
     metadata: dict[str, Any]  # how it came about, plain values for JSON
 
 
+def only(groups: Mapping[str, VertebraGroup], people: Collection[str]) -> Stock:
+    """The stock of some people alone, in the groups of which they have two vertebrae or more."""
+    others = {person for group in groups.values() for person in group.bones.people} - set(people)
+    of_people = {name: group.without(others) for name, group in groups.items()}
+    return Stock.of({name: group for name, group in of_people.items() if len(group.levels) > 1})
+
+
 def sample_vertebra(stock: Stock, seed: int, level: str | None = None) -> VirtualVertebra:
     """The vertebra of a seed, of a level or of any."""
     rng = np.random.default_rng([seed, 20])

@@ -25,6 +25,7 @@ def noise(*shape, seed=0):
         ({"name": "e2e"}, 1.4),
         ({"name": "psr"}, 9.2),
         ({"name": "psr", "narrower": 1}, 588.6),
+        ({"name": "sit"}, 10.8),
     ],
 )
 def test_published_sizes(settings, millions):
@@ -47,8 +48,9 @@ def test_a_cube_comes_out_and_both_films_matter(name):
 
 
 @torch.no_grad()
-def test_psr_sees_the_films_and_no_more_of_the_cubes():
-    network, cube = made("psr").train(), noise(2, 2, 32, 32, 32)
+@pytest.mark.parametrize("name", ["psr", "sit"])
+def test_networks_of_pictures_see_the_films_and_no_more_of_the_cubes(name):
+    network, cube = made(name).train(), noise(2, 2, 32, 32, 32)
     other = noise(2, 2, 32, 32, 32, seed=1)
     other[:, 0, :, 16], other[:, 1, 16] = cube[:, 0, :, 16], cube[:, 1, 16]  # the middles
     assert torch.equal(network(other), network(cube))
@@ -76,7 +78,7 @@ def test_a_guided_shortcut_takes_all_levels():
 
 
 WRONG = [
-    ({"name": "sit"}, "no network"),
+    ({"name": "set"}, "no network"),
     ({"widths": (8, 16)}, "four levels"),
     ({"widths": (6, 8, 8, 8, 8)}, "multiples of 4"),
 ]

@@ -1,7 +1,6 @@
 """How vertebrae are judged: figures of volumes and their surfaces, rows without a network, tables by people."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from training.vertebrae.films import Errors, Grid, film_vertebra
 from training.vertebrae.judging import (
     VolumeScore,
     as_markdown,
+    choosing_studies,
     chosen_threshold,
     figures_of,
     judge,
@@ -140,13 +140,11 @@ def test_a_threshold_is_chosen_on_people_who_were_learnt_from(stock, monkeypatch
     monkeypatch.setattr(judging, "CHOOSING", 2)
 
     class Bright:
-        recipe = SimpleNamespace(films=SimpleNamespace(in_situ=False))
-
         def __call__(self, study):
             assert {part["person"] for part in study.vertebra.metadata["mixed"]} == {"clouthier/mean"}
             return np.where(judging.true_bone(study, GRID), 260.0, 240.0)
 
-    assert chosen_threshold(Bright(), stock, GRID) == 250
+    assert chosen_threshold(Bright(), choosing_studies(stock, GRID), GRID) == 250
 
 
 # ---- Tables
@@ -175,7 +173,7 @@ def test_what_has_no_surface_is_counted():
 def test_judging_goes_on_where_it_was_cut(groups, tmp_path, monkeypatch):
     said = []
     text = judge(groups, ["vhm/male"], None, GRID, SCALE, tmp_path, ["alone"], said.append)
-    assert said == ["vhm/male L2", "vhm/male L3", "vhm/male L4"]
+    assert said == ["vhm/male L2 alone", "vhm/male L3 alone", "vhm/male L4 alone"]
     assert text == (tmp_path / "table.md").read_text(encoding="utf-8")
     assert f"| lumbar | 1 | 3 | {EXACT} | 0.000 |" in text
     lines = (tmp_path / "scores.jsonl").read_text(encoding="utf-8").splitlines()

@@ -329,6 +329,12 @@ def _with_vertebrae(commands: Any) -> None:
     )
     _with_loop(learning)
     _with_spines(learning)
+    tabling = _command(steps, "tables", vertebra_actions.make_tables)
+    tabling.add_argument("--minutes", type=float, required=True, help="of a core, for each arm")
+    tabling.add_argument("--studies", type=Path, default=Path("out/vertebrae/studies"), help="folder of kept studies")
+    tabling.add_argument("--recipe", type=Path, default=Path("training/recipes/ear_tables.toml"))
+    tabling.add_argument("--out", type=Path, default=Path("out/vertebrae/tables"), help="folder; what is there goes on")
+    _with_spines(tabling)
     judging = _command(steps, "evaluate", vertebra_actions.judge_vertebrae)
     judging.add_argument(
         "run_folder", type=Path, nargs="?", metavar="RUN", help="a finished run's folder (default: rows without one)"

@@ -7,7 +7,12 @@
 by channel. `bx2s_plain`: without shortcuts. `e2e`: Kasten et al., MLMIR 2020, a U-Net in three dimensions with residual
 units. `psr`: Shen et al., Nat Biomed Eng 3:880, 2019: two films as channels of a picture, whose features become slices.
 It does not see cubes: it is given the plane of each in which the film lies as it is, through the cube's middle. Where
-it was published a convolution makes a cube's slices of its 64; here they are interpolated.
+it was published a convolution makes a cube's slices of its 64; here they are interpolated. `sit`: Henzler et al.,
+Comput Graph Forum 37:377, 2018, of one film; two channels of a picture here, as EAR's paper has it: an auto-encoder of
+residual blocks on pictures with shortcuts, whose last features are the slices. Its paper was not at hand beyond its
+abstract: this follows a public reading of it, at whose width of 128 it has 10.8 million weights. Its second step, which
+fuses the volume with a finer film, is left out: the cubes here are as coarse as what the first gives. It sees the same
+planes as `psr`.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ from DualFaceReconLib.networks.edges import resampled
 
 PSR_WIDTHS = (256, 512, 1024, 2048, 4096)  # as published, 588 million weights in all
 PSR_SLICES = 2  # that features are first parted into
+SIT_WIDTH, SIT_LEVELS, SIT_CONVOLUTIONS = 128, 4, 3
+SIT_SLICES = 64
 GUIDED = 4  # parts of a level's width that each of the levels gives to a shortcut of BX2S
 
 
@@ -33,7 +40,7 @@ class RivalSettings:
     """Which network, and how wide; plain values."""
 
     name: str = "bx2s"
-    widths: tuple[int, ...] = (8, 16, 32, 64, 128)  # of all but `psr`
+    widths: tuple[int, ...] = (8, 16, 32, 64, 128)  # of all but `psr` and `sit`
     narrower: int = 8  # `psr` has its published widths over this
 
     def __post_init__(self) -> None:
@@ -55,7 +62,8 @@ class RivalNetwork(nn.Module):
         super().__init__()
         self.settings = settings
         self.inner = RIVALS[settings.name](settings)
-        self.stride = 2 ** len(PSR_WIDTHS) if settings.name == "psr" else 2 ** (len(settings.widths) - 1)
+        halved = {"psr": len(PSR_WIDTHS), "sit": SIT_LEVELS + 1}.get(settings.name, len(settings.widths) - 1)
+        self.stride = 2**halved
 
     def forward(self, projections: Tensor) -> Tensor:
         """(B, 2, N, N, N) -> (B, 1, N, N, N) float32; N is a multiple of `stride`."""
@@ -186,8 +194,7 @@ class Psr(nn.Module):
 
     def forward(self, projections: Tensor) -> Tensor:
         side = projections.shape[-1]
-        middle = side // 2
-        features = torch.stack([projections[:, 0, :, middle], projections[:, 1, middle]], dim=1)  # (R or A, S)
+        features = _pictures(projections)
         for step in self.represent:
             features = step(features)
         deep = self.deep(self.flat(features).unflatten(1, (-1, PSR_SLICES)))
@@ -210,6 +217,59 @@ class PsrStep(nn.Module):
         return functional.relu(features + self.refine(features))
 
 
+class Sit(nn.Module):
+    """Films -> features, halved five times and doubled as often, with shortcuts -> a channel for every slice."""
+
+    def __init__(self, settings: RivalSettings) -> None:
+        super().__init__()
+        width = SIT_WIDTH
+        self.stem = _sit_block(FILMS, width, 5, stride=2)
+        self.down = nn.ModuleList(SitResidual(width) for _ in range(SIT_LEVELS))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(SIT_LEVELS))
+        self.join = nn.ModuleList(
+            nn.Sequential(SitResidual(2 * width), _sit_block(2 * width, width)) for _ in range(SIT_LEVELS)
+        )
+        self.slices = nn.Sequential(
+            nn.ConvTranspose2d(width, width, 2, stride=2), SitResidual(width), nn.Conv2d(width, SIT_SLICES, 1)
+        )
+
+    def forward(self, projections: Tensor) -> Tensor:
+        side = projections.shape[-1]
+        levels = [self.stem(_pictures(projections))]
+        for down in self.down:
+            levels.append(functional.max_pool2d(down(levels[-1]), 2))
+        features = levels.pop()
+        for up, join, level in zip(self.up, self.join, reversed(levels), strict=True):
+            features = join(torch.cat([up(features), level], dim=1))
+        slices = self.slices(features)[:, None]  # (B, 1, A, R, S)
+        return resampled(slices, (side, side, side)).transpose(2, 3)
+
+
+class SitResidual(nn.Module):
+    """Convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(_sit_block(channels, channels) for _ in range(SIT_CONVOLUTIONS)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.blocks(features) + features
+
+
+def _sit_block(channels: int, into: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, into, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(into),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _pictures(projections: Tensor) -> Tensor:
+    """The films as channels of a picture (B, 2, N, N), [R or A, S]: each in its plane through the cube's middle."""
+    middle = projections.shape[-1] // 2
+    return torch.stack([projections[:, 0, :, middle], projections[:, 1, middle]], dim=1)
+
+
 def _psr_up(channels: int, into: int, kernel: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.ConvTranspose3d(channels, into, kernel, stride=stride, padding=1, bias=False),
@@ -229,4 +289,5 @@ RIVALS = {
     "bx2s_plain": lambda settings: Bx2s(settings, guided=False),
     "e2e": ResidualUnet,
     "psr": Psr,
+    "sit": Sit,
 }

@@ -58,6 +58,17 @@ def keep_studies(options: argparse.Namespace) -> int:
     return 0
 
 
+def make_tables(options: argparse.Namespace) -> int:
+    """Remakes the EAR paper's tables and its angle study: arm after arm learns, is judged, and stands on the page."""
+    from training.learning.recipe import read_recipe
+    from training.vertebrae.correspondence import load_groups
+    from training.vertebrae.tables import make_tables
+
+    groups = load_groups(options.vertebrae, options.cache)
+    print(make_tables(read_recipe(options.recipe), groups, options.studies, options.minutes, options.out))
+    return 0
+
+
 def judge_vertebrae(options: argparse.Namespace) -> int:
     """Measures a network, and rows that need none, on real vertebrae of people who were kept out."""
     from training.judging.volumes import ZScale

@@ -92,7 +92,7 @@ class Around:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class VertebraScene:
     """A vertebra that is filmed, and what stands around it, in the frame of the truth's cube."""
 
     seed: int
@@ -213,14 +213,14 @@ def arrange(
     to_cube: np.ndarray,
     in_situ: bool,
     rng: np.random.Generator,
-) -> Scene:
+) -> VertebraScene:
     """A vertebra turned, with its middle at `to_cube` (3,) mm from the cube's; `in_situ` among neighbours."""
     own_middle = (vertebra.mesh[0].min(axis=0) + vertebra.mesh[0].max(axis=0)) / 2
     mesh = turn.apply(vertebra.mesh[0] - own_middle) + to_cube, vertebra.mesh[1]
     composition = draw_composition(rng)
     others = neighbours(vertebra, stock, rng) if in_situ else []
     moved = [(turn.apply(vertices - own_middle) + to_cube, triangles) for vertices, triangles in others]
-    return Scene(
+    return VertebraScene(
         seed=seed,
         in_situ=in_situ,
         mesh=mesh,

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.metrics import compare_surfaces, dice
 from training.judging import volumes
 from training.vertebrae.correspondence import VertebraGroup
-from training.vertebrae.films import USUAL_ERRORS, Errors, Grid, Study, film_vertebra, filmed_vertebra
+from training.vertebrae.films import LATERAL_DEGREES, USUAL_ERRORS, Errors, Grid, Study, film_vertebra, filmed_vertebra
 from training.vertebrae.levels import GROUPS, group_of
 from training.vertebrae.parts import in_own_frame
 from training.vertebrae.people import MEAN_OF_MANY
@@ -103,44 +103,98 @@ def judge(
     if strange := [name for name in conditions if name not in CONDITIONS]:
         raise Refusal(f"There are no films taken {strange[0]!r}: {meant(strange[0], CONDITIONS)}")
     stock = Stock.of(groups, people)
-    rows: dict[str, tuple[Row, float]] = {
-        EXACT: (exact_volume, USUAL_BONE_HU),
-        MEAN: (mean_vertebra(stock, grid), USUAL_BONE_HU),
-        FITTED: (fitted_model(stock, grid), USUAL_BONE_HU),
-    }
-    sha256 = None
+    sha256 = None if trained is None else trained.sha256
+    rows = simple_rows(stock, grid, sha256)
     if trained is not None:
-        sha256 = trained.sha256
-        rows[NETWORK] = (trained, chosen_threshold(trained, stock, grid))
-        say(f"the network's surface is at {rows[NETWORK][1]:.0f} HU")
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "scores.jsonl"
-    scores = [score for score in _read(file) if score.network == sha256 and score.row in rows]
-    measured = Counter((score.person, score.level, score.condition) for score in scores)
-    for person, vertebra in real_vertebrae(groups, people):
-        for condition in conditions:
-            here = person, vertebra.level, condition
-            if measured[here] == len(rows):
-                continue
-            scores = [score for score in scores if (score.person, score.level, score.condition) != here]
-            study = _study(person, vertebra, stock, condition, grid)
-            for name, (row, threshold) in rows.items():
-                figures = figures_of(row(study), study, threshold, grid, scale)
-                scores.append(
-                    VolumeScore(
-                        network=sha256,
-                        person=person,
-                        level=vertebra.level,
-                        condition=condition,
-                        row=name,
-                        figures=figures,
-                    )
-                )
-        write_text(file, "".join(json.dumps(asdict(score)) + "\n" for score in scores))
-        say(f"{person} {vertebra.level}")
+        threshold = chosen_threshold(trained, choosing_studies(stock, grid), grid)
+        rows[NETWORK] = JudgedRow(volume=trained, threshold_hu=threshold, network=sha256)
+        say(f"the network's surface is at {threshold:.0f} HU")
+    subjects = judged_subjects(groups, people, stock, conditions, grid)
+    scores = measure(rows, subjects, grid, scale, out / "scores.jsonl", say)
     text = as_markdown(scores, grid)
     write_text(out / "table.md", text)
     return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedRow:
+    """What volumes are judged of, and where their surface is."""
+
+    volume: Row
+    threshold_hu: float
+    network: str | None = None  # a sha256, see VolumeScore
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedVertebra:
+    """A real vertebra and its films, taken in one way."""
+
+    person: str
+    level: str
+    condition: str
+    study: Callable[[], Study]
+
+
+def simple_rows(stock: Stock, grid: Grid, network: str | None = None) -> dict[str, JudgedRow]:
+    """The rows that need no network, by their names; `network`: beside whose they stand."""
+    volumes_of = {EXACT: exact_volume, MEAN: mean_vertebra(stock, grid), FITTED: fitted_model(stock, grid)}
+    return {
+        name: JudgedRow(volume=volume, threshold_hu=USUAL_BONE_HU, network=network)
+        for name, volume in volumes_of.items()
+    }
+
+
+def judged_subjects(
+    groups: Mapping[str, VertebraGroup],
+    people: Sequence[str],
+    stock: Stock,
+    conditions: Sequence[str],
+    grid: Grid,
+    apart_degrees: float = LATERAL_DEGREES,
+) -> list[JudgedVertebra]:
+    """All real vertebrae of some people under all conditions, on films so far apart; films are made when looked at."""
+    return [
+        JudgedVertebra(
+            person=person,
+            level=vertebra.level,
+            condition=condition,
+            study=cache(partial(_study, person, vertebra, stock, condition, grid, apart_degrees)),
+        )
+        for person, vertebra in real_vertebrae(groups, people)
+        for condition in conditions
+    ]
+
+
+def measure(
+    rows: Mapping[str, JudgedRow],
+    subjects: Sequence[JudgedVertebra],
+    grid: Grid,
+    scale: volumes.ZScale,
+    file: Path,
+    say: Callable[[str], None] = print,
+) -> list[VolumeScore]:
+    """The figures of every row on every subject, in that order; what the file has is not measured again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    known = {(score.network, score.row, score.person, score.level, score.condition): score for score in _read(file)}
+    wanted = []
+    for subject in subjects:
+        here = subject.person, subject.level, subject.condition
+        missing = [name for name, row in rows.items() if (row.network, name, *here) not in known]
+        for name in missing:
+            row, study = rows[name], subject.study()
+            known[row.network, name, *here] = VolumeScore(
+                network=row.network,
+                person=subject.person,
+                level=subject.level,
+                condition=subject.condition,
+                row=name,
+                figures=figures_of(row.volume(study), study, row.threshold_hu, grid, scale),
+            )
+        if missing:
+            write_text(file, "".join(json.dumps(asdict(score)) + "\n" for score in known.values()))
+            say(f"{subject.person} {subject.level} {subject.condition}")
+        wanted += [known[row.network, name, *here] for name, row in rows.items()]
+    return wanted
 
 
 def real_vertebrae(groups: Mapping[str, VertebraGroup], people: Sequence[str]) -> Iterator[tuple[str, VirtualVertebra]]:
@@ -217,11 +271,20 @@ def surface_of(hu: np.ndarray, threshold_hu: float, grid: Grid) -> Mesh | None:
     return arrays(edges.GetOutput())
 
 
-def chosen_threshold(trained: TrainedNetwork, stock: Stock, grid: Grid) -> float:
-    """HU at which a network's volumes have the highest Dice on virtual vertebrae of people who were learnt from."""
+def choosing_studies(stock: Stock, grid: Grid, apart_degrees: float = LATERAL_DEGREES) -> list[Study]:
+    """Virtual vertebrae of people who were learnt from, by which a network's threshold is chosen; half in situ."""
+    return [
+        filmed_vertebra(
+            stock, CHOOSING_SEED + number, grid, in_situ=number % 2 == 1, angles_degrees=(0.0, apart_degrees)
+        )
+        for number in range(CHOOSING)
+    ]
+
+
+def chosen_threshold(trained: TrainedNetwork, studies: Sequence[Study], grid: Grid) -> float:
+    """HU at which a network's volumes have the highest Dice on some studies."""
     totals = np.zeros(len(THRESHOLDS_HU))
-    for number in range(CHOOSING):
-        study = filmed_vertebra(stock, CHOOSING_SEED + number, grid, in_situ=number % 2 == 1)
+    for study in studies:
         predicted, truth = trained(study), true_bone(study, grid)
         totals += [dice(solid(predicted, threshold), truth) for threshold in THRESHOLDS_HU]
     return float(THRESHOLDS_HU[int(totals.argmax())])
@@ -271,11 +334,16 @@ def _cell(scores: Sequence[VolumeScore], figure: str, people: Sequence[str]) -> 
     return words if not missing else f"{words}, {missing} without"
 
 
-def _study(person: str, vertebra: VirtualVertebra, stock: Stock, condition: str, grid: Grid) -> Study:
+def _study(
+    person: str, vertebra: VirtualVertebra, stock: Stock, condition: str, grid: Grid, apart_degrees: float
+) -> Study:
     """The films of a vertebra: the same in every run, and under all conditions but for what these are about."""
     in_situ, errors = CONDITIONS[condition]
     digest = hashlib.sha256(f"{person} {vertebra.level}".encode()).digest()
-    return film_vertebra(vertebra, stock, int.from_bytes(digest[:4], "big") // 2, grid, in_situ, errors)
+    seed = int.from_bytes(digest[:4], "big") // 2
+    lateral = apart_degrees == LATERAL_DEGREES
+    angles = None if lateral else (0.0, apart_degrees * (-1) ** (seed % 2))
+    return film_vertebra(vertebra, stock, seed, grid, in_situ, errors, angles)
 
 
 def _read(file: Path) -> list[VolumeScore]:

@@ -1,7 +1,7 @@
 """Studies that are made once and kept, so that many networks learn from the very same films.
 
     keep_studies(groups, KeptSeries(side=64, voxel_mm=1.75, seed=1, count=9, watched=2, without=()), folder)
-    study = read_study(study_files(folder / LEARNT)[0])
+    study = read_study(study_files(folder, read_series(folder))[0][0])
     study.sample(USUAL_ERRORS, rng)
 
 Every other vertebra stands in situ. Of each there are three films: from in front, from the side, and one that is as far
@@ -44,7 +44,7 @@ from training.vertebrae.virtual import Stock, only, sample_vertebra
 LEARNT, WATCHED = "learnt", "watched"  # folders: of everybody but some people, and of these alone
 KNOBS = "studies.json"
 OBLIQUE_DEGREES = (60.0, 80.0, 110.0, 120.0, 140.0)  # those of the paper's Figure 11, beside 90
-ROOM = 8  # voxels by which the truth reaches beyond the cube on every side
+ROOM_MM = 14.0  # by which the truth reaches beyond the cube on every side
 WATCHED_SEED = 9001  # of the studies of people who are not learnt from
 FRONTAL, LATERAL, OTHER = range(3)  # a study's films
 GEOMETRY = ("sdd_mm", "pixel_pitch_mm", "size_px", "principal_point_px", "object_distance_mm")
@@ -78,7 +78,7 @@ class KeptStudy:
     geometries: tuple[ProjectionGeometry, ...]
     angles_degrees: tuple[float, ...]
     middle: np.ndarray  # (3,) mm of the truth in the patient's frame
-    truth_hu: np.ndarray  # (side + 2 ROOM, ...) around the middle
+    truth_hu: np.ndarray  # (side + 2 room, ...) around the middle
     metadata: dict[str, Any]  # plain values
 
     def sample(
@@ -97,14 +97,15 @@ class KeptStudy:
             clicks.append(pixel + errors.click_mm * rng.normal(size=2) / film.geometry.pixel_size_at(depth))
         believed = FilmPair(*believed_films(true, angles, errors, rng))
         off = (FilmPair(*true).meeting(*clicks).point - self.middle) / self.grid.voxel_mm
-        steps = np.clip(np.rint(off), -ROOM, ROOM).astype(int)
+        room = room_of(self.grid)
+        steps = np.clip(np.rint(off), -room, room).astype(int)
         centre = believed.meeting(*clicks).point + (steps - off) * self.grid.voxel_mm
         cube = Cube(tuple(map(float, centre)), self.grid.side, self.grid.voxel_mm)
         laid = [
             back_projected(self.films[number].astype(np.float32), film, cube)
             for number, film in zip(numbers, (believed.first, believed.second), strict=True)
         ]
-        inner = tuple(slice(ROOM + step, ROOM + step + self.grid.side) for step in steps)
+        inner = tuple(slice(room + step, room + step + self.grid.side) for step in steps)
         return torch.stack(laid), self.truth_hu[inner]
 
 
@@ -117,18 +118,14 @@ def keep_studies(groups: Mapping[str, VertebraGroup], series: KeptSeries, folder
         if {**there, "count": 0} != json.loads(json.dumps({**asdict(series), "count": 0})):
             raise Refusal(f"{folder.name} holds studies by other knobs: give another folder.")
     write_text(knobs, json.dumps(asdict(series), indent=1))
-    seeds = {LEARNT: range(series.seed, series.seed + series.count)}
-    stocks = {LEARNT: Stock.of(groups, series.without)}
-    if series.without:
-        seeds[WATCHED] = range(WATCHED_SEED, WATCHED_SEED + series.watched)
-        stocks[WATCHED] = only(groups, series.without)
-    for name, stock in stocks.items():
+    for name, seeds in _seeds(series).items():
+        stock = only(groups, series.without) if name == WATCHED and seeds else Stock.of(groups, series.without)
         (folder / name).mkdir(exist_ok=True)
-        missing = [seed for seed in seeds[name] if not _file(folder / name, seed).exists()]
+        missing = [seed for seed in seeds if not _file(folder / name, seed).exists()]
         for number, seed in enumerate(missing, 1):
             _keep(stock, seed, series.grid, _file(folder / name, seed))
             if number % 20 == 0 or number == len(missing):
-                say(f"{name}: {len(seeds[name]) - len(missing) + number} of {len(seeds[name])} studies")
+                say(f"{name}: {len(seeds) - len(missing) + number} of {len(seeds)} studies")
 
 
 def read_series(folder: Path) -> KeptSeries:
@@ -146,7 +143,7 @@ def read_study(file: Path) -> KeptStudy:
         about = json.loads(kept.metadata()["study"])
         tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118
     grid = Grid(**about["grid"])
-    truth = np.zeros((grid.side + 2 * ROOM,) * 3, np.float32)
+    truth = np.zeros((grid.side + 2 * room_of(grid),) * 3, np.float32)
     box = tuple(slice(first, first + n) for first, n in zip(about["first"], tensors["truth"].shape, strict=True))
     truth[box] = tensors["truth"]
     return KeptStudy(
@@ -160,14 +157,30 @@ def read_study(file: Path) -> KeptStudy:
     )
 
 
+def room_of(grid: Grid) -> int:
+    """ROOM_MM in voxels."""
+    return round(ROOM_MM / grid.voxel_mm)
+
+
 def planned(seed: int) -> tuple[bool, float]:
     """Whether a seed's vertebra stands in situ, and how far its third film is from the first, in degrees."""
     return seed % 2 == 1, OBLIQUE_DEGREES[seed // 2 % len(OBLIQUE_DEGREES)]
 
 
-def study_files(folder: Path) -> list[Path]:
-    """Those that are there, by their seeds."""
-    return sorted(folder.glob("*.safetensors"))
+def study_files(folder: Path, series: KeptSeries) -> tuple[list[Path], list[Path]]:
+    """Those to learn from and those to watch; Refusal where some are not made yet."""
+    learnt, watched = ([_file(folder / name, seed) for seed in seeds] for name, seeds in _seeds(series).items())
+    if missing := [file for file in (*learnt, *watched) if not file.exists()]:
+        raise Refusal(f"{folder.name} lacks {len(missing)} studies: `training vertebrae studies` goes on with them.")
+    return learnt, watched
+
+
+def _seeds(series: KeptSeries) -> dict[str, range]:
+    watched = series.watched if series.without else 0
+    return {
+        LEARNT: range(series.seed, series.seed + series.count),
+        WATCHED: range(WATCHED_SEED, WATCHED_SEED + watched),
+    }
 
 
 def _keep(stock: Stock, seed: int, grid: Grid, file: Path) -> None:
@@ -183,7 +196,7 @@ def _keep(stock: Stock, seed: int, grid: Grid, file: Path) -> None:
         f"film_{number}": standardised(scene.picture(film, middle, number)).astype(np.float16)
         for number, film in enumerate(films)
     }
-    truth = truth_of(scene.model, Grid(side=grid.side + 2 * ROOM, voxel_mm=grid.voxel_mm))
+    truth = truth_of(scene.model, Grid(side=grid.side + 2 * room_of(grid), voxel_mm=grid.voxel_mm))
     places = np.argwhere(truth != 0)
     first, last = (places.min(axis=0), places.max(axis=0) + 1) if len(places) else (np.zeros(3, int), np.ones(3, int))
     tensors["truth"] = np.rint(truth[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]).astype(np.int16)

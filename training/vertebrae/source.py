@@ -26,10 +26,8 @@ from training.vertebrae.correspondence import load_groups
 from training.vertebrae.films import LATERAL_DEGREES, Errors, Grid, Study, filmed_vertebra
 from training.vertebrae.kept import (
     LATERAL,
-    LEARNT,
     OBLIQUE_DEGREES,
     OTHER,
-    WATCHED,
     planned,
     read_series,
     read_study,
@@ -127,9 +125,9 @@ def kept_vertebrae(recipe: Recipe, folder: Path) -> Source:
     series, films = read_series(folder), recipe.films
     if (series.side, series.voxel_mm, set(series.without)) != (films.side, films.voxel_mm, set(people_of(films))):
         raise Refusal(f"The studies of {folder.name} are for other cubes or keep out other people than the recipe.")
-    learnt, watched = (study_files(folder / name) for name in (LEARNT, WATCHED))
-    if len(learnt) < series.count or len(watched) < films.watched:
-        raise Refusal(f"{folder.name} lacks studies: make them with `training vertebrae studies`.")
+    learnt, watched = study_files(folder, series)
+    if len(watched) < films.watched:
+        raise Refusal(f"{folder.name} has {len(watched)} studies to watch; the recipe wants {films.watched}.")
     for in_situ in (False, True):
         wanted = films.in_situ > 0 if in_situ else films.in_situ < 1
         if wanted and not _fitting(learnt, films, in_situ):

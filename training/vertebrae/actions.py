@@ -89,5 +89,12 @@ def judge_vertebrae(options: argparse.Namespace) -> int:
         films = trained.recipe.films
         people, grid = people_of(films), Grid(side=films.side, voxel_mm=films.voxel_mm)
         scale = ZScale(mean_hu=films.mean_hu, deviation_hu=films.deviation_hu)
-    print(judge(groups, people, trained, grid, scale, options.out, options.conditions or tuple(CONDITIONS)))
+    conditions = options.conditions or tuple(CONDITIONS)
+    if options.verse:
+        from training.vertebrae.verse import verse_groups
+
+        judged = verse_groups(options.vertebrae, options.cache, groups)
+        print(judge(groups, people, trained, grid, scale, options.out, conditions, judged=judged))
+    else:
+        print(judge(groups, people, trained, grid, scale, options.out, conditions))
     return 0

@@ -105,11 +105,11 @@ def corresponded(vertebrae: Sequence[Vertebra], name: str, say: Say = print) -> 
     start = order.index(middle)
     for way in (order[start::-1], order[start:]):
         for before, level in pairwise(way):
-            placed[level] = _carried_onto((placed[before], triangles), own[level], say)
+            placed[level] = carried_onto((placed[before], triangles), own[level], say)
     shapes = [
         placed[vertebra.level]
         if vertebra.person == person
-        else _carried_onto((placed[vertebra.level], triangles), vertebra, say)
+        else carried_onto((placed[vertebra.level], triangles), vertebra, say)
         for vertebra in vertebrae
     ]
     return VertebraGroup(
@@ -126,7 +126,7 @@ def corresponded(vertebrae: Sequence[Vertebra], name: str, say: Say = print) -> 
     )
 
 
-def _carried_onto(source: Mesh, vertebra: Vertebra, say: Say) -> np.ndarray:
+def carried_onto(source: Mesh, vertebra: Vertebra, say: Say) -> np.ndarray:
     """The vertices (V, 3) of a mesh on another vertebra's surface, mm."""
     target = sample_surface(*vertebra.mesh, TARGET_POINTS, seed=0)
     start = source[0] + target.mean(axis=0) - sample_surface(*source, TARGET_POINTS, seed=0).mean(axis=0)

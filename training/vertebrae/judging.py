@@ -96,8 +96,12 @@ def judge(
     out: Path,
     conditions: Sequence[str] = tuple(CONDITIONS),
     say: Callable[[str], None] = print,
+    judged: Mapping[str, VertebraGroup] | None = None,
 ) -> str:
-    """Measures all real vertebrae of some people by rows that know none of them; writes and gives `table.md`."""
+    """Measures all real vertebrae of some people by rows that know none of them; writes and gives `table.md`.
+
+    `judged`: all vertebrae of these instead, none of which are in `groups`.
+    """
     if MEAN_OF_MANY in people:
         raise Refusal(f"{MEAN_OF_MANY} is the mean of many and nobody: name others with --people.")
     if strange := [name for name in conditions if name not in CONDITIONS]:
@@ -109,7 +113,9 @@ def judge(
         threshold = chosen_threshold(trained, choosing_studies(stock, grid), grid)
         rows[NETWORK] = JudgedRow(volume=trained, threshold_hu=threshold, network=sha256)
         say(f"the network's surface is at {threshold:.0f} HU")
-    subjects = judged_subjects(groups, people, stock, conditions, grid)
+    if judged is not None:
+        people = list(dict.fromkeys(person for group in judged.values() for person in group.bones.people))
+    subjects = judged_subjects(judged or groups, people, stock, conditions, grid)
     scores = measure(rows, subjects, grid, scale, out / "scores.jsonl", say)
     text = as_markdown(scores, grid)
     write_text(out / "table.md", text)

@@ -96,7 +96,16 @@ def edges(volume: Tensor, scale: EdgeScale) -> Tensor:
     The most bone among a voxel and its 26 neighbours less the least. Outside the cube there are no neighbours.
     """
     bone = torch.sigmoid((_wide(volume) - scale.middle) / scale.width)
-    return functional.max_pool3d(bone, 3, 1, 1) + functional.max_pool3d(-bone, 3, 1, 1)
+    return _most(bone) + _most(-bone)
+
+
+def _most(values: Tensor) -> Tensor:
+    """The maximum of every voxel and its neighbours (B, 1, N, N, N); in two steps, which a processor does sooner."""
+    depth, rows, columns = values.shape[-3:]
+    in_slices = functional.max_pool2d(values.reshape(-1, 1, rows, columns), 3, 1, 1)
+    return functional.max_pool2d(in_slices.reshape(-1, 1, depth, rows * columns), (3, 1), 1, (1, 0)).reshape(
+        values.shape
+    )
 
 
 def edge_map(logits: Tensor, truth: Tensor, scale: EdgeScale) -> Tensor:

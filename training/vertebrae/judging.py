@@ -79,7 +79,7 @@ LEAST_PEOPLE = 8  # for an interval to say anything
 class VolumeScore:
     """One row's volume of one vertebra on one pair of films."""
 
-    network: str | None  # whose volume, or whose stock: a sha256; None without a network
+    seal: str  # of the row, see JudgedRow
     person: str
     level: str
     condition: str
@@ -107,11 +107,10 @@ def judge(
     if strange := [name for name in conditions if name not in CONDITIONS]:
         raise Refusal(f"There are no films taken {strange[0]!r}: {meant(strange[0], CONDITIONS)}")
     stock = Stock.of(groups, people)
-    sha256 = None if trained is None else trained.sha256
-    rows = simple_rows(stock, grid, sha256)
+    rows = simple_rows(stock, grid)
     if trained is not None:
         threshold = chosen_threshold(trained, choosing_studies(stock, grid), grid)
-        rows[NETWORK] = JudgedRow(volume=trained, threshold_hu=threshold, network=sha256)
+        rows[NETWORK] = JudgedRow(volume=trained, threshold_hu=threshold, seal=trained.sha256)
         say(f"the network's surface is at {threshold:.0f} HU")
     if judged is not None:
         people = list(dict.fromkeys(person for group in judged.values() for person in group.bones.people))
@@ -128,7 +127,7 @@ class JudgedRow:
 
     volume: Row
     threshold_hu: float
-    network: str | None = None  # a sha256, see VolumeScore
+    seal: str  # a sha256 of all that its volumes hang on: the network's, or the stock's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +140,14 @@ class JudgedVertebra:
     study: Callable[[], Study]
 
 
-def simple_rows(stock: Stock, grid: Grid, network: str | None = None) -> dict[str, JudgedRow]:
-    """The rows that need no network, by their names; `network`: beside whose they stand."""
+def simple_rows(stock: Stock, grid: Grid) -> dict[str, JudgedRow]:
+    """The rows that need no network, by their names."""
     volumes_of = {EXACT: exact_volume, MEAN: mean_vertebra(stock, grid), FITTED: fitted_model(stock, grid)}
+    seal = hashlib.sha256(repr(grid).encode())
+    for group in stock.groups.values():
+        seal.update(group.shapes.tobytes() + group.sizes.tobytes())
     return {
-        name: JudgedRow(volume=volume, threshold_hu=USUAL_BONE_HU, network=network)
+        name: JudgedRow(volume=volume, threshold_hu=USUAL_BONE_HU, seal=seal.hexdigest())
         for name, volume in volumes_of.items()
     }
 
@@ -181,15 +183,15 @@ def measure(
 ) -> list[VolumeScore]:
     """The figures of every row on every subject, in that order; what the file has is not measured again."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    known = {(score.network, score.row, score.person, score.level, score.condition): score for score in _read(file)}
+    known = {(score.seal, score.row, score.person, score.level, score.condition): score for score in _read(file)}
     wanted = []
     for subject in subjects:
         here = subject.person, subject.level, subject.condition
-        missing = [name for name, row in rows.items() if (row.network, name, *here) not in known]
+        missing = [name for name, row in rows.items() if (row.seal, name, *here) not in known]
         for name in missing:
             row, study = rows[name], subject.study()
-            known[row.network, name, *here] = VolumeScore(
-                network=row.network,
+            known[row.seal, name, *here] = VolumeScore(
+                seal=row.seal,
                 person=subject.person,
                 level=subject.level,
                 condition=subject.condition,
@@ -199,7 +201,7 @@ def measure(
         if missing:
             write_text(file, "".join(json.dumps(asdict(score)) + "\n" for score in known.values()))
             say(f"{subject.person} {subject.level} {subject.condition}")
-        wanted += [known[row.network, name, *here] for name, row in rows.items()]
+        wanted += [known[row.seal, name, *here] for name, row in rows.items()]
     return wanted
 
 

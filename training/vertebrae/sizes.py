@@ -1,6 +1,11 @@
 """How large vertebrae are: the published means, and how people differ.
 
 Panjabi et al., Spine 16(8):888, 1991 (thoracic) and 17(3):299, 1992 (lumbar): twelve spines. Millimetres, T1 to L5.
+
+The papers themselves were not at hand. Checked against others who give their figures: lumbar upper endplates' widths,
+with their standard errors, and lumbar posterior heights are the same; of the thoracic paper's Figure 4A, read off by
+others, come 24.5, 35.2 and 39.2 mm for the upper endplates of T1, T11 and T12, where here are 24.5, 34.9 and 39.0, and
+42.3 for T12's lower one, where here is 42.1. Depths, other thoracic widths and thoracic heights are not checked.
 """
 
 from __future__ import annotations

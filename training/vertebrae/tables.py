@@ -106,7 +106,7 @@ class _Judge:
             chosen = chosen_threshold(trained, self.choosing(arm.apart_degrees), self.grid)
             threshold = {"network": trained.sha256, "threshold_hu": chosen}
             write_text(kept, json.dumps(threshold))
-        row = JudgedRow(volume=trained, threshold_hu=threshold["threshold_hu"], network=trained.sha256)
+        row = JudgedRow(volume=trained, threshold_hu=threshold["threshold_hu"], seal=trained.sha256)
         return row.threshold_hu, self._measured({arm.name: row}, arm.apart_degrees)
 
     def _measured(self, rows: Mapping[str, JudgedRow], apart_degrees: float) -> list[VolumeScore]:

@@ -16,12 +16,10 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes
 
 from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal, meant
-from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.metrics import compare_surfaces, dice
 from training.judging import volumes
 from training.vertebrae.correspondence import VertebraGroup
@@ -30,15 +28,18 @@ from training.vertebrae.levels import GROUPS, group_of
 from training.vertebrae.parts import in_own_frame
 from training.vertebrae.people import MEAN_OF_MANY
 from training.vertebrae.rows import (
+    COMPLETED,
     EXACT,
     FITTED,
     MEAN,
     Row,
     TrainedNetwork,
+    completed_network,
     exact_volume,
     fitted_model,
     mean_vertebra,
 )
+from training.vertebrae.surfaces import solid, surface_of
 from training.vertebrae.virtual import Stock, VirtualVertebra
 from training.vertebrae.voxels import inside_on_grid
 
@@ -111,6 +112,8 @@ def judge(
     if trained is not None:
         threshold = chosen_threshold(trained, choosing_studies(stock, grid), grid)
         rows[NETWORK] = JudgedRow(volume=trained, threshold_hu=threshold, seal=trained.sha256)
+        completed = completed_network(trained, threshold, stock, grid)
+        rows[COMPLETED] = JudgedRow(volume=completed, threshold_hu=USUAL_BONE_HU, seal=trained.sha256)
         say(f"the network's surface is at {threshold:.0f} HU")
     if judged is not None:
         people = list(dict.fromkeys(person for group in judged.values() for person in group.bones.people))
@@ -243,40 +246,10 @@ def figures_of(
     }
 
 
-def solid(hu: np.ndarray, threshold_hu: float) -> np.ndarray:
-    """What is denser than a threshold, and what that encloses: the marrow of a body is not denser than many things."""
-    return binary_fill_holes(hu > threshold_hu)
-
-
 def true_bone(study: Study, grid: Grid) -> np.ndarray:
     """Which voxels' centres lie in the true vertebra."""
     first = np.array([axis[0] for axis in Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm).axes()])
     return inside_on_grid(study.mesh, first, np.full(3, grid.side), grid.voxel_mm)
-
-
-def surface_of(hu: np.ndarray, threshold_hu: float, grid: Grid) -> Mesh | None:
-    """The outer surface of what is bone, mm from the cube's middle; None where there is none."""
-    from vtkmodules.util.numpy_support import numpy_to_vtk
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
-
-    from DualFaceReconLib.meshes import arrays
-
-    hu = np.where(solid(hu, threshold_hu), np.maximum(hu, threshold_hu + 1), hu)
-    first = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm).axes()[0][0] - grid.voxel_mm
-    image = vtkImageData()
-    image.SetDimensions(*(side + 2 for side in hu.shape))
-    image.SetSpacing(*[grid.voxel_mm] * 3)
-    image.SetOrigin(*[first] * 3)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.pad(hu, 1).ravel(order="F"), deep=True))  # closed at its ends
-    edges = vtkFlyingEdges3D()
-    edges.SetInputData(image)
-    edges.SetValue(0, threshold_hu)
-    edges.ComputeNormalsOff()
-    edges.Update()
-    if edges.GetOutput().GetNumberOfPolys() == 0:
-        return None
-    return arrays(edges.GetOutput())
 
 
 def choosing_studies(stock: Stock, grid: Grid, apart_degrees: float = LATERAL_DEGREES) -> list[Study]:

@@ -18,12 +18,15 @@ from training.learning.recipe import OF_VERTEBRAE, Recipe, recipe_of
 from training.learning.tasks import network_of
 from training.vertebrae.density import MIDDLING, density
 from training.vertebrae.films import Grid, Study
+from training.vertebrae.fitting import fitted_to_surface
 from training.vertebrae.levels import LEVELS, group_of
 from training.vertebrae.parts import dimensions
 from training.vertebrae.silhouettes import fitted_vertices
 from training.vertebrae.sizes import measured_size
+from training.vertebrae.surfaces import surface_of
 from training.vertebrae.virtual import Stock
 
+COMPLETED = "network, then shape model"
 EXACT = "exact volume"
 FITTED = "shape model on true silhouettes"
 MEAN = "mean vertebra at its centre and size"
@@ -86,6 +89,20 @@ def fitted_model(stock: Stock, grid: Grid) -> Row:
         group = stock.groups[group_of(study.vertebra.level)]
         cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
         return density((fitted_vertices(study, stock), group.triangles), group.parts, MIDDLING, cube, seed=0)
+
+    return row
+
+
+def completed_network(trained: TrainedNetwork, threshold_hu: float, stock: Stock, grid: Grid) -> Row:
+    """The group's shape model on the surface of a network's volume, of middling bone; nothing where it has none."""
+
+    def row(study: Study) -> np.ndarray:
+        surface = surface_of(trained(study), threshold_hu, grid)
+        if surface is None:
+            return np.zeros_like(study.truth_hu)
+        group = stock.groups[group_of(study.vertebra.level)]
+        cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
+        return density((fitted_to_surface(group, surface), group.triangles), group.parts, MIDDLING, cube, seed=0)
 
     return row
 

@@ -10,21 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt, map_coordinates
-from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.biplanar import PlacedFilm
 from training.raycast import cast
 from training.vertebrae.films import Study
+from training.vertebrae.fitting import fitted
 from training.vertebrae.levels import group_of
-from training.vertebrae.virtual import GroupStock, Stock
+from training.vertebrae.virtual import Stock
 
-MODES = 12
 OUTLINE_POINTS = 250  # of a silhouette, at most
 SLACK_MM = 1.5  # vertices stand so far apart, so that an outline between two of them is not missed
-PRIOR = 0.15  # mm that one standard deviation of a mode weighs
-TURN_DEGREES, MOVE_MM, GROWTH = 10.0, 5.0, 0.1  # one unit of what is sought
 MOST_STEPS = 30
 
 
@@ -42,23 +38,11 @@ def fitted_vertices(study: Study, stock: Stock) -> np.ndarray:
     """The model's vertices (V, 3) mm from the cube's middle."""
     group = stock.groups[group_of(study.vertebra.level)]
     outlines = _outlines(study)
-    modes = min(MODES, len(group.model.variances))
-    middle = (group.model.mean.min(axis=0) + group.model.mean.max(axis=0)) / 2
 
-    def residuals(sought: np.ndarray) -> np.ndarray:
-        vertices = _placed(group, sought, middle)
-        parts = [part for outline in outlines for part in _apart(outline, vertices)]
-        return np.concatenate([*parts, PRIOR * sought[7:]])
+    def apart(vertices: np.ndarray) -> list[np.ndarray]:
+        return [part for outline in outlines for part in _apart(outline, vertices)]
 
-    found = least_squares(residuals, np.zeros(7 + modes), max_nfev=MOST_STEPS, diff_step=1e-3)
-    return _placed(group, found.x, middle)
-
-
-def _placed(group: GroupStock, sought: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Vertices by turns (3), moves (3), growth (1) and modes."""
-    shape = group.model.shape(sought[7:]) - middle
-    turned = Rotation.from_rotvec(sought[:3] * TURN_DEGREES, degrees=True).apply(shape)
-    return turned * np.exp(GROWTH * sought[6]) + MOVE_MM * sought[3:6]
+    return fitted(group, apart, MOST_STEPS)
 
 
 def _apart(outline: Silhouette, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

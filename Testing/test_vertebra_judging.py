@@ -214,6 +214,7 @@ def test_a_run_s_network_is_judged_on_whom_it_kept_out(groups, tmp_path, monkeyp
     out = tmp_path / "judged"
     assert main(["vertebrae", "evaluate", str(tmp_path / "run"), "--out", str(out), "--conditions", "alone"]) == 0
     assert "| network |" in capsys.readouterr().out
+    assert (out / "surfaces.png").stat().st_size > 1000
     rows = [json.loads(line) for line in (out / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {row["row"] for row in rows} == {EXACT, MEAN, FITTED, "network", COMPLETED}
     assert {row["seal"] for row in rows if row["row"] in (judging.NETWORK, COMPLETED)} == {trained.sha256}

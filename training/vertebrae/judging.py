@@ -39,6 +39,7 @@ from training.vertebrae.rows import (
     fitted_model,
     mean_vertebra,
 )
+from training.vertebrae.surface_sheet import ShownVertebra, surface_sheet
 from training.vertebrae.surfaces import solid, surface_of
 from training.vertebrae.virtual import Stock, VirtualVertebra
 from training.vertebrae.voxels import inside_on_grid
@@ -50,6 +51,7 @@ USUAL_BONE_HU = 200.0
 THRESHOLDS_HU = tuple(range(50, 401, 25))
 CHOOSING = 8  # virtual vertebrae of people who were learnt from, by which a network's threshold is chosen
 CHOOSING_SEED = 70_001
+SHOWN = 7  # vertebrae in a picture
 SAMPLES = 10_000  # a side, of distances between surfaces
 # How films are taken, and what is believed of them; the last three have one of the usual errors alone
 CONDITIONS = {
@@ -99,7 +101,8 @@ def judge(
     say: Callable[[str], None] = print,
     judged: Mapping[str, VertebraGroup] | None = None,
 ) -> str:
-    """Measures all real vertebrae of some people by rows that know none of them; writes and gives `table.md`.
+    """Measures all real vertebrae of some people by rows that know none of them; writes and gives `table.md`,
+    and draws what a network makes of some of them.
 
     `judged`: all vertebrae of these instead, none of which are in `groups`.
     """
@@ -121,6 +124,8 @@ def judge(
     scores = measure(rows, subjects, grid, scale, out / "scores.jsonl", say)
     text = as_markdown(scores, grid)
     write_text(out / "table.md", text)
+    if trained is not None:
+        surface_sheet(list(_shown(rows, subjects, grid)), out / "surfaces.png")
     return text
 
 
@@ -141,6 +146,17 @@ class JudgedVertebra:
     level: str
     condition: str
     study: Callable[[], Study]
+
+
+def _shown(rows: Mapping[str, JudgedRow], subjects: Sequence[JudgedVertebra], grid: Grid) -> Iterator[ShownVertebra]:
+    """Some vertebrae with the surfaces that the network's two rows make of them."""
+    for subject in subjects[:: max(len(subjects) // SHOWN, 1)][:SHOWN]:
+        study = subject.study()
+        surfaces = [
+            surface_of(rows[name].volume(study), rows[name].threshold_hu, grid) for name in (NETWORK, COMPLETED)
+        ]
+        title = f"{subject.person} {subject.level}, {subject.condition}"
+        yield ShownVertebra(title=title, true=study.mesh, found=surfaces)
 
 
 def simple_rows(stock: Stock, grid: Grid) -> dict[str, JudgedRow]:

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from support.films import COLS, ROWS, SYNTAXES, dataset, film, save
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film import dicom_pixels
+from DualFaceReconLib.film import decoding, dicom_pixels
 from DualFaceReconLib.film.codestreams import compressed_size
 from DualFaceReconLib.film.native_decoder import decode_dicom_with_itk
 from DualFaceReconLib.film.radiograph import read_radiograph
@@ -275,6 +275,22 @@ def test_a_bug_of_ours_is_not_taken_for_a_damaged_file(tmp_path, monkeypatch, br
     ds, syntax = (screen_picture(grey), "explicit") if broken == "grey_channel" else (dataset(), "jpeg-2000")
     with pytest.raises(ValueError, match="a bug"):
         read_radiograph(save(ds, tmp_path / "film", syntax))
+
+
+@pytest.mark.skipif(not decoding.FORKS, reason="here every picture's decoder is a process that is started for it")
+def test_a_decoder_that_dies_costs_its_own_picture_alone(tmp_path):
+    path = save(dataset(), tmp_path / "film", "jpeg-2000")
+    read_radiograph(path)
+    kept = decoding._decoder._process
+    read_radiograph(path)
+    assert decoding._decoder._process is kept
+    with pytest.raises(decoding.DecodingFailed):
+        decoding.exit_code(["no such kind"])  # which it does not expect, and dies of
+    assert kept.poll() is not None
+    assert np.array_equal(read_radiograph(path).pixels, STORED)
+    decoding._decoder._process.kill()
+    decoding._decoder._process.wait()
+    assert np.array_equal(read_radiograph(path).pixels, STORED)
 
 
 def test_sequences_nested_without_end_are_refused(tmp_path):

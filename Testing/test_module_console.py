@@ -5,7 +5,6 @@ import importlib
 import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from support.panels import MODULE, ROOT, made_result
@@ -147,17 +146,15 @@ def test_samples_are_offered_once_and_loaded_offline(panel, monkeypatch):
     assert Path(panel.asked("open")[-1]["path"]).read_bytes() == SAMPLE.read_bytes()
 
 
-def decoded_here(command, **_):
+def decoded_here(arguments):
     """Instead of a process that decodes a film: ours does, which is quicker, as the films that ship do no harm."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", command[2:])
-        return SimpleNamespace(returncode=native_decoder.main())
+    return native_decoder.exit_code(*arguments)
 
 
 def test_the_module_s_own_test_passes_without_networks(desktop, monkeypatch, capsys):
     """As "Reload and Test" runs it; what needs networks is skipped with a sentence where packages are missing."""
     desktop.open_module(MODULE)
-    monkeypatch.setattr(decoding.subprocess, "run", decoded_here)
+    monkeypatch.setattr(decoding, "exit_code", decoded_here)
     packages = importlib.import_module("DualFaceReconPanel.packages")
     monkeypatch.setattr(packages, "_is_importable", lambda: False)
     sys.modules["DualFaceRecon"].DualFaceReconTest().runTest()

@@ -1,19 +1,31 @@
 """Decodes one untrusted picture in a process of its own: ITK's and GDCM's decoders can crash on damaged files.
 
-Run by `decode_apart` in `decoding.py` as `python native_decoder.py itk|dicom FILE FOLDER READER LARGEST_SIDE`. Imports
-nothing of ours. Leaves info.json and, where the picture is within limits, pixels.npy in the folder.
+Run by `decoding.py` as `python native_decoder.py itk|dicom FILE FOLDER READER LARGEST_SIDE`, or without arguments: then
+it takes them from its input, as a line of JSON for each picture, forks for it, and answers with the fork's exit code.
+Loading libraries takes several times as long as decoding a film. Imports nothing of ours. Leaves info.json and, where
+the picture is within limits, pixels.npy in the folder.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import signal
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 NOT_SUPPORTED, OUT_OF_MEMORY, DAMAGED, NO_SPACE = 3, 4, 5, 6  # exit codes
+LONGEST_SECONDS = 120
+LIBRARIES = {"itk": ("SimpleITK",), "dicom": ("pydicom.pixels", "gdcm")}
+
+
+class NoSpace(Exception):
+    """The folder's disk is full."""
 
 
 def decode_itk(path: str, folder: Path, reader_name: str, largest_side: int) -> None:
@@ -86,19 +98,19 @@ def decode_dicom_with_itk(path: str, slope: float, intercept: float) -> np.ndarr
 def write_info(folder: Path, info: dict) -> None:
     try:
         (folder / "info.json").write_text(json.dumps(info), encoding="utf-8")
-    except OSError:
-        sys.exit(NO_SPACE)
+    except OSError as error:
+        raise NoSpace from error
 
 
 def write_pixels(folder: Path, pixels: np.ndarray) -> None:
     try:
         np.save(folder / "pixels.npy", pixels, allow_pickle=False)
-    except OSError:
-        sys.exit(NO_SPACE)
+    except OSError as error:
+        raise NoSpace from error
 
 
-def main() -> int:
-    kind, path, folder, reader_name, largest_side = sys.argv[1:]
+def exit_code(kind: str, path: str, folder: str, reader_name: str, largest_side: str) -> int:
+    """Decodes a picture; 0, or what came between."""
     warnings.simplefilter("ignore")  # nobody reads this process's output
     try:
         if kind == "itk":
@@ -107,6 +119,8 @@ def main() -> int:
             decode_dicom(path, Path(folder))
     except MemoryError:
         return OUT_OF_MEMORY
+    except NoSpace:
+        return NO_SPACE
     except NotImplementedError:  # pydicom's word for a compression it has never heard of
         return NOT_SUPPORTED
     except Exception:
@@ -114,5 +128,28 @@ def main() -> int:
     return 0
 
 
+def serve() -> None:
+    """Decodes pictures until nobody asks any more, each in a fork of this process, which no picture touches."""
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # libraries print there
+    for line in sys.stdin:
+        arguments = json.loads(line)
+        for library in LIBRARIES[arguments[0]]:
+            with suppress(ImportError):
+                importlib.import_module(library)
+        fork = os.fork()
+        if fork == 0:
+            signal.alarm(LONGEST_SECONDS)  # which ends it
+            code = DAMAGED
+            try:
+                code = exit_code(*arguments)
+            finally:
+                os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]), file=answers, flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    if len(sys.argv) == 1:
+        serve()
+    else:
+        sys.exit(exit_code(*sys.argv[1:]))

@@ -29,6 +29,7 @@ from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.networks.depth import DepthNetwork, DepthSettings
 from DualFaceReconLib.networks.segmentation import SegmentationNetwork, SegmentationSettings
 from DualFaceReconLib.networks.settings import settings_from
+from DualFaceReconLib.networks.settled import settled
 from DualFaceReconLib.networks.weights import WithoutDrawing, give_weights
 from DualFaceReconLib.shape.outlines import Outline, outline_of
 
@@ -95,7 +96,7 @@ def load_networks(folder: Path, device: str | None = None) -> Networks:
             f"Bundle {manifest.id} is made for bones {manifest.nominal_object_distance_mm:g} mm from the detector, "
             f"and no more than {FARTHEST_NOMINAL_MM:g} can be right: get the bundle again."
         )
-    ready = {name: _network(folder, manifest, name).eval().to(device) for name in manifest.networks}
+    ready = {name: settled(_network(folder, manifest, name), device) for name in manifest.networks}
     return Networks(
         manifest=manifest,
         depth=ready["depth"],

@@ -11,6 +11,7 @@ from support.bones import MODELS, made_population
 from support.learning import curves_undrawn, patients_taken_once
 from support.networks import EXACT, GEOMETRIES, MANIFEST, Ramp, bone_maps, radiograph_of
 from support.recipes import DEPTH, SEGMENTATION, run
+from timm.layers import ScaledStdConv2d
 from torch import nn
 
 from DualFaceReconLib import inference
@@ -237,5 +238,16 @@ def test_loading_draws_no_random_weights():
     loaded = load_networks(SHIPPED, "cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
     for name in ("depth", "segmentation"):
-        sealed = read_weights(SHIPPED, loaded.manifest, name)
-        assert all(torch.equal(value, sealed[key]) for key, value in weights_of(getattr(loaded, name)).items())
+        sealed, learnt = (read(SHIPPED, loaded.manifest, name) for read in (read_weights, inference._network))
+        assert all(torch.equal(value, sealed[key]) for key, value in weights_of(learnt).items())
+
+
+@torch.inference_mode()
+def test_networks_in_use_answer_as_they_learnt_to():
+    """Standardised once and laid out for the processor, but for rounding; of several films as of one."""
+    loaded = load_networks(SHIPPED, "cpu")
+    films = torch.randn(2, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    for name, most in (("depth", 0.002), ("segmentation", 0.01)):  # mm, logits
+        learnt, used = inference._network(SHIPPED, loaded.manifest, name).eval(), getattr(loaded, name)
+        assert (used(films) - learnt(films)).abs().max() < most
+        assert not any(isinstance(layer, ScaledStdConv2d | nn.InstanceNorm2d) for layer in used.modules())

@@ -47,10 +47,11 @@ def covered_pixels(
 
 def nearest_values(
     pixels: np.ndarray, nearness: np.ndarray, triangles: np.ndarray, values: np.ndarray, size_px: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values (V, C) of vertices, interpolated over triangles (T, 3): (rows, cols, C) float32, and where they cover.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What triangles (T, 3) show: pixels (N,) counted row by row, the triangle at each, and values (C, N) float32.
 
-    Vertices lie at `pixels` (V, 2) [row, col]; where triangles overlap the one of the greatest `nearness` (V,) counts.
+    Vertices lie at `pixels` (V, 2) [row, col] and have `values` (C, V), which run between them. Where triangles overlap
+    the one of the greatest `nearness` (V,) counts.
     """
     nearest = np.full(size_px[0] * size_px[1], -np.inf)
     first, second, third = nearness[triangles].T
@@ -61,14 +62,20 @@ def nearest_values(
         near = first[member] + v * second[member] + w * third[member]
         np.maximum.at(nearest, flat, near)
         hits.append((member, flat, near, v, w))
-    nearest_value = np.zeros((len(nearest), values.shape[1]), np.float32)
-    a, b, c = values.astype(np.float32)[triangles].swapaxes(0, 1)
-    b, c = b - a, c - a
+
+    shown = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((len(values), 0), np.float32))]
+    corners = [[part.astype(np.float32) for part in channel[triangles].T] for channel in values]
+    runs = [(a, b - a, c - a) for a, b, c in corners]
+    last = np.empty(len(nearest), np.int64)
     for member, flat, near, v, w in hits:
         won = np.flatnonzero(near == nearest[flat])
-        member, v, w = member[won], v[won, None].astype(np.float32), w[won, None].astype(np.float32)
-        nearest_value[flat[won]] = a[member] + v * b[member] + w * c[member]
-    return nearest_value.reshape(*size_px, -1), (nearest > -np.inf).reshape(size_px)
+        last[flat[won]] = won  # of two that are equally near
+        won = won[last[flat[won]] == won]
+        nearest[flat[won]] = np.inf  # nothing comes before it any more
+        member, v, w = member[won], v[won].astype(np.float32), w[won].astype(np.float32)
+        shown.append((flat[won], member, np.stack([a[member] + v * b[member] + w * c[member] for a, b, c in runs])))
+    flat, member, value = zip(*shown, strict=True)
+    return np.concatenate(flat), np.concatenate(member), np.concatenate(value, axis=1)
 
 
 def _counted(lengths: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) ->
     """Writes one file after the other, with a pause after each."""
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
     for name, bone in reconstruction.bones.items():
-        write_vtp(bone.observed, folder / f"{name}_observed.vtp")
+        write_vtp(bone.observed, folder / f"{name}_observed.vtp", swiftly=True)  # the largest, and seldom opened
         yield
         if bone.completed is not None:
             write_vtp(bone.completed, folder / f"{name}.vtp")

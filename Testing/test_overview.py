@@ -140,11 +140,14 @@ def test_a_ball_is_as_large_as_it_is_and_has_no_holes():
 
 def test_the_nearest_triangle_shows_and_values_run_between_corners():
     pixels = np.array([[0, 0], [0, 8], [8, 0], [0, 0], [0, 4], [4, 0.0]])
-    values, near = np.array([[0.0], [8], [0], [50], [50], [50]]), np.array([1.0, 1, 1, 2, 2, 2])
-    nearest, covered = nearest_values(pixels, near, np.array([[0, 1, 2], [3, 4, 5]]), values, (10, 10))
-    assert nearest[0, :9, 0].tolist() == [50, 50, 50, 50, 50, 5, 6, 7, 8]
-    assert covered.sum() == 45
-    assert not nearest_values(pixels - 100, near, np.array([[0, 1, 2]]), values, (10, 10))[1].any()
+    values, near = np.array([[0.0, 8, 0, 50, 50, 50]]), np.array([1.0, 1, 1, 2, 2, 2])
+    place, triangle, shown = nearest_values(pixels, near, np.array([[0, 1, 2], [3, 4, 5]]), values, (10, 10))
+    nearest = np.zeros(100)
+    nearest[place] = shown[0]
+    assert nearest[:9].tolist() == [50, 50, 50, 50, 50, 5, 6, 7, 8]
+    assert len(place) == len(set(place.tolist())) == 45
+    assert np.array_equal(triangle == 1, shown[0] == 50)
+    assert not len(nearest_values(pixels - 100, near, np.array([[0, 1, 2]]), values, (10, 10))[0])
 
 
 def test_inferred_places_are_striped_and_bones_not_completed_are_grey():

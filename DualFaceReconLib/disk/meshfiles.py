@@ -16,8 +16,11 @@ from DualFaceReconLib.meshes import arrays
 SPACE = "SPACE"  # the field by which Slicer knows the axes of a mesh file
 
 
-def write_vtp(mesh: vtkPolyData, path: Path) -> None:
-    """Writes a mesh in RAS mm; the file appears whole or not at all."""
+def write_vtp(mesh: vtkPolyData, path: Path, *, swiftly: bool = False) -> None:
+    """Writes a mesh in RAS mm; the file appears whole or not at all.
+
+    `swiftly`: in a twelfth of the time, for a file that is three fifths larger.
+    """
     tagged = vtkPolyData()
     tagged.ShallowCopy(mesh)
     axes = vtkStringArray()
@@ -28,7 +31,10 @@ def write_vtp(mesh: vtkPolyData, path: Path) -> None:
     writer.WriteToOutputStringOn()  # a full disk is told by the system, once; VTK would print what it was doing inside
     writer.SetInputData(tagged)
     writer.EncodeAppendedDataOff()  # a quarter less than letters
-    writer.SetCompressionLevel(1)  # as small as at the usual 5, in half the time
+    if swiftly:
+        writer.SetCompressorTypeToLZ4()
+    else:
+        writer.SetCompressionLevel(1)  # as small as at the usual 5, in half the time
     if not writer.Write():
         raise MemoryError(f"{path.name} could not be made")
     written = writer.GetOutputString()

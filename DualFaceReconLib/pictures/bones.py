@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
@@ -26,6 +26,7 @@ BONE_COLOURS: Mapping[str, Colour] = {
 NOT_COMPLETED: Colour = (150, 150, 150)
 UNSURE_MM = 15.0  # the upper end of the colours of certainty: bundles learnt in hours are unsure by several mm
 FINER = 2  # pixels a side that are averaged into one, for smooth edges
+DARKER = 0.55  # on stripes
 STRIPES_PX, STRIPE_PX = 8, 2  # where a bone is inferred: from one stripe to the next, and how wide
 # Pixels (N, 2), nearness (N,), and the unit direction to the eye (N or 1, 3), of points (N, 3)
 Project = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -48,8 +49,8 @@ class BoneView:
     """Bones on a picture's pixels; colours are 0 to 255, black where no bone is."""
 
     coloured: np.ndarray  # (rows, cols, 3) float32, each bone in its own colour
-    by_certainty: np.ndarray  # (rows, cols, 3) float32, striped where inferred
     share: np.ndarray  # (rows, cols, 1) float32, of a pixel that bones cover
+    by_certainty: np.ndarray | None = None  # (rows, cols, 3) float32, striped where inferred; None along the rays
 
 
 def surface_of(name: str, bone: Bone) -> Surface:
@@ -102,37 +103,59 @@ def from_afar(
         offset = points - middle
         return centre + px_per_mm * np.stack([-offset[:, 2], offset @ across], 1), offset @ towards, towards[None]
 
-    return _viewed(surfaces, project, size_px)
+    return _viewed(surfaces, project, size_px, by_certainty=True)
 
 
-def striped(picture: np.ndarray, where: np.ndarray | bool = True, finer: int = 1) -> None:
-    """Darkens slanting stripes of a picture (rows, cols, 3), where (rows, cols) says so: nothing was seen there."""
-    row, col = np.ogrid[: picture.shape[0], : picture.shape[1]]
-    stripes = (row + col) % (STRIPES_PX * finer) < STRIPE_PX * finer
-    picture[stripes & where] = picture[stripes & where] * 0.55
+def striped(picture: np.ndarray) -> None:
+    """Darkens slanting stripes of a picture (rows, cols, 3), as where nothing was seen."""
+    stripes = _on_stripes(*np.ogrid[: picture.shape[0], : picture.shape[1]])
+    picture[stripes] = picture[stripes] * DARKER
 
 
-def _viewed(surfaces: Sequence[Surface], project: Project, size_px: tuple[int, int]) -> BoneView:
+def _on_stripes(row: np.ndarray, col: np.ndarray, finer: int = 1) -> np.ndarray:
+    return (row + col) % (STRIPES_PX * finer) < STRIPE_PX * finer
+
+
+def _viewed(
+    surfaces: Sequence[Surface], project: Project, size_px: tuple[int, int], by_certainty: bool = False
+) -> BoneView:
     pixels, nearness, triangles, values, before = [], [], [], [], 0
     for surface in surfaces:
         place, near, to_eye = project(surface.vertices)
         place = (place + 0.5) * FINER - 0.5
         normals = unit_normals(surface.vertices, surface.triangles)
-        light = 0.3 + 0.7 * np.abs((normals * to_eye).sum(axis=1, keepdims=True))
+        light = 0.3 + 0.7 * np.abs((normals * to_eye).sum(axis=1))
         pixels.append(place)
         nearness.append(near)
         triangles.append((_facing_eye(place, surface.triangles) if surface.closed else surface.triangles) + before)
-        values.append(
-            np.hstack([np.array(surface.colour) * light, surface.certainty * light, surface.inferred[:, None]])
-        )
+        values.append(np.stack([light, *surface.certainty.T * light, surface.inferred] if by_certainty else [light]))
         before += len(place)
-    finer_size = (size_px[0] * FINER, size_px[1] * FINER)
-    nearest, covered = nearest_values(
-        *(np.concatenate(part) for part in (pixels, nearness, triangles, values)), finer_size
+    fine_cols = size_px[1] * FINER
+    place, triangle, (light, *rest) = nearest_values(
+        np.concatenate(pixels),
+        np.concatenate(nearness),
+        np.concatenate(triangles),
+        np.concatenate(values, axis=1),
+        (size_px[0] * FINER, fine_cols),
     )
-    striped(nearest[..., 3:6], nearest[..., 6] > 0.5, FINER)
-    averaged = _averaged(np.concatenate([nearest[..., :6], covered[..., None].astype(np.float32)], axis=-1))
-    return BoneView(coloured=averaged[..., :3], by_certainty=averaged[..., 3:6], share=averaged[..., 6:])
+    row, col = np.divmod(place, fine_cols)
+    coarse = row // FINER * size_px[1] + col // FINER
+
+    def averaged(fine: np.ndarray | None) -> np.ndarray:
+        sums = np.bincount(coarse, fine, minlength=size_px[0] * size_px[1])
+        return (sums / FINER**2).reshape(size_px).astype(np.float32)
+
+    bone = np.repeat(np.arange(len(surfaces)), [len(part) for part in triangles])[triangle]
+    colours = np.array([surface.colour for surface in surfaces], np.float32)
+    view = BoneView(
+        coloured=np.stack([averaged(channel[bone] * light) for channel in colours.T], axis=-1),
+        share=averaged(None)[..., None],
+    )
+    if not by_certainty:
+        return view
+    *certainty, inferred = rest
+    dark = np.where(_on_stripes(row, col, FINER) & (inferred > 0.5), DARKER, 1)
+    return replace(view, by_certainty=np.stack([averaged(channel * dark) for channel in certainty], axis=-1))
 
 
 def _facing_eye(pixels: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -140,7 +163,3 @@ def _facing_eye(pixels: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     a, b, c = (pixels[triangles[:, i]] for i in range(3))
     ab, ac = b - a, c - a
     return triangles[ab[:, 0] * ac[:, 1] > ab[:, 1] * ac[:, 0]]
-
-
-def _averaged(fine: np.ndarray) -> np.ndarray:
-    return sum(fine[row::FINER, col::FINER] for row in range(FINER) for col in range(FINER)) / FINER**2

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 import textwrap
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import vtkmodules.vtkRenderingFreeType  # noqa: F401  (registers the text renderer)
 from scipy.sparse import csr_array
-from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkImageData
-from vtkmodules.vtkIOImage import vtkPNGWriter
 from vtkmodules.vtkRenderingCore import vtkTextProperty, vtkTextRenderer
 
 from DualFaceReconLib.disk.files import write_bytes
@@ -20,6 +21,8 @@ Colour = tuple[int, int, int]
 DEPTH_COLOURS = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)]
 ERROR_COLOURS = [(240, 230, 205), (244, 165, 80), (190, 20, 40)]
 WHITE, BLACK, YELLOW, CYAN, AMBER = (255, 255, 255), (0, 0, 0), (255, 225, 60), (70, 215, 255), (255, 170, 40)
+PNG_SIGNATURE, PNG_RGB, PNG_FILTER_UP = b"\x89PNG\r\n\x1a\n", 2, 2
+PNG_LEVEL = 2  # of zlib
 
 
 def grey_picture(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
@@ -182,14 +185,22 @@ def blended(share: np.ndarray, anchors: Sequence[Colour]) -> np.ndarray:
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:
-    """Writes (rows, cols, 3) uint8; the file appears whole or not at all."""
-    image = vtkImageData()
-    image.SetDimensions(picture.shape[1], picture.shape[0], 1)
-    flat = np.ascontiguousarray(picture[::-1]).reshape(-1, 3)
-    image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
-    writer = vtkPNGWriter()
-    writer.SetCompressionLevel(2)  # a tenth larger than at the usual 5, in half the time
-    writer.WriteToMemoryOn()
-    writer.SetInputData(image)
-    writer.Write()
-    write_bytes(path, vtk_to_numpy(writer.GetResult()).tobytes())
+    """Writes (rows, cols, 3) uint8; the file appears whole or not at all.
+
+    Every row is kept as its difference from the one above, and little is tried to make the file smaller: it takes less
+    than half the time of VTK's writer, for as many bytes.
+    """
+    rows = np.ascontiguousarray(picture).reshape(len(picture), -1)
+    filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = PNG_FILTER_UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", picture.shape[1], picture.shape[0], 8, PNG_RGB, 0, 0, 0)),
+        (b"IDAT", zlib.compress(filtered, PNG_LEVEL)),
+        (b"IEND", b""),
+    )
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    ]
+    write_bytes(path, PNG_SIGNATURE + b"".join(chunks))

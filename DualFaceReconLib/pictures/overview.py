@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.errors import worded
 from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing
@@ -48,6 +48,7 @@ HEAD_PX, FOOT_PX, MARGIN_PX = 58, 58, 24  # around them, for letters and scale b
 GAP_PX, TITLE_PX, LEGEND_PX = 8, 34, 40
 BACKGROUND: Colour = (24, 24, 24)
 OUTLINE_PX = 2
+AROUND_PX = 8  # that smoothing and an outline's width reach beyond a bone
 DIM = 0.45  # of the film's brightness behind the bones
 FRONT, LEFT, _, RIGHT = drawing.AROUND
 MEASURED_OF_BONE = ("share_seen", "femoral_head_diameter", "acetabular_diameter", "volume")
@@ -93,8 +94,13 @@ def _outline(film: np.ndarray, maps: BoneMaps) -> None:
         for new, old in zip(film.shape[:2], maps.mask.shape[1:], strict=True)
     )
     for bone, mask in zip(maps.bones, maps.mask, strict=True):
-        smooth = gaussian_filter(mask[np.ix_(rows, cols)].astype(np.float32), 1.0) >= 0.5
-        film[smooth & ~binary_erosion(smooth, iterations=OUTLINE_PX)] = BONE_COLOURS[bone]
+        drawn = mask[np.ix_(rows, cols)]
+        if drawn.any():
+            window = tuple(
+                slice(max(part.start - AROUND_PX, 0), part.stop + AROUND_PX) for part in bounding_window(drawn)
+            )
+            smooth = gaussian_filter(drawn[window].astype(np.float32), 1.0) >= 0.5
+            film[window][smooth & ~binary_erosion(smooth, iterations=OUTLINE_PX)] = BONE_COLOURS[bone]
 
 
 def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:

@@ -16,7 +16,7 @@ from DualFaceReconLib.errors import Refusal
 from training.learning.recipe import read_recipe
 from training.learning.tasks import network_of
 from training.vertebrae import films, judging, kept, tables
-from training.vertebrae.arms import EAR, ORDER, TABLES, VolumeArm
+from training.vertebrae.arms import ANGLES, EAR, ORDER, TABLES, VolumeArm
 from training.vertebrae.films import Errors
 from training.vertebrae.kept import OTHER, KeptSeries, keep_studies, read_series, read_study, room_of, study_files
 from training.vertebrae.source import kept_vertebrae
@@ -174,20 +174,22 @@ def test_every_arm_has_a_network_of_its_own_and_is_run():
 
 
 def test_tables_are_learnt_judged_and_gone_on_with(groups, folder, tmp_path, monkeypatch):
-    arms = (EAR, VolumeArm(name="BX2S", task="rival", network={"name": "bx2s", "widths": [4, 4, 4, 4, 4]}))
+    rival = VolumeArm(name="BX2S", task="rival", network={"name": "bx2s", "widths": [4, 4, 4, 4, 4]})
+    arms = (EAR, rival, ANGLES[60])
     monkeypatch.setattr(tables, "ORDER", arms[:1])
     with curves_undrawn():
-        tables.make_tables(BASE, groups, folder, 0.05, tmp_path, say=lambda words: None)
+        tables.make_tables(BASE, groups, folder, 0.04, tmp_path, say=lambda words: None)
     scores = (tmp_path / "scores.jsonl").read_text(encoding="utf-8")
     weights = (tmp_path / "ear" / "network.safetensors").read_bytes()
     monkeypatch.setattr(tables, "ORDER", arms)
     with curves_undrawn():
-        text = tables.make_tables(BASE, groups, folder, 0.05, tmp_path, say=lambda words: None)
+        text = tables.make_tables(BASE, groups, folder, 0.04, tmp_path, say=lambda words: None)
     assert (tmp_path / "scores.jsonl").read_text(encoding="utf-8").startswith(scores)
     assert (tmp_path / "ear" / "network.safetensors").read_bytes() == weights
     rows = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")}
     assert "not run" in rows["| PSR"]
-    assert "not run" not in rows["| BX2S"]
+    assert "not run" in rows["| EAR at 80 degrees"]
+    assert not any("not run" in rows[name] for name in ("| BX2S", "| EAR at 60 degrees"))
     assert "0.2532" in rows["| EAR, the paper"]
     assert text == (tmp_path / "tables.md").read_text(encoding="utf-8")
     with pytest.raises(Refusal, match="other minutes"):

@@ -341,6 +341,7 @@ def _with_vertebrae(commands: Any) -> None:
     )
     judging.add_argument("--out", type=Path, required=True, help="folder for the table; what is there goes on")
     judging.add_argument("--people", nargs="*", default=[], help="without a run: on whom, as totalseg/s0328")
+    judging.add_argument("--apart-degrees", type=float, default=90.0, help="between the films (default: 90)")
     judging.add_argument("--verse", action="store_true", help="on VerSe's vertebrae, by what knows not --people")
     judging.add_argument("--conditions", nargs="*", metavar="NAME", help='such as "in situ" (default: all)')
     judging.add_argument("--side", type=int, default=64, help="without a run: voxels of the cube's side (default: 64)")

@@ -90,11 +90,21 @@ def judge_vertebrae(options: argparse.Namespace) -> int:
         people, grid = people_of(films), Grid(side=films.side, voxel_mm=films.voxel_mm)
         scale = ZScale(mean_hu=films.mean_hu, deviation_hu=films.deviation_hu)
     conditions = options.conditions or tuple(CONDITIONS)
+    judged = None
     if options.verse:
         from training.vertebrae.verse import verse_groups
 
         judged = verse_groups(options.vertebrae, options.cache, groups)
-        print(judge(groups, people, trained, grid, scale, options.out, conditions, judged=judged))
-    else:
-        print(judge(groups, people, trained, grid, scale, options.out, conditions))
+    text = judge(
+        groups,
+        people,
+        trained,
+        grid,
+        scale,
+        options.out,
+        conditions,
+        judged=judged,
+        apart_degrees=options.apart_degrees,
+    )
+    print(text)
     return 0

@@ -100,6 +100,7 @@ def judge(
     conditions: Sequence[str] = tuple(CONDITIONS),
     say: Callable[[str], None] = print,
     judged: Mapping[str, VertebraGroup] | None = None,
+    apart_degrees: float = LATERAL_DEGREES,
 ) -> str:
     """Measures all real vertebrae of some people by rows that know none of them; writes and gives `table.md`,
     and draws what a network makes of some of them.
@@ -113,14 +114,14 @@ def judge(
     stock = Stock.of(groups, people)
     rows = simple_rows(stock, grid)
     if trained is not None:
-        threshold = chosen_threshold(trained, choosing_studies(stock, grid), grid)
+        threshold = chosen_threshold(trained, choosing_studies(stock, grid, apart_degrees), grid)
         rows[NETWORK] = JudgedRow(volume=trained, threshold_hu=threshold, seal=trained.sha256)
         completed = completed_network(trained, threshold, stock, grid)
         rows[COMPLETED] = JudgedRow(volume=completed, threshold_hu=USUAL_BONE_HU, seal=trained.sha256)
         say(f"the network's surface is at {threshold:.0f} HU")
     if judged is not None:
         people = list(dict.fromkeys(person for group in judged.values() for person in group.bones.people))
-    subjects = judged_subjects(judged or groups, people, stock, conditions, grid)
+    subjects = judged_subjects(judged or groups, people, stock, conditions, grid, apart_degrees)
     scores = measure(rows, subjects, grid, scale, out / "scores.jsonl", say)
     text = as_markdown(scores, grid)
     write_text(out / "table.md", text)
@@ -184,12 +185,17 @@ def judged_subjects(
         JudgedVertebra(
             person=person,
             level=vertebra.level,
-            condition=condition,
+            condition=at_angle(condition, apart_degrees),
             study=cache(partial(_study, person, vertebra, stock, condition, grid, apart_degrees)),
         )
         for person, vertebra in real_vertebrae(groups, people)
         for condition in conditions
     ]
+
+
+def at_angle(condition: str, apart_degrees: float) -> str:
+    """The name of a condition on films so far apart."""
+    return condition if apart_degrees == LATERAL_DEGREES else f"{condition}, {apart_degrees:g} degrees apart"
 
 
 def measure(

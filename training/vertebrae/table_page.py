@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.vertebrae.arms import FIGURES, TABLES, VolumeArm
+from training.vertebrae.films import LATERAL_DEGREES
 from training.vertebrae.judging import FIGURES as ALL_FIGURES
-from training.vertebrae.judging import VolumeScore
+from training.vertebrae.judging import VolumeScore, at_angle
 from training.vertebrae.levels import GROUPS, group_of
 from training.vertebrae.rows import EXACT, FITTED, MEAN
 
@@ -85,8 +86,10 @@ def _table(
 ) -> Iterator[str]:
     yield f"| row | {' | '.join(ALL_FIGURES[name] for name in COLUMNS)} |"
     yield "|---" * (len(COLUMNS) + 1) + "|"
-    for name in (*simple, *(arm.name for arm in arms)):
-        of_row = [score for score in scores if (score.row, score.condition) == (name, condition)]
+    angles = dict.fromkeys(simple, LATERAL_DEGREES) | {arm.name: arm.apart_degrees for arm in arms}
+    for name, degrees in angles.items():
+        here = name, at_angle(condition, degrees)
+        of_row = [score for score in scores if (score.row, score.condition) == here]
         cells = [means_in_words(of_row, figure, people) for figure in COLUMNS] if of_row else [NOT_RUN] * len(COLUMNS)
         yield f"| {name} | {' | '.join(cells)} |"
     if condition == "alone":
@@ -102,7 +105,7 @@ def _by_levels(scores: Sequence[VolumeScore], people: Sequence[str]) -> Iterator
     words = [f"{group.replace('_', ' ')}, {condition.split(',')[0]}" for group, condition in columns]
     yield f"| row | {' | '.join(words)} |"
     yield "|---" * (len(columns) + 1) + "|"
-    for name in dict.fromkeys(score.row for score in scores):
+    for name in dict.fromkeys(score.row for score in scores if score.condition == columns[0][1]):
         cells = []
         for group, condition in columns:
             here = [

@@ -15,10 +15,11 @@ from DualFaceReconLib.shape.completion import complete_all, observed_target
 from DualFaceReconLib.shape.evidence import outline_block, outline_pairs, point_pairs, points_block
 from DualFaceReconLib.shape.fitting import Fit
 from DualFaceReconLib.shape.outlines import outline_of
-from DualFaceReconLib.shape.relations import HEAD, SOCKET, relations
+from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonSought
+from DualFaceReconLib.shape.relations import HEAD, SOCKET, relations, shapes
 from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
 from DualFaceReconLib.shape.shapemodel import load_shape_models, model_of
-from DualFaceReconLib.shape.together import BonesSought, complete_together
+from DualFaceReconLib.shape.together import SeenFilm, certain, complete_together, completions_of, fit_films
 from DualFaceReconLib.shape.visibility import entry_and_exit_depths
 
 EXACT = BodyPrior(errors=EXACT_MAPS)
@@ -107,30 +108,34 @@ def test_all_rows_are_the_derivatives_of_their_residuals(person, film, models):
     areas = {bone: area_mm2(*mesh) / 2 for bone, mesh in person.items()}
 
     def body_at(step):
-        body = BonesSought(targets, areas, outlines, models, BodyPrior(), starts)
-        body.errors += np.linspace(-2, 2, len(body.errors))
+        evidence = FilmEvidence(targets=targets, areas_mm2=areas, outlines=outlines, starts=starts)
+        person = PersonSought([evidence], models, BodyPrior())
+        person.films[0].errors += np.linspace(-2, 2, len(person.errors))
         if step is not None:
-            body.move(step)
-        return body
+            person.move(step)
+        return person
 
-    def blocks(body, pairs):
-        yield from relations(body.bones, body.prior)
-        for (name, bone), (points, beside) in zip(body.bones.items(), pairs, strict=True):
-            own = body.own_errors(name)
-            yield points_block(bone, body.errors[own], points, body.first_error + int(own[0]))
+    def blocks(person, pairs):
+        film = person.films[0]
+        yield from shapes(person.bones, person.prior)
+        yield from relations(film.bones, person.prior)
+        for (name, bone), (points, beside) in zip(film.bones.items(), pairs, strict=True):
+            own = film.own_errors(name)
+            yield points_block(bone, film.errors[own], points, int(film.error_columns[own[0]]))
             yield outline_block(bone, beside, NETWORK_MAPS)
 
     body = body_at(None)
+    film = body.films[0]
     pairs = [
-        (point_pairs(bone, body.errors[body.own_errors(name)], NETWORK_MAPS), outline_pairs(bone, NETWORK_MAPS))
-        for name, bone in body.bones.items()
+        (point_pairs(bone, film.errors[film.own_errors(name)], NETWORK_MAPS), outline_pairs(bone, NETWORK_MAPS))
+        for name, bone in film.bones.items()
     ]
     known = list(blocks(body, pairs))
     assert {block.name for block in known} == {"points", "outlines", "shape", "joint", "radii", "posture"}
     rng = np.random.default_rng(0)
     for _ in range(2):
-        way = rng.normal(size=body.first_error + len(body.errors))
-        for bone in body.bones.values():
+        way = rng.normal(size=body.size)
+        for bone in film.bones.values():
             way[bone.columns[:3]] *= 0.01
         step = 1e-3
         after, before = (list(blocks(body_at(sign * step * way), pairs)) for sign in (1, -1))
@@ -194,6 +199,55 @@ def test_bones_do_without_those_that_are_not_there(person, film, models):
     assert set(rest) == set(observed) - {"hip_left"}
     with pytest.raises(Refusal, match="too little"):
         complete_together(small, {}, models, FILM, EXACT)
+
+
+# Several films
+
+
+@pytest.fixture(scope="module")
+def two_films(person, film):
+    """The film, and another where the person lies turned by 8 degrees; its depths are 25 mm too large."""
+    turn = Rotation.from_euler("z", 8, degrees=True).as_matrix().T
+    other = {bone: (vertices @ turn, triangles) for bone, (vertices, triangles) in person.items()}
+    observed, rays = {}, {}
+    for bone, (vertices, triangles) in other.items():
+        rays[bone] = outline_of(entry_and_exit_depths(vertices, triangles, FILM)[0] > 0, FILM, FILM)
+        depth = FILM.project(vertices)[1][:, None]
+        farther = FILM.source + (vertices - FILM.source) * (1 + 25 / depth)
+        observed[bone] = film_of((farther, triangles))
+    first = SeenFilm(observed=film[0], outlines=film[1], geometry=FILM, distance_spread_mm=35.0)
+    return first, SeenFilm(observed=observed, outlines=rays, geometry=FILM, distance_spread_mm=35.0)
+
+
+def test_a_bone_has_one_shape_in_two_films_whose_distances_follow(two_films, models):
+    fitted = fit_films(two_films, models, EXACT)
+    for bone, fit in fitted.fits[0].items():
+        assert fitted.fits[1][bone].coefficients == pytest.approx(fit.coefficients)
+    (first, first_spread), (second, second_spread) = fitted.certainty.shifts_mm
+    assert second - first == pytest.approx(25, abs=2)
+    assert max(first_spread, second_spread) < 35  # as sizes are unusual, too
+    known = replace(two_films[0], distance_spread_mm=0.0)
+    assert fit_films([known], models, EXACT).certainty.shifts_mm == ((0.0, 0.0),)
+
+
+def test_what_a_film_says_makes_the_bones_of_another_surer(two_films, models):
+    fitted = fit_films(two_films, models, BodyPrior())
+    completions = completions_of(fitted, 0, two_films[0], models)
+    alone, without_other = (
+        certain(completions, fitted, 0, models, covariance)
+        for covariance in (fitted.certainty.alone[0], fitted.certainty.without[1])
+    )
+    for bone, done in completions.items():
+        assert np.all(done.std_mm <= alone[bone].std_mm + 1e-3)
+        assert done.std_mm.mean() < 0.95 * alone[bone].std_mm.mean()
+        assert without_other[bone].std_mm == pytest.approx(alone[bone].std_mm, rel=1e-3)
+
+
+def test_a_bone_that_one_film_does_not_show_is_placed_in_the_other_alone(two_films, models):
+    one_hip = replace(two_films[1], observed={"hip_left": two_films[1].observed["hip_left"]})
+    fitted = fit_films([two_films[0], one_hip], models, EXACT)
+    assert list(fitted.fits[1]) == ["hip_left"]
+    assert set(fitted.fits[0]) == set(two_films[0].observed)
 
 
 def test_whoever_wants_no_more_is_heard(film, models):

@@ -89,6 +89,9 @@ def _simulating(commands: Any) -> None:
         "--variety", choices=["usual", "wide"], default="usual", help="what films show; training has the wide one"
     )
     simulating.add_argument("--plain", action="store_true", help="nobody ill or with metal, nobody askew")
+    simulating.add_argument(
+        "--films-each", type=int, default=1, metavar="N", help="films in a row of one person, in other postures each"
+    )
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
     simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")
     _with_bones(simulating)

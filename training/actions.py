@@ -85,6 +85,7 @@ def simulate_cases(options: argparse.Namespace) -> int:
             world=options.world,
             plain=options.plain,
             posture=options.posture,
+            postures=options.films_each,
             variety=options.variety,
         )
         with _cluster(options) as road:

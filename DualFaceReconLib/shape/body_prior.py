@@ -30,14 +30,25 @@ class MapErrors:
     femur: tuple[float, ...]
     same_side: np.ndarray  # (8, 8) correlations of a side's hip and femur
     other_side: np.ndarray  # (8, 8) of one side's with the other's
+    of_person: float  # correlation of a bone's errors in two films of one person
     residual_mm: dict[str, float]  # along the ray, by kind
     across_mm: float  # across the ray, where a surface is seen from its side
     independent_mm2: float  # of surface on which one residual is worth a measurement
     outline_mm: float  # across the ray
     independent_mm: float  # of outline
 
-    def covariance(self, bones: Sequence[str]) -> np.ndarray:
-        """(4 n, 4 n) mm^2 of ERRORS of some bones."""
+    def covariance(self, films: Sequence[Sequence[str]]) -> np.ndarray:
+        """(4 n, 4 n) mm^2 of ERRORS of the bones of some films of one person."""
+        names = tuple(dict.fromkeys(bone for film in films for bone in film))
+        table = self._of_a_film(names)
+        count = len(ERRORS)
+        places = [count * names.index(bone) + np.arange(count) for film in films for bone in film]
+        number = np.concatenate([np.full(count * len(film), number) for number, film in enumerate(films)])
+        every = np.concatenate(places)
+        alike = np.where(number[:, None] == number, 1.0, self.of_person)
+        return table[np.ix_(every, every)] * alike
+
+    def _of_a_film(self, bones: Sequence[str]) -> np.ndarray:
         spread = np.concatenate([np.array(getattr(self, kind_and_side(bone)[0])) for bone in bones])
         correlation = np.empty((len(spread), len(spread)))
         for row, first in enumerate(bones):
@@ -82,6 +93,7 @@ NETWORK_MAPS = MapErrors(
     femur=(3.0, 4.8, 6.5, 1.0),
     same_side=_SAME_SIDE,
     other_side=_OTHER_SIDE,
+    of_person=0.3,
     residual_mm={"hip": 2.3, "femur": 1.1},
     across_mm=1.5,  # the networks' pixel
     independent_mm2=1000.0,
@@ -94,6 +106,7 @@ EXACT_MAPS = MapErrors(
     femur=(0.0, 0.0, 0.0, 0.0),
     same_side=np.eye(8),
     other_side=np.zeros((8, 8)),
+    of_person=0.0,
     residual_mm={"hip": 0.3, "femur": 0.3},
     across_mm=0.3,
     independent_mm2=10.0,

@@ -41,9 +41,15 @@ class SeenBone:
     """A bone of a film: its model, what was seen of it, and how it stands now."""
 
     def __init__(
-        self, bone: str, model: ShapeModel, target: Target, area_mm2: float, outline: Outline | None, first: int
+        self,
+        bone: str,
+        model: ShapeModel,
+        target: Target,
+        area_mm2: float,
+        outline: Outline | None,
+        columns: np.ndarray,
     ) -> None:
-        """`area_mm2` is of the observed surface; `first` is the number of the bone's first parameter."""
+        """`area_mm2` is of the observed surface; `columns` (6 + K,) are the numbers of the bone's parameters."""
         assert target.geometry is not None
         self.bone, self.model, self.target, self.area_mm2, self.outline = bone, model, target, area_mm2, outline
         self.kind, self.side = kind_and_side(bone)
@@ -51,7 +57,7 @@ class SeenBone:
         self.geometry: ProjectionGeometry = target.geometry
         self.count = len(model.variances)
         self.modes = (model.modes * np.sqrt(model.variances)).astype(np.float32)
-        self.columns = first + np.arange(POSE + self.count)
+        self.columns = columns
         triangles = model.triangles
         pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
         self.edges = np.unique(np.sort(pairs, axis=1), axis=0)

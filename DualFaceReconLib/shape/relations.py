@@ -18,18 +18,22 @@ KNEE = ("medial_epicondyle", "lateral_epicondyle", "medial_condyle_posterior", "
 JOINT_TAIL = 3.0  # standard deviations beyond which a head and its socket part, as where a joint is ill
 
 
-def relations(bones: Mapping[str, SeenBone], prior: BodyPrior) -> Iterator[Block]:
-    """All of them, of whatever bones there are."""
+def shapes(bones: Mapping[str, SeenBone], prior: BodyPrior) -> Iterator[Block]:
+    """How usual the shapes of whatever bones there are, and those of both sides beside each other."""
     for kind in ("hip", "femur"):
         both = [bones[f"{kind}_{side}"] for side in SIDES if f"{kind}_{side}" in bones]
         if len(both) == 2 and prior.sides:
             yield from _shared_shape(*both, prior)
         else:
             yield from (_shape(bone, prior) for bone in both)
+
+
+def relations(bones: Mapping[str, SeenBone], prior: BodyPrior, films: int = 1) -> Iterator[Block]:
+    """How the bones of a film stand to each other and lie, of whatever bones there are; `films` are of the person."""
     for side in SIDES:
         hip, femur = bones.get(f"hip_{side}"), bones.get(f"femur_{side}")
         if prior.joints and hip and femur and SOCKET in hip.model.landmarks and HEAD in femur.model.landmarks:
-            yield from _joint(hip, femur, prior)
+            yield from _joint(hip, femur, prior, films)
         if prior.posture is not None and femur and all(name in femur.model.landmarks for name in (HEAD, *KNEE)):
             yield _posture(femur, prior.posture)
 
@@ -60,7 +64,7 @@ def _shared_shape(left: SeenBone, right: SeenBone, prior: BodyPrior) -> Iterator
         )
 
 
-def _joint(hip: SeenBone, femur: SeenBone, prior: BodyPrior) -> Iterator[Block]:
+def _joint(hip: SeenBone, femur: SeenBone, prior: BodyPrior, films: int) -> Iterator[Block]:
     """A head in its socket: where its centre is, and how much smaller it is."""
     socket, socket_moves, socket_radius, socket_grows = hip.sphere(SOCKET)
     head, head_moves, head_radius, head_grows = femur.sphere(HEAD)
@@ -82,7 +86,7 @@ def _joint(hip: SeenBone, femur: SeenBone, prior: BodyPrior) -> Iterator[Block]:
         columns=columns,
         rows=np.concatenate([socket_grows, -head_grows])[None] / prior.room_spread_mm,
         residuals=np.array([socket_radius - head_radius - prior.room_mm]) / prior.room_spread_mm,
-        weights=np.array([influence]),
+        weights=np.array([influence / films]),  # radii are the person's, and no other in another film
     )
 
 

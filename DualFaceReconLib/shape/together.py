@@ -1,28 +1,31 @@
-"""All bones of a film at once: four bones of one person, who know of each other.
+"""All bones of a film at once: four bones of one person, who know of each other; and those of several films.
 
     completions = complete_together(observed, outlines, models, geometry, BodyPrior())
 
+    fitted = fit_films([SeenFilm(observed=observed, outlines=outlines, geometry=geometry), ...], models, BodyPrior())
+    completions = completions_of(fitted, 0, films[0], models)
+
 One objective: minus twice the logarithm of the probability of all poses, shapes and errors of the depth maps, given
-the film. `evidence.py` has what the film says, `relations.py` what the bones say of each other, `body_prior.py` the
-variances. Each step pairs anew and solves re-weighted least squares; at the end the inverse of the same matrix says how
-sure every vertex is (Laplace). A bone alone gets along without the others.
+the films. `evidence.py` has what a film says, `relations.py` what the bones say of each other, `body_prior.py` the
+variances, `person_fit.py` the search. At its end the inverse of the matrix of its last step says how sure every vertex
+is (Laplace). A bone alone gets along without the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.bonemaps import SIDES, kind_and_side
-from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import area_mm2, unit_normals
-from DualFaceReconLib.shape.body_prior import ERRORS, BodyPrior
+from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import (
     JOINT_LANDMARK,
     UNSEEN_ERROR_MM,
@@ -32,35 +35,22 @@ from DualFaceReconLib.shape.completion import (
     observed_target,
     threads,
 )
-from DualFaceReconLib.shape.evidence import (
-    POSE,
-    Block,
-    SeenBone,
-    outline_block,
-    outline_pairs,
-    point_pairs,
-    points_block,
-)
+from DualFaceReconLib.shape.evidence import POSE
 from DualFaceReconLib.shape.fitting import Fit, Target
 from DualFaceReconLib.shape.outlines import Outline
-from DualFaceReconLib.shape.relations import relations
+from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonFit, fit_person
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 from DualFaceReconLib.surfaces import observed_triangles
 
-POINTS = 2000  # of a bone's surface that are paired
-STEPS = 8  # more change no vertex by a tenth of what is not known of it
-LEAST_VARIANCE_MM2 = 1e-6  # of depth errors that a prior does without
-
 
 @dataclass(frozen=True, kw_only=True)
-class BodyFit:
-    """Bones that were fitted together."""
+class SeenFilm:
+    """What one film of a person shows."""
 
-    fits: dict[str, Fit]
-    errors: dict[str, np.ndarray]  # by bone (4,) mm: what ERRORS the depth maps have
-    covariance: np.ndarray  # of all parameters
-    columns: dict[str, np.ndarray]  # by bone, of its turn, move and coefficients
-    deviance: dict[str, float]  # sum of weighted squares, by term
+    observed: Mapping[str, vtkPolyData]
+    outlines: Mapping[str, Outline]  # bones without one do without
+    geometry: ProjectionGeometry  # of the pixels on which bones could be seen
+    distance_spread_mm: float = 0.0  # how unsure it is how far the bones were from the detector; 0: that is known
 
 
 def complete_together(
@@ -75,12 +65,61 @@ def complete_together(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, Completion]:
     """As `completion.complete_all`, of bones that were fitted together; bones without an outline do without."""
-    targets, starts = _starts(observed, models, geometry, on_refusal, cancelled)
-    progress(0.5)
-    areas = {bone: area_mm2(*observed_triangles(observed[bone])) for bone in starts}
-    fitted = fit_together(targets, areas, outlines, models, prior, starts, cancelled)
+    film = SeenFilm(observed=observed, outlines=outlines, geometry=geometry)
+    refused = None if on_refusal is None else lambda number, bone, refusal: on_refusal(bone, refusal)
+    fitted = fit_films([film], models, prior, on_refusal=refused, progress=progress, cancelled=cancelled)
+    return completions_of(fitted, 0, film, models)
+
+
+def fit_films(
+    films: Sequence[SeenFilm],
+    models: Mapping[str, ShapeModel],
+    prior: BodyPrior,
+    *,
+    on_refusal: Callable[[int, str, Refusal], None] | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> PersonFit:
+    """All bones of the films of one person; `on_refusal` gets a film's number and a bone of which it shows too little.
+
+    Without it their Refusal is raised. Bones that some film does not show are not placed in it.
+    """
+    evidence = []
+    for number, film in enumerate(films):
+        refused = None if on_refusal is None else partial(on_refusal, number)
+        targets, starts = _starts(film.observed, models, film.geometry, refused, cancelled)
+        areas = {bone: area_mm2(*observed_triangles(film.observed[bone])) for bone in starts}
+        how = {"outlines": film.outlines, "distance_spread_mm": film.distance_spread_mm}
+        evidence.append(FilmEvidence(targets=targets, areas_mm2=areas, starts=starts, **how))
+        progress(0.5 * (number + 1) / len(films))
+    fitted = fit_person(evidence, models, prior, cancelled)
     progress(0.9)
-    return {bone: _completion(bone, fitted, model_of(bone, models), targets[bone]) for bone in fitted.fits}
+    return fitted
+
+
+def completions_of(
+    fitted: PersonFit, number: int, film: SeenFilm, models: Mapping[str, ShapeModel]
+) -> dict[str, Completion]:
+    """What the fit tells of a film's bones, beside what was seen of them; how sure it is, with all that others say."""
+    completions = {}
+    for bone, fit in fitted.fits[number].items():
+        model = model_of(bone, models)
+        completions[bone] = completion_of(fit, model, observed_target(film.observed[bone], film.geometry))
+    return certain(completions, fitted, number, models, fitted.certainty.covariance)
+
+
+def certain(
+    completions: Mapping[str, Completion],
+    fitted: PersonFit,
+    number: int,
+    models: Mapping[str, ShapeModel],
+    covariance: np.ndarray,
+) -> dict[str, Completion]:
+    """A film's completions as sure as one of the fit's covariances says."""
+    return {
+        bone: replace(done, std_mm=_std_mm(done, model_of(bone, models), fitted.columns[number][bone], covariance))
+        for bone, done in completions.items()
+    }
 
 
 def _starts(
@@ -120,115 +159,14 @@ def _starts(
     return {bone: near[bone][0] for bone in kept}, {bone: near[bone][1] for bone in kept}
 
 
-def fit_together(
-    targets: Mapping[str, Target],
-    areas_mm2: Mapping[str, float],
-    outlines: Mapping[str, Outline],
-    models: Mapping[str, ShapeModel],
-    prior: BodyPrior,
-    starts: Mapping[str, Fit],
-    cancelled: Callable[[], bool] = lambda: False,
-) -> BodyFit:
-    """The most probable bones, from starts that need only be near."""
-    body = BonesSought(targets, areas_mm2, outlines, models, prior, starts)
-    for _ in range(STEPS):
-        if cancelled():
-            raise Cancelled
-        body.step()
-    matrix, _, deviance = body.normal_equations()
-    return BodyFit(
-        fits={name: bone.fit for name, bone in body.bones.items()},
-        errors={name: body.errors[body.own_errors(name)] for name in body.bones},
-        covariance=cho_solve(cho_factor(matrix), np.eye(len(matrix))),
-        columns={name: bone.columns for name, bone in body.bones.items()},
-        deviance=deviance,
-    )
-
-
-class BonesSought:
-    """Bones of a film, as they stand during the search."""
-
-    def __init__(
-        self,
-        targets: Mapping[str, Target],
-        areas_mm2: Mapping[str, float],
-        outlines: Mapping[str, Outline],
-        models: Mapping[str, ShapeModel],
-        prior: BodyPrior,
-        starts: Mapping[str, Fit],
-    ) -> None:
-        self.prior, self.bones, first = prior, {}, 0
-        for name, target in targets.items():
-            few = target.thinned(POINTS)
-            bone = SeenBone(name, model_of(name, models), few, areas_mm2[name], outlines.get(name), first)
-            first += POSE + bone.count
-            known = starts[name].coefficients
-            bone.place(replace(starts[name], coefficients=np.r_[known, np.zeros(bone.count - len(known))]))
-            self.bones[name] = bone
-        self.first_error = first
-        self.errors = np.zeros(len(ERRORS) * len(self.bones))
-        covariance = prior.errors.covariance(tuple(self.bones)) + LEAST_VARIANCE_MM2 * np.eye(len(self.errors))
-        self.whitening = np.linalg.inv(np.linalg.cholesky(covariance))
-
-    def own_errors(self, bone: str) -> np.ndarray:
-        """Numbers (4,) of a bone's ERRORS among all errors."""
-        return len(ERRORS) * list(self.bones).index(bone) + np.arange(len(ERRORS))
-
-    def blocks(self) -> list[Block]:
-        """All residuals where the bones stand, newly paired."""
-        maps = self.prior.errors
-        blocks = list(relations(self.bones, self.prior))
-        for name, bone in self.bones.items():
-            own = self.own_errors(name)
-            pairs = point_pairs(bone, self.errors[own], maps)
-            blocks.append(points_block(bone, self.errors[own], pairs, self.first_error + int(own[0])))
-            if self.prior.outlines and (beside := outline_pairs(bone, maps)) is not None:
-                blocks.append(outline_block(bone, beside, maps))
-        blocks.append(
-            Block(
-                name="errors",
-                columns=self.first_error + np.arange(len(self.errors)),
-                rows=self.whitening,
-                residuals=self.whitening @ self.errors,
-                weights=np.ones(len(self.errors)),
-            )
-        )
-        return blocks
-
-    def normal_equations(self) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-        """Half the second and first derivatives of the objective, and its terms."""
-        size = self.first_error + len(self.errors)
-        matrix, gradient, terms = np.zeros((size, size)), np.zeros(size), {}
-        for block in self.blocks():
-            heavy = block.rows * block.weights[:, None]
-            matrix[np.ix_(block.columns, block.columns)] += heavy.T @ block.rows
-            gradient[block.columns] += heavy.T @ block.residuals
-            terms[block.name] = terms.get(block.name, 0.0) + float(block.weights @ block.residuals**2)
-        matrix[np.diag_indices(size)] += 1e-9
-        return matrix, gradient, terms
-
-    def step(self) -> None:
-        """Of Gauss and Newton."""
-        matrix, gradient, _ = self.normal_equations()
-        self.move(-cho_solve(cho_factor(matrix), gradient))
-
-    def move(self, step: np.ndarray) -> None:
-        """Changes all parameters."""
-        for bone in self.bones.values():
-            bone.place(bone.fit.moved(step[bone.columns], bone.about))
-        self.errors = self.errors + step[self.first_error :]
-
-
-def _completion(bone: str, fitted: BodyFit, model: ShapeModel, target: Target) -> Completion:
-    """What the fit tells of a bone; how sure it is, with all that the other bones say."""
-    alone = completion_of(fitted.fits[bone], model, target)
-    normals = unit_normals(alone.vertices, model.triangles).astype(np.float32)
-    columns = fitted.columns[bone]
+def _std_mm(completion: Completion, model: ShapeModel, columns: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """(V,) of the surface's place along its normals; `columns` of the covariance are the bone's."""
+    normals = unit_normals(completion.vertices, model.triangles).astype(np.float32)
     rows = np.empty((len(normals), len(columns)), dtype=np.float32)
-    vertices = alone.fit.vertices(model)
+    vertices = completion.fit.vertices(model)
     rows[:, :3], rows[:, 3:POSE] = np.cross(vertices - vertices.mean(axis=0), normals), normals
-    turned = (normals @ alone.fit.rotation).astype(np.float32)
+    turned = (normals @ completion.fit.rotation).astype(np.float32)
     rows[:, POSE:] = np.einsum("vx,vxk->vk", turned, (model.modes * np.sqrt(model.variances)).astype(np.float32))
-    factor = np.linalg.cholesky(fitted.covariance[np.ix_(columns, columns)])
+    factor = np.linalg.cholesky(covariance[np.ix_(columns, columns)])
     posterior = np.linalg.norm(rows @ factor.astype(np.float32), axis=1)
-    return replace(alone, std_mm=np.hypot(posterior, UNSEEN_ERROR_MM))
+    return np.hypot(posterior, UNSEEN_ERROR_MM)

@@ -1,0 +1,233 @@
+"""The most probable bones of one person, of one film or several: the search, and how sure its end is.
+
+    fitted = fit_person(films, models, prior)
+
+A bone has one shape in all films. Its pose, what the depth maps of a film get wrong of it, and how far all depths of a
+film are off, are each film's own. `evidence.py` has what films say, `relations.py` what bones say of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from DualFaceReconLib.errors import Cancelled
+from DualFaceReconLib.shape.body_prior import ERRORS, BodyPrior
+from DualFaceReconLib.shape.evidence import (
+    POSE,
+    Block,
+    SeenBone,
+    outline_block,
+    outline_pairs,
+    point_pairs,
+    points_block,
+)
+from DualFaceReconLib.shape.fitting import Fit, Target
+from DualFaceReconLib.shape.outlines import Outline
+from DualFaceReconLib.shape.relations import relations, shapes
+from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
+
+POINTS = 2000  # of a bone's surface that are paired
+STEPS = 8  # more change no vertex by a tenth of what is not known of it
+LEAST_VARIANCE_MM2 = 1e-6  # of depth errors that a prior does without
+LEAST_PRECISION = 1e-9  # of what nothing is known of
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmEvidence:
+    """What is known of a film's bones before the search; `starts` need only be near."""
+
+    targets: Mapping[str, Target]
+    areas_mm2: Mapping[str, float]  # of the observed surfaces
+    outlines: Mapping[str, Outline]
+    starts: Mapping[str, Fit]
+    distance_spread_mm: float = (
+        0.0  # by which all depths of the film may be off together; 0: they are taken as they are
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certainty:
+    """How sure parameters are: covariances of all of them, in which those of films that are left out are 0."""
+
+    covariance: np.ndarray  # were every film's distance known, as for those that follow
+    alone: tuple[np.ndarray, ...]  # had every film been the only one; of several films alone
+    without: tuple[np.ndarray, ...]  # had every film been missing
+    shifts_mm: tuple[tuple[float, float], ...]  # by which all depths of a film are too large, and a standard deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonFit:
+    """Bones that were fitted together, by film."""
+
+    fits: tuple[dict[str, Fit], ...]
+    columns: tuple[dict[str, np.ndarray], ...]  # by bone, of its turn, move and coefficients among the parameters
+    certainty: Certainty
+
+
+def fit_person(
+    films: Sequence[FilmEvidence],
+    models: Mapping[str, ShapeModel],
+    prior: BodyPrior,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> PersonFit:
+    """The most probable bones."""
+    person = PersonSought(films, models, prior)
+    for _ in range(STEPS):
+        if cancelled():
+            raise Cancelled
+        person.step()
+    return PersonFit(
+        fits=tuple({name: bone.fit for name, bone in film.bones.items()} for film in person.films),
+        columns=tuple({name: bone.columns for name, bone in film.bones.items()} for film in person.films),
+        certainty=person.certainty(),
+    )
+
+
+class FilmSought:
+    """A film's bones, as they stand during the search."""
+
+    def __init__(self, evidence: FilmEvidence, bones: Mapping[str, SeenBone], first_error: int) -> None:
+        self.bones, self.distance_spread_mm = bones, evidence.distance_spread_mm
+        self.errors = np.zeros(len(ERRORS) * len(bones))
+        self.error_columns = first_error + np.arange(len(self.errors))
+
+    def own_errors(self, bone: str) -> np.ndarray:
+        """Numbers (4,) of a bone's ERRORS among the film's."""
+        return len(ERRORS) * list(self.bones).index(bone) + np.arange(len(ERRORS))
+
+    def blocks(self, prior: BodyPrior, films: int) -> Iterator[Block]:
+        """All residuals where the bones stand, newly paired, but for those of shapes and errors."""
+        maps = prior.errors
+        yield from relations(self.bones, prior, films)
+        for name, bone in self.bones.items():
+            own = self.own_errors(name)
+            pairs = point_pairs(bone, self.errors[own], maps)
+            yield points_block(bone, self.errors[own], pairs, int(self.error_columns[own[0]]))
+            if prior.outlines and (beside := outline_pairs(bone, maps)) is not None:
+                yield outline_block(bone, beside, maps)
+
+
+class PersonSought:
+    """A person's bones in all films, as they stand during the search."""
+
+    def __init__(self, films: Sequence[FilmEvidence], models: Mapping[str, ShapeModel], prior: BodyPrior) -> None:
+        self.prior = prior
+        names = list(dict.fromkeys(name for film in films for name in film.targets))
+        coefficients, self.size = {}, 0
+        for name in names:
+            coefficients[name] = self._columns(len(model_of(name, models).variances))
+        shared = {name: _mean_coefficients(name, films, len(coefficients[name])) for name in names}
+        self.films = []
+        for film in films:
+            bones = {}
+            for name, target in film.targets.items():
+                columns = np.concatenate([self._columns(POSE), coefficients[name]])
+                few, outline = target.thinned(POINTS), film.outlines.get(name)
+                bone = SeenBone(name, model_of(name, models), few, film.areas_mm2[name], outline, columns)
+                bone.place(replace(film.starts[name], coefficients=shared[name]))
+                bones[name] = bone
+            self.films.append(FilmSought(film, bones, self.size))
+            self._columns(len(ERRORS) * len(bones))
+        self.bones = {name: bone for film in reversed(self.films) for name, bone in film.bones.items()}
+        self.error_columns = np.concatenate([film.error_columns for film in self.films])
+
+    def _columns(self, count: int) -> np.ndarray:
+        """Numbers of new parameters."""
+        self.size += count
+        return np.arange(self.size - count, self.size)
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Of all films' depth maps, mm."""
+        return np.concatenate([film.errors for film in self.films])
+
+    def error_covariance(self, distances: bool) -> np.ndarray:
+        """mm^2 of the errors of all films; with `distances` all depths of a film may be off together."""
+        covariance = self.prior.errors.covariance([tuple(film.bones) for film in self.films])
+        if distances:
+            together = self._off_together()
+            covariance = covariance + together.T @ together
+        return covariance + LEAST_VARIANCE_MM2 * np.eye(len(covariance))
+
+    def _off_together(self) -> np.ndarray:
+        """(films, errors) mm by which a film's errors change where its distance is wrong by one standard deviation."""
+        together = np.zeros((len(self.films), len(self.error_columns)))
+        for number, film in enumerate(self.films):
+            own = np.isin(self.error_columns, film.error_columns[:: len(ERRORS)])
+            together[number, own] = film.distance_spread_mm
+        return together
+
+    def equations(self, blocks: Iterable[Block]) -> tuple[np.ndarray, np.ndarray]:
+        """Half the second and first derivatives of the sum of some blocks."""
+        matrix, gradient = np.zeros((self.size, self.size)), np.zeros(self.size)
+        for block in blocks:
+            heavy = block.rows * block.weights[:, None]
+            matrix[np.ix_(block.columns, block.columns)] += heavy.T @ block.rows
+            gradient[block.columns] += heavy.T @ block.residuals
+        return matrix, gradient
+
+    def step(self) -> None:
+        """Of Gauss and Newton."""
+        of_films = (block for film in self.films for block in film.blocks(self.prior, len(self.films)))
+        matrix, gradient = self.equations(chain(shapes(self.bones, self.prior), of_films))
+        precision = np.linalg.inv(self.error_covariance(distances=True))
+        matrix[np.ix_(self.error_columns, self.error_columns)] += precision
+        gradient[self.error_columns] += precision @ self.errors
+        matrix[np.diag_indices(self.size)] += LEAST_PRECISION
+        self.move(-cho_solve(cho_factor(matrix), gradient))
+
+    def move(self, step: np.ndarray) -> None:
+        """Changes all parameters."""
+        for film in self.films:
+            for bone in film.bones.values():
+                bone.place(bone.fit.moved(step[bone.columns], bone.about))
+            film.errors = film.errors + step[film.error_columns]
+
+    def certainty(self) -> Certainty:
+        """Of the bones as they stand."""
+        of_shapes = self.equations(shapes(self.bones, self.prior))[0]
+        of_films = [self.equations(film.blocks(self.prior, len(self.films)))[0] for film in self.films]
+
+        def covariance(films: Iterable[int], distances: bool = False) -> np.ndarray:
+            numbers = sorted(films)
+            matrix = of_shapes + sum(of_films[number] for number in numbers)
+            columns = np.concatenate([self.films[number].error_columns for number in numbers])
+            own = np.isin(self.error_columns, columns)
+            errors = self.error_covariance(distances)[np.ix_(own, own)]
+            matrix[np.ix_(columns, columns)] += np.linalg.inv(errors)
+            there = np.flatnonzero(matrix.diagonal())
+            inner = matrix[np.ix_(there, there)] + LEAST_PRECISION * np.eye(len(there))
+            inverse = np.zeros_like(matrix)
+            inverse[np.ix_(there, there)] = cho_solve(cho_factor(inner), np.eye(len(there)))
+            return inverse
+
+        every = set(range(len(self.films)))
+        several = len(every) > 1
+        return Certainty(
+            covariance=covariance(every),
+            alone=tuple(covariance({number}) for number in every) if several else (),
+            without=tuple(covariance(every - {number}) for number in every) if several else (),
+            shifts_mm=self._shifts_mm(covariance(every, distances=True)),
+        )
+
+    def _shifts_mm(self, covariance: np.ndarray) -> tuple[tuple[float, float], ...]:
+        """As `Certainty` has them, by the covariance of all parameters with the distances among what is not known."""
+        spread = np.array([film.distance_spread_mm for film in self.films])
+        together = self._off_together()
+        gain = spread[:, None] * (together @ np.linalg.inv(self.error_covariance(distances=True)))
+        left = covariance[np.ix_(self.error_columns, self.error_columns)]  # that is not known of the errors
+        variance = spread * (spread - np.einsum("fe,fe->f", gain, together)) + np.einsum(
+            "fe,ed,fd->f", gain, left, gain
+        )
+        return tuple(zip((gain @ self.errors).tolist(), np.sqrt(np.maximum(variance, 0)).tolist(), strict=True))
+
+
+def _mean_coefficients(name: str, films: Sequence[FilmEvidence], count: int) -> np.ndarray:
+    """(count,) of the films' starts of a bone."""
+    known = [film.starts[name].coefficients for film in films if name in film.starts]
+    return np.mean([np.r_[own, np.zeros(count - len(own))] for own in known], axis=0)

@@ -162,6 +162,17 @@ class DualFaceReconLogic(ScriptedLoadableModuleLogic):
 
         return reconstruct(film, name, **options)
 
+    def reconstruct_patient(self, films, names=None, **options):  # noqa: ANN001, ANN003, ANN201
+        """Bones of several films of one patient, which have one shape in all of them: a list of `SceneRun`s.
+
+        `films`: paths or volume nodes. `options`: given (of each film a dictionary of what `reconstruct` takes of a
+        film, as swap_sides or object_distance_mm), different_ids (where files name different patients and you know
+        that they are one), bundle, device, whole_femurs, folder and overwrite. Raises Refusal: of which film it says.
+        """
+        from DualFaceReconPanel.console import reconstruct_patient
+
+        return reconstruct_patient(films, names, **options)
+
     def inspect(self, path: str, **overrides):  # noqa: ANN003, ANN201
         """Text and picture (rows, cols, 3) uint8 of what is known of a film, without networks; raises Refusal.
 

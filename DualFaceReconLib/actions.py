@@ -21,6 +21,7 @@ from DualFaceReconLib.errors import Refusal, worded
 if TYPE_CHECKING:
     from DualFaceReconLib.film.lengths import Length
     from DualFaceReconLib.film.radiograph import Radiograph
+    from DualFaceReconLib.outcome import Reconstruction
 
 EXIT_REFUSED = 2
 EXIT_INCOMPLETE = 3  # of a batch: some films were refused or failed
@@ -70,11 +71,14 @@ def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
     from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
     from DualFaceReconLib.document import DOCUMENT
-    from DualFaceReconLib.pictures.wording import TERMINAL, bone_words
     from DualFaceReconLib.results import refuse_to_lose, save
 
     if options.scene:
         import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
+    if options.one_patient:
+        return _reconstruct_patient(options)
+    if options.different_ids:
+        raise Refusal("--different-ids is about the films of one patient: say --one-patient, too.")
     if several := len(options.files) > 1:
         refuse_unwritable(options.out / DOCUMENT)
         if (options.out / DOCUMENT).is_file():
@@ -83,7 +87,7 @@ def reconstruct(options: argparse.Namespace) -> int:
             )
     else:
         refuse_to_lose(options.out, overwrite=True)  # before anybody is asked
-    overwrite = options.overwrite or (not several and _agrees_to_replace(options.out))
+    overwrite = options.overwrite or (not several and _agrees_to_replace(options.out, DOCUMENT))
     if not several:
         refuse_to_lose(options.out, overwrite)
     films = _films_with_targets(options, overwrite)
@@ -103,13 +107,62 @@ def reconstruct(options: argparse.Namespace) -> int:
                     progress=progress,
                 )
             save(reconstruction, folder, overwrite=overwrite, scene=options.scene)
-        print(reconstruction)
-        for bone, verdict in reconstruction.verdicts.items():
-            print(f"{bone_words(bone):<18}{verdict}")
-        for warning in reconstruction.warnings:
-            print(f"WARNING  {worded(warning.text, TERMINAL)}")
-        print(f"Result: {folder}  (look at picture.png)")
+        _print_result(reconstruction, folder)
     return 0
+
+
+def _reconstruct_patient(options: argparse.Namespace) -> int:
+    """Several films of one patient, into one folder."""
+    from DualFaceReconLib.film.patients import refuse_different_patients
+    from DualFaceReconLib.patient import SURFACE, refuse_no_films_of_a_patient
+    from DualFaceReconLib.patient_results import PATIENT, refuse_to_lose_patient, save_patient
+    from DualFaceReconLib.pictures.wording import bone_words
+
+    if not options.completion:
+        raise Refusal("--no-completion leaves nothing that films of one patient could share: leave one of them out.")
+    if options.marker is not None:
+        raise Refusal("--marker says where a ball lies in one film, and there are several: give --object-distance.")
+    refuse_to_lose_patient(options.out, overwrite=True)  # before anybody is asked
+    overwrite = options.overwrite or _agrees_to_replace(options.out, PATIENT)
+    refuse_to_lose_patient(options.out, overwrite)
+    radiographs = []
+    for file in options.files:
+        with _named(file, options):
+            radiographs.append(_radiograph(file, options))
+    refuse_no_films_of_a_patient(radiographs)
+    unnamed = [] if options.different_ids else refuse_different_patients(options.files)
+
+    from DualFaceReconLib.reconstruction import Reconstructor  # seconds, after which nobody is asked or refused a name
+
+    reconstructor = Reconstructor(options.bundle, options.device)
+    print(f"{reconstructor}. Research use only.")
+    with _progress() as progress:
+        patient = reconstructor.run_patient(radiographs, whole_femurs=options.whole_femurs, progress=progress)
+    folders = save_patient(patient, options.out, overwrite=overwrite, scene=options.scene)
+    for number, (file, reconstruction, folder) in enumerate(zip(options.files, patient.films, folders, strict=True), 1):
+        print(f"Film {number}: {file.name}")
+        _print_result(reconstruction, folder)
+        for certainty in patient.certainties:
+            if certainty.film == number and certainty.what == SURFACE:
+                print(
+                    f"{bone_words(certainty.bone):<18}known to {certainty.all_films_mm:.1f} mm by all films, to "
+                    f"{certainty.alone_mm:.1f} mm by this one alone"
+                )
+    for number in unnamed:
+        print(f"WARNING  Film {number} names no patient: that it is of the same one is taken from you.")
+    print(f"What each film added: {options.out / PATIENT}")
+    return 0
+
+
+def _print_result(reconstruction: Reconstruction, folder: Path) -> None:
+    from DualFaceReconLib.pictures.wording import TERMINAL, bone_words
+
+    print(reconstruction)
+    for bone, verdict in reconstruction.verdicts.items():
+        print(f"{bone_words(bone):<18}{verdict}")
+    for warning in reconstruction.warnings:
+        print(f"WARNING  {worded(warning.text, TERMINAL)}")
+    print(f"Result: {folder}  (look at picture.png)")
 
 
 def batch(options: argparse.Namespace) -> int:
@@ -308,14 +361,12 @@ def _say(words: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _agrees_to_replace(folder: Path) -> bool:
-    """Asks, where somebody is there to answer."""
-    from DualFaceReconLib.document import DOCUMENT
-
-    if not (folder / DOCUMENT).is_file() or not sys.stdin.isatty():
+def _agrees_to_replace(folder: Path, document: str) -> bool:
+    """Asks, where somebody is there to answer and a result of that document is there."""
+    if not (folder / document).is_file() or not sys.stdin.isatty():
         return False
     try:
-        answer = input(f"{folder} holds a reconstruction already. Replace it? [y/N] ")
+        answer = input(f"{folder} holds a result already. Replace it? [y/N] ")
     except EOFError:  # Ctrl-D
         print()
         return False

@@ -96,6 +96,16 @@ def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="for the result; of several films a folder in it each",
     )
+    patient = command.add_argument_group("about several films")
+    patient.add_argument(
+        "--one-patient",
+        action="store_true",
+        help="the films are of one patient: bones have one shape in all of them; patient.json says what each film "
+        "added",
+    )
+    patient.add_argument(
+        "--different-ids", action="store_true", help="of one patient, though the files name different ones"
+    )
     add_film_arguments(command, marked=True)
     add_engine_arguments(command)
     command.add_argument("--overwrite", action="store_true", help="replace a reconstruction that is there")

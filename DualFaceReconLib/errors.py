@@ -20,6 +20,7 @@ CONSOLE = {  # what Python's functions call it; {} is the value
     "invert": "invert=True",
     "field_px": "field_px=",
     "overwrite": "overwrite=True",
+    "different_ids": "different_ids=True",
     "bundles": "`dualface models list`",
     "fetch": "`dualface models fetch {}`",
 }

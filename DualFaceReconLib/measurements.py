@@ -78,10 +78,16 @@ def of_bone(
         volume = volume_mm3(completion.vertices, completion.triangles) / 1000
         measured["volume"] = Measurement(volume, "cm3", _by_distance(volume, 3, spread))
     for landmark, name in SPHERES.items():
-        if (radius := completion.radii_mm.get(landmark)) is not None:
-            std = _near(completion, completion.landmarks[landmark], 1.5 * radius)
-            measured[name] = Measurement(2 * radius, "mm", math.hypot(2 * radius * spread, std))
+        if landmark in completion.radii_mm:
+            measured[name] = diameter(completion, landmark, spread)
     return measured
+
+
+def diameter(completion: Completion, landmark: str, spread: float) -> Measurement:
+    """Of the sphere that a landmark is the centre of; `spread` is that of all lengths, as `relative_spread` has it."""
+    radius = completion.radii_mm[landmark]
+    std = _near(completion, completion.landmarks[landmark], 1.5 * radius)
+    return Measurement(2 * radius, "mm", math.hypot(2 * radius * spread, std))
 
 
 def of_pelvis(

@@ -12,9 +12,9 @@ without the networks. `results.py` writes a reconstruction to its folder and rea
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,14 @@ from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relat
 from DualFaceReconLib.meshes import add_point_data
 from DualFaceReconLib.metal import warnings_of_bones_not_whole
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
+from DualFaceReconLib.patient import (
+    PatientReconstruction,
+    at_distance_by_size,
+    certainties_of,
+    naming_film,
+    refuse_no_films_of_a_patient,
+    unknown_distance_mm,
+)
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.plausibility import bone_warnings, refuse_other_pictures, refuse_other_shapes, with_likely_pitch
 from DualFaceReconLib.scale import scale_warnings, sizes_of
@@ -52,13 +60,49 @@ from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.outlines import Outline, outline_of
 from DualFaceReconLib.shape.shapemodel import ShapeModel
-from DualFaceReconLib.shape.together import complete_together
+from DualFaceReconLib.shape.together import SeenFilm, complete_together, completions_of, fit_films
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.verdicts import NOT_COMPLETED, verdict_of
 
 SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
+SEEN_SHARE = 0.5  # of several films, until all are seen
+
+
+@dataclass(kw_only=True)
+class RunClock:
+    """How far a run is, whether it is still wanted, and how long its stages took."""
+
+    progress: Progress
+    cancelled: Callable[[], bool]
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        if self.cancelled():
+            raise Cancelled
+        self.progress(name, SHARES[name])
+        begun = time.perf_counter()
+        yield
+        self.timings_s[name] = time.perf_counter() - begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenBones:
+    """What networks and depths show of a film's bones."""
+
+    radiograph: Radiograph
+    prediction: Prediction
+    maps: BoneMaps
+    observed: Mapping[str, vtkPolyData]
+    masks_given: bool  # by somebody, instead of the networks
+    warnings: list[RadiographWarning]
+
+    def not_completed(self, bone: str, why: Refusal) -> None:
+        """Warns of a bone of which too little was seen."""
+        text = f"Of the {bone_words(bone)} {why.text}."
+        self.warnings.append(RadiographWarning("bone-not-completed", text))
 
 
 class Reconstructor:
@@ -100,18 +144,117 @@ class Reconstructor:
         the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen;
         `flipped_too` averages with what the networks see in the mirrored film. `together` completes all bones at once.
         """
-        timings: dict[str, float] = {}
+        clock = RunClock(progress=progress, cancelled=cancelled)
+        seen = self.see(radiograph, prediction=prediction, mask=mask, flipped_too=flipped_too, clock=clock)
+        completed: dict[str, Completion] | None = None
+        if completion:
+            with clock.stage("completion"):
+                completed = self.complete(
+                    radiograph,
+                    seen.observed,
+                    seen.prediction,
+                    mask=mask,
+                    together=together,
+                    refused=seen.not_completed,
+                    progress=lambda share: progress(
+                        "completion", SHARES["completion"] + (1 - SHARES["completion"]) * share
+                    ),
+                    cancelled=cancelled,
+                )
+        if cancelled():
+            raise Cancelled
+        reconstruction = self.outcome(seen, completed, whole_femurs=whole_femurs, timings_s=clock.timings_s)
+        progress("done", 1.0)
+        return reconstruction
 
-        @contextmanager
-        def stage(name: str) -> Iterator[None]:
-            if cancelled():
-                raise Cancelled
-            progress(name, SHARES[name])
-            begun = time.perf_counter()
-            yield
-            timings[name] = time.perf_counter() - begun
+    def run_patient(
+        self,
+        radiographs: Sequence[Radiograph],
+        *,
+        predictions: Sequence[Prediction | None] | None = None,
+        whole_femurs: bool = False,
+        flipped_too: bool = True,
+        progress: Progress = lambda stage, share: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> PatientReconstruction:
+        """Several films of one patient, whose bones have one shape in all of them; Refusal says which film it is of.
 
-        with stage("networks"):
+        Postures, sides, distances and what depth maps get wrong are each film's own; where a film does not know its
+        distance, the bones' size in all films tells it better. `predictions`: of earlier runs on these pixels. That the
+        films are of one patient is the caller's to know: `film.patients.refuse_different_patients` asks their files.
+        """
+        refuse_no_films_of_a_patient(radiographs)
+        count = len(radiographs)
+        before = [None] * count if predictions is None else predictions
+
+        def of_part(first: float, last: float) -> Progress:
+            return lambda stage, share: progress(stage, first + (last - first) * share)
+
+        seen = []
+        for number, (radiograph, prediction) in enumerate(zip(radiographs, before, strict=True)):
+            part = of_part(*(SEEN_SHARE * n / count for n in (number, number + 1)))
+            clock = RunClock(progress=part, cancelled=cancelled)
+            with naming_film(number + 1):
+                seen.append(self.see(radiograph, prediction=prediction, flipped_too=flipped_too, clock=clock))
+        clock = RunClock(progress=of_part(SEEN_SHARE, 1.0), cancelled=cancelled)
+        with clock.stage("completion"):
+            fitted = fit_films(
+                [
+                    SeenFilm(
+                        observed=film.observed,
+                        outlines=self.outlines(film.radiograph, film.prediction),
+                        geometry=seen_on(self.networks, film.radiograph),
+                        distance_spread_mm=unknown_distance_mm(film.radiograph.geometry),
+                    )
+                    for film in seen
+                ],
+                self.models,
+                BodyPrior(),
+                on_refusal=lambda number, bone, why: seen[number].not_completed(bone, why),
+                progress=lambda share: clock.progress("completion", share),
+                cancelled=cancelled,
+            )
+        films, certainties = [], []
+        for number, film in enumerate(seen):
+            with naming_film(number + 1):
+                there = self._moved(film, fitted.certainty.shifts_mm[number], count, cancelled)
+                shown = SeenFilm(
+                    observed=there.observed, outlines={}, geometry=seen_on(self.networks, there.radiograph)
+                )
+                completed = completions_of(fitted, number, shown, self.models)
+                geometries = film.radiograph.geometry, there.radiograph.geometry
+                certainties += certainties_of(fitted, number, completed, self.models, geometries)
+                sure = as_sure_as_mirrored(completed, there.prediction)
+                films.append(self.outcome(there, sure, whole_femurs=whole_femurs, timings_s=clock.timings_s))
+        progress("done", 1.0)
+        return PatientReconstruction(films=tuple(films), certainties=tuple(certainties))
+
+    def _moved(
+        self, seen: SeenBones, shift_mm: tuple[float, float], films: int, cancelled: Callable[[], bool]
+    ) -> SeenBones:
+        """What a film shows, where the bones' size in all films puts it."""
+        radiograph = at_distance_by_size(seen.radiograph, shift_mm, films)
+        if radiograph is seen.radiograph:
+            return seen
+        maps = self.bone_maps(radiograph, seen.prediction, cancelled=cancelled)
+        observed = self.surfaces(radiograph, maps, cancelled=cancelled)
+        own = seen.warnings[len(seen.radiograph.warnings) :]
+        return replace(seen, radiograph=radiograph, maps=maps, observed=observed, warnings=[*radiograph.warnings, *own])
+
+    # What a run consists of
+
+    def see(
+        self,
+        radiograph: Radiograph,
+        *,
+        prediction: Prediction | None = None,
+        mask: np.ndarray | None = None,
+        flipped_too: bool = True,
+        clock: RunClock,
+    ) -> SeenBones:
+        """Masks, depths and observed surfaces of a film; arguments are those of `run`."""
+        progress, cancelled = clock.progress, clock.cancelled
+        with clock.stage("networks"):
             if prediction is None or not prediction.fits(radiograph):
                 prediction = self.predict(
                     radiograph,
@@ -121,7 +264,7 @@ class Reconstructor:
                 )
             maps = self.bone_maps(radiograph, prediction, mask, cancelled=cancelled)
         warnings = [*radiograph.warnings, *_sides_doubted(radiograph, maps)]
-        with stage("surfaces"):
+        with clock.stage("surfaces"):
             try:
                 observed = self.surfaces(radiograph, maps, cancelled=cancelled)
                 if mask is None:
@@ -130,56 +273,59 @@ class Reconstructor:
                 if mask is not None:
                     raise
                 raise with_likely_pitch(refusal, radiograph, self.unsure_at_pitch) from None
-        completed: dict[str, Completion] = {}
-        if completion:
-            with stage("completion"):
-                completed = self.complete(
-                    radiograph,
-                    observed,
-                    prediction,
-                    mask=mask,
-                    together=together,
-                    refused=lambda bone, why: warnings.append(
-                        RadiographWarning("bone-not-completed", f"Of the {bone_words(bone)} {why.text}.")
-                    ),
-                    progress=lambda share: progress(
-                        "completion", SHARES["completion"] + (1 - SHARES["completion"]) * share
-                    ),
-                    cancelled=cancelled,
-                )
-        if cancelled():
-            raise Cancelled
-        if mask is None:
-            refuse_other_shapes(observed, completed)
+        return SeenBones(
+            radiograph=radiograph,
+            prediction=prediction,
+            maps=maps,
+            observed=observed,
+            masks_given=mask is not None,
+            warnings=warnings,
+        )
+
+    def outcome(
+        self,
+        seen: SeenBones,
+        completed: Mapping[str, Completion] | None,
+        *,
+        whole_femurs: bool = False,
+        timings_s: Mapping[str, float],
+    ) -> Reconstruction:
+        """Verdicts, measurements and warnings of what was seen and completed; None: nothing was to be completed."""
+        radiograph, maps, prediction = seen.radiograph, seen.maps, seen.prediction
+        whole = {} if completed is None else completed
+        if not seen.masks_given:
+            refuse_other_shapes(seen.observed, whole)
         manifest = self.networks.manifest
         searched = seen_on(self.networks, radiograph)
-        evidence = evidence_of(completed, maps, radiograph.geometry, searched, prediction, masks_given=mask is not None)
+        evidence = evidence_of(whole, maps, radiograph.geometry, searched, prediction, masks_given=seen.masks_given)
         verdicts = {
-            bone: NOT_COMPLETED if completion and bone not in completed else verdict_of(bone, evidence[bone])
-            for bone in observed
+            bone: NOT_COMPLETED if completed is not None and bone not in whole else verdict_of(bone, evidence[bone])
+            for bone in seen.observed
         }
-        warnings += bone_warnings(manifest.bones, maps, completed, verdicts)
-        warnings += warnings_of_bones_not_whole(radiograph, maps)
-        warnings += scale_warnings(radiograph, sizes_of(radiograph, maps, completed, self.models))
+        warnings = [
+            *seen.warnings,
+            *bone_warnings(manifest.bones, maps, whole, verdicts),
+            *warnings_of_bones_not_whole(radiograph, maps),
+            *scale_warnings(radiograph, sizes_of(radiograph, maps, whole, self.models)),
+        ]
         bones = {
             bone: replace(
-                _measured_bone(bone, maps, radiograph.geometry, surface, completed.get(bone), whole_femurs),
+                _measured_bone(bone, maps, radiograph.geometry, surface, whole.get(bone), whole_femurs),
                 verdict=verdicts[bone],
             )
-            for bone, surface in observed.items()
+            for bone, surface in seen.observed.items()
         }
         landmarks = {name: bone.landmarks for name, bone in bones.items()}
-        progress("done", 1.0)
         return Reconstruction(
             radiograph=radiograph,
             maps=maps,
             bones=bones,
-            measurements=of_pelvis(landmarks, completed, relative_spread(radiograph.geometry)),
+            measurements=of_pelvis(landmarks, whole, relative_spread(radiograph.geometry)),
             bundle=BundleName(id=manifest.id, version=manifest.version, sha256=manifest.sha256),
             device=self.networks.device,
-            timings_s=timings,
+            timings_s=timings_s,
             warnings=tuple(warnings),
-            masks=MASKS_BY_NETWORK if mask is None else MASKS_BY_USER,
+            masks=MASKS_BY_USER if seen.masks_given else MASKS_BY_NETWORK,
             prediction=prediction,
         )
 
@@ -255,14 +401,11 @@ class Reconstructor:
             completed = complete_all(observed, self.models, searched, **how)
         # What a network gets wrong smoothly does not show in how well a shape fits it
         error_mm = {} if together else self.networks.manifest.surface_error_mm
-        mirrored = None if prediction is None else prediction.disagreement
-        sure = {}
-        for name, completion in completed.items():
-            std_mm = np.hypot(completion.std_mm, error_mm.get(completion.bone, 0.0))
-            if mirrored is not None:
-                std_mm = with_mirrored(std_mm, mirrored[name].depth_mm)
-            sure[name] = replace(completion, std_mm=std_mm)
-        return sure
+        completed = {
+            name: replace(one, std_mm=np.hypot(one.std_mm, error_mm.get(one.bone, 0.0)))
+            for name, one in completed.items()
+        }
+        return completed if prediction is None else as_sure_as_mirrored(completed, prediction)
 
     def outlines(
         self, radiograph: Radiograph, prediction: Prediction | None, mask: np.ndarray | None = None
@@ -277,6 +420,16 @@ class Reconstructor:
             smaller = radiograph.geometry.resized(size)
             return {bone: outline_of(own, smaller, searched) for bone, own in zip(bones, maps.mask, strict=True)}
         return {} if prediction is None else prediction_outlines(prediction, searched)
+
+
+def as_sure_as_mirrored(completed: Mapping[str, Completion], prediction: Prediction) -> dict[str, Completion]:
+    """Bones, less sure where the mirrored film shows them elsewhere."""
+    apart = prediction.disagreement
+    if apart is None:
+        return dict(completed)
+    return {
+        name: replace(one, std_mm=with_mirrored(one.std_mm, apart[name].depth_mm)) for name, one in completed.items()
+    }
 
 
 def _surface_size(geometry: ProjectionGeometry) -> tuple[int, int]:

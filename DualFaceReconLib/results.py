@@ -50,11 +50,11 @@ def save(
     """
     folder = Path(folder)
     refuse_to_lose(folder, overwrite)
-    write_folder(folder, lambda beside: _write(reconstruction, beside, scene, cancelled))
+    write_folder(folder, lambda beside: write_files(reconstruction, beside, scene, cancelled))
 
 
-def refuse_to_lose(folder: Path, overwrite: bool) -> None:
-    """Refusal where writing a reconstruction there would replace what nobody wants replaced."""
+def refuse_to_lose(folder: Path, overwrite: bool, document: str = DOCUMENT, content: str = "a reconstruction") -> None:
+    """Refusal where writing a result there would replace what nobody wants replaced; `document` tells what it is."""
     name = display_name(folder)
     refuse_unwritable(folder)
     if folder.is_file():
@@ -71,12 +71,10 @@ def refuse_to_lose(folder: Path, overwrite: bool) -> None:
         raise Refusal(f"{name} cannot be opened ({error.strerror or error}): choose another folder.") from error
     if empty:
         return
-    if not (folder / DOCUMENT).is_file():
-        raise Refusal(f"{name} holds something else than a reconstruction: choose another folder.")
+    if not (folder / document).is_file():
+        raise Refusal(f"{name} holds something else than {content}: choose another folder.")
     if not overwrite:
-        raise Refusal(
-            f"{name} holds a reconstruction already: say {{overwrite}}, or choose another folder.", "result-exists"
-        )
+        raise Refusal(f"{name} holds {content} already: say {{overwrite}}, or choose another folder.", "result-exists")
 
 
 def foreign_files(folder: Path) -> list[Path]:
@@ -102,7 +100,8 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
     return _from_files(folder, read_document(folder))
 
 
-def _write(reconstruction: Reconstruction, folder: Path, scene: bool, cancelled: Callable[[], bool]) -> None:
+def write_files(reconstruction: Reconstruction, folder: Path, scene: bool, cancelled: Callable[[], bool]) -> None:
+    """What `save` writes, into a folder that is there."""
     for _ in _written_files(reconstruction, folder, scene):
         if cancelled():
             raise Cancelled

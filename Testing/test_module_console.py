@@ -10,12 +10,15 @@ import pytest
 from support.panels import MODULE, ROOT, made_result
 
 from DualFaceReconLib import cli
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film import decoding, native_decoder
+from DualFaceReconLib.worker.protocol import Reconstruct
 
 pytest.importorskip("PySide6")
 slicer = pytest.importorskip("slicer")
 SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
-OF_THE_TERMINAL_ALONE = {"--scene"}  # Slicer's scene has the bones anyway
+# Slicer's scene has the bones anyway; a script makes those of one film, `DualFaceReconLogic` of a patient's
+OF_THE_TERMINAL_ALONE = {"--scene", "--one-patient", "--different-ids"}
 
 
 @pytest.fixture
@@ -89,6 +92,34 @@ def test_what_is_said_to_a_script_reaches_the_engine(scripted, tmp_path, monkeyp
     assert (reconstructed.folder, reconstructed.overwrite) == (str(out), True)
     assert (reconstructed.completion, reconstructed.whole_femurs, reconstructed.together) == (False, True, True)
     assert results == [out]
+
+
+def test_films_of_one_patient_reach_the_engine_each_with_what_is_known_of_it(scripted, tmp_path, monkeypatch):
+    console = importlib.import_module("DualFaceReconPanel.console")
+
+    class Answering(Engine):
+        def ask(self, request):
+            answer = super().ask(request)
+            if not isinstance(request, Reconstruct):
+                return answer
+            return {"folder": str(tmp_path / "1"), "others": [{**answer, "folder": str(tmp_path / "2")}]}
+
+    monkeypatch.setattr(console, "Client", Answering)
+    results = []
+    monkeypatch.setattr(console, "add_result", lambda folder, asked, title, study: results.append((folder, title)))
+    given = [{"object_distance_mm": 190.0}, {"swap_sides": True, "marker": (300, 400, 50.5, 30)}]
+    films = [str(SAMPLE), str(tmp_path / "later.dcm")]
+    how = {"given": given, "folder": tmp_path, "different_ids": True}
+    assert console.reconstruct_patient(films, ["first", "later"], **how) == [None, None]
+    opened, asked = Engine.asked
+    assert opened.overrides == {"object_distance_mm": 190.0}
+    assert (asked.folder, asked.different_ids) == (str(tmp_path), True)
+    (other,) = asked.others
+    assert (other["path"], other["overrides"]) == (films[1], {"swap_sides": True})
+    assert other["marker"]["diameter_mm"] == 30
+    assert results == [(tmp_path / "1", "first"), (tmp_path / "2", "later")]
+    with pytest.raises(Refusal, match="two or more"):
+        console.reconstruct_patient(films[:1])
 
 
 def test_a_script_s_exit_codes(scripted, tmp_path, capsys, monkeypatch):

@@ -462,3 +462,31 @@ def test_packages_are_installed_with_consent_and_removed(panel, monkeypatch):
     assert not packages.folder.exists()
     assert panel.panel.engine.packages is None
     assert ui.installButton.visible
+
+
+# Films of one patient
+
+
+def test_a_film_that_is_kept_goes_with_the_next_one_as_it_was_read(panel):
+    ui = panel.ui
+    assert not ui.keepFilmButton.enabled
+    first, second = panel.film("first.dcm"), panel.film("second.dcm")
+    panel.choose(first)
+    ui.swapSides.checked = True
+    panel.wait(lambda: overrides(panel)["swap_sides"] and ui.reconstructButton.enabled)
+    ui.keepFilmButton.click()
+    assert "first.dcm" in ui.keptFilms.text
+    panel.choose(second)
+    ui.keepFilmButton.click()  # the film itself is none of the others
+    ui.differentIds.checked = True
+    before = ui.runChooser.count
+    panel.reconstructed()
+    asked = panel.asked("reconstruct")[-1]
+    assert [(other["path"], other["overrides"]["swap_sides"]) for other in asked["others"]] == [(str(first), True)]
+    assert asked["different_ids"]
+    assert ui.runChooser.count == before + 2
+    ui.forgetFilmsButton.click()
+    assert not ui.keptFilms.text
+    assert not ui.differentIds.checked
+    panel.reconstructed()
+    assert panel.asked("reconstruct")[-1]["others"] == []

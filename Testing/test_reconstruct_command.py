@@ -1,6 +1,7 @@
 """`dualface reconstruct` as somebody at a terminal meets it: with the bundle that ships, on a film that ships."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -108,6 +109,69 @@ def test_several_films_get_a_folder_each(film, tmp_path):
     hashes = {load_reconstruction(folder).radiograph.pixel_hash for folder in (tmp_path / "out").iterdir()}
     assert {folder.name for folder in (tmp_path / "out").iterdir()} == hashes
     assert len(hashes) == 2
+
+
+@pytest.fixture(scope="module")
+def later_film(film, tmp_path_factory):
+    """The same hips, a little aside, as if filmed again."""
+    grey = sitk.GetArrayFromImage(sitk.ReadImage(film[0]))
+    path = tmp_path_factory.mktemp("later") / "Hüfte 2.png"
+    sitk.WriteImage(sitk.GetImageFromArray(np.roll(grey, 4, axis=1)), str(path))
+    return str(path)
+
+
+def test_films_of_one_patient_have_one_shape_and_say_what_each_added(film, later_film, tmp_path, capsys):
+    out = tmp_path / "patient"
+    assert run_here(film[0], later_film, *film[1:], "--one-patient", "-o", out) == 0
+    printed = capsys.readouterr().out
+    assert "Film 2: Hüfte 2.png" in printed
+    assert "by this one alone" in printed
+    assert "Film 1 names no patient" in printed
+    text = (out / "patient.json").read_text(encoding="utf-8")
+    assert "Hüfte" not in text
+    document = json.loads(text)
+    assert [entry["film"] for entry in document["films"]] == [1, 2]
+    assert {path.name for path in out.iterdir()} == {"patient.json", *(entry["folder"] for entry in document["films"])}
+    films = [load_reconstruction(out / entry["folder"]) for entry in document["films"]]
+    for bone in films[0].bones:
+        name = "acetabular_diameter" if bone.startswith("hip") else "femoral_head_diameter"
+        sizes = [one.bones[bone].measurements[name].value for one in films]
+        assert sizes[0] == pytest.approx(sizes[1], abs=0.2)
+    distances = [one.radiograph.geometry.provenance["object_distance_mm"] for one in films]
+    assert {came_from.kind for came_from in distances} == {"estimated"}
+    assert all("object_distance_mm-by-size" in {warning.code for warning in one.warnings} for one in films)
+    surfaces = [entry for entry in document["certainties"] if entry["what"] == "surface"]
+    assert len(surfaces) == sum(len(one.bones) for one in films)
+    for entry in surfaces:
+        assert entry["all_films_mm"] < entry["alone_mm"]
+        assert entry["without_mm"] == {str(3 - entry["film"]): pytest.approx(entry["alone_mm"], rel=1e-2)}
+    before = (out / "patient.json").stat().st_mtime_ns
+    assert run_here(film[0], later_film, *film[1:], "--one-patient", "-o", out) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (out / "patient.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["FILM", "FILM"], "Film 1 and film 2 hold the same picture"),
+        (["FILM"], "name two or more"),
+        (["FILM", "NOISE"], "Film 2: "),
+        (["FILM", "LATER", "--no-completion"], "leave one of them out"),
+        (["FILM", "LATER", "--marker", "1", "2", "30", "25"], "--object-distance"),
+    ],
+)
+def test_films_that_are_no_films_of_one_patient_are_refused(options, words, film, later_film, tmp_path, capsys):
+    noise = tmp_path / "noise.png"
+    sitk.WriteImage(sitk.GetImageFromArray(SPOILT["noise"](np.zeros((SIDE_PX, SIDE_PX), np.uint8))), str(noise))
+    files = {"FILM": film[0], "LATER": later_film, "NOISE": noise}
+    named = [files.get(option, option) for option in options]
+    assert run_here(*named, *film[1:], "--one-patient", "-o", tmp_path / "out") == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    if "NOISE" in options:
+        assert run_here(*named, *film[1:], "--different-ids", "-o", tmp_path / "out") == 2
+        assert "--one-patient" in capsys.readouterr().err
 
 
 def test_what_is_no_film_leaves_nothing(tmp_path, capsys):

@@ -4,6 +4,7 @@ import importlib
 import os
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,27 @@ def test_where_stdin_ends_while_bones_are_completed_the_process_ends(worker, fil
         worker.ask(Reconstruct(opened, folder=str(tmp_path / "out")), progress=leave)
     assert process.popen.wait(60) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_films_of_one_patient_get_a_folder_each(worker, opened, tmp_path):
+    """Another film is opened for that alone; it names somebody else, which has to be asked for."""
+    other = {"path": str(SAMPLE.with_name("one_hip_1.dcm"))}
+    out = tmp_path / "out"
+    request = Reconstruct(opened, others=(other,), folder=str(out))
+    with pytest.raises(Refusal, match="different patients") as refused:
+        worker.ask(request)
+    assert refused.value.code == "different-patients"
+    assert not out.exists()
+    with pytest.raises(Refusal, match=r"^Film 2: There is no such file"):
+        worker.ask(replace(request, others=({"path": str(tmp_path / "none.dcm")},)))
+    done = worker.ask(replace(request, different_ids=True))
+    films = [load_reconstruction(answer["folder"]) for answer in (done, *done["others"])]
+    assert {path.name for path in out.iterdir()} == {"patient.json", *(film.radiograph.pixel_hash for film in films)}
+    assert films[1].radiograph.pixel_hash == done["others"][0]["pixel_hash"]
+    whole = [{name for name, bone in film.bones.items() if bone.completed is not None} for film in films]
+    shared = whole[0] & whole[1]
+    assert len(shared) >= 2
+    for bone in shared:
+        name = "acetabular_diameter" if bone.startswith("hip") else "femoral_head_diameter"
+        sizes = [film.bones[bone].measurements[name].value for film in films]
+        assert sizes[0] == pytest.approx(sizes[1], abs=0.2)

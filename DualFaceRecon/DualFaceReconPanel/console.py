@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.markers import Marker
+from DualFaceReconLib.patient import FEWEST_FILMS
 from DualFaceReconLib.scene import SceneRun
 from DualFaceReconLib.worker.client import Client
 from DualFaceReconLib.worker.protocol import Load, Open, Reconstruct
-from DualFaceReconPanel.film_source import source_of_file, source_of_node
+from DualFaceReconPanel.film_source import FilmSource, source_of_file, source_of_node
 from DualFaceReconPanel.packages import Packages
 from DualFaceReconPanel.scene_results import add_result, asked_of
 
@@ -36,24 +39,82 @@ def reconstruct(
     **overrides: Any,
 ) -> SceneRun:
     """See `DualFaceReconLogic.reconstruct`; `folder` keeps the result's files, as `dualface reconstruct` does."""
-    ball = None if marker is None else dict(zip(MARKER, map(float, marker), strict=True))
+    asked = {"completion": completion, "together": together}
+    given = [overrides if marker is None else {**overrides, "marker": marker}]
+    how = {"bundle": bundle, "device": device, "folder": folder, "overwrite": overwrite, "whole_femurs": whole_femurs}
+    return _reconstructed([film], given, None if name is None else [name], asked, **how)[0]
+
+
+def reconstruct_patient(
+    films: Sequence[Any],
+    names: Sequence[str] | None = None,
+    *,
+    given: Sequence[Mapping[str, Any]] | None = None,
+    different_ids: bool = False,
+    bundle: str | None = None,
+    device: str | None = None,
+    whole_femurs: bool = False,
+    folder: str | Path | None = None,
+    overwrite: bool = False,
+) -> list[SceneRun]:
+    """See `DualFaceReconLogic.reconstruct_patient`."""
+    if len(films) < FEWEST_FILMS:
+        raise Refusal(_("One film is no several films of a patient: name two or more."))
+    given = [{} for _film in films] if given is None else given
+    how = {"bundle": bundle, "device": device, "folder": folder, "overwrite": overwrite, "whole_femurs": whole_femurs}
+    return _reconstructed(films, given, names, {"different_ids": different_ids}, **how)
+
+
+def _reconstructed(
+    films: Sequence[Any],
+    given: Sequence[Mapping[str, Any]],
+    names: Sequence[str] | None,
+    asked: Mapping[str, Any],
+    *,
+    bundle: str | None,
+    device: str | None,
+    folder: str | Path | None,
+    overwrite: bool,
+    whole_femurs: bool,
+) -> list[SceneRun]:
+    """A run for each film, the first of which may have others of its patient beside it."""
     packages = Packages()
     packages.refuse_missing()
     with tempfile.TemporaryDirectory(prefix="dualface-") as temporary, Client(packages=packages.path()) as engine:
-        source = source_of_file(str(film)) if isinstance(film, str | Path) else source_of_node(film, Path(temporary))
-        opened = engine.ask(Open(str(source.path), overrides=overrides, marker=ball))
+        sources = [
+            source_of_file(str(film)) if isinstance(film, str | Path) else source_of_node(film, Path(temporary))
+            for film in films
+        ]
+        opens = [_open(source, values) for source, values in zip(sources, given, strict=True)]
+        opened = engine.ask(opens[0])
         if bundle is not None or device is not None:
             engine.ask(Load(bundle, device))
         result = Path(folder) if folder is not None else Path(temporary) / "result"
-        request = Reconstruct(
-            opened["film"],
-            completion=completion,
-            whole_femurs=whole_femurs,
-            together=together,
-            folder=str(result),
-            overwrite=overwrite,
+        answer = engine.ask(
+            Reconstruct(
+                opened["film"],
+                others=tuple(asdict(other) for other in opens[1:]),
+                whole_femurs=whole_femurs,
+                folder=str(result),
+                overwrite=overwrite,
+                **asked,
+            )
         )
-        engine.ask(request)
-        run = add_result(result, asked_of(opened), name or source.title(opened), source.study)
+        others = answer["others"] if len(opens) > 1 else []
+        folders = [Path(own["folder"]) for own in (answer, *others)] if others else [result]
+        films_as_opened = [opened, *others]
+        titles = names or [source.title(own) for source, own in zip(sources, films_as_opened, strict=True)]
+        runs = [
+            add_result(own, asked_of(film), title, source.study)
+            for own, film, title, source in zip(folders, films_as_opened, titles, sources, strict=True)
+        ]
     slicer.app.processEvents()
-    return run
+    return runs
+
+
+def _open(source: FilmSource, given: Mapping[str, Any]) -> Open:
+    """What the engine is asked to read, with what is known better."""
+    overrides = dict(given)
+    marker = overrides.pop("marker", None)
+    ball = None if marker is None else dict(zip(MARKER, map(float, marker), strict=True))
+    return Open(str(source.path), overrides=overrides, marker=ball)

@@ -31,7 +31,8 @@ class OpenedFilm:
     """A film that the engine has open."""
 
     source: FilmSource
-    answer: Mapping[str, Any]  # the engine's to Open
+    request: Open
+    answer: Mapping[str, Any]  # the engine's
     worker: int  # its number: another one does not have the film
 
 

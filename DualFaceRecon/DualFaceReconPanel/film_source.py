@@ -77,7 +77,7 @@ def _pixels_of(node: Any, folder: Path) -> Path:
         pixels = colours @ np.array(LUMINANCE, np.float32) if colours.shape[-1] == 3 else colours[..., 0]
     if pixels.ndim != 3 or pixels.shape[0] != 1:
         raise Refusal(_("This volume has more than one slice: choose a radiograph, which has one."))
-    path = folder / "film.npy"
+    path = folder / f"{node.GetID()}.npy"
     np.save(path, pixels[0].astype(np.float32))
     return path
 

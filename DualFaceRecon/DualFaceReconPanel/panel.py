@@ -21,6 +21,7 @@ from DualFaceReconPanel.film_section import FilmSection, OpenedFilm
 from DualFaceReconPanel.layout import ReconstructionLayout
 from DualFaceReconPanel.model_section import ModelSection
 from DualFaceReconPanel.packages import Packages
+from DualFaceReconPanel.patient_films import PatientFilms
 from DualFaceReconPanel.result_section import ResultSection
 from DualFaceReconPanel.widgets import amber_text, explained
 
@@ -55,6 +56,7 @@ class Panel:
         self.looking.setSingleShot(True)
         self.looking.setInterval(0)
         self.film = FilmSection(ui, self._film_changed, self.folder)
+        self.patient = PatientFilms(ui, lambda: self.opened)
         self.models = ModelSection(ui, self.packages, self._models_changed, self.fetch)
         self.results = ResultSection(ui, self.recompute, self.engine.log_tail, self._asked, self.layout.bones_shape)
         self.looking.connect("timeout()", self.results.look_from_source)
@@ -86,6 +88,7 @@ class Panel:
         self.layout.leave()
         self.opened = None
         self.film.show_nothing()
+        self.patient.forget()
         self._show_button()
 
     def close(self) -> None:
@@ -127,7 +130,7 @@ class Panel:
                 return
             self.settled = True
             if message["event"] == "done":
-                self.opened = OpenedFilm(source, message, self.engine.number)
+                self.opened = OpenedFilm(source, request, message, self.engine.number)
                 self.film.show(self.opened)
                 self.results.mark_stale()
                 self._status("")
@@ -224,7 +227,8 @@ class Panel:
         if not self.engine.is_of(self.opened.worker):
             self.open_film(self.reconstruct)
             return
-        self._ask_for_bones(self.opened, Reconstruct(self.opened.answer["film"], **self._options()), None)
+        options = {**self._options(), **self.patient.request(self.opened)}
+        self._ask_for_bones(self.opened, Reconstruct(self.opened.answer["film"], **options), None)
 
     def recompute(self, run: SceneRun) -> None:
         """A run's bones again, of its masks as they are in the scene now."""
@@ -257,7 +261,10 @@ class Panel:
         }
 
     def _ask_for_bones(self, film: OpenedFilm, request: Reconstruct, replacing: SceneRun | None) -> None:
-        answered = self._begun(_("Waiting for the engine"), lambda message: self._show_result(film, message, replacing))
+        others = self.patient.beside(film) if request.others else []
+        answered = self._begun(
+            _("Waiting for the engine"), lambda message: self._show_result(film, others, message, replacing)
+        )
         self.engine.ask(Load(self.models.bundle()), self._on_loaded(), self._progress)
         self.engine.ask(request, answered, self._progress)
 
@@ -283,13 +290,25 @@ class Panel:
 
         return answered
 
-    def _show_result(self, film: OpenedFilm, message: Mapping[str, Any], replacing: SceneRun | None) -> None:
-        asked, folder = scene_results.asked_of(film.answer), Path(message["folder"])
-        study = film.source.study
-        run = scene_results.add_result(folder, asked, film.source.title(film.answer), study, replacing)
+    def _show_result(
+        self,
+        film: OpenedFilm,
+        others: Sequence[OpenedFilm],
+        message: Mapping[str, Any],
+        replacing: SceneRun | None,
+    ) -> None:
         bundle = message["bundle"]
         details = [f"bundle {bundle['id']} {bundle['version']}", message["device_words"]]
-        self.results.remember(run, folder, details)
+
+        def shown(film: OpenedFilm, folder: Path, replacing: SceneRun | None = None) -> SceneRun:
+            asked, title = scene_results.asked_of(film.answer), film.source.title(film.answer)
+            run = scene_results.add_result(folder, asked, title, film.source.study, replacing)
+            self.results.remember(run, folder, details)
+            return run
+
+        for other, answer in zip(others, message.get("others", ()), strict=True):
+            shown(other, Path(answer["folder"]))
+        run = shown(film, Path(message["folder"]), replacing)
         self.layout.enter()
         self.results.refresh(run)
         self.results.look_from_source()
@@ -316,6 +335,7 @@ class Panel:
         self.ui.reconstructButton.text = _("Cancel") if self.computing else _("Reconstruct")
         self.ui.reconstructButton.enabled = self.computing or (self.opened is not None and self.settled)
         self.ui.progressBar.visible = self.computing
+        self.patient.show()
 
     def _status(self, text: str, problem: bool = False) -> None:
         self.ui.statusLabel.text = amber_text(text) if problem else text

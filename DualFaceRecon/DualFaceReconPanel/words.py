@@ -16,6 +16,7 @@ def controls() -> dict[str, str]:
         "invert": _("“Bone is dark in this film”"),
         "field_px": _("“Exposed field”"),
         "overwrite": _("“Replace”"),
+        "different_ids": _("“Files name different patients”"),
         "bundles": _("“Bundle”"),
         "fetch": _("press “Fetch...”"),
     }

@@ -19,6 +19,7 @@ TERMINAL = {
     "invert": "--invert",
     "field_px": "--field",
     "overwrite": "--overwrite",
+    "different_ids": "--different-ids",
     "bundles": "`dualface models list`",
     "fetch": "`dualface models fetch {}`",
 }
@@ -31,6 +32,7 @@ PANEL = {
     "invert": "“Bone is dark in this film”",
     "field_px": "“Exposed field”",
     "overwrite": "“Replace”",
+    "different_ids": "“Files name different patients”",
     "bundles": "“Bundle”",
     "fetch": "press “Fetch...”",
 }

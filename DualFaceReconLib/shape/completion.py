@@ -176,14 +176,19 @@ def complete(
     return completion_of(fitted, model, target, settings, refine=refine)
 
 
-def observed_target(observed: vtkPolyData, geometry: ProjectionGeometry, count: int = TARGET_POINTS) -> Target:
-    """Points of an observed surface, evenly by area, walls left out."""
+def observed_target(
+    observed: vtkPolyData,
+    geometry: ProjectionGeometry,
+    count: int = TARGET_POINTS,
+    fewest_mm2: float = FEWEST_MM2,
+) -> Target:
+    """Points of an observed surface, evenly by area, walls left out; Refusal of fewer mm2 of a face."""
     vertices, triangles = observed_triangles(observed)
     face = vtk_to_numpy(observed.GetPointData().GetArray("face"))
     by_face = {side: triangles[face[triangles[:, 0]] == side] for side in (FRONT, BACK)}
     area = {side: area_mm2(vertices, part) for side, part in by_face.items()}
     whole = sum(area.values())
-    fewest = FEWEST_MM2 * max(np.count_nonzero(list(area.values())), 1)
+    fewest = fewest_mm2 * max(np.count_nonzero(list(area.values())), 1)
     if whole < fewest:
         raise Refusal(
             f"too little of the bone was seen to complete it: {whole / 100:.1f} cm2 of surface where "

@@ -104,7 +104,8 @@ def completions_of(
     completions = {}
     for bone, fit in fitted.fits[number].items():
         model = model_of(bone, models)
-        completions[bone] = completion_of(fit, model, observed_target(film.observed[bone], film.geometry))
+        target = observed_target(film.observed[bone], film.geometry, fewest_mm2=0.0)  # enough it was before the fit
+        completions[bone] = completion_of(fit, model, target)
     return certain(completions, fitted, number, models, fitted.certainty.covariance)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,8 +28,12 @@ from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.image_files import read_image
 from DualFaceReconLib.film.lengths import Length
 from DualFaceReconLib.film.markers import Marker, with_marker
+from DualFaceReconLib.film.patients import refuse_different_patients
 from DualFaceReconLib.film.radiograph import Radiograph, file_kind, radiograph_of, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.outcome import Reconstruction
+from DualFaceReconLib.patient import naming_film, refuse_no_films_of_a_patient
+from DualFaceReconLib.patient_results import refuse_to_lose_patient, save_patient
 from DualFaceReconLib.pictures import drawing, inspection
 from DualFaceReconLib.pictures.film import film_picture, mark_sides
 from DualFaceReconLib.results import WRITTEN, load_reconstruction, refuse_to_lose, save
@@ -89,6 +94,7 @@ class Job:
 class OpenFilm:
     """A film that is open, and what networks said of it, by whether its mirror image was asked, too."""
 
+    path: Path
     radiograph: Radiograph
     predictions: dict[bool, Prediction]
 
@@ -128,7 +134,7 @@ class Engine:
         drawing.save_png(drawn, preview)
         pixels = self._pixels_file(name)
         np.save(pixels, radiograph.pixels.astype(np.float32))
-        self.films[name] = OpenFilm(radiograph, self._predictions_of(radiograph))
+        self.films[name] = OpenFilm(Path(request.path), radiograph, self._predictions_of(radiograph))
         for oldest in list(self.films)[:-KEPT_FILMS]:
             del self.films[oldest]
             self._pixels_file(oldest).unlink(missing_ok=True)
@@ -144,6 +150,8 @@ class Engine:
     def reconstruct(self, request: Reconstruct, job: Job) -> Result:
         film = self._film(request.film)
         folder = self._new_folder() if request.folder is None else Path(request.folder)
+        if request.others:
+            return self._reconstruct_patient(request, film, folder, job)
         refuse_to_lose(folder, request.overwrite)  # before anything is computed
         mask = None if request.mask is None else _mask(Path(request.mask))
         reconstructor = self._reconstructor(Load() if self.loading is None else self.loading[0], job)
@@ -156,7 +164,7 @@ class Engine:
             whole_femurs=request.whole_femurs,
             together=request.together,
             flipped_too=request.flipped_too,
-            progress=lambda stage, share: job.progress("saving" if stage == "done" else stage, SAVING * share),
+            progress=_until_saving(job),
             cancelled=job.cancelled,
         )
         film.predictions[request.flipped_too] = reconstruction.prediction
@@ -164,9 +172,49 @@ class Engine:
         return {
             "folder": str(folder),
             "networks": "kept" if reconstruction.prediction is kept else "asked",
-            "warnings": [asdict(warning) for warning in reconstruction.warnings],
-            "verdicts": {bone: verdict_as_dict(verdict) for bone, verdict in reconstruction.verdicts.items()},
-            "timings_s": reconstruction.timings_s,
+            **_of_result(reconstruction),
+            **_about(reconstructor),
+        }
+
+    def _reconstruct_patient(self, request: Reconstruct, film: OpenFilm, folder: Path, job: Job) -> Result:
+        if request.mask is not None or not request.completion:
+            raise Refusal("Films of one patient share the completed bones, by the networks' masks: ask for that.")
+        refuse_to_lose_patient(folder, request.overwrite)
+        opens = [checked(Open, dict(other), "Another film of the patient") for other in request.others]
+        radiographs = [film.radiograph]
+        for number, other in enumerate(opens, 2):
+            job.progress("film", 0.0)
+            with naming_film(number):
+                radiographs.append(job.wait_for(_beside(partial(_film, other))))
+        refuse_no_films_of_a_patient(radiographs)
+        if not request.different_ids:
+            refuse_different_patients([film.path, *(Path(other.path) for other in opens)])
+        reconstructor = self._reconstructor(Load() if self.loading is None else self.loading[0], job)
+        kept = [self._predictions_of(radiograph).get(request.flipped_too) for radiograph in radiographs]
+        patient = reconstructor.run_patient(
+            radiographs,
+            predictions=kept,
+            whole_femurs=request.whole_femurs,
+            flipped_too=request.flipped_too,
+            progress=_until_saving(job),
+            cancelled=job.cancelled,
+        )
+        first, *others = patient.films
+        film.predictions[request.flipped_too] = first.prediction
+        folders = save_patient(patient, folder, overwrite=request.overwrite, cancelled=job.cancelled)
+        return {
+            "folder": str(folders[0]),
+            "networks": "kept" if first.prediction is kept[0] else "asked",
+            **_of_result(first),
+            "others": [
+                {
+                    "folder": str(own),
+                    "pixel_hash": other.radiograph.pixel_hash,
+                    "geometry": radiograph.geometry.to_dict(),
+                    **_of_result(other),
+                }
+                for own, other, radiograph in zip(folders[1:], others, radiographs[1:], strict=True)
+            ],
             **_about(reconstructor),
         }
 
@@ -286,6 +334,18 @@ def _loaded(request: Load) -> Reconstructor:
     from DualFaceReconLib.reconstruction import Reconstructor
 
     return Reconstructor(request.bundle, request.device)
+
+
+def _until_saving(job: Job) -> Callable[[str, float], None]:
+    return lambda stage, share: job.progress("saving" if stage == "done" else stage, SAVING * share)
+
+
+def _of_result(reconstruction: Reconstruction) -> Result:
+    return {
+        "warnings": [asdict(warning) for warning in reconstruction.warnings],
+        "verdicts": {bone: verdict_as_dict(verdict) for bone, verdict in reconstruction.verdicts.items()},
+        "timings_s": reconstruction.timings_s,
+    }
 
 
 def _about(reconstructor: Reconstructor) -> Result:

@@ -70,9 +70,15 @@ class Reconstruct:
     not fit. -> `folder` (of the result, for `load_reconstruction`), `warnings`, `verdicts` (by bone, as
     reconstruction.json has them), `timings_s`, `networks` ("asked", or "kept" where an earlier prediction was used),
     `bundle`, `device`.
+
+    With `others`, of one patient, bones have one shape in all films. `folder` then is that of all, and the answer's
+    `folder` the film's own in it; `others` has the same of each of them, and `pixel_hash` and `geometry` as `open` has
+    them.
     """
 
     film: str
+    others: tuple[dict, ...] = ()  # more films of this patient, each as `open` takes it
+    different_ids: bool = False  # they are of one patient, though their files name different ones
     mask: str | None = None  # .nrrd or .npy, (bones, rows, cols) of 0 and 1, in the bundle's order of bones
     completion: bool = True
     whole_femurs: bool = False
@@ -235,6 +241,8 @@ def _is_of(value: Any, hint: Any) -> bool:
         elif get_origin(kind) is not tuple:
             if isinstance(value, kind):
                 return True
-        elif isinstance(value, list) and len(value) == len(get_args(kind)):
-            return all(_is_of(part, own) for part, own in zip(value, get_args(kind), strict=True))
+        elif isinstance(value, list):
+            parts = get_args(kind)
+            own = parts[:1] * len(value) if parts[1:] == (...,) else parts
+            return len(value) == len(own) and all(map(_is_of, value, own))
     return False

@@ -70,6 +70,7 @@ def work(request: dict) -> None:
             return
         say(id, "done", **opened(request, how))
     elif name in ("reconstruct", "fetch"):
+        request.setdefault("others", [])
         stopped.clear()
         for step in range(5):
             say(id, "progress", stage="completion", words="Completing the bones", share=step / 5)
@@ -82,7 +83,9 @@ def work(request: dict) -> None:
             if how.get("die") and step == 2:
                 os._exit(9)
         warnings = [{"code": "tilted", "text": "The pelvis is tilted."}]
-        say(id, "done", folder=how["result"], networks="asked", warnings=warnings, timings_s={}, **about())
+        result = {"folder": how["result"], "warnings": warnings, "timings_s": {}}
+        others = {"others": [result for _ in request["others"]]} if request["others"] else {}
+        say(id, "done", networks="asked", **result, **others, **about())
     elif name == "hello" and "broken" in how:
         say(id, "refused", code="package-broken", text=how["broken"], values={"package": "torch"})
     else:

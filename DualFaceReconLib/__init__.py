@@ -1,4 +1,4 @@
-"""DualFaceRecon: bones in 3D from a single hip radiograph. Research use only.
+"""DualFaceRecon: bones in 3D from a single hip radiograph, and vertebrae from two films. Research use only.
 
     from DualFaceReconLib import Reconstructor, load_reconstruction, read_radiograph, save
 
@@ -6,6 +6,11 @@
     reconstruction = Reconstructor().run(radiograph)     # networks, surfaces, shape models; keep the Reconstructor
     save(reconstruction, "out/film")                     # a folder of meshes, depth maps, picture.png and report.html
     reconstruction = load_reconstruction("out/film")     # without the networks
+
+    films = read_spine_films("ap.dcm", "lateral.dcm")    # two films of one spine
+    clicks = VertebraTarget(level="L3", centre_ap_px=(512, 300), centre_lateral_px=(498, 410))
+    vertebra = VertebraReconstructor().run(films, clicks)
+    save_vertebra(vertebra, "out/L3")                    # and load_vertebra("out/L3")
 
 `reconstruction.bones["hip_left"].completed` is a vtkPolyData in RAS millimetres. Each name is imported when it is first
 used, so that importing the package takes no time: torch, the slowest, comes with Reconstructor alone.
@@ -18,15 +23,34 @@ if TYPE_CHECKING:
     from DualFaceReconLib.film.radiograph import read_radiograph
     from DualFaceReconLib.reconstruction import Reconstructor
     from DualFaceReconLib.results import load_reconstruction, save
+    from DualFaceReconLib.vertebra.films import read_spine_films
+    from DualFaceReconLib.vertebra.reconstruction import VertebraReconstructor
+    from DualFaceReconLib.vertebra.targets import VertebraTarget
+    from DualFaceReconLib.vertebra_results import load_vertebra, save_vertebra
 
 __version__ = "0.1.0"
-__all__ = ["Reconstructor", "load_reconstruction", "read_radiograph", "save"]
+__all__ = [
+    "Reconstructor",
+    "VertebraReconstructor",
+    "VertebraTarget",
+    "load_reconstruction",
+    "load_vertebra",
+    "read_radiograph",
+    "read_spine_films",
+    "save",
+    "save_vertebra",
+]
 
 _HOMES = {
     "Reconstructor": "reconstruction",
     "load_reconstruction": "results",
     "read_radiograph": "film.radiograph",
     "save": "results",
+    "VertebraReconstructor": "vertebra.reconstruction",
+    "VertebraTarget": "vertebra.targets",
+    "read_spine_films": "vertebra.films",
+    "load_vertebra": "vertebra_results",
+    "save_vertebra": "vertebra_results",
 }
 
 

@@ -87,7 +87,7 @@ def reconstruct(options: argparse.Namespace) -> int:
             )
     else:
         refuse_to_lose(options.out, overwrite=True)  # before anybody is asked
-    overwrite = options.overwrite or (not several and _agrees_to_replace(options.out, DOCUMENT))
+    overwrite = options.overwrite or (not several and agrees_to_replace(options.out, DOCUMENT))
     if not several:
         refuse_to_lose(options.out, overwrite)
     films = _films_with_targets(options, overwrite)
@@ -98,7 +98,7 @@ def reconstruct(options: argparse.Namespace) -> int:
     print(f"{reconstructor}. Research use only.")
     for file, radiograph, folder in films:
         with _named(file, options):
-            with _progress() as progress:
+            with shown_progress() as progress:
                 reconstruction = reconstructor.run(
                     radiograph,
                     completion=options.completion,
@@ -123,7 +123,7 @@ def _reconstruct_patient(options: argparse.Namespace) -> int:
     if options.marker is not None:
         raise Refusal("--marker says where a ball lies in one film, and there are several: give --object-distance.")
     refuse_to_lose_patient(options.out, overwrite=True)  # before anybody is asked
-    overwrite = options.overwrite or _agrees_to_replace(options.out, PATIENT)
+    overwrite = options.overwrite or agrees_to_replace(options.out, PATIENT)
     refuse_to_lose_patient(options.out, overwrite)
     radiographs = []
     for file in options.files:
@@ -136,7 +136,7 @@ def _reconstruct_patient(options: argparse.Namespace) -> int:
 
     reconstructor = Reconstructor(options.bundle, options.device)
     print(f"{reconstructor}. Research use only.")
-    with _progress() as progress:
+    with shown_progress() as progress:
         patient = reconstructor.run_patient(radiographs, whole_femurs=options.whole_femurs, progress=progress)
     folders = save_patient(patient, options.out, overwrite=overwrite, scene=options.scene)
     for number, (file, reconstruction, folder) in enumerate(zip(options.files, patient.films, folders, strict=True), 1):
@@ -361,7 +361,7 @@ def _say(words: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _agrees_to_replace(folder: Path, document: str) -> bool:
+def agrees_to_replace(folder: Path, document: str) -> bool:
     """Asks, where somebody is there to answer and a result of that document is there."""
     if not (folder / document).is_file() or not sys.stdin.isatty():
         return False
@@ -374,7 +374,7 @@ def _agrees_to_replace(folder: Path, document: str) -> bool:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
+def shown_progress() -> Iterator[Callable[[str, float], None]]:
     """A line that says how far it is and how long it will still take, where somebody watches."""
     if not sys.stderr.isatty():
         yield lambda stage, share: None

@@ -19,6 +19,7 @@ import numpy as np
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 
+REACH_MM = 200.0  # of a ray to either side of the axis, within which a body lies
 PARALLEL = 1e-6  # squared sine of the least angle at which two rays meet anywhere in particular
 
 
@@ -91,6 +92,13 @@ class FilmPair:
         """Between the ways from the axis to the two sources, 0 to 180."""
         ways = [film.source / np.linalg.norm(film.source) for film in (self.first, self.second)]
         return math.degrees(math.acos(float(np.clip(ways[0] @ ways[1], -1, 1))))
+
+    def line_on_second(self, first_px: Sequence[float]) -> np.ndarray:
+        """Where the ray of a pixel [row, col] of the first film runs on the second, its ends (2, 2) [row, col]."""
+        film = self.first
+        middle = film.geometry.sdd_mm - film.geometry.object_distance_mm
+        depths = np.array([max(middle - REACH_MM, 1.0), min(middle + REACH_MM, film.geometry.sdd_mm)])
+        return self.second.project(film.back_project(np.array([first_px, first_px], dtype=np.float64), depths))[0]
 
     def meeting(self, first_px: Sequence[float], second_px: Sequence[float]) -> Meeting:
         """Where the rays of a pixel [row, col] of either film come closest; ValueError where they are parallel."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from DualFaceReconLib import __version__, actions
+from DualFaceReconLib import __version__, actions, vertebra_actions
 from DualFaceReconLib.actions import EXIT_REFUSED, EXIT_STOPPED
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.parallel.work import scheduler_address
@@ -55,12 +55,14 @@ def _open_streams() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="dualface", description="3D bone surfaces from one hip radiograph. Research use only."
+        prog="dualface",
+        description="3D bone surfaces from one hip radiograph, or a vertebra from two films. Research use only.",
     )
     parser.add_argument("--version", action="version", version=f"dualface {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_inspect(commands)
     _add_reconstruct(commands)
+    _add_vertebra(commands)
     _add_batch(commands)
     _add_summary(commands)
     _add_models(commands)
@@ -110,6 +112,58 @@ def _add_reconstruct(commands: argparse._SubParsersAction) -> None:
     add_engine_arguments(command)
     command.add_argument("--overwrite", action="store_true", help="replace a reconstruction that is there")
     command.add_argument("--scene", action="store_true", help="also write scene.mrb for 3D Slicer (needs slicer-core)")
+
+
+def _add_vertebra(commands: argparse._SubParsersAction) -> None:
+    epilog = (
+        "Rows and columns are of the films as displayed (`inspect` draws them). The centre of a vertebra is in the "
+        "midline and halfway up the body on the AP film, at the body's back wall and halfway up on the lateral. "
+        "Options with two values take that of the AP film and that of the lateral; one counts for both."
+    )
+    command = _command(commands, "vertebra", vertebra_actions.vertebra, epilog)
+    command.add_argument("ap", type=Path, metavar="AP", help=f"a film from in front or behind: {FORMATS}")
+    command.add_argument("lateral", type=Path, metavar="LATERAL", help="a film from the side, of the same patient")
+    command.add_argument(
+        "-o",
+        "--out",
+        type=_folder,
+        required=True,
+        metavar="DIR",
+        help="for the result; with --points a folder in it each",
+    )
+    which = command.add_argument_group("about the vertebra")
+    which.add_argument("--level", metavar="LEVEL", help="T1 to T12, L1 to L5")
+    for name, film in (("ap", "AP"), ("lateral", "lateral")):
+        which.add_argument(
+            f"--centre-{name}", type=float, nargs=2, metavar=("ROW", "COL"), help=f"its centre on the {film} film"
+        )
+    which.add_argument(
+        "--corners",
+        type=float,
+        nargs=16,
+        metavar="N",
+        help="the body's four corners on the AP film and then on the lateral, row and column of each: instead of "
+        "centres, or beside them; without any scale the shape then comes without millimetres",
+    )
+    which.add_argument("--points", type=Path, metavar="JSON", help="vertebrae of these films, as the README shows")
+    films = command.add_argument_group("about the films (each wins over the files)")
+    films.add_argument("--angle", type=float, metavar="DEGREES", help="between both (default: the headers', or 90)")
+    films.add_argument(
+        "--lateral-faces", choices=("left", "right"), help="where the patient looks in the lateral picture"
+    )
+    films.add_argument("--same-patient", action="store_true", help="the films are of one patient, whatever their ids")
+    films.add_argument("--pixel-pitch", type=_pitch, nargs="+", metavar="MM", help="at the detector, as `reconstruct`")
+    films.add_argument("--sdd", type=float, nargs="+", metavar="MM", help="distance from source to detector")
+    films.add_argument(
+        "--object-distance", type=float, nargs="+", metavar="MM", help="from the detector to the axis through the spine"
+    )
+    films.add_argument("--view", choices=("AP", "PA"), help="of the first film; AP: its source is before the patient")
+    films.add_argument("--invert", choices=("ap", "lateral", "both"), help="bone is dark in the file")
+    result = command.add_argument_group("about the result")
+    result.add_argument("--bundle", metavar="ID|DIR", help="another bundle than the one that ships")
+    result.add_argument("--device", choices=("cuda", "mps", "cpu"), help="default: the best one here")
+    result.add_argument("--overwrite", action="store_true", help="replace a vertebra that is there")
+    result.add_argument("--scene", action="store_true", help="also write scene.mrb for 3D Slicer (needs slicer-core)")
 
 
 def _add_batch(commands: argparse._SubParsersAction) -> None:

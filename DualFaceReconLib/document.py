@@ -17,6 +17,7 @@ from DualFaceReconLib import __version__
 from DualFaceReconLib.disk.folders import display_name
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Known, RadiographWarning
+from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, BundleName, Reconstruction
@@ -57,24 +58,12 @@ class Document:
 
 def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
     """All of a reconstruction but pixels and meshes, as reconstruction.json holds it."""
-    import torch  # seconds, which reading a folder does not need
-
     radiograph = reconstruction.radiograph
     return {
         "format": FORMAT,
         "research_use": RESEARCH_USE,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "radiograph": {
-            "pixel_hash": radiograph.pixel_hash,
-            "file_format": radiograph.file_format,
-            "geometry": radiograph.geometry.to_dict(),
-            "orientation": _known_as_dict(radiograph.orientation),
-            "polarity": _known_as_dict(radiograph.polarity),
-            "collimation_px": None if radiograph.collimation_px is None else _known_as_dict(radiograph.collimation_px),
-            "field_corners_px": radiograph.field_corners_px,
-            "display_window": radiograph.display_window,
-            "warnings": [asdict(warning) for warning in radiograph.warnings],
-        },
+        "radiograph": film_as_dict(radiograph),
         "bundle": asdict(reconstruction.bundle),
         "device": reconstruction.device,
         "timings_s": {name: round(seconds, 3) for name, seconds in reconstruction.timings_s.items()},
@@ -86,21 +75,59 @@ def as_dict(reconstruction: Reconstruction) -> dict[str, Any]:
             name: {
                 "completed": bone.completed is not None,
                 "landmarks_ras_mm": bone.landmarks,
-                "measurements": _measurements_as_dicts(bone.measurements),
+                "measurements": measurements_as_dicts(bone.measurements),
                 **({} if bone.verdict is None else {"verdict": verdict_as_dict(bone.verdict)}),
             }
             for name, bone in reconstruction.bones.items()
         },
-        "measurements": _measurements_as_dicts(reconstruction.measurements),
-        "versions": {
-            "DualFaceRecon": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "vtk": vtkVersion.GetVTKVersion(),
-            "numpy": np.__version__,
-            "platform": platform.system(),
-        },
+        "measurements": measurements_as_dicts(reconstruction.measurements),
+        "versions": versions(),
     }
+
+
+def film_as_dict(radiograph: Radiograph) -> dict[str, Any]:
+    """All of a film but its pixels."""
+    return {
+        "pixel_hash": radiograph.pixel_hash,
+        "file_format": radiograph.file_format,
+        "geometry": radiograph.geometry.to_dict(),
+        "orientation": known_as_dict(radiograph.orientation),
+        "polarity": known_as_dict(radiograph.polarity),
+        "collimation_px": None if radiograph.collimation_px is None else known_as_dict(radiograph.collimation_px),
+        "field_corners_px": radiograph.field_corners_px,
+        "display_window": radiograph.display_window,
+        "warnings": [asdict(warning) for warning in radiograph.warnings],
+    }
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with."""
+    import torch  # seconds, which reading a folder does not need
+
+    return {
+        "DualFaceRecon": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "vtk": vtkVersion.GetVTKVersion(),
+        "numpy": np.__version__,
+        "platform": platform.system(),
+    }
+
+
+def film_from_dict(values: Mapping[str, Any], pixels: np.ndarray) -> Radiograph:
+    """The film of `film_as_dict` with its pixels; raises what Python does for values that are missing or other ones."""
+    low, high = values["display_window"]
+    return Radiograph(
+        pixels,
+        ProjectionGeometry.from_dict(values["geometry"]),
+        orientation=known_from_dict(values["orientation"]),
+        polarity=known_from_dict(values["polarity"]),
+        collimation_px=None if values["collimation_px"] is None else known_from_dict(values["collimation_px"]),
+        field_corners_px=corners_from_list(values.get("field_corners_px")),
+        display_window=(float(low), float(high)),
+        warnings=warnings_from_dicts(values["warnings"]),
+        file_format=values["file_format"],
+    )
 
 
 def read_document(folder: Path) -> Document:
@@ -130,14 +157,14 @@ def _parsed(document: Mapping[str, Any]) -> Document:
     low, high = film["display_window"]
     return Document(
         geometry=ProjectionGeometry.from_dict(film["geometry"]),
-        orientation=_known_from_dict(film["orientation"]),
-        polarity=_known_from_dict(film["polarity"]),
-        collimation_px=None if film["collimation_px"] is None else _known_from_dict(film["collimation_px"]),
-        field_corners_px=_corners(film.get("field_corners_px")),
+        orientation=known_from_dict(film["orientation"]),
+        polarity=known_from_dict(film["polarity"]),
+        collimation_px=None if film["collimation_px"] is None else known_from_dict(film["collimation_px"]),
+        field_corners_px=corners_from_list(film.get("field_corners_px")),
         display_window=(float(low), float(high)),
         file_format=film["file_format"],
         pixel_hash=film["pixel_hash"],
-        film_warnings=_warnings_from_dicts(film["warnings"]),
+        film_warnings=warnings_from_dicts(film["warnings"]),
         maps=tuple(document["maps"]),
         has_back="back" in document["faces"] if "faces" in document else None,
         completed={name: bool(bone["completed"]) for name, bone in bones.items()},
@@ -145,13 +172,13 @@ def _parsed(document: Mapping[str, Any]) -> Document:
             name: {landmark: tuple(map(float, place)) for landmark, place in bone["landmarks_ras_mm"].items()}
             for name, bone in bones.items()
         },
-        bone_measurements={name: _measurements_from_dicts(bone["measurements"]) for name, bone in bones.items()},
+        bone_measurements={name: measurements_from_dicts(bone["measurements"]) for name, bone in bones.items()},
         verdicts={name: _verdict_from_dict(bone.get("verdict")) for name, bone in bones.items()},
-        measurements=_measurements_from_dicts(document["measurements"]),
+        measurements=measurements_from_dicts(document["measurements"]),
         bundle=BundleName(**document["bundle"]),
         device=document["device"],
         timings_s=dict(document["timings_s"]),
-        warnings=_warnings_from_dicts(document["warnings"]),
+        warnings=warnings_from_dicts(document["warnings"]),
         masks=Provenance(**document["masks"]) if "masks" in document else MASKS_BY_NETWORK,
     )
 
@@ -180,26 +207,32 @@ def _verdict_from_dict(values: Mapping[str, Any] | None) -> Verdict | None:
     return Verdict(grade=values["grade"], reasons=reasons, evidence=evidence)
 
 
-def _known_as_dict(known: Known) -> dict[str, Any]:
+def known_as_dict(known: Known) -> dict[str, Any]:
+    """A value with where it came from."""
     return {"value": known.value, "provenance": asdict(known.provenance)}
 
 
-def _corners(places: Sequence[Sequence[float]] | None) -> tuple[tuple[float, float], ...] | None:
+def corners_from_list(places: Sequence[Sequence[float]] | None) -> tuple[tuple[float, float], ...] | None:
+    """A field's corners [row, col]; None where it has none of its own."""
     return None if places is None else tuple((float(row), float(col)) for row, col in places)
 
 
-def _known_from_dict(values: Mapping[str, Any]) -> Known:
+def known_from_dict(values: Mapping[str, Any]) -> Known:
+    """The inverse."""
     value = values["value"]
     return Known(tuple(value) if isinstance(value, list) else value, Provenance(**values["provenance"]))
 
 
-def _measurements_as_dicts(measurements: Mapping[str, Measurement]) -> dict[str, Any]:
+def measurements_as_dicts(measurements: Mapping[str, Measurement]) -> dict[str, Any]:
+    """As JSON holds them."""
     return {name: asdict(measurement) for name, measurement in measurements.items()}
 
 
-def _measurements_from_dicts(measurements: Mapping[str, Any]) -> dict[str, Measurement]:
+def measurements_from_dicts(measurements: Mapping[str, Any]) -> dict[str, Measurement]:
+    """The inverse."""
     return {name: Measurement(**measurement) for name, measurement in measurements.items()}
 
 
-def _warnings_from_dicts(warnings: list[Mapping[str, str]]) -> tuple[RadiographWarning, ...]:
+def warnings_from_dicts(warnings: list[Mapping[str, str]]) -> tuple[RadiographWarning, ...]:
+    """Warnings of JSON's values."""
     return tuple(RadiographWarning(**warning) for warning in warnings)

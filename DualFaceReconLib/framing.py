@@ -18,7 +18,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate, pad
 
 from DualFaceReconLib.bonemaps import Window
-from DualFaceReconLib.film.object_distance import POPULATION_OBJECT_DISTANCE_MM
+from DualFaceReconLib.film.subject import POPULATION_OBJECT_DISTANCE_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 
 # Detector to the nominal bone plane, for networks that are trained; a bundle's manifest has that of its own networks

@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.files import write_text
-from DualFaceReconLib.disk.folders import display_name, refuse_unwritable, write_folder
+from DualFaceReconLib.disk.folders import refuse_to_replace, write_folder
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
+from DualFaceReconLib.disk.volumefiles import read_volume, write_volume
 from DualFaceReconLib.document import DOCUMENT, Document, as_dict, damaged, read_document
-from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.errors import Cancelled
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing, overview, report
@@ -32,7 +32,6 @@ WRITTEN = (  # by `save` without a scene
     *(f"{bone}{end}" for bone in BONES for end in ("_observed.vtp", ".vtp", ".stl")),
 )
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # as .DS_Store, file browsers leave them
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def save(
@@ -55,26 +54,7 @@ def save(
 
 def refuse_to_lose(folder: Path, overwrite: bool, document: str = DOCUMENT, content: str = "a reconstruction") -> None:
     """Refusal where writing a result there would replace what nobody wants replaced; `document` tells what it is."""
-    name = display_name(folder)
-    refuse_unwritable(folder)
-    if folder.is_file():
-        raise Refusal(f"{name} is a file: name a folder for the result.")
-    if not folder.exists():
-        return
-    if _holds_current_folder(folder):  # renamed, it would go from under whoever stands in it
-        raise Refusal(
-            f"{name} is the folder that you are in, or holds it: name a new folder in it, or change to another."
-        )
-    try:
-        empty = not any(folder.iterdir())
-    except OSError as error:
-        raise Refusal(f"{name} cannot be opened ({error.strerror or error}): choose another folder.") from error
-    if empty:
-        return
-    if not (folder / document).is_file():
-        raise Refusal(f"{name} holds something else than {content}: choose another folder.")
-    if not overwrite:
-        raise Refusal(f"{name} holds {content} already: say {{overwrite}}, or choose another folder.", "result-exists")
+    refuse_to_replace(folder, overwrite, document, content)
 
 
 def foreign_files(folder: Path) -> list[Path]:
@@ -83,15 +63,6 @@ def foreign_files(folder: Path) -> list[Path]:
         return []
     others = (path for path in folder.iterdir() if path.name not in WRITTEN)
     return [path for path in others if not path.name.startswith(".") and path.name.lower() not in SYSTEM_FILES]
-
-
-def _holds_current_folder(folder: Path) -> bool:
-    """Whether a folder is the current one or holds it."""
-    try:
-        here = Path.cwd()
-        return any(folder.samefile(place) for place in (here, *here.parents))
-    except OSError:  # somebody removed the folder that we are in, or lets us not look
-        return False
 
 
 def load_reconstruction(folder: str | Path) -> Reconstruction:
@@ -118,13 +89,13 @@ def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) ->
             write_stl(bone.completed, folder / f"{name}.stl", _stl_header(name, bone))
             yield
     matrix = radiograph.geometry.ijk_to_ras()
-    _write_image(radiograph.pixels[None], matrix, folder / "radiograph.nrrd")
-    _write_image(maps.mask.astype(np.uint8), matrix, folder / "labels.nrrd")
+    write_volume(radiograph.pixels[None], matrix, folder / "radiograph.nrrd")
+    write_volume(maps.mask.astype(np.uint8), matrix, folder / "labels.nrrd")
     yield
-    _write_image(maps.front, matrix, folder / "depth_front.nrrd")
+    write_volume(maps.front, matrix, folder / "depth_front.nrrd")
     yield
     if maps.back is not None:
-        _write_image(maps.back, matrix, folder / "depth_back.nrrd")
+        write_volume(maps.back, matrix, folder / "depth_back.nrrd")
         yield
     picture = overview.picture(reconstruction)
     yield
@@ -191,29 +162,12 @@ def _stl_header(name: str, bone: Bone) -> str:
     return f"{name}: {100 * (1 - seen.mean()):.0f} % inferred from others; research only"
 
 
-def _write_image(values: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
-    """(slices, rows, cols) on the detector's plane, slices behind each other."""
-    image = sitk.GetImageFromArray(values)
-    axes = RAS_TO_LPS @ ijk_to_ras[:3, :3]
-    spacing = np.linalg.norm(axes, axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((axes / spacing).ravel().tolist())
-    image.SetOrigin((RAS_TO_LPS @ ijk_to_ras[:3, 3]).tolist())
-    try:
-        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-    except RuntimeError as error:
-        raise OSError(0, f"{path.name} could not be written: is there room?") from error
-
-
 def _image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """(slices, rows, cols) of a file; Refusal where it holds none of that shape."""
     try:
-        image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise damaged(path.parent, f"{path.name} cannot be read") from error
-    if image.shape != shape:
-        raise damaged(path.parent, f"{path.name} has another size")
-    return image
+        return read_volume(path, shape)
+    except ValueError as error:
+        raise damaged(path.parent, error) from error
 
 
 def _mesh(path: Path) -> vtkPolyData:

@@ -26,6 +26,8 @@ LONGEST = (
     "test_vertebra_judging.py",
     "test_vertebra_films.py",
     "test_vertebra_anatomy.py",
+    "test_vertebra_road.py",
+    "test_vertebra_pair.py",
     "test_cases.py",
     "test_image_files.py",
     "test_module_run.py",

@@ -12,8 +12,8 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_vtp
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.object_distance import TABLE_TO_BONES_MM
 from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.film.subject import TABLE_TO_BONES_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import arrays, polydata
 from training.__main__ import EXIT_REFUSED, main

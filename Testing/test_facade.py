@@ -1,4 +1,4 @@
-"""The package's own names: four, each the thing that its home has, and none imported before it is used."""
+"""The package's own names: each the thing that its home has, and none imported before it is used."""
 
 import ast
 import subprocess
@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 import DualFaceReconLib
-from DualFaceReconLib import reconstruction, results
+from DualFaceReconLib import reconstruction, results, vertebra_results
 from DualFaceReconLib.film import radiograph
+from DualFaceReconLib.vertebra import films as spine_films
+from DualFaceReconLib.vertebra import reconstruction as vertebra_reconstruction
+from DualFaceReconLib.vertebra import targets
 
 ROOT = Path(__file__).parent.parent
 HOMES = {
@@ -17,6 +20,11 @@ HOMES = {
     "Reconstructor": reconstruction,
     "save": results,
     "load_reconstruction": results,
+    "VertebraReconstructor": vertebra_reconstruction,
+    "VertebraTarget": targets,
+    "read_spine_films": spine_films,
+    "load_vertebra": vertebra_results,
+    "save_vertebra": vertebra_results,
 }
 
 

@@ -14,7 +14,7 @@ from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshes import arrays
-from DualFaceReconLib.pictures import drawing, overview, report
+from DualFaceReconLib.pictures import drawing, overview, panels, report
 from DualFaceReconLib.pictures.bones import BONE_COLOURS, STRIPES_PX, Surface, along_rays, from_afar, surface_of
 from DualFaceReconLib.pictures.film import film_picture
 from DualFaceReconLib.rasterising import nearest_values
@@ -35,10 +35,10 @@ def picture(pelvis):
 def film_panels(picture, reconstruction):
     """The film with outlines and the bones from the source, without titles and margins."""
     rows, cols = film_picture(reconstruction.radiograph, overview.FILM_MOST_PX)[0].shape[:2]
-    width = (overview.WIDTH_PX - overview.GAP_PX) // 2
+    width = (panels.WIDTH_PX - panels.GAP_PX) // 2
     left = (width - cols) // 2
-    films = picture[overview.TITLE_PX : overview.TITLE_PX + rows]
-    return films[:, left : left + cols], films[:, width + overview.GAP_PX + left :][:, :cols]
+    films = picture[panels.TITLE_PX : panels.TITLE_PX + rows]
+    return films[:, left : left + cols], films[:, width + panels.GAP_PX + left :][:, :cols]
 
 
 def colour_like(picture, colour):
@@ -174,10 +174,10 @@ def test_r_and_l_stand_where_they_belong_and_are_amber_when_assumed(pelvis, pict
         (picture, "", drawing.WHITE),
         (overview.picture(dataclasses.replace(pelvis, radiograph=assumed)), "?", drawing.AMBER),
     ):
-        below = drawn[film_panels(picture, pelvis)[0].shape[0] + overview.TITLE_PX :][:200]
-        quarter = overview.WIDTH_PX // 2
-        for panels, height in ((drawn[:200, :quarter], 60), (drawn[:200, quarter:], 60), (below[:, :quarter], 32)):
-            right, left = (place_of(panels, letter + mark, colour, height) for letter in "RL")
+        below = drawn[film_panels(picture, pelvis)[0].shape[0] + panels.TITLE_PX :][:200]
+        quarter = panels.WIDTH_PX // 2
+        for panel, height in ((drawn[:200, :quarter], 60), (drawn[:200, quarter:], 60), (below[:, :quarter], 32)):
+            right, left = (place_of(panel, letter + mark, colour, height) for letter in "RL")
             assert min(right[0], left[0]) > 0.97
             assert right[1][1] < left[1][1]
 
@@ -188,7 +188,7 @@ def test_every_warning_makes_the_text_longer_and_is_amber(pelvis, picture):
         overview.text(dataclasses.replace(pelvis, warnings=(RadiographWarning("code", TEXT),) * count))
         for count in (1, 8, 10)
     ]
-    assert (picture[-texts[0].shape[0] :, : overview.WIDTH_PX // 2] == texts[0][:, : overview.WIDTH_PX // 2]).all()
+    assert (picture[-texts[0].shape[0] :, : panels.WIDTH_PX // 2] == texts[0][:, : panels.WIDTH_PX // 2]).all()
     assert texts[0].shape[0] < texts[1].shape[0] < texts[2].shape[0]
     inked = [np.count_nonzero((part == drawing.AMBER).all(axis=-1)) for part in texts]
     assert inked[0] > 100
@@ -212,7 +212,7 @@ def test_text_is_wrapped_to_its_width():
 def test_one_hip_and_missing_bones_have_pictures():
     picture = overview.picture(made_reconstruction(RIGHT_HIP, ("hip_right",), ("hip_right",)))
     assert picture.dtype == np.uint8
-    assert picture.shape[1:] == (overview.WIDTH_PX, 3)
+    assert picture.shape[1:] == (panels.WIDTH_PX, 3)
     assert colour_like(picture, BONE_COLOURS["hip_right"]).sum() > 50_000
     assert not colour_like(picture[300:800], BONE_COLOURS["femur_right"]).any()
 

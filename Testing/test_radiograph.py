@@ -8,8 +8,8 @@ from support.films import COLS, GEOMETRY, ROWS, dataset, film, save
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.collimation import field_of_exposure
-from DualFaceReconLib.film.object_distance import POPULATION_OBJECT_DISTANCE
 from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
+from DualFaceReconLib.film.subject import POPULATION_OBJECT_DISTANCE
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.xray.analytic import Sphere, render
 from training.xray.dicom_film import write_dx

@@ -314,7 +314,7 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_works(film, tmp_path, file
         (actions, "reconstruct"),  # the film's decoded pixels are the first file that is written
         (results, "write_vtp"),
         (results, "write_stl"),
-        (results, "_write_image"),
+        (results, "write_volume"),
     ],
     ids=["pixels", "observed mesh", "completed mesh", "image"],
 )

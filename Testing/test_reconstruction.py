@@ -25,7 +25,7 @@ from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import Known
 from DualFaceReconLib.film.markers import Marker, with_marker
 from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.film.settling import ASSUMED_SDD
+from DualFaceReconLib.film.subject import ASSUMED_SDD
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Disagreement, Networks, Prediction, seen_on
@@ -726,7 +726,7 @@ def test_a_film_that_was_exchanged_is_refused(folder, made, tmp_path):
     shutil.copytree(folder, place)
     other = replace(made, radiograph=film_of(GEOMETRY.resized((440, 520)), polarity=Known("as stored", ASSUMED_SDD)))
     other.radiograph.pixels[0, 0] += 1
-    results._write_image(other.radiograph.pixels[None], np.eye(4), place / "radiograph.nrrd")
+    results.write_volume(other.radiograph.pixels[None], np.eye(4), place / "radiograph.nrrd")
     with pytest.raises(Refusal, match="not the film that was reconstructed"):
         load_reconstruction(place)
     assert not Path(folder, ".copy.lock").exists()

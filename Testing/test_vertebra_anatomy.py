@@ -25,13 +25,14 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import arrays, triangle_normals, volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shape.shapemodel import load_shape_model
+from DualFaceReconLib.vertebra.sizes import PUBLISHED_MM, published_mm
 from training.__main__ import main
 from training.vertebrae import anatomy, correspondence
 from training.vertebrae.correspondence import load_groups
 from training.vertebrae.levels import GROUPS, LEVELS, group_of
 from training.vertebrae.masks import mask_surface
 from training.vertebrae.parts import dimensions, in_own_frame, parts_of
-from training.vertebrae.sizes import PUBLISHED_MM, drawn_scales, measured_size, published_mm, published_size
+from training.vertebrae.sizes import drawn_scales, measured_size, published_size
 from training.vertebrae.voxels import inside_of, inside_on_grid
 
 

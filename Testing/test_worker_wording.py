@@ -15,7 +15,7 @@ from DualFaceReconLib.pictures.wording import PANEL, TERMINAL
 
 ROOT = Path(__file__).parent.parent
 ENGINE = sorted((ROOT / "DualFaceReconLib").rglob("*.py"))
-OF_THE_TERMINAL = ("cli.py", "actions.py", "wording.py")
+OF_THE_TERMINAL = ("cli.py", "actions.py", "vertebra_actions.py", "wording.py")
 
 
 def sentences(path):

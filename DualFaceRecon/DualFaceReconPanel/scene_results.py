@@ -42,8 +42,8 @@ def add_result(folder: Path, asked: str, name: str, study: int, replacing: Scene
 
 
 def runs() -> list[SceneRun]:
-    """Those of the scene, from top to bottom."""
-    return runs_in(slicer.mrmlScene)
+    """Those of hip films in the scene, from top to bottom."""
+    return [run for run in runs_in(slicer.mrmlScene) if run.node("film_ap") is None]  # a vertebra has two films
 
 
 def is_stale(run: SceneRun, asked: str | None) -> bool:

@@ -75,6 +75,42 @@ def refuse_unwritable(folder: Path) -> None:
         raise Refusal(f"You may not write to {display_name(parent)}: choose another folder for the result.")
 
 
+def refuse_to_replace(folder: Path, overwrite: bool, document: str, content: str) -> None:
+    """Refusal where writing a folder there would replace what nobody wants replaced.
+
+    `document` is the file by which a folder is known to hold `content`, such as "a reconstruction".
+    """
+    name = display_name(folder)
+    refuse_unwritable(folder)
+    if folder.is_file():
+        raise Refusal(f"{name} is a file: name a folder for the result.")
+    if not folder.exists():
+        return
+    if _holds_current_folder(folder):  # renamed, it would go from under whoever stands in it
+        raise Refusal(
+            f"{name} is the folder that you are in, or holds it: name a new folder in it, or change to another."
+        )
+    try:
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise Refusal(f"{name} cannot be opened ({error.strerror or error}): choose another folder.") from error
+    if empty:
+        return
+    if not (folder / document).is_file():
+        raise Refusal(f"{name} holds something else than {content}: choose another folder.")
+    if not overwrite:
+        raise Refusal(f"{name} holds {content} already: say {{overwrite}}, or choose another folder.", "result-exists")
+
+
+def _holds_current_folder(folder: Path) -> bool:
+    """Whether a folder is the current one or holds it."""
+    try:
+        here = Path.cwd()
+        return any(folder.samefile(place) for place in (here, *here.parents))
+    except OSError:  # somebody removed the folder that we are in, or lets us not look
+        return False
+
+
 def write_folder(folder: Path, write: Callable[[Path], None], content: str = "The result") -> None:
     """Lets `write` fill a folder beside, then renames it to its place; whoever is cut off leaves no half of it there.
 

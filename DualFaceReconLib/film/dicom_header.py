@@ -34,6 +34,7 @@ from DualFaceReconLib.film.dicom_values import (
     text,
     values,
 )
+from DualFaceReconLib.film.subject import HIPS, SPINE_LATERAL, FilmSubject
 from DualFaceReconLib.geometry import Provenance
 
 RADIOGRAPH_MODALITIES = {"CR", "DX", "DR", "RG", "RF", "XA", "OT", "HC", ""}
@@ -47,16 +48,8 @@ RADIOGRAPH_CLASSES = {
     "",
 }
 FLUOROSCOPY = {"RF", "XA"}
-HIP_WORDS = {"HIP", "HIPS", "PELVIS", "FEMUR", "FEMURS", "FEMORAL", "ACETABULUM"}
-# DICOM's Body Part Examined values (and plain spellings) that cannot be a hip film
-# fmt: off
-OTHER_BODY_PARTS = {
-    "CHEST", "THORAX", "LUNG", "RIB", "RIBS", "HEART", "BREAST", "STERNUM", "CLAVICLE", "SCAPULA", "SHOULDER",
-    "HUMERUS", "ARM", "ELBOW", "FOREARM", "WRIST", "HAND", "FINGER", "THUMB", "SKULL", "HEAD", "FACE", "JAW",
-    "MANDIBLE", "MAXILLA", "TEETH", "NECK", "CSPINE", "TSPINE", "KNEE", "PATELLA", "TIBIA", "FIBULA", "CALF", "ANKLE",
-    "FOOT", "TOE", "CALCANEUS", "HEEL",
-}
-# fmt: on
+# ViewPosition names the patient's side that is at the detector
+SOURCE_ANGLES = {"AP": 0.0, "PA": 180.0, "LL": -90.0, "LLAT": -90.0, "RL": 90.0, "RLAT": 90.0}
 FRONTAL_CODES = {"399348003": "AP", "R-10206": "AP", "272479007": "PA", "R-10214": "PA"}  # SNOMED CT, older SRT
 SIDEWAYS = re.compile(r"LAT(ERAL)?|LATER\w*|LL|RL|ML|LM|[LR]LD|X?TABLE|XTAB\w*|CROSS\w*|SAGITTAL|LAT[LR]")
 SLANTED = re.compile(r"OBL\w*|[LR][AP]?O|LLO|RLO|JUDET")
@@ -74,22 +67,25 @@ ANGLE_TOLERANCE_DEG = 1.0
 TILTED_EFFECT = "on an angled film (inlet, outlet) the bones come out tilted by the angle."
 
 
-def read_acquisition(ds: Dataset) -> Acquisition:
-    """What the header tells; refuses what is not one frontal radiograph of the hips."""
-    _refuse_other_images(ds)
+def read_acquisition(ds: Dataset, subject: FilmSubject = HIPS) -> Acquisition:
+    """What the header tells; refuses what is not one radiograph of the subject, from where that is taken."""
+    _refuse_other_images(ds, subject)
     size = (integer(ds, "Rows"), integer(ds, "Columns"))
     if None in size:
         raise Refusal("This DICOM file holds no picture (no Rows and Columns): choose the image object of the study.")
     acquisition = Acquisition(size_px=size)
-    _body_part(ds, acquisition)
-    acquisition.view = _view(ds, acquisition)
-    acquisition.orientation = _orientation(ds, acquisition)
+    _body_part(ds, acquisition, subject)
+    if subject.sideways:
+        _refuse_frontal(ds)
+    else:
+        acquisition.view = _view(ds, acquisition)
+    acquisition.orientation = _orientation(ds, acquisition, subject)
     acquisition.sdd_mm = number_known(ds, "DistanceSourceToDetector")
     _pitch(ds, acquisition)
     _depth(ds, acquisition)
     acquisition.principal_point_px = _principal_point(ds, acquisition)
     acquisition.collimation_px = _collimation(ds, acquisition)
-    _angulation(ds, acquisition)
+    _angulation(ds, acquisition, subject)
     if text(ds, "BurnedInAnnotation") == "YES":
         acquisition.warn(
             "burned-in-annotation",
@@ -107,7 +103,7 @@ def identity(ds: Dataset) -> dict[str, str]:
 # Refusals
 
 
-def _refuse_other_images(ds: Dataset) -> None:
+def _refuse_other_images(ds: Dataset, subject: FilmSubject) -> None:
     modality = text(ds, "Modality")
     sop_class = text(ds, "SOPClassUID")
     if modality not in RADIOGRAPH_MODALITIES or sop_class not in RADIOGRAPH_CLASSES:
@@ -115,25 +111,29 @@ def _refuse_other_images(ds: Dataset) -> None:
         kind = UID(sop_class).name if known_class else modality
         if not re.fullmatch("[A-Za-z0-9 -]{2,80}", kind):  # a damaged header may hold anything here, a name too
             raise Refusal("The header's Modality or SOP Class is unreadable: export the film again from the archive.")
-        raise Refusal(f"This is a {kind} image, not a radiograph: choose a plain film (CR, DX, RF or XA) of the hips.")
+        shows = "hips" if subject is HIPS else subject.name
+        raise Refusal(
+            f"This is a {kind} image, not a radiograph: choose a plain film (CR, DX, RF or XA) of the {shows}."
+        )
     frames = integer(ds, "NumberOfFrames") or 1
     if frames != 1:
         raise Refusal(f"This file holds {frames} pictures, a run or a stack: export one frame as a single image.")
 
 
-def _body_part(ds: Dataset, acquisition: Acquisition) -> None:
+def _body_part(ds: Dataset, acquisition: Acquisition, subject: FilmSubject) -> None:
     named = [text(ds, "BodyPartExamined")]
     named += [text(item, "CodeMeaning") for item in items(ds, "AnatomicRegionSequence")]
     words = {word for part in named for word in _words(part)}
-    other = OTHER_BODY_PARTS & words
-    if other and not HIP_WORDS & words:  # a head of a femur is no head
+    other = subject.other_parts & words
+    if other and not subject.own_words & words:  # a head of a femur is no head
         raise Refusal(
-            f"The header says that this film shows the {min(other).lower()}, and only hips can be reconstructed. "
-            "If it does show a hip, correct Body Part Examined (0018,0015)."
+            f"The header says that this film shows the {min(other).lower()}, and only {subject.bones} can be "
+            f"reconstructed. If it does show a {subject.name}, correct Body Part Examined (0018,0015)."
         )
     if not words:
         acquisition.warn(
-            "body-part-unknown", "The file does not say which body part it shows: make sure that it is a hip."
+            "body-part-unknown",
+            f"The file does not say which body part it shows: make sure that it is a {subject.name}.",
         )
 
 
@@ -180,18 +180,54 @@ def _words(phrase: str) -> list[str]:
     return re.findall("[A-Z]+", phrase.replace("ANTERO-POSTERIOR", "AP").replace("POSTERO-ANTERIOR", "PA"))
 
 
-def _refuse_view(view: str) -> None:
-    raise Refusal(f"This is not a frontal film (view {view}): choose the AP or PA film of the study.")
+def _refuse_view(view: str, subject: FilmSubject = HIPS) -> None:
+    if subject.sideways:
+        raise Refusal(f"This is not a lateral film ({view}): choose the lateral one of the study.", "not-lateral")
+    raise Refusal(f"This is not a frontal film (view {view}): choose the AP or PA film of the study.", "not-frontal")
 
 
-def _orientation(ds: Dataset, acquisition: Acquisition) -> Known | None:
+def _refuse_frontal(ds: Dataset) -> None:
+    """Of a film that is to be taken from the side; a tube that goes round the patient is what tells of itself."""
+    codes = [FRONTAL_CODES.get(text(item, "CodeValue")) for item in items(ds, "ViewCodeSequence")]
+    frontal = [view for view in (*_words(text(ds, "ViewPosition")), *codes) if view in ("AP", "PA")]
+    if frontal and _tube_angle(ds) is None:
+        _refuse_view(f"view {frontal[0]}", SPINE_LATERAL)
+
+
+def source_angle(ds: Dataset) -> Known | None:
+    """Degrees from in front of the patient to the X-ray source, towards the patient's left, -180 to 180; None where the
+    header does not say. A C-arm's detector is in front of the patient at 0 degrees, and at the left at 90."""
+    angle = _tube_angle(ds)
+    if angle is not None:
+        tag = from_tag(ds, "PositionerPrimaryAngle").source
+        return Known((angle + 360) % 360 - 180, Provenance("derived", f"{tag} = {angle:g} degrees of a C-arm"))
+    for word in _words(text(ds, "ViewPosition")):
+        if word in SOURCE_ANGLES:
+            return Known(SOURCE_ANGLES[word], from_tag(ds, "ViewPosition"))
+    return None
+
+
+def is_called_lateral(ds: Dataset) -> bool:
+    """Whether the header calls a film lateral, whichever side that is from."""
+    coded = items(ds, "ViewCodeSequence")
+    named = [text(ds, "ViewPosition"), *(text(item, "CodeMeaning") for item in coded)]
+    return any(SIDEWAYS.fullmatch(word) for name in named for word in _words(name))
+
+
+def _tube_angle(ds: Dataset) -> float | None:
+    """The primary angle of a C-arm, in degrees."""
+    return number(ds, "PositionerPrimaryAngle") if text(ds, "Modality") in FLUOROSCOPY else None
+
+
+def _orientation(ds: Dataset, acquisition: Acquisition, subject: FilmSubject) -> Known | None:
     directions = [str(v).strip().upper() for v in values(ds, "PatientOrientation")]
     if len(directions) != 2 or not all(directions):
         return None
     cols_to, rows_to = (d[0] for d in directions)  # "LF" is mainly left: the first letter leads
-    if {cols_to, rows_to} & {"A", "P"}:
-        _refuse_view(f"with PatientOrientation {cols_to}\\{rows_to}")
-    if (cols_to in "LR") == (rows_to in "LR") or cols_to not in "LRHF" or rows_to not in "LRHF":
+    across, along = ("LR", "AP") if not subject.sideways else ("AP", "LR")  # the patient, and along the X-rays
+    if {cols_to, rows_to} & set(along) and not (subject.around and _tube_angle(ds) is not None):
+        _refuse_view(f"with PatientOrientation {cols_to}\\{rows_to}", subject)
+    if (cols_to in across) == (rows_to in across) or not {cols_to, rows_to} <= {*across, *"HF"}:
         acquisition.warn("orientation-unreadable", "The header's PatientOrientation makes no sense and is not used.")
         return None
     return Known(f"{cols_to}\\{rows_to}", from_tag(ds, "PatientOrientation"))
@@ -312,8 +348,10 @@ def _collimation(ds: Dataset, acquisition: Acquisition) -> Known | None:
     return None
 
 
-def _angulation(ds: Dataset, acquisition: Acquisition) -> None:
+def _angulation(ds: Dataset, acquisition: Acquisition, subject: FilmSubject) -> None:
     for keyword, name in ANGLES.items():
+        if subject.around and "Primary" in keyword:
+            continue
         angle = number(ds, keyword)
         if angle is not None and abs((angle + 90) % 180 - 90) > ANGLE_TOLERANCE_DEG:
             acquisition.warn(

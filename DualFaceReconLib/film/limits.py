@@ -6,6 +6,7 @@ import math
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Known
+from DualFaceReconLib.film.subject import HIPS, FilmSubject
 
 SIDE_LIMITS_PX = (256, 10_000)
 PITCH_LIMITS_MM = (0.02, 2.0)
@@ -57,14 +58,15 @@ def check_pitch(pitch: Known) -> None:
         )
 
 
-def check_field(size_px: tuple[int, int], pitch: Known) -> None:
-    """Refuses a pitch with which the picture would be larger or smaller than any hip film."""
+def check_field(size_px: tuple[int, int], pitch: Known, subject: FilmSubject = HIPS) -> None:
+    """Refuses a pitch with which the picture would be larger or smaller than any film of the subject."""
     longer = max(n * p for n, p in zip(size_px, pitch.value, strict=True))
     low, high = FIELD_LIMITS_MM
     if not low <= longer <= high:
         raise Refusal(
-            f"With this pixel pitch ({pitch.provenance}) the picture would be {longer:.0f} mm long, which no hip film "
-            "is: was it scaled after it was taken? Give the pitch of these pixels with {pixel_pitch_mm}.",
+            f"With this pixel pitch ({pitch.provenance}) the picture would be {longer:.0f} mm long, which no "
+            f"{subject.name} film is: was it scaled after it was taken? "
+            "Give the pitch of these pixels with {pixel_pitch_mm}.",
             "pixel_pitch_mm-implausible",
             limits_mm=PITCH_LIMITS_MM,
         )

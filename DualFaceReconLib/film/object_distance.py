@@ -6,38 +6,29 @@ import math
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Acquisition, Known, Overrides, RadiographWarning, Warn, given_by_user
+from DualFaceReconLib.film.subject import HIPS, FilmSubject
 from DualFaceReconLib.geometry import Provenance
 
-# Magnification of the hip on routine films: 119.8 % (117 to 123.4) in Brew et al., J Arthroplasty 27:643 (2012),
-# 121 % in Franken et al., J Bone Joint Surg Br 92:1345 (2010), 114 +- 4 % in Wangjiraphan et al., Lampang Med J
-# (2019). At 1150 mm these are 190, 200 and 142 mm from the detector.
-POPULATION_OBJECT_DISTANCE_MM = 180.0
-POPULATION_OBJECT_DISTANCE = Provenance(
-    "assumed",
-    "population mean from published hip magnifications of 114 to 121 % (Brew 2012, Franken 2010, Wangjiraphan 2019)",
-    spread=35.0,
-)
-# Height of the hips above the table: 0.45 of the body's thickness there in CT (King et al., J Bone Joint Surg Br
-# 91:1217, 2009), adults being 180 to 280 mm thick at the hips.
-TABLE_TO_BONES_MM = 100.0
-TABLE_TO_BONES_SPREAD_MM = 20.0
 ISOCENTRE_SPREAD_MM = 40.0
 NEAREST_BONES_MM, FARTHEST_BONES_SHARE = 50.0, 0.5  # from the detector; the farther one as a share of sdd
 
 
-def object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, warn: Warn) -> Known:
+def object_distance(
+    acquisition: Acquisition, overrides: Overrides, sdd: Known, warn: Warn, subject: FilmSubject = HIPS
+) -> Known:
     """The ladder of the depth: the user, a calibration, the table or the isocentre, the population."""
     given = given_by_user(overrides.object_distance_mm)
     if given is not None:
         check_object_distance(given.value, sdd.value)
         return given
-    known = _header_object_distance(acquisition, sdd.value)
+    known = _header_object_distance(acquisition, sdd.value, subject)
     nearest, farthest = NEAREST_BONES_MM, FARTHEST_BONES_SHARE * sdd.value
     if known is not None and nearest <= known.value <= farthest:
         if acquisition.source_to_isocentre_mm is not None and acquisition.depth_share is None:
             warn(
                 "object_distance_mm-isocentre",
-                "The bones are taken to be at the C-arm's isocentre, which holds only if the hip was centred there.",
+                "The bones are taken to be at the C-arm's isocentre, which holds only if the "
+                f"{subject.name} was centred there.",
             )
         return known
     if known is not None:
@@ -47,25 +38,27 @@ def object_distance(acquisition: Acquisition, overrides: Overrides, sdd: Known, 
             f"outside of {nearest:g} to {farthest:.0f} mm: it is not used.",
             object_distance_mm=known.value,
         )
-    assumed, warning = assumed_object_distance(sdd.value, _lengths_are_calibrated(acquisition, overrides))
+    assumed, warning = assumed_object_distance(sdd.value, _lengths_are_calibrated(acquisition, overrides), subject)
     warn(warning.code, warning.text, **warning.values)
     return assumed
 
 
-def assumed_object_distance(sdd_mm: float, lengths_are_calibrated: bool) -> tuple[Known, RadiographWarning]:
+def assumed_object_distance(
+    sdd_mm: float, lengths_are_calibrated: bool, subject: FilmSubject = HIPS
+) -> tuple[Known, RadiographWarning]:
     """The population's distance for a film of which nobody knows it, and the warning that goes with it."""
-    spread = POPULATION_OBJECT_DISTANCE.spread
+    distance_mm, spread = subject.object_distance_mm, subject.object_distance.spread
     if lengths_are_calibrated:
         effect = "the bones' lengths follow the calibration, their place in depth is uncertain"
     else:
-        effect = f"every length is uncertain by {100 * spread / (sdd_mm - POPULATION_OBJECT_DISTANCE_MM):.1f} %"
+        effect = f"every length is uncertain by {100 * spread / (sdd_mm - distance_mm):.1f} %"
     warning = RadiographWarning(
         "object_distance_mm-assumed",
-        f"Nothing says how far the bones were from the detector: {POPULATION_OBJECT_DISTANCE_MM:g} +- {spread:g} mm is "
+        f"Nothing says how far the bones were from the detector: {distance_mm:g} +- {spread:g} mm is "
         f"assumed; {effect}. Give it with {{object_distance_mm}}.",
-        {"object_distance_mm": POPULATION_OBJECT_DISTANCE_MM, "spread_mm": spread},
+        {"object_distance_mm": distance_mm, "spread_mm": spread},
     )
-    return Known(POPULATION_OBJECT_DISTANCE_MM, POPULATION_OBJECT_DISTANCE), warning
+    return Known(distance_mm, subject.object_distance), warning
 
 
 def check_object_distance(object_distance_mm: float, sdd_mm: float) -> None:
@@ -79,7 +72,7 @@ def check_object_distance(object_distance_mm: float, sdd_mm: float) -> None:
         )
 
 
-def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | None:
+def _header_object_distance(acquisition: Acquisition, sdd: float, subject: FilmSubject) -> Known | None:
     """What the file's distances say, with the source-detector distance that holds in the end."""
     share, table, isocentre = (
         acquisition.depth_share,
@@ -90,8 +83,9 @@ def _header_object_distance(acquisition: Acquisition, sdd: float) -> Known | Non
         formula = f"sdd * (1 - {share.provenance.source})"
         return Known(sdd * (1 - share.value), Provenance("derived", formula))
     if table is not None and table.value < sdd:
-        formula = f"sdd - {table.provenance.source} + {TABLE_TO_BONES_MM:g} mm from table to bones (King 2009)"
-        return Known(sdd - table.value + TABLE_TO_BONES_MM, Provenance("derived", formula, TABLE_TO_BONES_SPREAD_MM))
+        to_bones, source = subject.table_to_bones_mm, subject.table_to_bones
+        formula = f"sdd - {table.provenance.source} + {to_bones:g} mm from table to bones ({source.source})"
+        return Known(sdd - table.value + to_bones, Provenance("derived", formula, source.spread))
     if table is not None:  # behind the detector: a negative distance, which the caller warns of and does not use
         return Known(sdd - table.value, Provenance("derived", f"sdd - {table.provenance.source}"))
     if isocentre is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from DualFaceReconLib.geometry import ProjectionGeometry
 
 FACING_VIEWER = "L\\F"  # columns grow towards the patient's left, rows towards the feet: as films are displayed
+FACING_LEFT, FACING_RIGHT = "P\\F", "A\\F"  # of films from the side: which way the patient looks
 SIDES_SWAPPED = "sides swapped"  # by the user
 
 
@@ -41,7 +42,10 @@ class Turn:
 
 
 def turn_for(orientation: str) -> Turn:
-    """The turn that brings a picture whose columns and rows grow towards e.g. "R\\F" to "L\\F"."""
+    """The turn that brings a picture whose columns and rows grow towards e.g. "R\\F" to "L\\F".
+
+    One from the side is only set upright.
+    """
     cols_to, rows_to = orientation.split("\\")
     if cols_to in "HF":
         return Turn(transpose=True, reverse_rows=cols_to == "H", reverse_cols=rows_to == "R")

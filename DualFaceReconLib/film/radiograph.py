@@ -29,6 +29,7 @@ from DualFaceReconLib.film.object_distance import assumed_object_distance, check
 from DualFaceReconLib.film.orientation import FACING_VIEWER
 from DualFaceReconLib.film.settling import Settled, settle
 from DualFaceReconLib.film.sides import letter_warnings
+from DualFaceReconLib.film.subject import HIPS, FilmSubject
 from DualFaceReconLib.geometry import GIVEN_IN_CODE, ProjectionGeometry, Provenance, within_corners
 
 LARGEST_FILE_BYTES = 1 << 30
@@ -155,9 +156,14 @@ def read_radiograph(
         length=length,
         field_px=field_px,
     )
+    return read_film(path, overrides)
+
+
+def read_film(path: str | Path, overrides: Overrides, subject: FilmSubject = HIPS) -> Radiograph:
+    """A film of a subject, as `read_radiograph` reads those of hips."""
     try:
-        file_format, settled, decoded = _read(Path(path), overrides)
-        return _as_displayed(file_format, settled, decoded, overrides)
+        file_format, settled, decoded = _read(Path(path), overrides, subject)
+        return _as_displayed(file_format, settled, decoded, overrides, subject)
     except MemoryError as error:
         raise Refusal(
             "The picture needs more memory than there is: scale it down and give its {pixel_pitch_mm}.", "no-memory"
@@ -204,7 +210,9 @@ def kind_by_head(head: bytes) -> str | None:
     return image_format(head)
 
 
-def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, overrides: Overrides) -> Radiograph:
+def _as_displayed(
+    file_format: str, settled: Settled, decoded: Decoded, overrides: Overrides, subject: FilmSubject = HIPS
+) -> Radiograph:
     """Stored pixels turned as they are looked at, with bone bright."""
     pixels = settled.turn.pixels(decoded.pixels)
     polarity, window = decoded.polarity, decoded.display_window
@@ -235,7 +243,8 @@ def _as_displayed(file_format: str, settled: Settled, decoded: Decoded, override
         ),
         file_format=file_format,
     )
-    return _with_sides_read(_at_length(radiograph, overrides))
+    radiograph = _at_length(radiograph, overrides)
+    return radiograph if subject.sideways else _with_sides_read(radiograph)
 
 
 def _with_sides_read(radiograph: Radiograph) -> Radiograph:
@@ -270,15 +279,15 @@ def _at_length(radiograph: Radiograph, overrides: Overrides) -> Radiograph:
         ) from refusal
 
 
-def _read(path: Path, overrides: Overrides) -> tuple[str, Settled, Decoded]:
+def _read(path: Path, overrides: Overrides, subject: FilmSubject) -> tuple[str, Settled, Decoded]:
     kind = file_kind(path)
     if kind == "DICOM":
         # The header is judged before a single pixel is read
-        settled = settle(read_acquisition(read_dataset(path, with_pixels=False)), overrides)
+        settled = settle(read_acquisition(read_dataset(path, with_pixels=False), subject), overrides, subject)
         decoded = decode(read_dataset(path, with_pixels=True), path)
     else:
         acquisition, decoded = read_image(path, kind)
-        settled = settle(acquisition, overrides)
+        settled = settle(acquisition, overrides, subject)
     return kind, settled, decoded
 
 

@@ -15,12 +15,9 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Acquisition, Known, Overrides, RadiographWarning, Warn, given_by_user
 from DualFaceReconLib.film.limits import check_field, check_pitch, check_size, check_source_distance
 from DualFaceReconLib.film.object_distance import object_distance
-from DualFaceReconLib.film.orientation import FACING_VIEWER, SIDES_SWAPPED, Turn, turn_for
+from DualFaceReconLib.film.orientation import FACING_LEFT, FACING_VIEWER, SIDES_SWAPPED, Turn, turn_for
+from DualFaceReconLib.film.subject import HIPS, FilmSubject
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-
-# Hip films are taken at 1000 to 1200 mm; Clohisy et al., J Bone Joint Surg Am 90 Suppl 4:47 (2008), ask for 1200.
-ASSUMED_SDD = Provenance("assumed", "the middle of the usual 1000 to 1200 mm for hip films", spread=60.0)
-ASSUMED_SDD_MM = 1100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class Settled:
     warnings: list[RadiographWarning]
 
 
-def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
+def settle(acquisition: Acquisition, overrides: Overrides, subject: FilmSubject = HIPS) -> Settled:
     """File, user and assumptions joined into one geometry of the displayed picture."""
     warnings = list(acquisition.warnings)
 
@@ -42,7 +39,7 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
         warnings.append(RadiographWarning(code, text, values))
 
     check_size(acquisition.size_px)
-    sdd = _first(given_by_user(overrides.sdd_mm), acquisition.sdd_mm) or Known(ASSUMED_SDD_MM, ASSUMED_SDD)
+    sdd = _first(given_by_user(overrides.sdd_mm), acquisition.sdd_mm) or Known(subject.sdd_mm, subject.sdd)
     check_source_distance(sdd)
     if sdd.provenance.kind == "assumed":
         warn(
@@ -52,9 +49,9 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
             sdd_mm=sdd.value,
         )
 
-    distance = object_distance(acquisition, overrides, sdd, warn)
+    distance = object_distance(acquisition, overrides, sdd, warn, subject)
     pitch = _pixel_pitch(acquisition, overrides, sdd, distance, warn)
-    check_field(acquisition.size_px, pitch)
+    check_field(acquisition.size_px, pitch, subject)
 
     principal = acquisition.principal_point_px
     if principal is None:
@@ -66,8 +63,8 @@ def settle(acquisition: Acquisition, overrides: Overrides) -> Settled:
             "If the film was cropped off-centre, the bones stand sheared by the offset.",
         )
 
-    view = _view(acquisition, overrides, warn)
-    orientation, turn = _orientation(acquisition, overrides, warn)
+    view = _view(acquisition, overrides, warn, subject)
+    orientation, turn = _orientation(acquisition, overrides, warn, subject)
     stored = ProjectionGeometry(
         sdd_mm=sdd.value,
         pixel_pitch_mm=pitch.value,
@@ -138,12 +135,14 @@ def _pixel_pitch(
     return pitch
 
 
-def _view(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> Known:
+def _view(acquisition: Acquisition, overrides: Overrides, warn: Warn, subject: FilmSubject) -> Known:
     if overrides.view not in (None, "AP", "PA"):
         raise Refusal(f"The view must be AP or PA, not {overrides.view!r}.")
     view = _first(given_by_user(overrides.view), acquisition.view)
+    if view is None and subject.sideways:  # settled with the other film
+        return Known("AP", Provenance("assumed", "shown as from the X-ray source"))
     if view is None:
-        view = Known("AP", Provenance("assumed", "hip films are usually AP"))
+        view = Known("AP", Provenance("assumed", f"{subject.name} films are usually AP"))
         warn(
             "view-assumed",
             "The file does not say from which side the film was taken: AP is assumed. If it was PA, front and back "
@@ -152,13 +151,22 @@ def _view(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> Known:
     return view
 
 
-def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> tuple[Known, Turn]:
+def _orientation(
+    acquisition: Acquisition, overrides: Overrides, warn: Warn, subject: FilmSubject
+) -> tuple[Known, Turn]:
     known = acquisition.orientation
     if overrides.swap_sides:
         turn = turn_for(FACING_VIEWER if known is None else known.value)
         was = "the file does not say" if known is None else f"the file says {known.value}"
         swapped = Known(SIDES_SWAPPED, Provenance("user", f"swapped by the user; {was}"))
         return swapped, replace(turn, reverse_cols=not turn.reverse_cols)
+    if known is None and subject.sideways:
+        known = Known(FACING_LEFT, Provenance("assumed", "the patient is taken to look to the picture's left"))
+        warn(
+            "orientation-assumed",
+            "The lateral film does not say which way the patient looks: to the left of the picture is assumed. Say it "
+            "where that is wrong.",
+        )
     if known is None:
         known = Known(FACING_VIEWER, Provenance("assumed", "shown as if facing the patient"))
         warn(
@@ -167,8 +175,9 @@ def _orientation(acquisition: Acquisition, overrides: Overrides, warn: Warn) -> 
             "Compare with the film's own R or L marker; say {swap_sides} if it is wrong.",
         )
     turn = turn_for(known.value)
-    if known.value != FACING_VIEWER:
-        warn("orientation-turned", f"The stored picture ({known.value}) was turned so that it faces the viewer (L\\F).")
+    if turn != Turn():
+        upright = "stands upright" if subject.sideways else "faces the viewer (L\\F)"
+        warn("orientation-turned", f"The stored picture ({known.value}) was turned so that it {upright}.")
     return known, turn
 
 

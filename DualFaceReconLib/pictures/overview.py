@@ -29,7 +29,6 @@ from DualFaceReconLib.pictures.bones import (
 )
 from DualFaceReconLib.pictures.drawing import Colour
 from DualFaceReconLib.pictures.film import (
-    LETTERS_PX,
     caption,
     film_picture,
     mark_corners,
@@ -38,14 +37,22 @@ from DualFaceReconLib.pictures.film import (
     scale_bar,
 )
 from DualFaceReconLib.pictures.inspection import length_uncertainty
+from DualFaceReconLib.pictures.panels import (
+    GAP_PX,
+    LEGEND_PX,
+    WIDTH_PX,
+    explained,
+    in_a_row,
+    over,
+    strip,
+    titled,
+)
 from DualFaceReconLib.pictures.wording import PANEL, bone_words, measured, words
 from DualFaceReconLib.verdicts import is_doubted
 
-WIDTH_PX = 1440
 FILM_MOST_PX = (820, 716)  # [rows, cols] of each of the two films
 BONES_MOST_PX = 504  # rows that bones cover from the front and the side
 HEAD_PX, FOOT_PX, MARGIN_PX = 58, 58, 24  # around them, for letters and scale bars
-GAP_PX, TITLE_PX, LEGEND_PX = 8, 34, 40
 BACKGROUND: Colour = (24, 24, 24)
 OUTLINE_PX = 2
 AROUND_PX = 8  # that smoothing and an outline's width reach beyond a bone
@@ -72,17 +79,17 @@ def films(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nda
     radiograph = reconstruction.radiograph
     film, drawn = film_picture(radiograph, FILM_MOST_PX)
     view = along_rays(surfaces, drawn)
-    on_film = _over(film * DIM, view.coloured, view.share)
+    on_film = over(film * DIM, view.coloured, view.share)
     _outline(film, reconstruction.maps)
     mark_scales(film, drawn)
     for panel in (film, on_film):
         mark_sides(panel, radiograph)
     along = "From the X-ray source" if drawn.view == "AP" else "Along the X-rays, from the front"
     width = (WIDTH_PX - GAP_PX) // 2
-    return _in_a_row(
+    return in_a_row(
         [
-            _titled(film, "Radiograph with the outlines of the bones", width),
-            _titled(on_film, f"{along}: the bones on their film", width),
+            titled(film, "Radiograph with the outlines of the bones", width),
+            titled(on_film, f"{along}: the bones on their film", width),
         ]
     )
 
@@ -128,15 +135,15 @@ def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nd
         (("Certainty, front", f"Certainty, {side_words}"), True),
     ):
         for view, title in zip(views, titles, strict=True):
-            panel = _over(np.array(BACKGROUND), view.by_certainty if certainty else view.coloured, view.share)
+            panel = over(np.array(BACKGROUND), view.by_certainty if certainty else view.coloured, view.share)
             panel = np.pad(panel, ((HEAD_PX, FOOT_PX), (0, 0), (0, 0)), constant_values=BACKGROUND[0])
             if view is views[0]:
                 mark_sides(panel, reconstruction.radiograph, 32)
             else:
                 mark_corners(panel, *depth_marks, 32, drawing.AMBER if unsure else drawing.WHITE)
             scale_bar(panel, 1 / px_per_mm, "", panel.shape[0] - 16, 15)
-            panels.append(_titled(panel, title, panel.shape[1]))
-    return _in_a_row(panels)
+            panels.append(titled(panel, title, panel.shape[1]))
+    return in_a_row(panels)
 
 
 # Legends
@@ -144,7 +151,7 @@ def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nd
 
 def legend_of_bones(reconstruction: Reconstruction) -> np.ndarray:
     """(rows, 1440, 3) uint8: every bone's colour, and how far it can be relied on."""
-    legend, col = _strip(LEGEND_PX), 12
+    legend, col = strip(LEGEND_PX), 12
     for bone in reconstruction.maps.bones:
         note, colour = ": not found", drawing.WHITE
         if bone in reconstruction.bones:
@@ -152,30 +159,21 @@ def legend_of_bones(reconstruction: Reconstruction) -> np.ndarray:
             note = "" if verdict is None else f": {verdict.grade}"
             colour = drawing.AMBER if is_doubted(verdict) else drawing.WHITE
         swatch = np.full((16, 16, 3), BONE_COLOURS[bone], np.uint8)
-        col = _explained(legend, col, swatch, bone_words(bone) + note, colour)
+        col = explained(legend, col, swatch, bone_words(bone) + note, colour)
     return legend
 
 
 def _legend_of_certainty(reconstruction: Reconstruction) -> np.ndarray:
     """Under the views by certainty, which begin in the middle."""
-    legend, col = _strip(LEGEND_PX), (WIDTH_PX + GAP_PX) // 2 + 12
+    legend, col = strip(LEGEND_PX), (WIDTH_PX + GAP_PX) // 2 + 12
     scale = np.broadcast_to(certainty_colours(np.linspace(0, UNSURE_MM, 120)), (16, 120, 3))
-    col = _explained(legend, col, scale, f"std. deviation, 0 to {UNSURE_MM:g} mm")
+    col = explained(legend, col, scale, f"std. deviation, 0 to {UNSURE_MM:g} mm")
     inferred = np.full((16, 30, 3), certainty_colours(np.array(UNSURE_MM / 3)), np.uint8)
     striped(inferred)
-    col = _explained(legend, col, inferred, "inferred, not seen")
+    col = explained(legend, col, inferred, "inferred, not seen")
     if any(bone.completed is None for bone in reconstruction.bones.values()):
-        _explained(legend, col, np.full((16, 16, 3), NOT_COMPLETED, np.uint8), "not completed")
+        explained(legend, col, np.full((16, 16, 3), NOT_COMPLETED, np.uint8), "not completed")
     return legend
-
-
-def _explained(legend: np.ndarray, col: int, swatch: np.ndarray, meaning: str, colour: Colour = drawing.WHITE) -> int:
-    """A swatch and what it means; the column where the next one may begin."""
-    top = (LEGEND_PX - swatch.shape[0]) // 2
-    legend[top : top + swatch.shape[0], col : col + swatch.shape[1]] = swatch
-    col += swatch.shape[1] + 8
-    drawing.write(legend, meaning, (LEGEND_PX / 2, col), LETTERS_PX, colour, anchor=(0.5, 0), in_line=True)
-    return col + drawing.text_mask(meaning, LETTERS_PX).shape[1] + 24
 
 
 # Words
@@ -189,7 +187,7 @@ def text(reconstruction: Reconstruction) -> np.ndarray:
     width = (WIDTH_PX - GAP_PX) // 2
     columns = [caption(lines, width) for lines in (facts, warnings or [("No warnings.", drawing.WHITE)])]
     height = max(column.shape[0] for column in columns)
-    return _in_a_row([np.pad(column, ((0, height - column.shape[0]), (0, 0), (0, 0))) for column in columns])
+    return in_a_row([np.pad(column, ((0, height - column.shape[0]), (0, 0), (0, 0))) for column in columns])
 
 
 def _facts(reconstruction: Reconstruction) -> list[str]:
@@ -222,30 +220,3 @@ def _about(name: str, bone: Bone) -> tuple[str, Colour]:
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-# Putting together
-
-
-def _over(background: np.ndarray, bones: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Bones (rows, cols, 3), already weighted with their share of every pixel, before a background."""
-    return (background * (1 - share) + bones).round().astype(np.uint8)
-
-
-def _titled(panel: np.ndarray, title: str, width_px: int) -> np.ndarray:
-    """The panel in the middle of a width, its title above."""
-    spare = width_px - panel.shape[1]
-    head = np.zeros((TITLE_PX, width_px, 3), np.uint8)
-    drawing.write(head, title, (TITLE_PX / 2, 12), 17, anchor=(0.5, 0), in_line=True)
-    return np.concatenate([head, np.pad(panel, ((0, 0), (spare // 2, spare - spare // 2), (0, 0)))])
-
-
-def _in_a_row(panels: Sequence[np.ndarray]) -> np.ndarray:
-    """Panels of one height in a row, with gaps, as wide as the picture."""
-    gap = np.zeros((panels[0].shape[0], GAP_PX, 3), np.uint8)
-    row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
-    return np.pad(row, ((0, 0), (0, WIDTH_PX - row.shape[1]), (0, 0)))
-
-
-def _strip(height_px: int) -> np.ndarray:
-    return np.zeros((height_px, WIDTH_PX, 3), np.uint8)

@@ -48,31 +48,37 @@ def html(reconstruction: Reconstruction) -> str:
     parts = [
         "<h1>Bones from a hip radiograph</h1>",
         '<p class="research">Research use only. Not for diagnosis or treatment.</p>',
-        _warnings([worded(warning.text, PANEL) for warning in reconstruction.warnings]),
+        warning_list([worded(warning.text, PANEL) for warning in reconstruction.warnings]),
         '<img src="picture.png" alt="The radiograph with the bones\' outlines, the bones in 3D, and their certainty">',
         "<h2>Bones</h2>",
-        _table(("bone", "", "measured"), _bones(reconstruction)),
+        table(("bone", "", "measured"), _bones(reconstruction)),
     ]
     if reconstruction.measurements:
-        parts += ["<h2>Between bones</h2>", _table(("", "measured"), _measurements(reconstruction.measurements))]
+        parts += ["<h2>Between bones</h2>", table(("", "measured"), _measurements(reconstruction.measurements))]
     parts += [
         "<p>± is one standard deviation; of areas and volumes it tells of the bones' distance alone. Certainty is how "
         "far a bone's surface may lie from where it is shown; only certainty with distance has in it that all bones "
         "together may lie nearer or farther.</p>",
         "<h2>How the film was taken</h2>",
-        _table(("value", "is", "came from", "affects"), taken),
+        table(("value", "is", "came from", "affects"), taken),
         "<h2>How this was made</h2>",
-        _table(("", ""), made),
+        table(("", ""), made),
     ]
+    return page(f"Bones from film {radiograph.pixel_hash}", parts)
+
+
+def page(title: str, parts: list[str]) -> str:
+    """A whole page of parts in HTML, in the style of all reports."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>Bones from film {escape(radiograph.pixel_hash)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
 
 
-def _warnings(texts: list[str]) -> str:
+def warning_list(texts: list[str]) -> str:
+    """A box with all of them, or that there are none."""
     if not texts:
         return "<p>No warnings.</p>"
     rows = "".join(f"<li>{escape(text)}</li>" for text in texts)
@@ -97,7 +103,8 @@ def _measurements(measurements: Mapping[str, Measurement]) -> list[tuple[str, st
     return [(words(name), measured(measurement)) for name, measurement in measurements.items()]
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Rows of text under heads, escaped."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
     return f"<table>\n<tr>{head}</tr>\n{body}</table>"

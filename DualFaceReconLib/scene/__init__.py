@@ -10,5 +10,18 @@ from DualFaceReconLib.scene.scene import (
     show,
     show_film,
 )
+from DualFaceReconLib.scene.vertebra import add_vertebra_to_scene, save_vertebra_scene, show_vertebra
 
-__all__ = ["SceneRun", "add_to_scene", "new_scene", "remove_from_scene", "runs_in", "save_scene", "show", "show_film"]
+__all__ = [
+    "SceneRun",
+    "add_to_scene",
+    "add_vertebra_to_scene",
+    "new_scene",
+    "remove_from_scene",
+    "runs_in",
+    "save_scene",
+    "save_vertebra_scene",
+    "show",
+    "show_film",
+    "show_vertebra",
+]

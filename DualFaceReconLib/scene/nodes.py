@@ -20,6 +20,7 @@ from DualFaceReconLib.pictures.wording import bone_words, measured, words
 from DualFaceReconLib.scene.parts import (
     TERMINOLOGY,
     Place,
+    TableRow,
     camera_at_source,
     copied,
     entered_first,
@@ -56,13 +57,13 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
     if new:
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     other_film = film.GetAttribute(FILM) != radiograph.pixel_hash
-    _shade(display, *radiograph.display_window, anew=new or other_film)
+    shade(display, *radiograph.display_window, anew=new or other_film)
     film.SetAttribute(FILM, radiograph.pixel_hash)
 
     faces = {"front": entered_first(maps)}
     if maps.back is not None:
         faces["back"] = left_last(maps)
-    colours = _colour_table(run, "depth_colours", "depth", DEPTH_COLOURS)
+    colours = colour_table(run, "depth_colours", "depth", DEPTH_COLOURS)
     valid = np.concatenate([depth[depth > 0] for depth in faces.values()])
     nearest, farthest = (float(valid.min()), float(valid.max())) if valid.size else (1.0, 2.0)  # 0 is no bone
     written = [film, colours]
@@ -70,8 +71,8 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
         volume = _volume(run, f"depth_{face}", f"depth of {face} faces", depth, reconstruction)
         volume.SetVoxelValueUnits(millimetre)
         display, new = display_of(volume)
-        _coloured_by(display, colours, new)
-        if _shade(display, nearest, farthest, anew=new):
+        coloured_by(display, colours, new)
+        if shade(display, nearest, farthest, anew=new):
             display.SetAutoThreshold(False)
             display.SetThreshold(nearest, farthest)
         if new:
@@ -82,7 +83,7 @@ def volumes(run: SceneRun, reconstruction: Reconstruction, millimetre: Any) -> l
 
 def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
     """Completed bones, and what was seen of them as clouds of points, all with their scalars."""
-    certainty = _colour_table(run, "certainty_colours", "standard deviation", ERROR_COLOURS)
+    certainty = colour_table(run, "certainty_colours", "standard deviation", ERROR_COLOURS)
     written = [certainty]
     for name, bone in reconstruction.bones.items():
         observed = _model(run, "observed", name, f"{bone_words(name)} observed", bone.observed)
@@ -99,7 +100,7 @@ def bones(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
             continue
         completed = _model(run, "completed", name, bone_words(name), bone.completed)
         display, new = display_of(completed)
-        _coloured_by(display, certainty, new)
+        coloured_by(display, certainty, new)
         if new:
             display.SetColor(*shares(BONE_COLOURS[name]))
             display.SetActiveScalar("std_mm", vtkDataObject.POINT)
@@ -192,10 +193,14 @@ def rig(run: SceneRun, reconstruction: Reconstruction) -> list[Node]:
 
 def table(run: SceneRun, reconstruction: Reconstruction) -> Node:
     """All measurements, a row each."""
+    return measurements_table(run, table_rows(reconstruction))
+
+
+def measurements_table(run: SceneRun, rows: Sequence[TableRow]) -> Node:
+    """A table that nobody edits."""
     node, _ = node_of(run, "table", "", "vtkMRMLTableNode", "measurements")
     node.RemoveAllColumns()
     node.SetUseColumnTitleAsColumnHeader(True)
-    rows = table_rows(reconstruction)
     for title, about, values in (
         ("bone", "", [row.bone for row in rows]),
         ("measurement", "", [row.measurement for row in rows]),
@@ -227,7 +232,7 @@ def _volume(run: SceneRun, role: str, name: str, pixels: np.ndarray, reconstruct
     return node
 
 
-def _shade(display: Node, low: float, high: float, anew: bool) -> bool:
+def shade(display: Node, low: float, high: float, anew: bool) -> bool:
     """A volume's values from black to white, but where somebody has chosen others; `anew`: whoever has."""
     if not anew and display.GetAttribute(SHADED) != _shades(display):
         return False
@@ -241,7 +246,7 @@ def _shades(display: Node) -> str:
     return f"{display.GetWindowLevelMin():.6g} {display.GetWindowLevelMax():.6g}"
 
 
-def _coloured_by(display: Node, colours: Node, new: bool) -> None:
+def coloured_by(display: Node, colours: Node, new: bool) -> None:
     """By a table of the run's, if the display is new or has lost its own."""
     if new or display.GetColorNode() is None:
         display.SetAndObserveColorNodeID(colours.GetID())
@@ -271,7 +276,7 @@ def _markup(run: SceneRun, role: str, bone: str, kind: str, name: str, colour: C
     return node
 
 
-def _colour_table(run: SceneRun, role: str, name: str, anchors: Sequence[Colour]) -> Node:
+def colour_table(run: SceneRun, role: str, name: str, anchors: Sequence[Colour]) -> Node:
     """Colours of our own pictures: Slicer's named ones are files that slicer-core does not have."""
     node, new = node_of(run, role, "", "vtkMRMLColorTableNode", name)
     if new:

@@ -64,7 +64,7 @@ def add_to_scene(
     `replacing` updates that run instead: its nodes stay, with the display that somebody chose for them, and what the
     new reconstruction does not have goes.
     """
-    scene = _scene(scene, replacing)
+    scene = scene_of(scene, replacing)
     run = replacing or SceneRun(scene, uuid.uuid4().hex)
     before = run.nodes
     hierarchy = scene.GetSubjectHierarchyNode()
@@ -95,7 +95,7 @@ def remove_from_scene(run: SceneRun) -> None:
 
 def runs_in(scene: Any | None = None) -> list[SceneRun]:
     """The runs of a scene, in the order of the subject hierarchy."""
-    return runs(_scene(scene, None).GetSubjectHierarchyNode())
+    return runs(scene_of(scene, None).GetSubjectHierarchyNode())
 
 
 def show(run: SceneRun, width_by_height: float = 1.0) -> None:
@@ -146,14 +146,14 @@ def save_scene(reconstruction: Reconstruction, path: str | Path) -> None:
     """Writes a scene of its own as .mrb: opened in Slicer, it looks as `show` leaves it."""
     path, scene = Path(path), new_scene()
     try:
-        _add_views(scene)
+        add_views(scene)
         show(add_to_scene(reconstruction, scene))
-        write_file(path, lambda beside: _write_mrb(scene, beside))
+        write_file(path, lambda beside: write_mrb(scene, beside))
     finally:
         scene.Clear(True)
 
 
-def _write_mrb(scene: Any, path: Path) -> None:
+def write_mrb(scene: Any, path: Path) -> None:
     # Slicer works beside the file that it writes, and leaves what it began where the disk is full
     with tempfile.TemporaryDirectory(prefix=".scene-", dir=path.absolute().parent) as folder:
         written = Path(folder) / "scene.mrb"  # the name is within, too, and some names could not be read again
@@ -175,7 +175,7 @@ def new_scene() -> Any:
     return scene
 
 
-def _add_views(scene: Any) -> None:
+def add_views(scene: Any) -> None:
     """The views that desktop Slicer begins with: those of an opened scene take their place, by name."""
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     for kind, layout in (("SliceComposite", SLICE_VIEW), ("Slice", SLICE_VIEW), ("View", VIEW_3D), ("Camera", VIEW_3D)):
@@ -268,7 +268,7 @@ def _lay_onto(view: Node, film: Node) -> None:
     view.UpdateMatrices()
 
 
-def _scene(scene: Any | None, replacing: SceneRun | None) -> Any:
+def scene_of(scene: Any | None, replacing: SceneRun | None) -> Any:
     if scene is None:
         scene = replacing.scene if replacing else getattr(slicer, "mrmlScene", None)
     if scene is None:

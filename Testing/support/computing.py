@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from DualFaceReconLib import reconstruction, results
+from DualFaceReconLib import reconstruction, results, vertebra_results
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.inference import Networks, Prediction
-from DualFaceReconLib.outcome import Reconstruction
 
 
 @contextmanager
@@ -39,9 +38,10 @@ def networks_asked_once() -> Iterator[None]:
 def pictures_undrawn() -> Iterator[None]:
     """Results' pictures are black: drawing bones takes a second."""
 
-    def black(_: Reconstruction) -> np.ndarray:
+    def black(_: object) -> np.ndarray:
         return np.zeros((8, 8, 3), np.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results.overview, "picture", black)
+        patch.setattr(vertebra_results.vertebra_picture, "picture", black)
         yield

@@ -25,8 +25,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from DualFaceReconLib.disk.files import write_text
-from DualFaceReconLib.film.object_distance import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
 from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
+from DualFaceReconLib.film.subject import POPULATION_OBJECT_DISTANCE, POPULATION_OBJECT_DISTANCE_MM
 from training.judging.tables import interval
 from training.patients.population import Population
 from training.simulate import Series, one_thread, take

@@ -13,7 +13,7 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.bundle.manifest import Manifest
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.object_distance import POPULATION_OBJECT_DISTANCE
+from DualFaceReconLib.film.subject import POPULATION_OBJECT_DISTANCE
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 from training.learning.finished import read_finished
 

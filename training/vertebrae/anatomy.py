@@ -17,12 +17,12 @@ from DualFaceReconLib.meshes import Mesh, volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.proximity import distances_to_surface
+from DualFaceReconLib.vertebra.sizes import PUBLISHED_MM, published_mm
 from training.anatomy.remeshing import dense_points
 from training.anatomy.shapes import LOCAL_SHARE, compactness, generalisation_errors, shape_model, specificity
 from training.vertebrae.correspondence import VertebraGroup, load_groups
 from training.vertebrae.parts import dimensions, in_own_frame
 from training.vertebrae.people import MEAN_OF_MANY, training_vertebrae
-from training.vertebrae.sizes import PUBLISHED_MM, published_mm
 
 MODES = 40
 MODES_SHOWN = (1, 2, 3, 5, 8, 12, 20, 40)

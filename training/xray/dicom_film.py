@@ -14,7 +14,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from pydicom.valuerep import DSfloat
 
 from DualFaceReconLib.disk.files import write_file
-from DualFaceReconLib.film.object_distance import TABLE_TO_BONES_MM
+from DualFaceReconLib.film.subject import TABLE_TO_BONES_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
 
 BITS = 12

@@ -1,0 +1,24 @@
+"""Which voxels of a volume are bone; without VTK, which is not everywhere where networks learn."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes, label
+
+
+def solid(hu: np.ndarray, threshold_hu: float) -> np.ndarray:
+    """What is denser than a threshold, and what that encloses: the marrow of a body is not denser than many things."""
+    return binary_fill_holes(hu > threshold_hu)
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """Its largest connected component; all of an empty one."""
+    labels, count = label(mask)
+    if count < 2:
+        return mask
+    return labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+
+
+def touches_an_end(inside: np.ndarray) -> bool:
+    """Whether something goes on beyond its cube."""
+    return any(bool(np.take(inside, end, axis=axis).any()) for axis in range(3) for end in (0, -1))

@@ -21,6 +21,7 @@ demo: env
 	$(BIN)/python examples/round_trip.py out/demo
 	$(BIN)/python examples/completion.py out/demo
 	$(BIN)/python examples/reconstruction.py out/demo
+	$(BIN)/python examples/vertebra.py out/demo
 
 demo-module: env
 	QT_QPA_PLATFORM=offscreen $(BIN)/python examples/module.py out/demo

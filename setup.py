@@ -1,12 +1,15 @@
-"""What pyproject.toml cannot say: the bundle lies in Resources/Models, and is installed into the package.
+"""What pyproject.toml cannot say: bundles lie in Resources/Models and Resources/Vertebrae, and go into the package.
 
 Metadata is in pyproject.toml. `training` is for the checkout and is not installed, nor are the samples: nothing reads
 them but demo and tests, and they would double the download.
 """
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
-BUNDLES = {"DualFaceReconLib.Resources.Models": "Resources/Models"}
+FOLDERS = [name for name in ("Models", "Vertebrae") if Path("Resources", name, "manifest.json").is_file()]
+BUNDLES = {f"DualFaceReconLib.Resources.{name}": f"Resources/{name}" for name in FOLDERS}
 
 setup(
     packages=[*find_packages(include=["DualFaceReconLib*"]), *BUNDLES],

@@ -64,7 +64,10 @@ def wheel(source, tmp_path_factory):
 
 def test_a_wheel_holds_the_engine_and_its_bundle(wheel):
     engine = {path.relative_to(ROOT).as_posix() for path in (ROOT / "DualFaceReconLib").rglob("*.py")}
-    bundle = {f"DualFaceReconLib/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "Resources/Models").iterdir()}
+    files = [*(ROOT / "Resources/Models").iterdir()]
+    if (ROOT / "Resources/Vertebrae/manifest.json").is_file():
+        files += [path for path in (ROOT / "Resources/Vertebrae").iterdir() if path.is_file()]
+    bundle = {f"DualFaceReconLib/{path.relative_to(ROOT).as_posix()}" for path in files}
     assert names(wheel) == engine | bundle
     with zipfile.ZipFile(wheel) as archive:
         licences = {Path(name).name for name in archive.namelist() if "/licenses/" in name}

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from support.computing import networks_asked_once
 from support.processes import ran
+from support.vertebra_bundles import made_vertebra_bundle
 
 from DualFaceReconLib import cli
 from DualFaceReconLib.film.radiograph import read_radiograph
@@ -22,20 +23,33 @@ PAGES = sorted(page for folder in (".", "Resources", "training") for page in (RO
 
 
 SAMPLE = ROOT / "Resources" / "Samples" / "pelvis_1.dcm"
+SPINE = ROOT / "Resources" / "Vertebrae" / "Samples"
+UNLEARNT = {"seed": 2, "threshold_hu": 28.0}  # a network that learnt nothing, and where it gives something all the same
 
 
 def test_the_console_examples_run(tmp_path):
     """One after the other, beside a film that ships."""
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(code) == 2
+    assert len(code) == 3
     shutil.copy(SAMPLE, tmp_path / "film.dcm")
-    program = "\n".join([*code, "print(point, len(radiograph.warnings))", 'print(load_reconstruction("out/film"))'])
+    vertebrae = [of_vertebrae(tmp_path), code.pop(), 'print(load_vertebra("out/L3").level)']
+    hips = [*code, "print(point, len(radiograph.warnings))", 'print(load_reconstruction("out/film"))']
+    program = "\n".join([*vertebrae, *hips])
     exit_code = ran(program, tmp_path, tmp_path / "printed")
     printed = (tmp_path / "printed").read_text(encoding="utf-8")
     assert exit_code == 0, printed
-    assert printed.startswith("[")
+    assert printed.startswith("L3\n[")
     assert "hip_left, hip_right, femur_left, femur_right; 4 completed" in printed
     assert (tmp_path / "out/film/hip_left.stl").is_file()
+
+
+def of_vertebrae(folder):
+    """Puts the pair that ships into a folder, and gives a program's first lines: with a small bundle for vertebrae."""
+    for name, film in (("AP", "spine_L3_ap"), ("LATERAL", "spine_L3_lateral")):
+        shutil.copy(SPINE / f"{film}.dcm", folder / f"{name}.dcm")
+    shutil.copy(SPINE / "spine_L3.json", folder / "spine.json")
+    bundle = made_vertebra_bundle(folder / "vertebrae", **UNLEARNT)
+    return f"import DualFaceReconLib.bundle.store as s, pathlib; s.SHIPPED_VERTEBRAE = pathlib.Path({str(bundle)!r})"
 
 
 @pytest.mark.usefixtures("pictures_undrawn")
@@ -49,7 +63,9 @@ def test_the_terminal_examples_run(tmp_path, monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\.venv/bin/dualface (.*?)(?:#.*)?$", text, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    assert len(commands) == 4
+    assert len(commands) == 6
+    of_vertebrae(tmp_path)
+    monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED_VERTEBRAE", tmp_path / "vertebrae")
     with networks_asked_once():
         for number, command in enumerate(commands):
             arguments = command.replace("0.143", pitch).replace("out/film", f"out/film-{number}").split()

@@ -1,19 +1,34 @@
 """Bundles for vertebrae beside those for hips: listed and verified by the same commands, never confused."""
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.bundles import made_bundle
-from support.vertebra_bundles import made_vertebra_bundle, vertebra_manifest, vertebra_weights
+from support.vertebra_bundles import SETTINGS, made_vertebra_bundle, vertebra_manifest, vertebra_weights
 
 from DualFaceReconLib.bundle.files import read_weights, verify
 from DualFaceReconLib.bundle.manifest import hip_manifest, load_manifest, vertebra_manifest_in
 from DualFaceReconLib.bundle.store import installed, vertebra_bundle_folder
 from DualFaceReconLib.cli import main
+from DualFaceReconLib.disk.meshfiles import read_vtp
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.levels import LEVELS
+from DualFaceReconLib.meshes import arrays, volume_mm3
+from DualFaceReconLib.networks.ear import EarNetwork, EarSettings
+from DualFaceReconLib.networks.weights import weights_of
+from DualFaceReconLib.vertebra.films import read_spine_films
+from DualFaceReconLib.vertebra.targets import met, read_targets
+from DualFaceReconLib.vertebra.volume import load_vertebra_network
+from training.learning.finished import write_finished
+from training.vertebrae.bundling import bundle_vertebrae
+from training.vertebrae.rows import MEAN
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -89,3 +104,89 @@ def test_where_none_ships_it_is_said_how_to_make_one(tmp_path, monkeypatch):
     with pytest.raises(Refusal, match="python -m training vertebrae bundle"):
         vertebra_bundle_folder(None)
     assert vertebra_bundle_folder(Path("mine")) == Path("mine")
+
+
+# What ships
+
+
+def test_what_ships_of_vertebrae_stays_small():
+    """The Extensions Index counts a clone with its history."""
+    folder = ROOT / "Resources" / "Vertebrae"
+    samples = sum(path.stat().st_size for path in (folder / "Samples").iterdir())
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    assert samples < 600e3
+    assert weights < 5e6
+    assert samples + sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) < 6e6
+
+
+def test_the_sample_pair_says_how_it_was_taken_and_its_clicks_meet_at_its_truth():
+    folder = ROOT / "Resources" / "Vertebrae" / "Samples"
+    films = read_spine_films(folder / "spine_L3_ap.dcm", folder / "spine_L3_lateral.dcm")
+    assert {warning.code for warning in films.warnings} <= {"body-part-unknown"}
+    assert films.angle.value == 90.0
+    [clicks] = read_targets(folder / "spine_L3.json")
+    meeting, warnings = met(clicks, films)
+    assert warnings == ()
+    vertices, triangles = arrays(read_vtp(folder / "spine_L3_truth.vtp"))
+    assert np.allclose((vertices.min(axis=0) + vertices.max(axis=0)) / 2, meeting.point, atol=5.0)
+    assert 20e3 < volume_mm3(vertices, triangles) < 150e3
+
+
+# A finished run
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that learnt nothing, and its sha256."""
+    recipe = tomllib.loads((ROOT / "training" / "recipes" / "ear_kept.toml").read_text(encoding="utf-8"))
+    recipe["network"] = SETTINGS
+    (tmp_path / "run").mkdir()
+    metadata = {"recipe": recipe, "settings": SETTINGS, "films": 12}
+    write_finished(weights_of(EarNetwork(EarSettings(**SETTINGS))), metadata, tmp_path / "run" / "network.safetensors")
+    sha256 = json.loads((tmp_path / "run" / "network.json").read_text(encoding="utf-8"))["sha256"]
+    return tmp_path / "run", sha256
+
+
+def judged(folder, sha256, **levels):
+    """A folder of `evaluate`: ASSD by level, on two people."""
+    folder.mkdir()
+    lines = [
+        json.dumps(
+            {
+                "seal": sha256 if row == "network" else "another",
+                "person": person,
+                "level": level,
+                "condition": "in situ, usual errors",
+                "row": row,
+                "figures": {"assd_mm": assd + off},
+            }
+        )
+        for level, assd in levels.items()
+        for person, off in (("a/1", -0.5), ("b/2", 0.5))
+        for row in ("network", MEAN)
+    ]
+    (folder / "scores.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_a_run_becomes_a_bundle_that_says_how_good_it_is(run, tmp_path):
+    folder, sha256 = run
+    scores = judged(tmp_path / "judged", sha256, L2=2.0, L3=3.0, T12=4.0)
+    manifest = bundle_vertebrae(folder, scores, 150.0, tmp_path / "b", "vertebrae-small", "1.0.0")
+    assert manifest == vertebra_manifest_in(tmp_path / "b")
+    assert manifest.levels == LEVELS[6:]  # no upper thoracic one was judged
+    assert manifest.surface_error_mm == {"lower_thoracic": 5.0, "lumbar": 3.125}
+    assert "lumbar 2.5 mm (4 vertebrae of 2 people; mean vertebra" in manifest.measured
+    assert "allow no claim" in manifest.measured
+    assert any("CC BY 4.0" in text for text in manifest.attributions)
+    assert (manifest.angle_degrees, manifest.films) == ((54.0, 146.0), "in situ")
+    assert load_vertebra_network(tmp_path / "b").manifest.threshold_hu == 150.0
+
+
+def test_a_run_that_nobody_judged_becomes_none(run, tmp_path):
+    folder, sha256 = run
+    with pytest.raises(Refusal, match="evaluate"):
+        bundle_vertebrae(folder, tmp_path, 150.0, tmp_path / "b", "vertebrae-small", "1.0.0")
+    other = judged(tmp_path / "judged", sha256[::-1], L3=3.0)
+    with pytest.raises(Refusal, match="another network"):
+        bundle_vertebrae(folder, other, 150.0, tmp_path / "b", "vertebrae-small", "1.0.0")

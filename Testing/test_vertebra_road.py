@@ -90,8 +90,8 @@ def test_certainty_is_the_bundle_s_where_all_passes_agree_and_more_where_not(bal
     radii = np.linalg.norm(cube.points(), axis=-1)
     balls = np.stack([100 - 10 * (radii - radius) for radius in (11.0, 13.0)]).astype(np.float32)
     vertices, _ = vertebra_surface(balls.mean(axis=0), 100.0, cube)
-    assert np.allclose(spread_mm(vertices, balls, 100.0, cube), 1.0, atol=0.15)
-    assert np.allclose(spread_mm(vertices, balls.mean(axis=0)[None], 100.0, cube), 0.0, atol=0.1)
+    assert np.allclose(spread_mm(vertices, balls.mean(axis=0), balls, 100.0, cube), 1.0, atol=0.15)
+    assert np.allclose(spread_mm(vertices, balls.mean(axis=0), balls.mean(axis=0)[None], 100.0, cube), 0.0, atol=0.1)
 
 
 def test_smoothing_keeps_a_ball_s_size():

@@ -352,6 +352,18 @@ def _with_vertebrae(commands: Any) -> None:
     judging.add_argument("--mean-hu", type=float, default=11.0, help="without a run: of z-scores (default: 11)")
     judging.add_argument("--deviation-hu", type=float, default=74.0, help="without a run: of z-scores (default: 74)")
     _with_spines(judging)
+    sampling = _command(steps, "samples", vertebra_actions.make_sample)
+    sampling.add_argument("--out", type=Path, default=Path("out/vertebrae/samples"), help="folder for all of it")
+    _with_spines(sampling)
+    bundling = _command(steps, "bundle", vertebra_actions.bundle_run)
+    bundling.add_argument("run_folder", type=Path, metavar="RUN", help="a finished run's folder")
+    bundling.add_argument("--judged", type=Path, required=True, help="folder of `evaluate` on this run")
+    bundling.add_argument("--out", type=Path, required=True, help="folder for the bundle")
+    bundling.add_argument("--id", default="vertebrae-small")
+    bundling.add_argument("--version", default="0.1.0")
+    bundling.add_argument("--bits", type=int, choices=(8, 16), default=8, help="of large tensors' weights (default: 8)")
+    bundling.add_argument("--threshold-hu", type=float, help="of its surface (default: chosen, as by `evaluate`)")
+    _with_spines(bundling)
 
 
 def _showing(parser: argparse.ArgumentParser, count: int, out: str) -> None:

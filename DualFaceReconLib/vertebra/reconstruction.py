@@ -32,7 +32,7 @@ from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
 from DualFaceReconLib.vertebra.sizes import published_mm
 from DualFaceReconLib.vertebra.surface import spread_mm, vertebra_surface
 from DualFaceReconLib.vertebra.targets import VertebraTarget, centres_on, check_target, met
-from DualFaceReconLib.vertebra.volume import VertebraNetwork, load_vertebra_network, share_of_cube_lit
+from DualFaceReconLib.vertebra.volume import IN_PLACE, VertebraNetwork, load_vertebra_network, share_of_cube_lit
 
 SHARES = {"films": 0.0, "network": 0.1, "surface": 0.8}  # of the whole, where a stage begins
 LEAST_CM3 = 2.0  # the smallest vertebra that was measured has 9
@@ -113,7 +113,7 @@ class VertebraReconstructor:
         with stage("network"):
             passes = self.network.passes(films, meeting.point, centres_on(target, films), cancelled)
         with stage("surface"):
-            volume = passes.mean(axis=0)
+            volume = passes[:IN_PLACE].mean(axis=0)
             inside = largest_part(solid(volume, manifest.threshold_hu))
             mesh = vertebra_surface(volume, manifest.threshold_hu, cube)
             if mesh is None or volume_mm3(*mesh) < LEAST_CM3 * 1000:
@@ -129,7 +129,7 @@ class VertebraReconstructor:
                     ),
                 )
             std_mm = np.hypot(
-                spread_mm(mesh[0], passes, manifest.threshold_hu, cube),
+                spread_mm(mesh[0], volume, passes, manifest.threshold_hu, cube),
                 manifest.surface_error_mm[group_of(target.level)],
             )
             surface = polydata(*mesh)

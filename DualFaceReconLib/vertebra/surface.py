@@ -1,7 +1,7 @@
 """A vertebra's volume -> its surface, and how sure that is.
 
 mesh = vertebra_surface(volume_hu, threshold_hu, cube)
-std_mm = spread_mm(mesh[0], passes, threshold_hu, cube)
+std_mm = spread_mm(mesh[0], volume_hu, passes, threshold_hu, cube)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from DualFaceReconLib.meshes import Mesh, arrays, polydata, volume_mm3
 from DualFaceReconLib.vertebra.bone import largest_part, solid
 
 SMOOTHINGS, PASS_BAND = 15, 0.1  # steps of voxels go, a ball of 15 mm keeps its radius within 0.05 mm
-MOST_APART_VOXELS = 4.0  # of a pass from the mean; farther on a slope in HU says nothing of a distance
+MOST_APART_VOXELS = 4.0  # of a pass from the volume; farther on a slope in HU says nothing of a distance
 
 
 def outer_surface(hu: np.ndarray, inside: np.ndarray, threshold_hu: float, cube: Cube) -> Mesh | None:
@@ -59,14 +59,13 @@ def smoothed(mesh: Mesh) -> Mesh:
     return arrays(even.GetOutput())
 
 
-def spread_mm(vertices: np.ndarray, passes: np.ndarray, threshold_hu: float, cube: Cube) -> np.ndarray:
-    """(V,) how far the surface of single passes (P, side, side, side) lies from that of their mean, root mean square.
+def spread_mm(vertices: np.ndarray, hu: np.ndarray, passes: np.ndarray, threshold_hu: float, cube: Cube) -> np.ndarray:
+    """(V,) how far the surface of single passes (P, side, side, side) lies from a volume's, root mean square.
 
-    By how much denser or less dense they are there, over how fast the mean's density falls.
+    By how much denser or less dense they are there, over how fast the volume's density falls.
     """
-    mean = passes.mean(axis=0)
     at = cube.indices(vertices).T
-    slopes = [map_coordinates(part, at, order=1, mode="nearest") for part in np.gradient(mean, cube.voxel_mm)]
+    slopes = [map_coordinates(part, at, order=1, mode="nearest") for part in np.gradient(hu, cube.voxel_mm)]
     steepness = np.linalg.norm(slopes, axis=0)
     over = [map_coordinates(one, at, order=1, mode="nearest") - threshold_hu for one in passes]
     most = MOST_APART_VOXELS * cube.voxel_mm

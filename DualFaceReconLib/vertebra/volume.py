@@ -1,8 +1,8 @@
 """Two films and the place of a vertebra -> its volume, by the network of a bundle.
 
     network = load_vertebra_network(folder)
-    passes = network.passes(films, meeting.point, centres)    # (4, side, side, side) HU
-    volume = passes.mean(axis=0)
+    passes = network.passes(films, meeting.point, centres)    # (3, side, side, side) HU
+    volume = passes[:IN_PLACE].mean(axis=0)
 
 The films are laid back into a cube around the vertebra along their true rays, each by its own mean and spread around
 the click. The network is asked several times: with the patient mirrored, as vertebrae are nearly symmetrical, and with
@@ -35,7 +35,8 @@ from DualFaceReconLib.vertebra.targets import Pixel
 
 PITCH_SHARE = 0.6  # of a film's pixel at the detector in a voxel, as networks learnt; finer films are averaged
 MOVED_MM = 3.5  # of the cube along each axis, about a click's standard deviation
-PASSES = ((False, (0, 0, 0)), (True, (0, 0, 0)), (False, (1, 1, -1)), (True, (1, -1, 1)))  # mirrored, cube moved
+PASSES = ((False, (0, 0, 0)), (True, (0, 0, 0)), (False, (1, 1, -1)))  # whether mirrored, how the cube is moved
+IN_PLACE = 2  # the first passes, whose mean is the volume; a moved cube tells of certainty alone
 
 
 @dataclass(frozen=True, kw_only=True)

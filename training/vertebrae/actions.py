@@ -108,3 +108,40 @@ def judge_vertebrae(options: argparse.Namespace) -> int:
     )
     print(text)
     return 0
+
+
+def bundle_run(options: argparse.Namespace) -> int:
+    """Makes a bundle of a finished run, for `dualface vertebra`, with how good it was judged to be."""
+    from training.vertebrae.bundling import bundle_vertebrae
+    from training.vertebrae.correspondence import load_groups
+    from training.vertebrae.films import Grid
+    from training.vertebrae.judging import choosing_studies, chosen_threshold
+    from training.vertebrae.rows import trained_network
+    from training.vertebrae.source import people_of
+    from training.vertebrae.virtual import Stock
+
+    threshold = options.threshold_hu
+    if threshold is None:
+        trained = trained_network(options.run_folder)
+        films = trained.recipe.films
+        stock = Stock.of(load_groups(options.vertebrae, options.cache), people_of(films))
+        grid = Grid(side=films.side, voxel_mm=films.voxel_mm)
+        threshold = chosen_threshold(trained, choosing_studies(stock, grid, films.apart_degrees), grid)
+    manifest = bundle_vertebrae(
+        options.run_folder, options.judged, threshold, options.out, options.id, options.version, options.bits
+    )
+    print(f"{manifest.id} {manifest.version}: {manifest.size_bytes / 1e6:.1f} MB in {options.out}")
+    print(f"Surface at {threshold:g} HU. {manifest.measured}")
+    return 0
+
+
+def make_sample(options: argparse.Namespace) -> int:
+    """Makes the pair of films that ships with its truth, and compares it with what ships."""
+    from training.vertebrae.correspondence import load_groups
+    from training.vertebrae.samples import make_sample
+
+    differences = make_sample(load_groups(options.vertebrae, options.cache), options.out)
+    if differences:
+        raise Refusal("; ".join(differences) + ".")
+    print(f"The sample is in {options.out}, as it ships.")
+    return 0

@@ -51,7 +51,7 @@ USUAL_BONE_HU = 200.0
 THRESHOLDS_HU = tuple(range(50, 401, 25))
 CHOOSING = 8  # virtual vertebrae of people who were learnt from, by which a network's threshold is chosen
 CHOOSING_SEED = 70_001
-SHOWN = 7  # vertebrae in a picture
+SHOWN = 8  # vertebrae in a picture
 SAMPLES = 10_000  # a side, of distances between surfaces
 # How films are taken, and what is believed of them; the last three have one of the usual errors alone
 CONDITIONS = {
@@ -151,7 +151,8 @@ class JudgedVertebra:
 
 def _shown(rows: Mapping[str, JudgedRow], subjects: Sequence[JudgedVertebra], grid: Grid) -> Iterator[ShownVertebra]:
     """Some vertebrae with the surfaces that the network's two rows make of them."""
-    for subject in subjects[:: max(len(subjects) // SHOWN, 1)][:SHOWN]:
+    step = len(subjects) // SHOWN // 2 * 2 + 1  # odd, as two conditions take turns
+    for subject in subjects[::step][:SHOWN]:
         study = subject.study()
         surfaces = [
             surface_of(rows[name].volume(study), rows[name].threshold_hu, grid) for name in (NETWORK, COMPLETED)

@@ -16,22 +16,22 @@ def covered_pixels(
 
     Yields triangles (N,), their pixels (N, 2) [row, col], and the weights v, w (N,) of their second and third corner.
     """
-    last = np.array(size_px) - 1
-    low = np.nan_to_num(np.clip(np.ceil(corners.min(axis=1)), 0, last + 1), nan=1e9).astype(np.int64)
-    spans = np.nan_to_num(np.clip(np.floor(corners.max(axis=1)), -1, last), nan=-1).astype(np.int64) - low + 1
-    a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    determinant = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
-    alive = np.flatnonzero((spans > 0).all(axis=1) & (np.abs(determinant) > 1e-12))
-    looked_at = spans[alive].prod(axis=1).cumsum()
+    (a_row, a_col), (b_row, b_col), (c_row, c_col) = np.ascontiguousarray(corners.transpose(1, 2, 0))
+    top, rows = _lines_between(a_row, b_row, c_row, size_px[0])
+    leftmost, cols = _lines_between(a_col, b_col, c_col, size_px[1])
+    ab_row, ab_col, ac_row, ac_col = b_row - a_row, b_col - a_col, c_row - a_row, c_col - a_col
+    determinant = ab_row * ac_col - ab_col * ac_row
+    alive = np.flatnonzero((rows > 0) & (cols > 0) & (np.abs(determinant) > 1e-12))
+    looked_at = (rows[alive] * cols[alive]).cumsum()
     cuts = np.searchsorted(looked_at, np.arange(AT_ONCE, looked_at[-1], AT_ONCE)) if len(alive) else []
     for some in np.split(alive, cuts):
-        line = np.repeat(some, spans[some, 0])  # a triangle's lines of pixels
-        row, left, width = low[line, 0] + _counted(spans[some, 0]), low[line, 1], spans[line, 1]
-        down, right = row - a[line, 0], left - a[line, 1]
+        line = np.repeat(some, rows[some])  # a triangle's lines of pixels
+        row, left, width = top[line] + _counted(rows[some]), leftmost[line], cols[line]
+        down, right = row - a_row[line], left - a_col[line]
         per_determinant = 1 / determinant[line]
-        v_per_px, w_per_px = -ac[line, 0] * per_determinant, ab[line, 0] * per_determinant
-        v = down * ac[line, 1] * per_determinant + right * v_per_px  # at the line's first pixel
-        w = right * w_per_px - down * ab[line, 1] * per_determinant
+        v_per_px, w_per_px = -ac_row[line] * per_determinant, ab_row[line] * per_determinant
+        v = down * ac_col[line] * per_determinant + right * v_per_px  # at the line's first pixel
+        w = right * w_per_px - down * ab_col[line] * per_determinant
         step = _counted(width)
         v = np.repeat(v, width) + step * np.repeat(v_per_px, width)
         w = np.repeat(w, width) + step * np.repeat(w_per_px, width)
@@ -43,6 +43,16 @@ def covered_pixels(
             v[within],
             w[within],
         )
+
+
+def _lines_between(a: np.ndarray, b: np.ndarray, c: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first of `count` lines of pixels that triangles with corners there (T,) reach, and how many they do."""
+    first = np.clip(np.ceil(np.minimum(np.minimum(a, b), c)), 0, count)
+    last = np.clip(np.floor(np.maximum(np.maximum(a, b), c)), -1, count - 1)
+    with np.errstate(invalid="ignore"):  # of corners that are nowhere
+        lines = last - first + 1
+    known = ~np.isnan(lines)
+    return np.where(known, first, 0).astype(np.int64), np.where(known, lines, 0).astype(np.int64)
 
 
 def nearest_values(

@@ -231,6 +231,19 @@ def test_networks_are_loaded_without_torch_s_compiler():
     assert answers[0] == answers[1]
 
 
+def test_what_no_film_needs_is_not_imported():
+    """Of timm's hundred files of networks one has the encoders that bundles have; whoever asks for others gets them."""
+    program = (
+        "import sys; from DualFaceReconLib import cli, reconstruction, results; reconstruction.Reconstructor()\n"
+        "heavy = ('timm.models.resnet', 'timm.models.vision_transformer', 'huggingface_hub', 'httpx', "
+        "'torch._inductor', 'pandas', 'matplotlib', 'POT', 'vtk', 'slicer', 'distributed')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+        "import timm; print(timm.is_model('resnet18'), timm.models.resnet.__name__, timm.layers.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines() == ["[]", "True timm.models.resnet timm.layers"], done.stderr
+
+
 @pytest.mark.parametrize("module", ["results", "scene"])
 def test_what_was_made_is_read_and_shown_without_torch(module):
     """Seconds of importing it are for the process that makes a reconstruction."""

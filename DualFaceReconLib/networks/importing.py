@@ -1,4 +1,4 @@
-"""Imports timm where torchvision's compiled operators do not load.
+"""Imports what our encoders need of timm, and that where torchvision's compiled operators do not load, too.
 
 timm imports torchvision for a few Python functions. Where torch and torchvision were not built for each other (the CPU
 build of torch beside torchvision's CUDA build, or a mismatched pair inside Slicer), torchvision's compiled library
@@ -9,10 +9,14 @@ works nothing is declared, as its library would then meet its own operators and 
 Both import torch's compiler, more than a second of modules, for a question that torchvision's operators ask when they
 run and for a mark on functions that are not to be compiled. A stand-in takes its place during the import; what was
 asked of it is passed on to the compiler when it matters.
+
+Of timm's hundred files of networks only that is imported which has the paper's encoder and its small relatives. The
+packages `timm` and `timm.models` import the others when something is asked of them that is not there.
 """
 
 import functools
 import importlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,16 +32,64 @@ SCHEMAS = {  # as torchvision declares them in csrc/ops/nms.cpp and csrc/ops/qua
 }
 
 COMPILER = "torch._dynamo"
+ENCODERS = "timm.models.nfnet"
+DOWNLOADER = "huggingface_hub"  # by which timm fetches weights, as ours never do
 
 
 def import_timm() -> None:
     """Puts timm among the imported modules; raises ImportError where it or torchvision is not installed."""
     with _compiler_left_for_later():
         _import_torchvision()
-        with warnings.catch_warnings():
-            # timm marks TorchScript interfaces in networks of no concern here, and torch warns every caller of it.
-            warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
-            importlib.import_module("timm")
+        with _without_timm_s_warnings(), _without(DOWNLOADER):
+            for package in ("timm", "timm.models"):
+                _leave_for_later(package)
+            sys.modules["timm"].__version__ = importlib.import_module("timm.version").__version__
+            importlib.import_module(ENCODERS)
+
+
+class _Later(ModuleType):
+    """A package that runs when something is asked of it which its modules have not put there."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(name)
+        self.__class__ = ModuleType
+        with _without_timm_s_warnings():
+            self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def _leave_for_later(package: str) -> None:
+    if package not in sys.modules:
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        module = sys.modules[package] = importlib.util.module_from_spec(spec)
+        module.__class__ = _Later
+        parent, _, name = package.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], name, module)
+
+
+@contextmanager
+def _without_timm_s_warnings() -> Iterator[None]:
+    """timm marks TorchScript interfaces in networks of no concern here, and torch warns every caller of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
+        yield
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """As if a package were not installed, unless it is imported already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def _import_torchvision() -> None:

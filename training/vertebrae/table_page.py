@@ -42,7 +42,6 @@ class LearntArm:
     """What an arm came to."""
 
     films: int  # cubes that it saw
-    watched: Mapping[str, float]  # the last row of its curves
     threshold_hu: float
 
 
@@ -65,15 +64,8 @@ def page(
         for condition in ("alone",) if at_angles else ("alone", "in situ, usual errors"):
             lines += [f"{condition.capitalize()}:", "", *_table(scores, arms, simple, condition, people), ""]
     lines += ["## By levels: ASSD mm", "", *_by_levels(scores, people), ""]
-    lines += [
-        "## What they learnt",
-        "",
-        "| row | cubes | surface at HU | Dice on virtual vertebrae |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {arm.films} | {arm.threshold_hu:.0f} | {arm.watched['dice']:.3f} |" for name, arm in learnt.items()
-    ]
+    lines += ["## What they saw", "", "| row | cubes | surface at HU |", "|---|---|---|"]
+    lines += [f"| {name} | {arm.films} | {arm.threshold_hu:.0f} |" for name, arm in learnt.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -76,7 +76,7 @@ def make_tables(
         metadata = read_finished(folder)[0]
         threshold, of_arm = judge.network(arm, folder)
         scores += of_arm
-        learnt[arm.name] = LearntArm(films=metadata["films"], watched=metadata["last"], threshold_hu=threshold)
+        learnt[arm.name] = LearntArm(films=metadata["films"], threshold_hu=threshold)
         text = page(scores, learnt, people_of(base.films), minutes, machine_in_words("cpu"))
         write_text(out / "tables.md", text)
     return text

@@ -23,6 +23,7 @@ from DualFaceReconPanel.model_section import ModelSection
 from DualFaceReconPanel.packages import Packages
 from DualFaceReconPanel.patient_films import PatientFilms
 from DualFaceReconPanel.result_section import ResultSection
+from DualFaceReconPanel.vertebra_section import VertebraSection
 from DualFaceReconPanel.widgets import amber_text, explained
 
 SETTLING_MS = 400  # after the last change of a value, before the film is opened anew
@@ -59,6 +60,7 @@ class Panel:
         self.patient = PatientFilms(ui, lambda: self.opened)
         self.models = ModelSection(ui, self.packages, self._models_changed, self.fetch)
         self.results = ResultSection(ui, self.recompute, self.engine.log_tail, self._asked, self.layout.bones_shape)
+        self.vertebrae = VertebraSection(ui, lambda: self.engine)
         self.looking.connect("timeout()", self.results.look_from_source)
         ui.reconstructButton.connect("clicked(bool)", self._on_button)
         ui.progressBar.visible = False
@@ -82,6 +84,7 @@ class Panel:
 
     def scene_closes(self) -> None:
         """Nothing that is computed has a place any more."""
+        self.vertebrae.close()
         self._stop()
         self.film.close()
         self.ui.filmPath.currentPath = ""
@@ -98,6 +101,7 @@ class Panel:
         self.looking.stop()
         self.generation += 1
         self.engine.close()
+        self.vertebrae.close()
         self.film.close()
         self.layout.leave()
         shutil.rmtree(self.folder, ignore_errors=True)

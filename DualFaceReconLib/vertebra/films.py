@@ -25,7 +25,7 @@ from DualFaceReconLib.film.dicom_pixels import read_dataset
 from DualFaceReconLib.film.orientation import FACING_LEFT, FACING_RIGHT
 from DualFaceReconLib.film.radiograph import Radiograph, file_kind, read_film
 from DualFaceReconLib.film.subject import SPINE_FRONTAL, SPINE_LATERAL
-from DualFaceReconLib.geometry import Provenance
+from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 
 FILMS = ("AP", "lateral")  # what the two are called, a film from behind and one from an angle among them
 LATERAL_DEGREES = 90.0
@@ -74,8 +74,13 @@ class SpineFilms:
 
 def placed_film(radiograph: Radiograph, source_degrees: float) -> PlacedFilm:
     """A film whose source is so many degrees from in front of the patient, towards the left."""
-    behind = radiograph.geometry.view == "PA"  # shown as from opposite its source
-    return placed(radiograph.geometry, _turned(source_degrees - 180.0) if behind else source_degrees)
+    return place_of(radiograph.geometry, source_degrees)
+
+
+def place_of(geometry: ProjectionGeometry, source_degrees: float) -> PlacedFilm:
+    """The same of a film's geometry."""
+    behind = geometry.view == "PA"  # shown as from opposite its source
+    return placed(geometry, _turned(source_degrees - 180.0) if behind else source_degrees)
 
 
 def read_spine_films(

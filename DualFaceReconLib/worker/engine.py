@@ -37,7 +37,20 @@ from DualFaceReconLib.patient_results import refuse_to_lose_patient, save_patien
 from DualFaceReconLib.pictures import drawing, inspection
 from DualFaceReconLib.pictures.film import film_picture, mark_sides
 from DualFaceReconLib.results import WRITTEN, load_reconstruction, refuse_to_lose, save
-from DualFaceReconLib.worker.protocol import PROTOCOL, Fetch, Hello, Load, NoRequest, Open, Reconstruct, Save, checked
+from DualFaceReconLib.worker.protocol import (
+    PROTOCOL,
+    Fetch,
+    Hello,
+    Load,
+    MakeVertebra,
+    NoRequest,
+    Open,
+    OpenPair,
+    Reconstruct,
+    Save,
+    checked,
+)
+from DualFaceReconLib.worker.vertebrae import VertebraWork
 
 if TYPE_CHECKING:
     from DualFaceReconLib.inference import Prediction
@@ -55,6 +68,9 @@ STAGES = {
     "completion": "Completing the bones",
     "saving": "Writing the result",
     "fetching": "Fetching the bundle",
+    "films": "Laying the films back into space",
+    "network": "The network looks at both films",
+    "surface": "Building the vertebra's surface",
 }
 PACKAGES = (
     "torch",
@@ -108,6 +124,7 @@ class Engine:
         self.films: dict[str, OpenFilm] = {}  # the latest last
         self.loading: tuple[Load, Future[Reconstructor]] | None = None
         self.written = 0
+        self.vertebrae = VertebraWork(folder)
 
     def hello(self, request: Hello, job: Job) -> Result:
         job.wait_for(_beside(_import_packages))
@@ -249,6 +266,15 @@ class Engine:
 
         write_folder(folder, copied)
         return {"folder": str(folder)}
+
+    def openpair(self, request: OpenPair, job: Job) -> Result:
+        job.progress("film", 0.0)
+        return job.wait_for(_beside(lambda: self.vertebrae.open(request)))
+
+    def makevertebra(self, request: MakeVertebra, job: Job) -> Result:
+        job.progress("bundle", 0.0)
+        job.wait_for(_beside(_import_packages))
+        return self.vertebrae.make(request, job.progress, job.cancelled)
 
     def forget_bundle(self) -> None:
         """What is loaded may be broken: the next reconstruction loads it anew."""

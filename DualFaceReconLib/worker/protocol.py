@@ -89,6 +89,42 @@ class Reconstruct:
 
 
 @dataclass(frozen=True)
+class OpenPair:
+    """Reads an AP film and a lateral one of a spine, for `makevertebra`.
+
+    -> `pair` (to be named there), `geometry` of both, `pixels` (paths of .npy files, (rows, cols) float32 as
+    displayed), `source_angles_degrees`, `angle_degrees` between them with `angle_provenance`, `warnings`. The last pair
+    stays open.
+    """
+
+    ap: str
+    lateral: str
+    overrides_ap: dict = field(default_factory=dict)  # as `film.acquisition.Overrides`
+    overrides_lateral: dict = field(default_factory=dict)
+    angle_degrees: float | None = None
+    lateral_faces: str | None = None  # "left" or "right"
+    same_patient: bool = False
+
+
+@dataclass(frozen=True)
+class MakeVertebra:
+    """The vertebra of a pair that is open, clicked at [row, col] of both films.
+
+    -> `folder` (of the result, for `load_vertebra`), `gap_mm` between the clicks' rays, `warnings`, `measured` (how
+    good the bundle is known to be), `bundle`, `device`, `timings_s`.
+    """
+
+    pair: str
+    level: str
+    centre_ap: tuple[float, float]
+    centre_lateral: tuple[float, float]
+    bundle: str | None = None  # an id or a folder; None: the one that ships
+    device: str | None = None
+    folder: str | None = None  # for the result; None: one in the worker's own folder, which goes with it
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
 class Fetch:
     """Brings a bundle that does not ship among the user's own; -> `bundle` (id, version, sha256).
 
@@ -120,7 +156,7 @@ class Shutdown:
     """Stops everything and ends the process."""
 
 
-Request = Ping | Hello | Load | Open | Reconstruct | Fetch | Save | Cancel | Shutdown
+Request = Ping | Hello | Load | Open | Reconstruct | OpenPair | MakeVertebra | Fetch | Save | Cancel | Shutdown
 REQUESTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Request)}
 
 

@@ -1,0 +1,85 @@
+"""Vertebrae in the module's panel: two films, a click on each, the line of the first on the second, the result."""
+
+import numpy as np
+import pytest
+from support.spine_films import CENTRE, clicks_on, hull_network, pair_of, spine_pair
+
+pytest.importorskip("PySide6")
+pytest.importorskip("slicer")
+
+from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.vertebra import reconstruction as pipeline
+from DualFaceReconLib.vertebra_results import load_vertebra
+from DualFaceReconLib.worker.protocol import MakeVertebra, OpenPair
+from DualFaceReconLib.worker.vertebrae import VertebraWork
+
+CLICKS = clicks_on(pair_of())
+
+
+@pytest.fixture(scope="module")
+def engine_answers(tmp_path_factory):
+    """What the worker says of a pair of films and of the vertebra in them."""
+    folder = tmp_path_factory.mktemp("worker")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pipeline, "load_vertebra_network", lambda folder, device: hull_network())
+        work = VertebraWork(folder)
+        ap, lateral = spine_pair(folder)
+        opened = work.open(OpenPair(str(ap), str(lateral)))
+        made = work.make(
+            MakeVertebra(opened["pair"], "L3", CLICKS[0], CLICKS[1], bundle=str(folder)),
+            lambda stage, share: None,
+            lambda: False,
+        )
+        with pytest.raises(Refusal, match="not open any more"):
+            work.make(MakeVertebra("other", "L3", *CLICKS), lambda stage, share: None, lambda: False)
+    return opened, made
+
+
+def test_the_worker_opens_a_pair_and_makes_a_vertebra(engine_answers):
+    opened, made = engine_answers
+    assert opened["angle_degrees"] == 90.0
+    assert np.load(opened["pixels"][0]).shape == tuple(opened["geometry"][0]["size_px"])
+    vertebra = load_vertebra(made["folder"])
+    assert np.allclose(vertebra.centre, CENTRE, atol=0.1)
+    assert made["gap_mm"] < 0.1
+
+
+def click(section, number, pixel, opened):
+    """As if the user had clicked there in the slice view."""
+    geometry = ProjectionGeometry.from_dict(opened["geometry"][number])
+    place = geometry.back_project(np.array(pixel), np.array(geometry.sdd_mm))
+    section.clicks._films[number].point.AddControlPoint(*place.tolist())
+
+
+def test_two_clicks_make_a_vertebra_in_the_scene(panel, engine_answers):
+    import slicer
+
+    opened, made = engine_answers
+    panel.behave(answers={"openpair": opened, "makevertebra": made})
+    section, ui = panel.panel.vertebrae, panel.ui
+    ui.vertebraClickAp.click()
+    assert "Choose an AP film" in ui.vertebraStatus.text
+    ui.vertebraAp.currentPath, ui.vertebraLateral.currentPath = "ap.dcm", "lateral.dcm"
+    ui.vertebraClickAp.click()
+    panel.wait(lambda: not section.computing)
+    click(section, 0, CLICKS[0], opened)
+    assert not ui.vertebraButton.enabled
+    ui.vertebraClickLateral.click()
+    lines = slicer.mrmlScene.GetNodesByClass("vtkMRMLMarkupsLineNode")
+    assert lines.GetNumberOfItems() == 1  # where the AP's click runs on the lateral
+    click(section, 1, (CLICKS[1][0] + 12, CLICKS[1][1]), opened)
+    assert "miss each other by 6" in ui.vertebraStatus.text
+    ui.vertebraClickLateral.click()
+    click(section, 1, CLICKS[1], opened)
+    assert section.clicks.gap_mm() < 0.1
+    assert ui.vertebraButton.enabled
+    ui.vertebraButton.click()
+    panel.wait(lambda: not section.computing)
+    [asked] = panel.asked("makevertebra")
+    assert asked["level"] == "L3"
+    assert np.allclose([asked["centre_ap"], asked["centre_lateral"]], CLICKS, atol=1e-6)
+    names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLModelNode")]
+    assert "L3" in names
+    assert section.clicks.pixels() == (None, None)  # films to be clicked are gone
+    assert panel.panel.results.run() is None  # a vertebra is no result of a hip film

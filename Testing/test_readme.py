@@ -32,7 +32,8 @@ def test_the_console_examples_run(tmp_path):
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 3
     shutil.copy(SAMPLE, tmp_path / "film.dcm")
-    vertebrae = [of_vertebrae(tmp_path), code.pop(), 'print(load_vertebra("out/L3").level)']
+    with_vertebrae(tmp_path)
+    vertebrae = [code.pop(), 'print(load_vertebra("out/L3").level)']
     hips = [*code, "print(point, len(radiograph.warnings))", 'print(load_reconstruction("out/film"))']
     program = "\n".join([*vertebrae, *hips])
     exit_code = ran(program, tmp_path, tmp_path / "printed")
@@ -43,13 +44,13 @@ def test_the_console_examples_run(tmp_path):
     assert (tmp_path / "out/film/hip_left.stl").is_file()
 
 
-def of_vertebrae(folder):
-    """Puts the pair that ships into a folder, and gives a program's first lines: with a small bundle for vertebrae."""
+def with_vertebrae(folder):
+    """Puts what the examples for vertebrae name into a folder: the pair that ships, and a small bundle."""
     for name, film in (("AP", "spine_L3_ap"), ("LATERAL", "spine_L3_lateral")):
         shutil.copy(SPINE / f"{film}.dcm", folder / f"{name}.dcm")
     shutil.copy(SPINE / "spine_L3.json", folder / "spine.json")
-    bundle = made_vertebra_bundle(folder / "vertebrae", **UNLEARNT)
-    return f"import DualFaceReconLib.bundle.store as s, pathlib; s.SHIPPED_VERTEBRAE = pathlib.Path({str(bundle)!r})"
+    (folder / "out").mkdir()
+    made_vertebra_bundle(folder / "out" / "vertebrae-small", **UNLEARNT)
 
 
 @pytest.mark.usefixtures("pictures_undrawn")
@@ -64,8 +65,7 @@ def test_the_terminal_examples_run(tmp_path, monkeypatch, capsys):
     commands = re.findall(r"^\.venv/bin/dualface (.*?)(?:#.*)?$", text, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     assert len(commands) == 6
-    of_vertebrae(tmp_path)
-    monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED_VERTEBRAE", tmp_path / "vertebrae")
+    with_vertebrae(tmp_path)
     with networks_asked_once():
         for number, command in enumerate(commands):
             arguments = command.replace("0.143", pitch).replace("out/film", f"out/film-{number}").split()

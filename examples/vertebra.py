@@ -1,6 +1,6 @@
 """The pair of films that ships becomes a vertebra, and it is measured against the true one.
 
-    python examples/vertebra.py FOLDER
+    python examples/vertebra.py FOLDER [BUNDLE]
 
 The films are simulated: their truth is known (`python -m training vertebrae samples` makes it again). Without a bundle
 for vertebrae it says how to make one.
@@ -48,4 +48,4 @@ def main(folder: Path, bundle: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/demo"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/demo"), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

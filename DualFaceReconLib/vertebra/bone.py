@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, label
+from scipy.ndimage import binary_closing, binary_fill_holes, label
+
+CLOSED_MM = 3.5  # gaps in a cortex that a network saw in parts: of the sample pair 0.3 mm of 2.4 go by it
 
 
 def solid(hu: np.ndarray, threshold_hu: float) -> np.ndarray:
@@ -17,6 +19,15 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     if count < 2:
         return mask
     return labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+
+
+def whole_bone(hu: np.ndarray, threshold_hu: float, voxel_mm: float) -> np.ndarray:
+    """The largest part of what is denser than a threshold, with what that encloses once gaps in it are closed."""
+    steps = max(1, round(CLOSED_MM / voxel_mm))
+    dense = hu > threshold_hu
+    inner = (slice(steps, -steps),) * 3
+    closed = binary_closing(np.pad(dense, steps), iterations=steps)[inner]  # a cube's ends are no gaps
+    return largest_part(binary_fill_holes(closed | dense))
 
 
 def touches_an_end(inside: np.ndarray) -> bool:

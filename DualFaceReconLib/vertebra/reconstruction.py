@@ -25,7 +25,7 @@ from DualFaceReconLib.levels import group_of
 from DualFaceReconLib.measurements import Measurement, relative_spread
 from DualFaceReconLib.meshes import Mesh, add_point_data, polydata, volume_mm3
 from DualFaceReconLib.outcome import BundleName
-from DualFaceReconLib.vertebra.bone import largest_part, solid, touches_an_end
+from DualFaceReconLib.vertebra.bone import touches_an_end, whole_bone
 from DualFaceReconLib.vertebra.films import FILMS, SpineFilms
 from DualFaceReconLib.vertebra.measuring import body_sizes
 from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
@@ -114,7 +114,7 @@ class VertebraReconstructor:
             passes = self.network.passes(films, meeting.point, centres_on(target, films), cancelled)
         with stage("surface"):
             volume = passes[:IN_PLACE].mean(axis=0)
-            inside = largest_part(solid(volume, manifest.threshold_hu))
+            inside = whole_bone(volume, manifest.threshold_hu, cube.voxel_mm)
             mesh = vertebra_surface(volume, manifest.threshold_hu, cube)
             if mesh is None or volume_mm3(*mesh) < LEAST_CM3 * 1000:
                 raise Refusal(
@@ -177,14 +177,14 @@ Sizes = Mapping[str, tuple[float, float]]  # by name a value, and how far passes
 def _sizes_of_passes(volume: np.ndarray, passes: np.ndarray, mesh: Mesh, threshold_hu: float, cube: Cube) -> Sizes:
     """What is measured on the body; {} where none is recognised."""
     try:
-        sizes = body_sizes(mesh, largest_part(solid(volume, threshold_hu)), cube)
+        sizes = body_sizes(mesh, whole_bone(volume, threshold_hu, cube.voxel_mm), cube)
     except ValueError:
         return {}
     others = []
     for one in passes:
         surface = vertebra_surface(one, threshold_hu, cube)
         try:
-            others.append(body_sizes(surface, largest_part(solid(one, threshold_hu)), cube) if surface else None)
+            others.append(body_sizes(surface, whole_bone(one, threshold_hu, cube.voxel_mm), cube) if surface else None)
         except ValueError:
             others.append(None)
     known = [other for other in others if other is not None]

@@ -14,7 +14,7 @@ from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D, vtkWindowedSincPolyDataF
 
 from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.meshes import Mesh, arrays, polydata, volume_mm3
-from DualFaceReconLib.vertebra.bone import largest_part, solid
+from DualFaceReconLib.vertebra.bone import whole_bone
 
 SMOOTHINGS, PASS_BAND = 15, 0.1  # steps of voxels go, a ball of 15 mm keeps its radius within 0.05 mm
 MOST_APART_VOXELS = 4.0  # of a pass from the volume; farther on a slope in HU says nothing of a distance
@@ -42,7 +42,7 @@ def outer_surface(hu: np.ndarray, inside: np.ndarray, threshold_hu: float, cube:
 
 def vertebra_surface(hu: np.ndarray, threshold_hu: float, cube: Cube) -> Mesh | None:
     """The largest bone in a cube, smoothed; outward triangles, RAS mm. None where there is none."""
-    bone = largest_part(solid(hu, threshold_hu))
+    bone = whole_bone(hu, threshold_hu, cube.voxel_mm)
     alone = np.where(bone | (hu <= threshold_hu), hu, threshold_hu - 1)  # other parts go
     surface = outer_surface(alone, bone, threshold_hu, cube)
     return None if surface is None else smoothed(surface)

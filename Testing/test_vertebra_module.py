@@ -11,6 +11,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.vertebra import reconstruction as pipeline
 from DualFaceReconLib.vertebra_results import load_vertebra
+from DualFaceReconLib.worker.client import Client
 from DualFaceReconLib.worker.protocol import MakeVertebra, OpenPair
 from DualFaceReconLib.worker.vertebrae import VertebraWork
 
@@ -83,3 +84,15 @@ def test_two_clicks_make_a_vertebra_in_the_scene(panel, engine_answers):
     assert "L3" in names
     assert section.clicks.pixels() == (None, None)  # films to be clicked are gone
     assert panel.panel.results.run() is None  # a vertebra is no result of a hip film
+
+
+def test_a_worker_s_process_opens_a_pair_and_refuses_one_that_is_none(tmp_path):
+    ap, lateral = spine_pair(tmp_path)
+    with Client() as worker:
+        opened = worker.ask(OpenPair(str(ap), str(lateral), overrides_ap={"sdd_mm": 1111}))
+        assert opened["geometry"][0]["sdd_mm"] == 1111.0
+        assert opened["warnings"] == []
+        with pytest.raises(Refusal, match="AP film: This is not a frontal film"):
+            worker.ask(OpenPair(str(lateral), str(ap)))
+        with pytest.raises(Refusal, match="miss each other by"):
+            worker.ask(MakeVertebra(opened["pair"], "L3", CLICKS[0], (CLICKS[1][0] + 60, CLICKS[1][1])))

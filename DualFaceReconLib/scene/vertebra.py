@@ -30,7 +30,7 @@ from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
 
 FILM_ROLES = {"film_ap": "AP film", "film_lateral": "lateral film"}
 WINDOW_HU = (-200.0, 800.0)
-EYE_MM = 350.0  # of the 3D view, in front of the vertebra
+EYE_MM = 240.0  # of the 3D view, in front of the vertebra
 CODES = "~".join(
     (
         "Segmentation category and type - DICOM master list",

@@ -77,19 +77,19 @@ def unknown_distance_mm(geometry: ProjectionGeometry) -> float:
 
 
 def at_distance_by_size(radiograph: Radiograph, shift_mm: tuple[float, float], films: int) -> Radiograph:
-    """The film with its bones where their size in all films puts them; it keeps a distance that is known."""
+    """The film with its bones where all films put them, by their size in each; it keeps a distance that is known."""
     if not unknown_distance_mm(radiograph.geometry):
         return radiograph
     before, (shift, spread) = radiograph.geometry, shift_mm
     assert before.object_distance_mm is not None  # a film always has one
     distance = before.object_distance_mm + shift
-    source = f"{before.provenance['object_distance_mm'].source}; then by the bones' size in {films} films"
+    source = f"{before.provenance['object_distance_mm'].source}; then by the bones' one size in {films} films"
     moved = radiograph.at_object_distance(distance, Provenance("estimated", source, spread))
     share = 100 * relative_spread(moved.geometry)
     warning = RadiographWarning(
         "object_distance_mm-by-size",
-        f"How far the bones were from the detector, {distance:.0f} +- {spread:.0f} mm, is estimated from their size in "
-        f"{films} films; every length is uncertain by {share:.1f} %. Give it with {{object_distance_mm}}.",
+        f"How far the bones were from the detector, {distance:.0f} +- {spread:.0f} mm, is what {films} films say, in "
+        f"which bones have one size; every length is uncertain by {share:.1f} %. Give it with {{object_distance_mm}}.",
         {"object_distance_mm": distance, "spread_mm": spread},
     )
     return replace(moved, warnings=(*moved.warnings, warning))

@@ -217,11 +217,13 @@ class Reconstructor:
         films, certainties = [], []
         for number, film in enumerate(seen):
             with naming_film(number + 1):
-                there = self._moved(film, fitted.certainty.shifts_mm[number], count, cancelled)
+                shift_mm = fitted.certainty.shifts_mm[number]
+                there = self._moved(film, shift_mm, count, cancelled)
                 shown = SeenFilm(
                     observed=there.observed, outlines={}, geometry=seen_on(self.networks, there.radiograph)
                 )
-                completed = completions_of(fitted, number, shown, self.models)
+                moved_mm = 0.0 if there is film else shift_mm[0]
+                completed = completions_of(fitted, number, shown, self.models, moved_mm)
                 geometries = film.radiograph.geometry, there.radiograph.geometry
                 certainties += certainties_of(fitted, number, completed, self.models, geometries)
                 sure = as_sure_as_mirrored(completed, there.prediction)

@@ -15,7 +15,7 @@ from DualFaceReconLib.shape.completion import complete_all, observed_target
 from DualFaceReconLib.shape.evidence import outline_block, outline_pairs, point_pairs, points_block
 from DualFaceReconLib.shape.fitting import Fit
 from DualFaceReconLib.shape.outlines import outline_of
-from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonSought
+from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonSought, distances_sought
 from DualFaceReconLib.shape.relations import HEAD, SOCKET, relations, shapes
 from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
 from DualFaceReconLib.shape.shapemodel import load_shape_models, model_of
@@ -224,10 +224,20 @@ def test_a_bone_has_one_shape_in_two_films_whose_distances_follow(two_films, mod
     for bone, fit in fitted.fits[0].items():
         assert fitted.fits[1][bone].coefficients == pytest.approx(fit.coefficients)
     (first, first_spread), (second, second_spread) = fitted.certainty.shifts_mm
-    assert second - first == pytest.approx(25, abs=2)
-    assert max(first_spread, second_spread) < 35  # as sizes are unusual, too
-    known = replace(two_films[0], distance_spread_mm=0.0)
-    assert fit_films([known], models, EXACT).certainty.shifts_mm == ((0.0, 0.0),)
+    assert (first, second) == pytest.approx((-12.5, 12.5), abs=1)
+    assert (first_spread, second_spread) == pytest.approx((35 / np.sqrt(2),) * 2, rel=0.05)
+
+
+def test_the_distance_of_one_film_tells_that_of_another():
+    sought, left = distances_sought((35.0, 0.0), size_tells=False)
+    assert (sought.tolist(), left.tolist()) == ([[35.0**2, 0], [0, 0]], [0, 0])
+    sought, left = distances_sought((20.0,), size_tells=False)
+    assert (sought.tolist(), left.tolist()) == ([[0]], [400])  # a size alone tells nothing
+    sought, left = distances_sought((30.0, 40.0), size_tells=False)
+    assert left == pytest.approx([576, 576])
+    weights = np.array([30.0, 40.0]) ** -2
+    assert weights @ sought == pytest.approx([0, 0])  # the mean is not sought
+    assert distances_sought((30.0, 40.0), size_tells=True)[0].tolist() == [[900, 0], [0, 1600]]
 
 
 def test_what_a_film_says_makes_the_bones_of_another_surer(two_films, models):

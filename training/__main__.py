@@ -260,6 +260,12 @@ def _evaluating(commands: Any) -> None:
     joint.add_argument("--bundle", type=Path, default=Path("Resources/Models"), help="folder of a bundle")
     joint.add_argument("--out", type=Path, required=True, help="folder for models and tables; what is there goes on")
     joint.add_argument("--every", type=int, default=1, help="only every so many cases")
+    joint.add_argument(
+        "--films-each",
+        type=int,
+        metavar="N",
+        help="so many films in a row are of one person: judge them with each other",
+    )
     joint.add_argument("--measure", action="store_true", help="print the variances that all this rests on instead")
     _with_bones(joint)
     verdicts = _command(commands, "verdicts", actions.judge_verdicts)

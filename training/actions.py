@@ -385,6 +385,7 @@ def judge_together(options: argparse.Namespace) -> int:
     from training.cases import cases_in
     from training.judging.folds import models_without
     from training.judging.map_errors import hips_alike, measure
+    from training.judging.patients import judge_patients
     from training.judging.together import judge
     from training.patients.kept_out import kept_out_people
     from training.patients.population import load_everybody
@@ -400,7 +401,11 @@ def judge_together(options: argparse.Namespace) -> int:
         print(measure(folders, options.bundle))
         print(hips_alike(hips.without(set(kept_out_people("choosing"))), load_shape_model(models / "hip.ssm.npz")))
         return 0
-    print(judge(folders, options.bundle, models, options.out / options.cases.name))
+    out = options.out / options.cases.name
+    if options.films_each is not None:
+        print(judge_patients(folders, options.films_each, options.bundle, models, out))
+    else:
+        print(judge(folders, options.bundle, models, out))
     return 0
 
 

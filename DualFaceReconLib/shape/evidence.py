@@ -1,7 +1,8 @@
 """What a film says of its bones, as residuals of their poses, shapes and the errors of their depth maps.
 
 Pairs of the model with what was seen are looked up anew for every step; a step sees them as they are. A pair's residual
-is along the model's normal, so that depths count where a surface faces the source, and outlines across the ray.
+is along the model's normal, so that depths count where a surface faces the source, and outlines across the ray. What is
+measured in pixels is as much surer, in mm, as it is nearer to the source: else bones would shrink towards it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,21 @@ class Block:
     weights: np.ndarray  # (m,)
 
 
+def error_patterns(target: Target, left_form: float) -> tuple[np.ndarray, np.ndarray]:
+    """How points (N, 3) move along their rays for a mm of depth, and by how many (N, 5) for one of each of ERRORS.
+
+    `left_form` is -1 for a right bone.
+    """
+    assert target.geometry is not None
+    depth = target.geometry.project(target.points)[1]
+    along_ray = (target.points - target.geometry.source) / depth[:, None]
+    middle = target.points.mean(axis=0)
+    side, up = (target.points - middle)[:, [0, 2]].T / TILT_OVER_MM
+    face = np.sign(np.einsum("nx,nx->n", target.outward, along_ray))  # the back's is 1
+    relief = (depth - depth.mean()) / TILT_OVER_MM
+    return along_ray, np.stack([np.ones(len(depth)), side * left_form, up, face, relief], axis=1)
+
+
 class SeenBone:
     """A bone of a film: its model, what was seen of it, and how it stands now."""
 
@@ -63,12 +79,7 @@ class SeenBone:
         self.edges = np.unique(np.sort(pairs, axis=1), axis=0)
         length = np.linalg.norm(model.mean[triangles[:, 0]] - model.mean[triangles[:, 1]], axis=1).mean()
         self.reach_mm = 0.6 * float(length)
-        depth = self.geometry.project(target.points)[1]
-        self.along_ray = (target.points - self.geometry.source) / depth[:, None]  # for a mm of depth
-        middle = target.points.mean(axis=0)
-        side, up = (target.points - middle)[:, [0, 2]].T / TILT_OVER_MM
-        face = np.sign(np.einsum("nx,nx->n", target.outward, self.along_ray))  # the back's is 1
-        self.patterns = np.stack([np.ones(len(depth)), side * self.left_form, up, face], axis=1)
+        self.along_ray, self.patterns = error_patterns(target, self.left_form)
 
     def place(self, fit: Fit) -> None:
         """Puts the model where a fit has it."""
@@ -87,7 +98,7 @@ class SeenBone:
         return rows
 
     def corrected_points(self, errors: np.ndarray) -> np.ndarray:
-        """The target's points (N, 3) without errors (4,) of the depth maps."""
+        """The target's points (N, 3) without errors (5,) of the depth maps."""
         return self.target.points - self.along_ray * (self.patterns @ errors)[:, None]
 
     def sphere(self, landmark: str) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
@@ -113,6 +124,8 @@ class PointPairs:
     point: np.ndarray  # (M,)
     normal: np.ndarray  # (M, 3)
     spread_mm: np.ndarray  # (M,)
+    depth_mm: np.ndarray  # (M,) of the points, where the spread is that
+    wider: np.ndarray  # (M,) share by which it grows for a mm of depth, as far as it is of pixels
     weight: np.ndarray  # (M,)
 
 
@@ -142,7 +155,10 @@ def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors) -> PointPai
     share = np.concatenate([np.full(count, 0.5 / count), np.full(len(back), 0.5 / max(len(back), 1))])
     apart, height = np.linalg.norm(away, axis=1) / spread, np.einsum("mx,mx->m", away, normal) / spread
     weight = share * bone.area_mm2 / maps.independent_mm2 * _influence(apart, height)
-    return PointPairs(vertex=vertex, point=point, normal=normal, spread_mm=spread, weight=weight)
+    depth = bone.geometry.project(points[point])[1]
+    wider = (1 - facing) * maps.across_mm**2 / spread**2 / depth
+    of_spread = {"spread_mm": spread, "depth_mm": depth, "wider": wider}
+    return PointPairs(vertex=vertex, point=point, normal=normal, weight=weight, **of_spread)
 
 
 def points_block(bone: SeenBone, errors: np.ndarray, pairs: PointPairs, first_error: int) -> Block:
@@ -150,12 +166,15 @@ def points_block(bone: SeenBone, errors: np.ndarray, pairs: PointPairs, first_er
     points = bone.corrected_points(errors)[pairs.point]
     height = np.einsum("mx,mx->m", bone.vertices[pairs.vertex] - points, pairs.normal)
     steps = np.einsum("mx,mx->m", bone.along_ray[pairs.point], pairs.normal)
-    rows = np.hstack([bone.derivatives(pairs.vertex, pairs.normal), steps[:, None] * bone.patterns[pairs.point]])
+    wider = 1 + pairs.wider * (bone.geometry.project(points)[1] - pairs.depth_mm)
+    of_errors = (steps + height * pairs.wider / wider)[:, None] * bone.patterns[pairs.point]
+    spread = pairs.spread_mm * wider
+    rows = np.hstack([bone.derivatives(pairs.vertex, pairs.normal), of_errors])
     return Block(
         name="points",
         columns=np.concatenate([bone.columns, first_error + np.arange(len(ERRORS))]),
-        rows=rows / pairs.spread_mm[:, None],
-        residuals=height / pairs.spread_mm,
+        rows=rows / spread[:, None],
+        residuals=height / spread,
         weights=pairs.weight,
     )
 
@@ -168,6 +187,7 @@ class OutlinePairs:
     share: np.ndarray  # (M,) of the second
     normal: np.ndarray  # (M, 3), square to the ray
     ray: np.ndarray  # (M, 3) for a mm of depth
+    depth_mm: np.ndarray  # (M,) of the contour, where the spread is that of the maps; farther away it is wider
     weight: np.ndarray  # (M,)
 
 
@@ -205,6 +225,7 @@ def outline_pairs(bone: SeenBone, maps: MapErrors) -> OutlinePairs | None:
         share=share[nearest],
         normal=square / np.linalg.norm(square, axis=1)[:, None],
         ray=outline.rays,
+        depth_mm=depth[nearest],
         weight=_influence(apart / maps.outline_mm, height) * outline.spacing_mm / maps.independent_mm,
     )
 
@@ -216,13 +237,17 @@ def outline_block(bone: SeenBone, pairs: OutlinePairs, maps: MapErrors) -> Block
     contour = rest[:, None] * bone.vertices[first] + pairs.share[:, None] * bone.vertices[second]
     depth = bone.geometry.project(contour)[1]
     beside = contour - bone.geometry.source - pairs.ray * depth[:, None]
-    rows = rest[:, None] * bone.derivatives(first, pairs.normal)
-    rows += pairs.share[:, None] * bone.derivatives(second, pairs.normal)
+    height = np.einsum("mx,mx->m", beside, pairs.normal)
+    deeper = -bone.geometry.source / bone.geometry.sdd_mm
+    moves = pairs.normal - (height / depth)[:, None] * deeper
+    rows = rest[:, None] * bone.derivatives(first, moves)
+    rows += pairs.share[:, None] * bone.derivatives(second, moves)
+    spread = maps.outline_mm * depth / pairs.depth_mm
     return Block(
         name="outlines",
         columns=bone.columns,
-        rows=rows / maps.outline_mm,
-        residuals=np.einsum("mx,mx->m", beside, pairs.normal) / maps.outline_mm,
+        rows=rows / spread[:, None],
+        residuals=height / spread,
         weights=pairs.weight,
     )
 

@@ -45,9 +45,7 @@ class FilmEvidence:
     areas_mm2: Mapping[str, float]  # of the observed surfaces
     outlines: Mapping[str, Outline]
     starts: Mapping[str, Fit]
-    distance_spread_mm: float = (
-        0.0  # by which all depths of the film may be off together; 0: they are taken as they are
-    )
+    distance_spread_mm: float = 0.0  # by which all its depths may be off together; 0: they are taken as they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +63,10 @@ class PersonFit:
     """Bones that were fitted together, by film."""
 
     fits: tuple[dict[str, Fit], ...]
+    errors: tuple[dict[str, np.ndarray], ...]  # by bone (5,): ERRORS of its depth maps
     columns: tuple[dict[str, np.ndarray], ...]  # by bone, of its turn, move and coefficients among the parameters
     certainty: Certainty
+    too_sure: tuple[float, float]  # as `body_prior.MapErrors` has it
 
 
 def fit_person(
@@ -83,21 +83,23 @@ def fit_person(
         person.step()
     return PersonFit(
         fits=tuple({name: bone.fit for name, bone in film.bones.items()} for film in person.films),
+        errors=tuple({name: film.errors[film.own_errors(name)] for name in film.bones} for film in person.films),
         columns=tuple({name: bone.columns for name, bone in film.bones.items()} for film in person.films),
         certainty=person.certainty(),
+        too_sure=prior.errors.too_sure,
     )
 
 
 class FilmSought:
     """A film's bones, as they stand during the search."""
 
-    def __init__(self, evidence: FilmEvidence, bones: Mapping[str, SeenBone], first_error: int) -> None:
-        self.bones, self.distance_spread_mm = bones, evidence.distance_spread_mm
+    def __init__(self, bones: Mapping[str, SeenBone], first_error: int) -> None:
+        self.bones = bones
         self.errors = np.zeros(len(ERRORS) * len(bones))
         self.error_columns = first_error + np.arange(len(self.errors))
 
     def own_errors(self, bone: str) -> np.ndarray:
-        """Numbers (4,) of a bone's ERRORS among the film's."""
+        """Numbers (5,) of a bone's ERRORS among the film's."""
         return len(ERRORS) * list(self.bones).index(bone) + np.arange(len(ERRORS))
 
     def blocks(self, prior: BodyPrior, films: int) -> Iterator[Block]:
@@ -131,10 +133,15 @@ class PersonSought:
                 bone = SeenBone(name, model_of(name, models), few, film.areas_mm2[name], outline, columns)
                 bone.place(replace(film.starts[name], coefficients=shared[name]))
                 bones[name] = bone
-            self.films.append(FilmSought(film, bones, self.size))
+            self.films.append(FilmSought(bones, self.size))
             self._columns(len(ERRORS) * len(bones))
         self.bones = {name: bone for film in reversed(self.films) for name, bone in film.bones.items()}
         self.error_columns = np.concatenate([film.error_columns for film in self.films])
+        shifts = [film.error_columns[:: len(ERRORS)] for film in self.films]
+        self.off_together = np.stack([np.isin(self.error_columns, own).astype(float) for own in shifts])
+        self.distances, self.level_mm2 = distances_sought(
+            [film.distance_spread_mm for film in films], prior.size_tells_distance
+        )
 
     def _columns(self, count: int) -> np.ndarray:
         """Numbers of new parameters."""
@@ -150,17 +157,8 @@ class PersonSought:
         """mm^2 of the errors of all films; with `distances` all depths of a film may be off together."""
         covariance = self.prior.errors.covariance([tuple(film.bones) for film in self.films])
         if distances:
-            together = self._off_together()
-            covariance = covariance + together.T @ together
+            covariance = covariance + self.off_together.T @ self.distances @ self.off_together
         return covariance + LEAST_VARIANCE_MM2 * np.eye(len(covariance))
-
-    def _off_together(self) -> np.ndarray:
-        """(films, errors) mm by which a film's errors change where its distance is wrong by one standard deviation."""
-        together = np.zeros((len(self.films), len(self.error_columns)))
-        for number, film in enumerate(self.films):
-            own = np.isin(self.error_columns, film.error_columns[:: len(ERRORS)])
-            together[number, own] = film.distance_spread_mm
-        return together
 
     def equations(self, blocks: Iterable[Block]) -> tuple[np.ndarray, np.ndarray]:
         """Half the second and first derivatives of the sum of some blocks."""
@@ -217,14 +215,24 @@ class PersonSought:
 
     def _shifts_mm(self, covariance: np.ndarray) -> tuple[tuple[float, float], ...]:
         """As `Certainty` has them, by the covariance of all parameters with the distances among what is not known."""
-        spread = np.array([film.distance_spread_mm for film in self.films])
-        together = self._off_together()
-        gain = spread[:, None] * (together @ np.linalg.inv(self.error_covariance(distances=True)))
+        gain = self.distances @ self.off_together @ np.linalg.inv(self.error_covariance(distances=True))
         left = covariance[np.ix_(self.error_columns, self.error_columns)]  # that is not known of the errors
-        variance = spread * (spread - np.einsum("fe,fe->f", gain, together)) + np.einsum(
-            "fe,ed,fd->f", gain, left, gain
-        )
+        unknown = self.distances - gain @ self.off_together.T @ self.distances + gain @ left @ gain.T
+        variance = unknown.diagonal() + self.level_mm2
         return tuple(zip((gain @ self.errors).tolist(), np.sqrt(np.maximum(variance, 0)).tolist(), strict=True))
+
+
+def distances_sought(spreads_mm: Sequence[float], size_tells: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(films, films) mm^2 of the distances' errors among which is sought, and (films,) of what is left as it is.
+
+    Size in all films tells how much nearer one was than another. Unless `size_tells`, or the distance of one of them is
+    known, that of all together stays as far as it was known before, which is better the more films there are.
+    """
+    variance = np.square(np.array(spreads_mm, dtype=np.float64))
+    if size_tells or not variance.all():
+        return np.diag(variance), np.zeros(len(variance))
+    level = 1 / np.sum(1 / variance)
+    return np.diag(variance) - level, np.full(len(variance), level)
 
 
 def _mean_coefficients(name: str, films: Sequence[FilmEvidence], count: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from DualFaceReconLib.shape.completion import (
     observed_target,
     threads,
 )
-from DualFaceReconLib.shape.evidence import POSE
+from DualFaceReconLib.shape.evidence import POSE, error_patterns
 from DualFaceReconLib.shape.fitting import Fit, Target
 from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonFit, fit_person
@@ -98,14 +98,21 @@ def fit_films(
 
 
 def completions_of(
-    fitted: PersonFit, number: int, film: SeenFilm, models: Mapping[str, ShapeModel]
+    fitted: PersonFit, number: int, film: SeenFilm, models: Mapping[str, ShapeModel], moved_mm: float = 0.0
 ) -> dict[str, Completion]:
-    """What the fit tells of a film's bones, beside what was seen of them; how sure it is, with all that others say."""
+    """What the fit tells of a film's bones, beside what was seen of them without what was found wrong in whole maps.
+
+    How sure it is, it is with all that other bones and films say. By `moved_mm` depths are smaller than in the fit.
+    """
     completions = {}
     for bone, fit in fitted.fits[number].items():
         model = model_of(bone, models)
         target = observed_target(film.observed[bone], film.geometry, fewest_mm2=0.0)  # enough it was before the fit
-        completions[bone] = completion_of(fit, model, target)
+        along_ray, patterns = error_patterns(target, 1.0 if model.side == "left" else -1.0)
+        wrong_mm = patterns @ fitted.errors[number][bone] - moved_mm
+        completions[bone] = completion_of(
+            fit, model, replace(target, points=target.points - along_ray * wrong_mm[:, None])
+        )
     return certain(completions, fitted, number, models, fitted.certainty.covariance)
 
 
@@ -117,10 +124,11 @@ def certain(
     covariance: np.ndarray,
 ) -> dict[str, Completion]:
     """A film's completions as sure as one of the fit's covariances says."""
-    return {
-        bone: replace(done, std_mm=_std_mm(done, model_of(bone, models), fitted.columns[number][bone], covariance))
-        for bone, done in completions.items()
-    }
+    sure = {}
+    for bone, done in completions.items():
+        std_mm = _std_mm(done, model_of(bone, models), fitted.columns[number][bone], covariance)
+        sure[bone] = replace(done, std_mm=std_mm * np.where(done.seen, *fitted.too_sure))
+    return sure
 
 
 def _starts(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from DualFaceReconLib.bonemaps import SIDES, BoneMaps, kind_and_side
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import prediction_outlines
+from DualFaceReconLib.inference import Networks, prediction_outlines
 from DualFaceReconLib.meshes import area_mm2, sphere_through
 from DualFaceReconLib.metrics import compare_surfaces
-from DualFaceReconLib.shape.body_prior import EXACT_MAPS, NETWORK_MAPS, BodyPrior
+from DualFaceReconLib.shape.body_prior import ERRORS, EXACT_MAPS, NETWORK_MAPS, BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.outlines import Outline, outline_of
 from DualFaceReconLib.shape.relations import HEAD, SOCKET
@@ -37,7 +37,7 @@ from training.judging.baselines import mean_at_true_pose
 from training.judging.evaluate import LEAST_SEEN_MM2, loaded_networks, on_film
 from training.judging.nearness import quick_distances
 from training.judging.poses import TruePose
-from training.judging.predictions import BY_BONE, BY_PICTURE, UNALIGNED, align, predicted_maps
+from training.judging.predictions import BY_BONE, BY_PICTURE, UNALIGNED, Aligned, align, predicted_maps
 from training.judging.tables import interval
 from training.raycast import cast
 from training.simulate import one_thread
@@ -46,7 +46,7 @@ PIXELS = 256  # of the maps' longer side
 SAMPLES = 3000  # a side; all rows have the same
 COVERED_EVERY = 4  # vertices of which it is asked whether they lie within their standard deviations
 SEPARATELY, JOINTLY = "separately", "together"
-NO_ERRORS = replace(NETWORK_MAPS, hip=(0.0,) * 4, femur=(0.0,) * 4)
+NO_ERRORS = replace(NETWORK_MAPS, hip=(0.0,) * len(ERRORS), femur=(0.0,) * len(ERRORS))
 PRIORS = {  # by row of the tables
     JOINTLY: BodyPrior(),
     "without outlines": BodyPrior(outlines=False),
@@ -85,16 +85,9 @@ def _of_film(folder: Path, bundle: Path, models: Path, path: Path) -> Scores:
 
 
 def _measured(case: Case, bundle: Path, models: Mapping[str, ShapeModel]) -> Iterator[dict[str, Any]]:
-    networks = loaded_networks(bundle)
-    judged = tuple(bone for bone in case.meshes if bone not in case.metadata.get("unscored", ()))
-    with one_thread():
-        predicted = predicted_maps(networks, case.radiograph)
-    longer = max(case.geometry.size_px)
-    geometry = case.geometry.resized([max(round(n * PIXELS / longer), 1) for n in case.geometry.size_px])
-    true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
-    aligned = align(predicted.at(geometry.size_px, judged), true)
-    truth = _Truth(case, judged, models)
-    error_mm = networks.manifest.surface_error_mm
+    film = prepared(case, loaded_networks(bundle))
+    aligned, geometry, searched, outlines = film.aligned, film.geometry, film.searched, film.outlines
+    true, truth, error_mm = aligned.true, TrueBones(case, models), load_manifest(bundle).surface_error_mm
 
     def both(
         maps: BoneMaps, outlines: Mapping[str, Outline], searched: ProjectionGeometry, priors: Mapping[str, BodyPrior]
@@ -118,15 +111,14 @@ def _measured(case: Case, bundle: Path, models: Mapping[str, ShapeModel]) -> Ite
     true_outlines = {
         bone: outline_of(mask, geometry, geometry) for bone, mask in zip(true.bones, true.mask, strict=True)
     }
-    assert predicted.prediction is not None
-    outlines = prediction_outlines(predicted.prediction, predicted.searched)
-    for row, seconds, completed in both(aligned.maps, outlines, predicted.searched, PRIORS):
-        yield from truth.scores({"maps": NETWORKS, "row": row, "alignment": BY_PICTURE, "seconds": seconds}, completed)
+    for row, seconds, completed in both(aligned.maps, outlines, searched, PRIORS):
+        about = {"maps": NETWORKS, "row": row, "alignment": BY_PICTURE, "seconds": seconds}
+        yield from truth.scores(about, completed, poses=row in (SEPARATELY, JOINTLY))
     for row, seconds, completed in both(true, true_outlines, geometry, exact):
         yield from truth.scores({"maps": EXACT, "row": row, "alignment": "", "seconds": seconds}, completed)
     away = -geometry.source / np.linalg.norm(geometry.source)
     whole = {JOINTLY: PRIORS[JOINTLY]}
-    for row, seconds, completed in both(aligned.predicted.maps, outlines, predicted.searched, whole):
+    for row, seconds, completed in both(aligned.predicted.maps, outlines, searched, whole):
         yield from truth.scores({"maps": NETWORKS, "row": row, "alignment": UNALIGNED, "seconds": seconds}, completed)
         moved = {
             bone: replace(done, vertices=done.vertices + away * aligned.shifts_mm[bone])
@@ -136,12 +128,44 @@ def _measured(case: Case, bundle: Path, models: Mapping[str, ShapeModel]) -> Ite
         yield from truth.scores({"maps": NETWORKS, "row": row, "alignment": BY_BONE, "seconds": seconds}, moved)
 
 
-class _Truth:
+@dataclass(frozen=True, kw_only=True)
+class PreparedFilm:
+    """What networks make of a case's film, on maps of PIXELS."""
+
+    aligned: Aligned
+    geometry: ProjectionGeometry  # of the maps
+    searched: ProjectionGeometry
+    outlines: Mapping[str, Outline]
+
+
+def judged_bones(case: Case) -> tuple[str, ...]:
+    """Those that do not only stand in."""
+    return tuple(bone for bone in case.meshes if bone not in case.metadata.get("unscored", ()))
+
+
+def prepared(case: Case, networks: Networks) -> PreparedFilm:
+    """A film as it is judged."""
+    with one_thread():
+        predicted = predicted_maps(networks, case.radiograph)
+    longer = max(case.geometry.size_px)
+    geometry = case.geometry.resized([max(round(n * PIXELS / longer), 1) for n in case.geometry.size_px])
+    judged = judged_bones(case)
+    true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
+    assert predicted.prediction is not None
+    return PreparedFilm(
+        aligned=align(predicted.at(geometry.size_px, judged), true),
+        geometry=geometry,
+        searched=predicted.searched,
+        outlines=prediction_outlines(predicted.prediction, predicted.searched),
+    )
+
+
+class TrueBones:
     """The true bones of a case, with which completed ones are compared."""
 
-    def __init__(self, case: Case, judged: tuple[str, ...], models: Mapping[str, ShapeModel]) -> None:
+    def __init__(self, case: Case, models: Mapping[str, ShapeModel]) -> None:
         self.case, self.models = case, models
-        surfaces = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
+        surfaces = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged_bones(case)}
         self.surfaces = {bone: mesh for bone, mesh in surfaces.items() if area_mm2(*mesh) >= LEAST_SEEN_MM2}
         self.person = str(case.metadata.get("person", case.folder.name))
         self.poses = {}
@@ -155,7 +179,10 @@ class _Truth:
         """Whether the truth has the model's vertices, and so its landmarks: as whole bones of virtual patients do."""
         return len(self.case.meshes[bone][0]) == len(model_of(bone, self.models).mean)
 
-    def scores(self, about: Mapping[str, Any], completed: Mapping[str, Completion]) -> Iterator[dict[str, Any]]:
+    def scores(
+        self, about: Mapping[str, Any], completed: Mapping[str, Completion], poses: bool = True
+    ) -> Iterator[dict[str, Any]]:
+        """Of every bone that the film shows; `poses`: and how legs are turned."""
         for bone, done in completed.items():
             if bone not in self.surfaces:
                 continue
@@ -170,7 +197,7 @@ class _Truth:
             for name, which in (("seen", seen), ("inferred", ~seen)):
                 for times in (1, 2):
                     score[f"{name}_within_{times}"] = float(np.mean(away[which] <= times * std_mm[which]))
-            if bone in self.poses and about["row"] in (SEPARATELY, JOINTLY):
+            if poses and bone in self.poses:
                 score["flexion_deg"], score["rotation_deg"] = self.poses[bone].errors_deg(visible)
             yield score | self._of_joint(bone, completed) | self._of_sides(bone, completed)
 
@@ -216,11 +243,11 @@ HEADS = {
 }
 
 
-def tables(scores: Scores) -> str:
-    """Markdown: means of all rows, and differences to bones that were fitted alone."""
+def tables(scores: Scores, baseline: str = SEPARATELY, timed: Sequence[str] = (SEPARATELY, JOINTLY)) -> str:
+    """Markdown: means of all rows, and differences to a row, as to bones that were fitted alone."""
     lines = [f"| maps | aligned by | bones | row | n | {' | '.join(HEADS.values())} |", "|---" * (5 + len(HEADS)) + "|"]
     paired = [
-        "| maps | aligned by | bones | row | n | separately | this | difference, ASSD mm | in % |",
+        f"| maps | aligned by | bones | row | n | {baseline} | this | difference, ASSD mm | in % |",
         "|---" * 9 + "|",
     ]
     keys = list(dict.fromkeys((s["maps"], s["alignment"], s["row"]) for s in scores))
@@ -228,7 +255,7 @@ def tables(scores: Scores) -> str:
         of_maps = [s for s in scores if (s["maps"], s["alignment"]) == (maps, alignment)]
         for kind in ("hip", "femur"):
             of_kind = [s for s in of_maps if s["bone"].startswith(kind)]
-            alone = {(s["case"], s["bone"]): s["assd_mm"] for s in of_kind if s["row"] == SEPARATELY}
+            alone = {(s["case"], s["bone"]): s["assd_mm"] for s in of_kind if s["row"] == baseline}
             for row in dict.fromkeys(s["row"] for s in of_kind):
                 own = [s for s in of_kind if s["row"] == row]
                 cells = " | ".join(_mean(own, name) for name in HEADS)
@@ -238,7 +265,7 @@ def tables(scores: Scores) -> str:
                     for s in own
                     if (s["case"], s["bone"]) in alone
                 ]
-                if row == SEPARATELY or not pairs:
+                if row == baseline or not pairs:
                     continue
                 now, before = np.array([pair[:2] for pair in pairs]).T
                 low, high = interval(now - before, [pair[2] for pair in pairs])
@@ -250,7 +277,7 @@ def tables(scores: Scores) -> str:
         row: np.mean(
             list({s["case"]: s["seconds"] for s in scores if s["row"] == row and s["maps"] == NETWORKS}.values())
         )
-        for row in (SEPARATELY, JOINTLY)
+        for row in timed
     }
     speed = ", ".join(f"{row} {value:.1f} s" for row, value in seconds.items())
     return "\n".join([*lines, "", *paired, "", f"Processor time for a film's bones: {speed}.", ""])

@@ -229,15 +229,16 @@ def test_a_bone_has_one_shape_in_two_films_whose_distances_follow(two_films, mod
 
 
 def test_the_distance_of_one_film_tells_that_of_another():
-    sought, left = distances_sought((35.0, 0.0), size_tells=False)
+    sought, left = distances_sought((35.0, 0.0), (900.0, 900.0), size_tells=False)
     assert (sought.tolist(), left.tolist()) == ([[35.0**2, 0], [0, 0]], [0, 0])
-    sought, left = distances_sought((20.0,), size_tells=False)
+    sought, left = distances_sought((20.0,), (900.0,), size_tells=False)
     assert (sought.tolist(), left.tolist()) == ([[0]], [400])  # a size alone tells nothing
-    sought, left = distances_sought((30.0, 40.0), size_tells=False)
+    sought, left = distances_sought((30.0, 40.0), (900.0, 900.0), size_tells=False)
     assert left == pytest.approx([576, 576])
-    weights = np.array([30.0, 40.0]) ** -2
-    assert weights @ sought == pytest.approx([0, 0])  # the mean is not sought
-    assert distances_sought((30.0, 40.0), size_tells=True)[0].tolist() == [[900, 0], [0, 1600]]
+    sought, left = distances_sought((30.0, 40.0), (800.0, 1600.0), size_tells=False)
+    assert np.array([800 / 900, 1600 / 1600]) @ sought == pytest.approx([0, 0])  # the mean size is not sought
+    assert left[1] == pytest.approx(4 * left[0])
+    assert distances_sought((30.0, 40.0), (800.0, 1600.0), size_tells=True)[0].tolist() == [[900, 0], [0, 1600]]
 
 
 def test_what_a_film_says_makes_the_bones_of_another_surer(two_films, models):

@@ -80,6 +80,7 @@ class SeenBone:
         length = np.linalg.norm(model.mean[triangles[:, 0]] - model.mean[triangles[:, 1]], axis=1).mean()
         self.reach_mm = 0.6 * float(length)
         self.along_ray, self.patterns = error_patterns(target, self.left_form)
+        self.depth_mm = float(self.geometry.project(target.points)[1].mean())
 
     def place(self, fit: Fit) -> None:
         """Puts the model where a fit has it."""

@@ -139,9 +139,9 @@ class PersonSought:
         self.error_columns = np.concatenate([film.error_columns for film in self.films])
         shifts = [film.error_columns[:: len(ERRORS)] for film in self.films]
         self.off_together = np.stack([np.isin(self.error_columns, own).astype(float) for own in shifts])
-        self.distances, self.level_mm2 = distances_sought(
-            [film.distance_spread_mm for film in films], prior.size_tells_distance
-        )
+        spreads = [film.distance_spread_mm for film in films]
+        depths = [float(np.mean([bone.depth_mm for bone in film.bones.values()])) for film in self.films]
+        self.distances, self.level_mm2 = distances_sought(spreads, depths, prior.size_tells_distance)
 
     def _columns(self, count: int) -> np.ndarray:
         """Numbers of new parameters."""
@@ -222,17 +222,20 @@ class PersonSought:
         return tuple(zip((gain @ self.errors).tolist(), np.sqrt(np.maximum(variance, 0)).tolist(), strict=True))
 
 
-def distances_sought(spreads_mm: Sequence[float], size_tells: bool) -> tuple[np.ndarray, np.ndarray]:
+def distances_sought(
+    spreads_mm: Sequence[float], depths_mm: Sequence[float], size_tells: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """(films, films) mm^2 of the distances' errors among which is sought, and (films,) of what is left as it is.
 
     Size in all films tells how much nearer one was than another. Unless `size_tells`, or the distance of one of them is
-    known, that of all together stays as far as it was known before, which is better the more films there are.
+    known, the mean size stays as far as it was known before, which is better the more films there are. `depths_mm` are
+    the bones', as an error changes their size by its share of that.
     """
-    variance = np.square(np.array(spreads_mm, dtype=np.float64))
+    variance, depth = (np.array(values, dtype=np.float64) for values in (np.square(spreads_mm), depths_mm))
     if size_tells or not variance.all():
         return np.diag(variance), np.zeros(len(variance))
-    level = 1 / np.sum(1 / variance)
-    return np.diag(variance) - level, np.full(len(variance), level)
+    level = np.outer(depth, depth) / np.sum(depth**2 / variance)
+    return np.diag(variance) - level, level.diagonal()
 
 
 def _mean_coefficients(name: str, films: Sequence[FilmEvidence], count: int) -> np.ndarray:

@@ -49,6 +49,7 @@ bench: env
 	$(BIN)/python Testing/bench/reconstruct.py
 	$(BIN)/python Testing/bench/worker.py
 	$(BIN)/python Testing/bench/batch.py
+	$(BIN)/python Testing/bench/vertebra.py
 
 train-gpu: env
 	$(BIN)/python -m training train training/recipes/gpu_depth.toml training/recipes/gpu_segmentation.toml \

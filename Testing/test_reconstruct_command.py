@@ -326,9 +326,9 @@ def test_a_full_disk_leaves_nothing(film, tmp_path, capsys, monkeypatch, module,
         return complete_all({"hip_left": observed["hip_left"]}, *among, **how)
 
     @wraps(run_it)
-    def without_room(*what):
+    def without_room(*what, **how):
         with no_file_beyond(1_000):
-            return run_it(*what)
+            return run_it(*what, **how)
 
     monkeypatch.setattr(reconstruction, "complete_all", one_bone_completed)
     monkeypatch.setattr(module, function, without_room)

@@ -182,9 +182,8 @@ class _Objective:
     ) -> None:
         self.model, self.target, self.settings, self.cancelled = model, target, settings, cancelled
         self.count = len(model.variances) if settings.modes is None else min(settings.modes, len(model.variances))
-        scaled = model.modes[:, :, : self.count] * np.sqrt(model.variances[: self.count])
-        # half the memory to read; the search corrects its steps
-        self.modes = scaled.reshape(model.mean.size, self.count).astype(np.float32)
+        # in float32, half the memory to read: the search corrects its steps
+        self.modes = np.ascontiguousarray(model.scaled_modes[:, : self.count])
         edges = model.mean[model.triangles[:, 0]] - model.mean[model.triangles[:, 1]]
         self.reach_mm = 0.6 * float(np.linalg.norm(edges, axis=1).mean()) * np.sqrt(settings.vertex_stride)
         self.target_tree = cKDTree(pairing_features(target.points, target.outward))

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,11 @@ class ShapeModel:
         k = len(coefficients)
         scaled = coefficients * np.sqrt(self.variances[:k])
         return self.mean + np.einsum("vxk,k->vx", self.modes[:, :, :k], scaled)
+
+    @cached_property
+    def scaled_modes(self) -> np.ndarray:
+        """(3 V, K) float32 mm: what a standard deviation of each mode moves."""
+        return (self.modes * np.sqrt(self.variances)).reshape(self.mean.size, -1).astype(np.float32)
 
     def coefficients(self, vertices: np.ndarray) -> np.ndarray:
         """Standard deviations (K,) of the shape in the model that is nearest to vertices (V, 3) in its frame."""

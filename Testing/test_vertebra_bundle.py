@@ -101,8 +101,11 @@ def test_both_kinds_are_listed_and_verified(shipped, capsys):
 
 def test_where_none_ships_it_is_said_how_to_make_one(tmp_path, monkeypatch):
     monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED_VERTEBRAE", tmp_path / "none")
+    monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "mine"))
     with pytest.raises(Refusal, match="python -m training vertebrae bundle"):
         vertebra_bundle_folder(None)
+    own = made_vertebra_bundle(tmp_path / "mine" / "made-up-vertebrae-1.0.0")
+    assert vertebra_bundle_folder(None) == own
     assert vertebra_bundle_folder(Path("mine")) == Path("mine")
 
 

@@ -288,6 +288,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(case, paths, tmp_path, hull,
 
 def test_without_a_bundle_the_command_says_how_to_get_one(paths, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED_VERTEBRAE", tmp_path / "none")
+    monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "mine"))
     assert main(arguments(paths, tmp_path / "L3", bundle=None)) == 2
     assert "python -m training vertebrae bundle" in capsys.readouterr().err
 

@@ -94,9 +94,15 @@ def bundle_folder(bundle: str | Path | None) -> Path:
 
 
 def vertebra_bundle_folder(bundle: str | Path | None) -> Path:
-    """The folder of a bundle for vertebrae: of the one that ships, if any does, of an id, or the folder itself."""
+    """The folder of a bundle for vertebrae: of an id, or the folder itself.
+
+    Without either it is the one that ships, or where none does, the first of the user's own.
+    """
     if bundle is None:
         if not (SHIPPED_VERTEBRAE / MANIFEST).is_file():
+            own = [other.folder for other in installed() if isinstance(other.manifest, VertebraManifest)]
+            if own:
+                return own[0]
             raise Refusal(
                 "No bundle for vertebrae is here: name one, or make one of a network of your own with "
                 "`python -m training vertebrae bundle`.",

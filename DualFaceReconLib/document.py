@@ -130,19 +130,26 @@ def film_from_dict(values: Mapping[str, Any], pixels: np.ndarray) -> Radiograph:
     )
 
 
-def read_document(folder: Path) -> Document:
-    """What a reconstruction's folder says of it; Refusal where it says nothing, or is damaged."""
-    path, where = folder / DOCUMENT, f"{DOCUMENT} in {display_name(folder)}"
+def read_object(folder: Path, name: str, content: str, form: int) -> dict[str, Any]:
+    """The JSON object in a result's folder; Refusal where there is none, or none of this version. `content`: what it
+    tells of, such as "reconstruction"."""
+    path, where = folder / name, f"{name} in {display_name(folder)}"
     try:
         if path.stat().st_size > MAX_DOCUMENT_BYTES:
-            raise Refusal(f"{where} is far too long to be one: make the reconstruction again.")
+            raise Refusal(f"{where} is far too long to be one: make the {content} again.")
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise Refusal(f"{display_name(folder)} holds no reconstruction: it has no {DOCUMENT}.") from error
+        raise Refusal(f"{display_name(folder)} holds no {content}: it has no {name}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise Refusal(f"{where} cannot be read: make the reconstruction again.") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise Refusal(f"{where} is of another version of DualFaceRecon: make the reconstruction again.")
+        raise Refusal(f"{where} cannot be read: make the {content} again.") from error
+    if not isinstance(document, dict) or document.get("format") != form:
+        raise Refusal(f"{where} is of another version of DualFaceRecon: make the {content} again.")
+    return document
+
+
+def read_document(folder: Path) -> Document:
+    """What a reconstruction's folder says of it; Refusal where it says nothing, or is damaged."""
+    document = read_object(folder, DOCUMENT, "reconstruction", FORMAT)
     try:
         return _parsed(document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

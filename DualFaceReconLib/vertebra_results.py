@@ -22,7 +22,6 @@ from DualFaceReconLib.disk.folders import display_name, refuse_to_replace, write
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.disk.volumefiles import read_volume, write_volume
 from DualFaceReconLib.document import (
-    MAX_DOCUMENT_BYTES,
     RESEARCH_USE,
     film_as_dict,
     film_from_dict,
@@ -30,6 +29,7 @@ from DualFaceReconLib.document import (
     known_from_dict,
     measurements_as_dicts,
     measurements_from_dicts,
+    read_object,
     versions,
     warnings_from_dicts,
 )
@@ -79,18 +79,7 @@ def refuse_to_lose_vertebra(folder: Path, overwrite: bool) -> None:
 def load_vertebra(folder: str | Path) -> ReconstructedVertebra:
     """A vertebra as it was written; Refusal where the folder holds none, or one that is damaged."""
     folder = Path(folder)
-    where = f"{VERTEBRA} in {display_name(folder)}"
-    path = folder / VERTEBRA
-    try:
-        if path.stat().st_size > MAX_DOCUMENT_BYTES:
-            raise Refusal(f"{where} is far too long to be one: make the vertebra again.")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise Refusal(f"{display_name(folder)} holds no vertebra: it has no {VERTEBRA}.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise Refusal(f"{where} cannot be read: make the vertebra again.") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise Refusal(f"{where} is of another version of DualFaceRecon: make the vertebra again.")
+    document = read_object(folder, VERTEBRA, "vertebra", FORMAT)
     try:
         return _from_files(folder, document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -22,6 +22,7 @@ from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 from vtkmodules.vtkFiltersSources import vtkCubeSource
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.levels import GROUPS, LEVELS, group_of
 from DualFaceReconLib.meshes import arrays, triangle_normals, volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.shape.shapemodel import load_shape_model
@@ -29,7 +30,6 @@ from DualFaceReconLib.vertebra.sizes import PUBLISHED_MM, published_mm
 from training.__main__ import main
 from training.vertebrae import anatomy, correspondence
 from training.vertebrae.correspondence import load_groups
-from training.vertebrae.levels import GROUPS, LEVELS, group_of
 from training.vertebrae.masks import mask_surface
 from training.vertebrae.parts import dimensions, in_own_frame, parts_of
 from training.vertebrae.sizes import drawn_scales, measured_size, published_size

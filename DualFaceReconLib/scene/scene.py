@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,15 @@ def look(camera: Node, as_camera: Node, width_by_height: float = 1.0) -> None:
 
 def save_scene(reconstruction: Reconstruction, path: str | Path) -> None:
     """Writes a scene of its own as .mrb: opened in Slicer, it looks as `show` leaves it."""
+    save_new_scene(path, lambda scene: show(add_to_scene(reconstruction, scene)))
+
+
+def save_new_scene(path: str | Path, fill: Callable[[Any], None]) -> None:
+    """Writes a scene with views and what `fill` puts there as .mrb."""
     path, scene = Path(path), new_scene()
     try:
         add_views(scene)
-        show(add_to_scene(reconstruction, scene))
+        fill(scene)
         write_file(path, lambda beside: write_mrb(scene, beside))
     finally:
         scene.Clear(True)

@@ -16,7 +16,6 @@ import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData
 
-from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.pictures.drawing import ERROR_COLOURS
 from DualFaceReconLib.pictures.vertebra_picture import UNSURE_MM, VERTEBRA_COLOUR
@@ -25,7 +24,7 @@ from DualFaceReconLib.scene.folders import file_in, new_folder
 from DualFaceReconLib.scene.nodes import colour_table, coloured_by, measurements_table, shade
 from DualFaceReconLib.scene.parts import TERMINOLOGY, TableRow, copied, image, matrix, shares
 from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of, nodes_in
-from DualFaceReconLib.scene.scene import VIEW_3D, add_views, new_scene, scene_of, show_film, write_mrb
+from DualFaceReconLib.scene.scene import VIEW_3D, save_new_scene, scene_of, show_film
 from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
 
 FILM_ROLES = {"film_ap": "AP film", "film_lateral": "lateral film"}
@@ -85,13 +84,7 @@ def show_vertebra(run: SceneRun) -> None:
 
 def save_vertebra_scene(vertebra: ReconstructedVertebra, path: str | Path) -> None:
     """Writes a scene of its own as .mrb: opened in Slicer, it looks as `show_vertebra` leaves it."""
-    path, scene = Path(path), new_scene()
-    try:
-        add_views(scene)
-        show_vertebra(add_vertebra_to_scene(vertebra, scene))
-        write_file(path, lambda beside: write_mrb(scene, beside))
-    finally:
-        scene.Clear(True)
+    save_new_scene(path, lambda scene: show_vertebra(add_vertebra_to_scene(vertebra, scene)))
 
 
 def _films(run: SceneRun, vertebra: ReconstructedVertebra) -> None:

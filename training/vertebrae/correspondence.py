@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from DualFaceReconLib.disk.files import write_file
+from DualFaceReconLib.levels import GROUPS
 from DualFaceReconLib.meshes import Mesh, sample_surface, unit_normals
 from DualFaceReconLib.shape.repair import repaired_vertices
 from training.anatomy.gbcpd import register
 from training.anatomy.people import ONTO_A_MEAN, TARGET_POINTS, Corresponded
 from training.anatomy.remeshing import anchors, carried, even_template
-from training.vertebrae.levels import GROUPS
 from training.vertebrae.parts import VertebraParts, parts_of
 from training.vertebrae.people import SETS, Vertebra, training_vertebrae
 

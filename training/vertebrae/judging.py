@@ -20,11 +20,11 @@ import numpy as np
 from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal, meant
+from DualFaceReconLib.levels import GROUPS, group_of
 from DualFaceReconLib.metrics import compare_surfaces, dice
 from training.judging import volumes
 from training.vertebrae.correspondence import VertebraGroup
 from training.vertebrae.films import LATERAL_DEGREES, USUAL_ERRORS, Errors, Grid, Study, film_vertebra, filmed_vertebra
-from training.vertebrae.levels import GROUPS, group_of
 from training.vertebrae.parts import in_own_frame
 from training.vertebrae.people import MEAN_OF_MANY
 from training.vertebrae.rows import (

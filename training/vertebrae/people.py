@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.levels import LEVELS, LUMBAR
 from DualFaceReconLib.meshes import Mesh, volume_mm3
 from training.anatomy.people import BoneSet
 from training.anatomy.remeshing import closed, read_ply
-from training.vertebrae.levels import LEVELS, LUMBAR
 from training.vertebrae.masks import mask_surface
 
 TOTALSEGMENTATOR = BoneSet(

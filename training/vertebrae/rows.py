@@ -12,6 +12,7 @@ from torch import nn
 
 from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.levels import LEVELS, group_of
 from DualFaceReconLib.networks.weights import give_weights
 from training.learning.finished import read_finished
 from training.learning.recipe import OF_VERTEBRAE, Recipe, recipe_of
@@ -19,7 +20,6 @@ from training.learning.tasks import network_of
 from training.vertebrae.density import MIDDLING, density
 from training.vertebrae.films import Grid, Study
 from training.vertebrae.fitting import fitted_to_surface
-from training.vertebrae.levels import LEVELS, group_of
 from training.vertebrae.parts import dimensions
 from training.vertebrae.silhouettes import fitted_vertices
 from training.vertebrae.sizes import measured_size

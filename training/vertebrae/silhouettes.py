@@ -13,10 +13,10 @@ from scipy.ndimage import binary_erosion, distance_transform_edt, map_coordinate
 from scipy.spatial import cKDTree
 
 from DualFaceReconLib.biplanar import PlacedFilm
+from DualFaceReconLib.levels import group_of
 from training.raycast import cast
 from training.vertebrae.films import Study
 from training.vertebrae.fitting import fitted
-from training.vertebrae.levels import group_of
 from training.vertebrae.virtual import Stock
 
 OUTLINE_POINTS = 250  # of a silhouette, at most

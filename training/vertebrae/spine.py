@@ -14,8 +14,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.biplanar import PlacedFilm
+from DualFaceReconLib.levels import LEVELS, THORACIC
 from DualFaceReconLib.meshes import Mesh, volume_mm3
-from training.vertebrae.levels import LEVELS, THORACIC
 from training.vertebrae.parts import dimensions
 from training.vertebrae.sizes import measured_size, published_size
 from training.vertebrae.virtual import Stock, VirtualVertebra, sample_vertebra

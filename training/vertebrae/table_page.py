@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from DualFaceReconLib.levels import GROUPS, group_of
 from training.vertebrae.arms import FIGURES, TABLES, VolumeArm
 from training.vertebrae.films import LATERAL_DEGREES
 from training.vertebrae.judging import FIGURES as ALL_FIGURES
 from training.vertebrae.judging import VolumeScore, at_angle
-from training.vertebrae.levels import GROUPS, group_of
 from training.vertebrae.rows import EXACT, FITTED, MEAN
 
 NOT_RUN = "not run"

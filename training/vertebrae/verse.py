@@ -18,8 +18,8 @@ import numpy as np
 
 from DualFaceReconLib.disk.files import write_file
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.levels import GROUPS, LEVELS, group_of
 from training.vertebrae.correspondence import TEMPLATES, VertebraGroup, carried_onto
-from training.vertebrae.levels import GROUPS, LEVELS, group_of
 from training.vertebrae.masks import mask_surface
 from training.vertebrae.people import Vertebra
 

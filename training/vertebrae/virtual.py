@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.levels import LEVELS, group_of
 from DualFaceReconLib.meshes import MIRROR, Mesh
 from DualFaceReconLib.shape.repair import repaired_vertices
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy.shapes import shape_model
 from training.vertebrae.correspondence import VertebraGroup
 from training.vertebrae.disease import draw_fracture, draw_spurs, fractured, with_spur
-from training.vertebrae.levels import LEVELS, group_of
 from training.vertebrae.parts import VertebraParts, dimensions, in_own_frame
 from training.vertebrae.sizes import drawn_scales, measured_size, published_size
 

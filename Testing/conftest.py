@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests find support/ wh
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; threads that wait for each other only cost
     for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # NumPy and torch ask once, when they are loaded
         os.environ.setdefault(threads, "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for what runs in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files that take long, the longest first: handed out in this order, they let all workers end at about the same time.
 LONGEST = (

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,13 +148,12 @@ def ticking(monkeypatch):
     """A clock by which whatever a run by time does takes as long: it goes on by 50 ms whenever it is looked at."""
     ticks = count()
     monkeypatch.setattr(learning_by_time, "ROWS", 3)
-    monkeypatch.setattr(learning_by_time, "time", SimpleNamespace(monotonic=lambda: 0.05 * next(ticks)))
     return lambda: 0.05 * next(ticks)
 
 
 def test_a_run_by_time_is_finished_when_its_minutes_are_over(population, tmp_path, ticking):
     recipe = by_time(replace(DEPTH, films=replace(DEPTH.films, projections=2, watched=1)))
-    assert run(recipe, population, tmp_path, minutes=0.06, started=ticking()).exists()
+    assert run(recipe, population, tmp_path, minutes=0.06, started=ticking(), clock=ticking).exists()
     state = json.loads((tmp_path / "checkpoint/state.json").read_text())
     minutes = [row["minutes"] for row in state["rows"]]
     assert len(minutes) == 3
@@ -166,9 +164,11 @@ def test_a_run_by_time_is_finished_when_its_minutes_are_over(population, tmp_pat
     metadata = json.loads((tmp_path / "network.json").read_text())
     assert metadata["films"] == state["films"] > 0
     before = (tmp_path / "network.safetensors").read_bytes()
-    over = run(recipe, population, tmp_path, minutes=0.06, started=ticking())  # nothing is left of its time
+    over = run(
+        recipe, population, tmp_path, minutes=0.06, started=ticking(), clock=ticking
+    )  # nothing is left of its time
     assert over.read_bytes() == before
-    assert run(recipe, population, tmp_path, minutes=0.08, started=ticking()).read_bytes() != before
+    assert run(recipe, population, tmp_path, minutes=0.08, started=ticking(), clock=ticking).read_bytes() != before
     again = json.loads((tmp_path / "checkpoint/state.json").read_text())
     assert again["films"] > state["films"]
     assert again["rows"][:3] == state["rows"]

@@ -170,8 +170,9 @@ def test_where_stdin_ends_while_bones_are_completed_the_process_ends(worker, fil
     assert list(tmp_path.iterdir()) == []
 
 
-def test_films_of_one_patient_get_a_folder_each(worker, opened, tmp_path):
+def test_films_of_one_patient_get_a_folder_each(worker, film, tmp_path):
     """Another film is opened for that alone; it names somebody else, which has to be asked for."""
+    opened = worker.ask(Open(str(film)))["film"]
     other = {"path": str(SAMPLE.with_name("one_hip_1.dcm"))}
     out = tmp_path / "out"
     request = Reconstruct(opened, others=(other,), folder=str(out))

@@ -26,8 +26,12 @@ class Packages:
 
     def __init__(self, folder):
         self.folder, self._said = folder, 0
-        for name in ("torchvision", "timm", "dynamic_network_architectures", "safetensors"):
+        for name in ("torchvision", "dynamic_network_architectures", "safetensors"):
             folder.joinpath(f"{name}.py").write_text("", encoding="utf-8")
+        folder.joinpath("timm", "models").mkdir(parents=True)
+        for name in ("__init__", "models/__init__", "models/nfnet"):
+            folder.joinpath("timm", f"{name}.py").write_text("", encoding="utf-8")
+        folder.joinpath("timm", "version.py").write_text("__version__ = '1'", encoding="utf-8")
         self.torch(NOTHING)
         self._gate = folder / "gate"
 

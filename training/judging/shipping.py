@@ -15,7 +15,6 @@ A run that was cut goes on with the same command: what was measured of a case is
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,9 @@ from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
-from DualFaceReconLib.inference import LEAST_PROBABILITY, Networks, load_networks, predict
+from DualFaceReconLib.inference import ARCHITECTURES, LEAST_PROBABILITY, Networks, load_networks, predict
+from DualFaceReconLib.networks.settings import settings_from
+from DualFaceReconLib.networks.settled import settled
 from DualFaceReconLib.networks.weights import give_weights
 from training.cases import cases_in
 from training.judging.certainty import certainty
@@ -143,9 +144,11 @@ def _rounding(shipment: Shipment, folders: Sequence[Path], say: Callable[[str], 
 def as_learnt(networks: Networks, runs: Path) -> Networks:
     """A bundle's networks with the weights of the runs that it was made of."""
     own = {}
-    for task in ("depth", "segmentation"):
-        own[task] = copy.deepcopy(getattr(networks, task))
-        give_weights(own[task], read_finished(runs / task)[1])
+    for task, (architecture, settings_type) in ARCHITECTURES.items():
+        metadata, weights = read_finished(runs / task)
+        network = architecture(settings_from(settings_type, metadata["settings"]))
+        give_weights(network, weights)
+        own[task] = settled(network, networks.device)
     return replace(networks, **own)
 
 

@@ -228,14 +228,14 @@ def distances_sought(
     """(films, films) mm^2 of the distances' errors among which is sought, and (films,) of what is left as it is.
 
     Size in all films tells how much nearer one was than another. Unless `size_tells`, or the distance of one of them is
-    known, the mean size stays as far as it was known before, which is better the more films there are. `depths_mm` are
-    the bones', as an error changes their size by its share of that.
+    known, the mean size stays as far as one film told it: what is assumed of a body is off alike in all its films.
+    `depths_mm` are the bones', as an error changes their size by its share of that.
     """
     variance, depth = (np.array(values, dtype=np.float64) for values in (np.square(spreads_mm), depths_mm))
     if size_tells or not variance.all():
         return np.diag(variance), np.zeros(len(variance))
     level = np.outer(depth, depth) / np.sum(depth**2 / variance)
-    return np.diag(variance) - level, level.diagonal()
+    return np.diag(variance) - level, len(variance) * level.diagonal()
 
 
 def _mean_coefficients(name: str, films: Sequence[FilmEvidence], count: int) -> np.ndarray:

@@ -120,7 +120,7 @@ def means_in_words(scores: Sequence[VolumeScore], figure: str, people: Sequence[
         if known:
             means.append(float(np.mean(known)))
     if not means:
-        return f"{missing} without" if missing else ""
+        return f"{missing} without" if missing and figure.endswith("_mm") else ""  # a perfect volume has no PSNR either
     words = f"{np.mean(means):.3f}"
     if len(means) > 1:
         words += f" [{', '.join(f'{value:.3f}' for value in means)}]"

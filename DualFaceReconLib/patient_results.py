@@ -19,10 +19,10 @@ from typing import Any
 
 from DualFaceReconLib import __version__
 from DualFaceReconLib.disk.files import write_text
-from DualFaceReconLib.disk.folders import write_folder
+from DualFaceReconLib.disk.folders import refuse_to_replace, write_folder
 from DualFaceReconLib.document import RESEARCH_USE
 from DualFaceReconLib.patient import PatientReconstruction
-from DualFaceReconLib.results import refuse_to_lose, write_files
+from DualFaceReconLib.results import write_files
 
 PATIENT = "patient.json"
 FORMAT = 1
@@ -53,7 +53,7 @@ def save_patient(
 
 def refuse_to_lose_patient(folder: Path, overwrite: bool) -> None:
     """Refusal where writing the films of a patient there would replace what nobody wants replaced."""
-    refuse_to_lose(folder, overwrite, PATIENT, "the films of a patient")
+    refuse_to_replace(folder, overwrite, PATIENT, "the films of a patient")
 
 
 def as_dict(patient: PatientReconstruction) -> dict[str, Any]:

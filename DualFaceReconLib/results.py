@@ -18,11 +18,10 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.files import write_text
-from DualFaceReconLib.disk.folders import refuse_to_replace, write_folder
+from DualFaceReconLib.disk.folders import refuse_to_replace, write_folder, write_one_by_one
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.disk.volumefiles import read_volume, write_volume
 from DualFaceReconLib.document import DOCUMENT, Document, as_dict, damaged, read_document
-from DualFaceReconLib.errors import Cancelled
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing, overview, report
@@ -52,9 +51,9 @@ def save(
     write_folder(folder, lambda beside: write_files(reconstruction, beside, scene, cancelled))
 
 
-def refuse_to_lose(folder: Path, overwrite: bool, document: str = DOCUMENT, content: str = "a reconstruction") -> None:
-    """Refusal where writing a result there would replace what nobody wants replaced; `document` tells what it is."""
-    refuse_to_replace(folder, overwrite, document, content)
+def refuse_to_lose(folder: Path, overwrite: bool) -> None:
+    """Refusal where writing a reconstruction there would replace what nobody wants replaced."""
+    refuse_to_replace(folder, overwrite, DOCUMENT, "a reconstruction")
 
 
 def foreign_files(folder: Path) -> list[Path]:
@@ -73,9 +72,7 @@ def load_reconstruction(folder: str | Path) -> Reconstruction:
 
 def write_files(reconstruction: Reconstruction, folder: Path, scene: bool, cancelled: Callable[[], bool]) -> None:
     """What `save` writes, into a folder that is there."""
-    for _ in _written_files(reconstruction, folder, scene):
-        if cancelled():
-            raise Cancelled
+    write_one_by_one(_written_files(reconstruction, folder, scene), cancelled)
 
 
 def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) -> Iterator[None]:

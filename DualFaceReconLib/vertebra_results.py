@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib.disk.files import write_text
-from DualFaceReconLib.disk.folders import display_name, refuse_to_replace, write_folder
+from DualFaceReconLib.disk.folders import display_name, refuse_to_replace, write_folder, write_one_by_one
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.disk.volumefiles import read_volume, write_volume
 from DualFaceReconLib.document import (
@@ -33,7 +33,7 @@ from DualFaceReconLib.document import (
     versions,
     warnings_from_dicts,
 )
-from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.outcome import BundleName
 from DualFaceReconLib.pictures import drawing, vertebra_picture, vertebra_report
 from DualFaceReconLib.vertebra.films import SpineFilms
@@ -62,13 +62,7 @@ def save_vertebra(
     """
     folder = Path(folder)
     refuse_to_lose_vertebra(folder, overwrite)
-
-    def write(beside: Path) -> None:
-        for _ in _written_files(vertebra, beside, scene):
-            if cancelled():
-                raise Cancelled
-
-    write_folder(folder, write)
+    write_folder(folder, lambda beside: write_one_by_one(_written_files(vertebra, beside, scene), cancelled))
 
 
 def refuse_to_lose_vertebra(folder: Path, overwrite: bool) -> None:

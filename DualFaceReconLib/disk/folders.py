@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from DualFaceReconLib.disk.interrupts import CtrlC
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Cancelled, Refusal
 
 if os.name == "nt":
     import msvcrt
@@ -73,6 +73,13 @@ def refuse_unwritable(folder: Path) -> None:
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise Refusal(f"You may not write to {display_name(parent)}: choose another folder for the result.")
+
+
+def write_one_by_one(files: Iterable[None], cancelled: Callable[[], bool]) -> None:
+    """Goes through what writes a file at each step; Cancelled after one of them where the caller wants no more."""
+    for _ in files:
+        if cancelled():
+            raise Cancelled
 
 
 def refuse_to_replace(folder: Path, overwrite: bool, document: str, content: str) -> None:

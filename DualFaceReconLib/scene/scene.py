@@ -112,13 +112,17 @@ def show(run: SceneRun, width_by_height: float = 1.0) -> None:
     for view in nodes_in(run.scene, "vtkMRMLSliceNode"):
         if view.GetLayoutName() == SLICE_VIEW:
             view.SetSliceVisible(True)
-    for view in nodes_in(run.scene, "vtkMRMLViewNode"):
+    for camera in cameras_of_bare_view(run.scene):
+        look(camera, at_source, width_by_height)
+
+
+def cameras_of_bare_view(scene: Any) -> list[Node]:
+    """Those of the 3D view, which is left without box and labels."""
+    for view in nodes_in(scene, "vtkMRMLViewNode"):
         if view.GetLayoutName() == VIEW_3D:
             view.SetBoxVisible(False)
             view.SetAxisLabelsVisible(False)
-    for camera in nodes_in(run.scene, "vtkMRMLCameraNode"):
-        if camera.GetLayoutName() == VIEW_3D:
-            look(camera, at_source, width_by_height)
+    return [camera for camera in nodes_in(scene, "vtkMRMLCameraNode") if camera.GetLayoutName() == VIEW_3D]
 
 
 def show_film(film: Node) -> None:

@@ -23,8 +23,8 @@ from DualFaceReconLib.pictures.wording import UNITS, words
 from DualFaceReconLib.scene.folders import file_in, new_folder
 from DualFaceReconLib.scene.nodes import colour_table, coloured_by, measurements_table, shade
 from DualFaceReconLib.scene.parts import TERMINOLOGY, TableRow, copied, image, matrix, shares
-from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of, nodes_in
-from DualFaceReconLib.scene.scene import VIEW_3D, save_new_scene, scene_of, show_film
+from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
+from DualFaceReconLib.scene.scene import cameras_of_bare_view, save_new_scene, scene_of, show_film
 from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
 
 FILM_ROLES = {"film_ap": "AP film", "film_lateral": "lateral film"}
@@ -70,16 +70,11 @@ def show_vertebra(run: SceneRun) -> None:
     bounds = [0.0] * 6
     surface.GetRASBounds(bounds)
     middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
-    for view in nodes_in(run.scene, "vtkMRMLViewNode"):
-        if view.GetLayoutName() == VIEW_3D:
-            view.SetBoxVisible(False)
-            view.SetAxisLabelsVisible(False)
-    for camera in nodes_in(run.scene, "vtkMRMLCameraNode"):
-        if camera.GetLayoutName() == VIEW_3D:
-            camera.SetPosition(middle[0], middle[1] + EYE_MM, middle[2])
-            camera.SetFocalPoint(*middle)
-            camera.SetViewUp(0.0, 0.0, 1.0)
-            camera.ResetClippingRange()
+    for camera in cameras_of_bare_view(run.scene):
+        camera.SetPosition(middle[0], middle[1] + EYE_MM, middle[2])
+        camera.SetFocalPoint(*middle)
+        camera.SetViewUp(0.0, 0.0, 1.0)
+        camera.ResetClippingRange()
 
 
 def save_vertebra_scene(vertebra: ReconstructedVertebra, path: str | Path) -> None:

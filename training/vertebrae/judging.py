@@ -323,12 +323,7 @@ def as_markdown(scores: Sequence[VolumeScore], grid: Grid) -> str:
 
 def _cell(scores: Sequence[VolumeScore], figure: str, people: Sequence[str]) -> str:
     """The mean over people, and each person's; how many vertebrae have none."""
-    means, missing = [], 0
-    for person in people:
-        values = [score.figures[figure] for score in scores if score.person == person]
-        known = [value for value in values if value is not None]
-        missing += len(values) - len(known)
-        means.append(np.mean(known) if known else np.nan)
+    means, missing = means_by_person(scores, figure, people)
     known_means = [value for value in means if np.isfinite(value)]
     if not known_means:
         return ""
@@ -336,6 +331,17 @@ def _cell(scores: Sequence[VolumeScore], figure: str, people: Sequence[str]) -> 
     if len(people) > 1:
         words += f" [{', '.join(f'{value:.3f}' for value in means)}]"
     return words if not missing else f"{words}, {missing} without"
+
+
+def means_by_person(scores: Sequence[VolumeScore], figure: str, people: Sequence[str]) -> tuple[list[float], int]:
+    """A figure's mean of every person, NaN where no vertebra of it has one; how many vertebrae have none."""
+    means, missing = [], 0
+    for person in people:
+        values = [score.figures[figure] for score in scores if score.person == person]
+        known = [value for value in values if value is not None]
+        missing += len(values) - len(known)
+        means.append(float(np.mean(known)) if known else np.nan)
+    return means, missing
 
 
 def _study(

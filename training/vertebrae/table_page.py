@@ -11,7 +11,7 @@ from DualFaceReconLib.levels import GROUPS, group_of
 from training.vertebrae.arms import FIGURES, TABLES, VolumeArm
 from training.vertebrae.films import LATERAL_DEGREES
 from training.vertebrae.judging import FIGURES as ALL_FIGURES
-from training.vertebrae.judging import VolumeScore, at_angle
+from training.vertebrae.judging import VolumeScore, at_angle, means_by_person
 from training.vertebrae.rows import EXACT, FITTED, MEAN
 
 NOT_RUN = "not run"
@@ -112,13 +112,8 @@ def _by_levels(scores: Sequence[VolumeScore], people: Sequence[str]) -> Iterator
 
 def means_in_words(scores: Sequence[VolumeScore], figure: str, people: Sequence[str]) -> str:
     """The mean over people of a figure, and each person's; how many vertebrae have none, as without a surface."""
-    means, missing = [], 0
-    for person in people:
-        values = [score.figures[figure] for score in scores if score.person == person]
-        known = [value for value in values if value is not None]
-        missing += len(values) - len(known)
-        if known:
-            means.append(float(np.mean(known)))
+    of_people, missing = means_by_person(scores, figure, people)
+    means = [mean for mean in of_people if np.isfinite(mean)]
     if not means:
         return f"{missing} without" if missing and figure.endswith("_mm") else ""  # a perfect volume has no PSNR either
     words = f"{np.mean(means):.3f}"

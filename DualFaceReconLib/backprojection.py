@@ -18,6 +18,8 @@ from torch.nn.functional import grid_sample, interpolate
 from DualFaceReconLib.biplanar import PlacedFilm
 from DualFaceReconLib.geometry import ProjectionGeometry
 
+OUTSIDE = -5.0  # a place along a film from -1 to 1 that is none of it
+
 
 @dataclass(frozen=True)
 class Cube:
@@ -52,15 +54,28 @@ def back_projected(pixels: np.ndarray, film: PlacedFilm, cube: Cube) -> Tensor:
     Pixels finer than a voxel is at the cube's middle are averaged first; between pixels values go along straight lines.
     """
     picture, geometry = _no_finer_than(pixels, film, cube)
-    place = PlacedFilm(geometry, film.rotation, film.translation)
-    at, depth = place.project(cube.points())
-    lit = depth > 0
-    at = np.where(lit[..., None], at, -2.0)  # beyond the film: what is at the source or behind it is not lit
-    ends = np.maximum(np.array(geometry.size_px) - 1, 1)
-    grid = torch.as_tensor((2 * at / ends - 1)[..., ::-1].astype(np.float32))  # [-1, 1], columns first
-    flat = grid.reshape(1, cube.side, cube.side**2, 2)
+    flat = _places(PlacedFilm(geometry, film.rotation, film.translation), cube).reshape(1, cube.side, cube.side**2, 2)
     sampled = grid_sample(picture, flat, mode="bilinear", padding_mode="zeros", align_corners=True)
     return sampled.reshape(cube.side, cube.side, cube.side)
+
+
+def _places(film: PlacedFilm, cube: Cube) -> Tensor:
+    """Where the voxels lie on a film, (side, side, side, 2) from -1 to 1 along columns and along rows.
+
+    A pixel times its depth is straight along every axis of the cube, as depth is: four points say where all others are.
+    """
+    middle_mm = float(film.project(np.array(cube.centre))[1])
+    step_mm = middle_mm / 2  # none of the four lies behind the source
+    pixels, depth = film.project(np.array(cube.centre) + step_mm * np.eye(4, 3, -1))
+    ends = np.maximum(np.array(film.geometry.size_px) - 1, 1)
+    straight = np.column_stack([(2 * pixels / ends - 1)[:, ::-1] * depth[:, None], depth])
+    slopes = torch.as_tensor((straight[1:] - straight[0]) / step_mm)
+    offsets = torch.arange(cube.side, dtype=torch.float64).sub((cube.side - 1) / 2).mul(cube.voxel_mm)
+    along = (offsets[:, None] * slopes[:, None]).float()  # (3 axes, side, 3)
+    across = along[0][:, None] + along[1] + torch.as_tensor(straight[0]).float()
+    columns, rows, deep = (across[..., None, number] + along[2][:, number] for number in range(3))
+    lit = deep > 0  # what is at the source or behind it is not lit: beyond the film
+    return torch.stack([torch.where(lit, values / deep, OUTSIDE) for values in (columns, rows)], dim=-1)
 
 
 def _no_finer_than(pixels: np.ndarray, film: PlacedFilm, cube: Cube) -> tuple[Tensor, ProjectionGeometry]:

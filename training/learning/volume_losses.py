@@ -66,13 +66,14 @@ def volume_loss(
     euclidean: bool = True,
 ) -> Tensor:
     """Eq. 10: the four terms by their weights."""
-    loss = weights.reconstruction * reconstruction(predicted, truth)
-    if weights.edge:
-        loss = loss + weights.edge * edge(predicted, truth, scale)
-    if weights.frequency:
-        loss = loss + weights.frequency * frequency(predicted, truth, euclidean)
-    if weights.projection:
-        loss = loss + weights.projection * projection(predicted, truth)
+    with torch.autocast(predicted.device.type, enabled=False):  # on CUDA it refuses cross-entropies of probabilities
+        loss = weights.reconstruction * reconstruction(predicted, truth)
+        if weights.edge:
+            loss = loss + weights.edge * edge(predicted, truth, scale)
+        if weights.frequency:
+            loss = loss + weights.frequency * frequency(predicted, truth, euclidean)
+        if weights.projection:
+            loss = loss + weights.projection * projection(predicted, truth)
     return loss
 
 

@@ -245,3 +245,18 @@ def test_volumes_that_cannot_be_compared():
         volumes.mae(np.full((2, 2, 2), np.nan), np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="7 voxels"):
         volumes.ssim(np.zeros((4, 4, 4)), np.arange(64.0).reshape(4, 4, 4))
+
+
+def test_losses_are_taken_beside_autocast(monkeypatch):
+    """On CUDA autocast refuses cross-entropies of probabilities."""
+    seen = []
+    plain = volume_losses.functional.binary_cross_entropy
+
+    def looked(*given):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return plain(*given)
+
+    monkeypatch.setattr(volume_losses.functional, "binary_cross_entropy", looked)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        volume_loss(torch.zeros(1, 1, 4, 4, 4), torch.ones(1, 1, 4, 4, 4), SCALE)
+    assert seen == [False]

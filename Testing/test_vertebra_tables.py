@@ -1,6 +1,8 @@
 """Studies that are kept for many networks, and the tables of the EAR paper that are made of them."""
 
 import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 
@@ -15,10 +17,11 @@ from support.vertebrae import made_group
 from DualFaceReconLib.errors import Refusal
 from training.learning.recipe import read_recipe
 from training.learning.tasks import network_of
-from training.vertebrae import films, judging, kept, tables
+from training.vertebrae import films, judging, keeping, kept, tables
 from training.vertebrae.arms import ANGLES, EAR, ORDER, TABLES, VolumeArm
 from training.vertebrae.films import Errors
-from training.vertebrae.kept import OTHER, KeptSeries, keep_studies, read_series, read_study, room_of, study_files
+from training.vertebrae.keeping import keep_studies
+from training.vertebrae.kept import OTHER, KeptSeries, read_series, read_study, room_of, study_files
 from training.vertebrae.source import kept_vertebrae
 
 WITHOUT = ("vhm/male",)
@@ -106,10 +109,43 @@ def test_what_is_there_is_not_made_again_and_other_knobs_are_refused(groups, fol
     def never(*given):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(kept, "sample_vertebra", never)
+    monkeypatch.setattr(keeping, "sample_vertebra", never)
     keep_studies(groups, SERIES, folder)
     with pytest.raises(Refusal, match="other knobs"):
         keep_studies(groups, replace(SERIES, voxel_mm=3.5), folder)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_as_many_stand_in_situ_as_a_series_says(share):
+    series = replace(SERIES, in_situ=share)
+    plans = [series.planned(seed) for seed in range(40)]
+    assert [sum(in_situ for in_situ, _ in plans[start : start + 4]) for start in range(0, 40, 4)] == [4 * share] * 10
+    assert {degrees for _, degrees in plans} == set(kept.OBLIQUE_DEGREES)
+    assert ("in_situ" in series.as_json()) == (share != 0.5)
+
+
+def test_many_processes_make_the_same_studies(groups, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "ProcessPoolExecutor", _Threads)
+    keep_studies(groups, SERIES, tmp_path, workers=2)
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert len(files) == 7
+    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in files)
+
+
+class _Threads(ThreadPoolExecutor):
+    """In the place of processes, which would not know of coarse bones."""
+
+    def __init__(self, workers, mp_context, initializer, initargs):
+        super().__init__(1, initializer=initializer, initargs=pickle.loads(pickle.dumps(initargs)))
+
+
+def test_when_the_minutes_are_over_a_series_is_as_long_as_it_came(groups, tmp_path):
+    unwatched = replace(SERIES, without=())
+    made = keep_studies(groups, unwatched, tmp_path / "some", minutes=0)
+    assert (made.count, len(list((tmp_path / "some").rglob("*.safetensors")))) == (1, 1)
+    assert read_series(tmp_path / "some") == made
+    with pytest.raises(Refusal, match="studies to watch"):
+        keep_studies(groups, SERIES, tmp_path / "none", minutes=0)
 
 
 # ---- What networks learn from them

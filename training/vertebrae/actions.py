@@ -43,7 +43,8 @@ def keep_studies(options: argparse.Namespace) -> int:
     """Makes films of virtual vertebrae once, from which many networks learn; what is there is not made again."""
     from training.raycast import compile_kernels
     from training.vertebrae.correspondence import load_groups
-    from training.vertebrae.kept import KeptSeries, keep_studies
+    from training.vertebrae.keeping import keep_studies
+    from training.vertebrae.kept import KeptSeries
 
     compile_kernels()
     series = KeptSeries(
@@ -53,8 +54,11 @@ def keep_studies(options: argparse.Namespace) -> int:
         count=options.count,
         watched=options.watched,
         without=tuple(options.without),
+        in_situ=options.in_situ,
     )
-    keep_studies(load_groups(options.vertebrae, options.cache), series, options.out)
+    groups = load_groups(options.vertebrae, options.cache)
+    made = keep_studies(groups, series, options.out, print, options.workers, options.minutes)
+    print(f"{made.count} studies to learn from are in {options.out}")
     return 0
 
 

@@ -1,18 +1,18 @@
 """Studies that are made once and kept, so that many networks learn from the very same films.
 
-    keep_studies(groups, KeptSeries(side=64, voxel_mm=1.75, seed=1, count=9, watched=2, without=()), folder)
     study = read_study(study_files(folder, read_series(folder))[0][0])
     study.sample(USUAL_ERRORS, rng)
 
-Every other vertebra stands in situ. Of each there are three films: from in front, from the side, and one that is as far
-from the first as one of OBLIQUE_DEGREES. Where the centre was clicked and what is believed of angle and distances is
-drawn whenever a study is learnt from: the truth reaches beyond the cube, and a click moves it by whole voxels.
+Every other vertebra stands in situ, or as many as a series says. Of each there are three films: from in front, from the
+side, and one that is as far from the first as one of OBLIQUE_DEGREES. Where the centre was clicked and what is believed
+of angle and distances is drawn whenever a study is learnt from: the truth reaches beyond the cube, and a click moves it
+by whole voxels. `keeping.py` makes studies.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,26 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from DualFaceReconLib.backprojection import Cube, back_projected
 from DualFaceReconLib.biplanar import FilmPair, placed
-from DualFaceReconLib.disk.files import write_file, write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
-from training.vertebrae.correspondence import VertebraGroup
-from training.vertebrae.films import (
-    LATERAL_DEGREES,
-    Errors,
-    Grid,
-    arrange,
-    believed_films,
-    draw_pose,
-    placed_film,
-    standardised,
-    truth_of,
-)
-from training.vertebrae.virtual import Stock, only, sample_vertebra
+from training.vertebrae.films import Errors, Grid, believed_films
 
 LEARNT, WATCHED = "learnt", "watched"  # folders: of everybody but some people, and of these alone
 KNOBS = "studies.json"
@@ -47,9 +33,6 @@ OBLIQUE_DEGREES = (60.0, 80.0, 110.0, 120.0, 140.0)  # those of the paper's Figu
 ROOM_MM = 14.0  # by which the truth reaches beyond the cube on every side
 WATCHED_SEED = 9001  # of the studies of people who are not learnt from
 FRONTAL, LATERAL, OTHER = range(3)  # a study's films
-GEOMETRY = ("sdd_mm", "pixel_pitch_mm", "size_px", "principal_point_px", "object_distance_mm")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +45,30 @@ class KeptSeries:
     count: int
     watched: int
     without: tuple[str, ...]  # people of whose vertebrae nothing is learnt, and on whom networks are watched
+    in_situ: float = 0.5  # share of vertebrae among their neighbours, in flesh
 
     @property
     def grid(self) -> Grid:
         """The cube's."""
         return Grid(side=self.side, voxel_mm=self.voxel_mm)
+
+    def planned(self, seed: int) -> tuple[bool, float]:
+        """Whether a seed's vertebra stands in situ, and how far its third film is from the first, in degrees."""
+        in_situ = math.floor((seed + 1) * self.in_situ) > math.floor(seed * self.in_situ)
+        return in_situ, OBLIQUE_DEGREES[seed // 2 % len(OBLIQUE_DEGREES)]
+
+    def seeds(self) -> dict[str, range]:
+        """Of the studies in each folder; those to watch come first."""
+        watched = self.watched if self.without else 0
+        return {
+            WATCHED: range(WATCHED_SEED, WATCHED_SEED + watched),
+            LEARNT: range(self.seed, self.seed + self.count),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what is as it always was is not named."""
+        values = json.loads(json.dumps(asdict(self)))
+        return {name: value for name, value in values.items() if (name, value) != ("in_situ", 0.5)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,25 +111,6 @@ class KeptStudy:
         return torch.stack(laid), self.truth_hu[inner]
 
 
-def keep_studies(groups: Mapping[str, VertebraGroup], series: KeptSeries, folder: Path, say: Say = print) -> None:
-    """Makes what is not there yet; Refusal where the folder holds studies by other knobs, but for their number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    knobs = folder / KNOBS
-    if knobs.exists():
-        there = json.loads(knobs.read_text(encoding="utf-8"))
-        if {**there, "count": 0} != json.loads(json.dumps({**asdict(series), "count": 0})):
-            raise Refusal(f"{folder.name} holds studies by other knobs: give another folder.")
-    write_text(knobs, json.dumps(asdict(series), indent=1))
-    for name, seeds in _seeds(series).items():
-        stock = only(groups, series.without) if name == WATCHED and seeds else Stock.of(groups, series.without)
-        (folder / name).mkdir(exist_ok=True)
-        missing = [seed for seed in seeds if not _file(folder / name, seed).exists()]
-        for number, seed in enumerate(missing, 1):
-            _keep(stock, seed, series.grid, _file(folder / name, seed))
-            if number % 20 == 0 or number == len(missing):
-                say(f"{name}: {len(seeds) - len(missing) + number} of {len(seeds)} studies")
-
-
 def read_series(folder: Path) -> KeptSeries:
     """What a folder of studies holds; Refusal where it is none."""
     try:
@@ -162,54 +145,14 @@ def room_of(grid: Grid) -> int:
     return round(ROOM_MM / grid.voxel_mm)
 
 
-def planned(seed: int) -> tuple[bool, float]:
-    """Whether a seed's vertebra stands in situ, and how far its third film is from the first, in degrees."""
-    return seed % 2 == 1, OBLIQUE_DEGREES[seed // 2 % len(OBLIQUE_DEGREES)]
-
-
 def study_files(folder: Path, series: KeptSeries) -> tuple[list[Path], list[Path]]:
     """Those to learn from and those to watch; Refusal where some are not made yet."""
-    learnt, watched = ([_file(folder / name, seed) for seed in seeds] for name, seeds in _seeds(series).items())
-    if missing := [file for file in (*learnt, *watched) if not file.exists()]:
+    files = {name: [study_file(folder, name, seed) for seed in seeds] for name, seeds in series.seeds().items()}
+    if missing := [file for of_kind in files.values() for file in of_kind if not file.exists()]:
         raise Refusal(f"{folder.name} lacks {len(missing)} studies: `training vertebrae studies` goes on with them.")
-    return learnt, watched
+    return files[LEARNT], files[WATCHED]
 
 
-def _seeds(series: KeptSeries) -> dict[str, range]:
-    watched = series.watched if series.without else 0
-    return {
-        LEARNT: range(series.seed, series.seed + series.count),
-        WATCHED: range(WATCHED_SEED, WATCHED_SEED + watched),
-    }
-
-
-def _keep(stock: Stock, seed: int, grid: Grid, file: Path) -> None:
-    """Makes a study and writes it."""
-    rng = np.random.default_rng([seed, 29])
-    vertebra = sample_vertebra(stock, seed)
-    side, turn, middle = draw_pose(rng)
-    in_situ, oblique = planned(seed)
-    angles = (0.0, side * LATERAL_DEGREES, side * oblique)
-    films = [placed_film(middle, angle, grid, rng) for angle in angles]
-    scene = arrange(vertebra, stock, seed, grid, turn, np.zeros(3), in_situ, rng)
-    tensors = {
-        f"film_{number}": standardised(scene.picture(film, middle, number)).astype(np.float16)
-        for number, film in enumerate(films)
-    }
-    truth = truth_of(scene.model, Grid(side=grid.side + 2 * room_of(grid), voxel_mm=grid.voxel_mm))
-    places = np.argwhere(truth != 0)
-    first, last = (places.min(axis=0), places.max(axis=0) + 1) if len(places) else (np.zeros(3, int), np.ones(3, int))
-    tensors["truth"] = np.rint(truth[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]).astype(np.int16)
-    about = {
-        "grid": asdict(grid),
-        "angles_degrees": angles,
-        "geometries": [{name: getattr(film.geometry, name) for name in GEOMETRY} for film in films],
-        "middle": middle.tolist(),
-        "first": first.tolist(),
-        "metadata": {"seed": seed, "in_situ": in_situ, "vertebra": vertebra.metadata},
-    }
-    write_file(file, lambda beside: save_file(tensors, beside, {"study": json.dumps(about)}))
-
-
-def _file(folder: Path, seed: int) -> Path:
-    return folder / f"{seed:06d}.safetensors"
+def study_file(folder: Path, name: str, seed: int) -> Path:
+    """Of a seed; `name`: LEARNT or WATCHED."""
+    return folder / name / f"{seed:06d}.safetensors"

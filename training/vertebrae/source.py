@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from training.vertebrae.kept import (
     LATERAL,
     OBLIQUE_DEGREES,
     OTHER,
-    planned,
+    KeptSeries,
     read_series,
     read_study,
     study_files,
@@ -130,32 +129,33 @@ def kept_vertebrae(recipe: Recipe, folder: Path) -> Source:
         raise Refusal(f"{folder.name} has {len(watched)} studies to watch; the recipe wants {films.watched}.")
     for in_situ in (False, True):
         wanted = films.in_situ > 0 if in_situ else films.in_situ < 1
-        if wanted and not _fitting(learnt, films, in_situ):
+        if wanted and not _fitting(learnt, series, films, in_situ):
             raise Refusal(f"{folder.name} has no studies whose films are {films.apart_degrees:g} degrees apart.")
 
     def watch() -> list[Sample]:
         rng = np.random.default_rng(WATCHED_SEED)
         return [_sample(*read_study(file).sample(errors_of(films), rng), films) for file in watched[: films.watched]]
 
-    knobs = json.dumps({"series": asdict(series)}, sort_keys=True)
+    knobs = json.dumps({**series.as_json(), "count": 0}, sort_keys=True)  # more may come
     origin = {"studies": hashlib.sha256(knobs.encode()).hexdigest()}
-    return Source(epoch=partial(KeptCubes, recipe, learnt), watched=watch, origin=origin)
+    return Source(epoch=partial(KeptCubes, recipe, folder), watched=watch, origin=origin)
 
 
 class KeptCubes(IterableDataset):
-    """An epoch's cubes of kept studies: those of each kind in turn, with clicks and beliefs of their own."""
+    """An epoch's cubes of the studies that are there: each kind's in turn, with clicks and beliefs of their own."""
 
-    def __init__(self, recipe: Recipe, files: list[Path], epoch: int) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, epoch: int) -> None:
         super().__init__()
-        self.recipe, self.files, self.epoch = recipe, files, epoch
+        self.recipe, self.folder, self.epoch = recipe, folder, epoch
 
     def __iter__(self) -> Iterator[Sample]:
         worker = get_worker_info()
         mine, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         process, processes = torchrun_place()
         seed, films = self.recipe.seed, self.recipe.films
-        order = np.random.default_rng([seed, self.epoch, 33])
-        kinds = {in_situ: _shuffled(_fitting(self.files, films, in_situ), order) for in_situ in (False, True)}
+        order, series = np.random.default_rng([seed, self.epoch, 33]), read_series(self.folder)
+        files = study_files(self.folder, series)[0]
+        kinds = {in_situ: _shuffled(_fitting(files, series, films, in_situ), order) for in_situ in (False, True)}
         for number in range(films.projections * films.reuse):
             file = next(kinds[bool(order.random() < films.in_situ)])
             if number % (workers * processes) != process * workers + mine:
@@ -166,9 +166,9 @@ class KeptCubes(IterableDataset):
             yield _sample(*study.sample(errors_of(films), rng, OTHER if oblique else LATERAL), films)
 
 
-def _fitting(files: list[Path], films: VertebraFilms, in_situ: bool) -> list[Path]:
+def _fitting(files: list[Path], series: KeptSeries, films: VertebraFilms, in_situ: bool) -> list[Path]:
     """Studies in situ or alone whose films are as far apart as a recipe has them."""
-    plans = [(file, *planned(int(file.stem))) for file in files]
+    plans = [(file, *series.planned(int(file.stem))) for file in files]
     lateral = films.apart_degrees == LATERAL_DEGREES
     return [file for file, amid, degrees in plans if amid == in_situ and (lateral or degrees == films.apart_degrees)]
 

@@ -66,6 +66,7 @@ reuse = 2
 pool = 2
 postures = 2
 posture = "wide"
+one_size = true
 variety = "wide"
 without = ["rhan40/s01", "rhan40/s02"]
 watched = 1

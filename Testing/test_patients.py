@@ -57,8 +57,13 @@ def test_every_bone_is_closed_outward_and_where_it_belongs(patients):
         assert levels == sorted(levels)
 
 
-def test_heads_sit_in_their_sockets_and_pass_through_nothing(population, patients):
-    for patient in patients:
+@pytest.fixture(scope="module")
+def of_one_size(population):
+    return [sample_patient(population, seed, "wide", one_size=True) for seed in range(6)]
+
+
+def test_heads_sit_in_their_sockets_and_pass_through_nothing(population, patients, of_one_size):
+    for patient in (*patients, *of_one_size):
         for side in ("left", "right"):
             hip, femur = patient.bones[f"hip_{side}"], patient.bones[f"femur_{side}"]
             near = femur[0][np.linalg.norm(femur[0] - femur[0][femur[0][:, 2].argmax()], axis=1) < 110]
@@ -70,6 +75,22 @@ def test_heads_sit_in_their_sockets_and_pass_through_nothing(population, patient
             head = femur[0][population.femur_landmarks["femoral_head_centre"].vertices]
             assert 17 < sphere_through(head)[1] < 29
             assert len(crossing_triangles(*hip)) == 0
+
+
+def test_femora_of_one_size_are_as_long_as_each_other_where_else_each_has_its_sockets_size(patients, of_one_size):
+    """Shapes of the two sides still differ, as people's do."""
+
+    def sizes(patient):
+        return [patient.metadata[f"leg_{side}"]["size"] for side in ("left", "right")]
+
+    def lengths(patient):
+        head_to_knee = (patient.landmarks[f"femur_{side}"] for side in ("left", "right"))
+        return [np.linalg.norm(m["femoral_head_centre"] - m["medial_condyle_distal"]) for m in head_to_knee]
+
+    for patient in of_one_size:
+        assert sizes(patient)[0] == sizes(patient)[1]
+        assert 0 < abs(np.diff(lengths(patient)).item()) < 0.02 * lengths(patient)[0]
+    assert all(sizes(patient)[0] != sizes(patient)[1] for patient in patients)
 
 
 def test_sides_differ_a_little_and_postures_more(patients):

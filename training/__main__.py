@@ -88,6 +88,9 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument(
         "--variety", choices=["usual", "wide"], default="usual", help="what films show; training has the wide one"
     )
+    simulating.add_argument(
+        "--one-size", action="store_true", help="a patient's femora have one size, where else each has its socket's"
+    )
     simulating.add_argument("--plain", action="store_true", help="nobody ill or with metal, nobody askew")
     simulating.add_argument(
         "--films-each", type=int, default=1, metavar="N", help="films in a row of one person, in other postures each"

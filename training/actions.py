@@ -87,6 +87,7 @@ def simulate_cases(options: argparse.Namespace) -> int:
             posture=options.posture,
             postures=options.films_each,
             variety=options.variety,
+            one_size=options.one_size,
         )
         with _cluster(options) as road:
             folders = simulate(population, options.count, series, options.out, options.jobs, road=road)

@@ -60,6 +60,7 @@ class Series:
     posture: str = "usual"  # or "wide"; see `training.patients.posture`
     postures: int = 1  # films in a row that are of one person, each lying or standing in another way
     variety: str = "usual"  # or "wide"; see `training.patients.variety`
+    one_size: bool = False  # of both femora, where else each has its socket's
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def draw_person(population: Population, series: Series, number: int) -> Person:
     """A person of a series, whom `series.postures` films show; the first one as drawn."""
     seed = (series.seed, number)
     rng = np.random.default_rng(seed)
-    patient = sample_patient(population, int(rng.integers(2**31)), series.posture)
+    patient = sample_patient(population, int(rng.integers(2**31)), series.posture, series.one_size)
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
     rng = np.random.default_rng([*seed, 4])

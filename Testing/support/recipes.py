@@ -34,6 +34,7 @@ DEPTH = Recipe(
         pool=2,
         postures=1,
         posture="wide",
+        one_size=True,
         variety="wide",
         without="choosing",
         watched=2,

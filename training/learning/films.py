@@ -52,7 +52,12 @@ def simulated(
 
     def watched() -> list[Sample]:
         series = Series(
-            seed=WATCHED_SEED, size_px=None, plain=True, mm_per_pixel=films.mm_per_pixel, posture=films.posture
+            seed=WATCHED_SEED,
+            size_px=None,
+            plain=True,
+            mm_per_pixel=films.mm_per_pixel,
+            posture=films.posture,
+            one_size=films.one_size,
         )
         return list(FilmStream(kept_out(), series, projections=films.watched, size_px=films.size_px))
 
@@ -69,6 +74,7 @@ def stream_of(recipe: Recipe, population: Population | Callable[[], Population])
         posture=films.posture,
         postures=films.postures,
         variety=films.variety,
+        one_size=films.one_size,
     )
     return FilmStream(
         population,

@@ -89,6 +89,10 @@ class TrainingFilms:
     """How virtual patients lie: "wide", or "usual", in which no leg is extended, nobody stands, and which the shipped
     networks were trained by. See `training/patients/posture.py`."""
 
+    one_size: bool
+    """Whether both femora of a patient have one size, as people's do; else each is scaled to its own socket, as in the
+    frozen films. See `training/patients/virtual.py`."""
+
     variety: str
     """What films show: "wide", or "usual", without crops, bars, words, JPEG, folds, stool and the like. FILMS.md lists
     them; see `training/patients/variety.py`."""

@@ -4,12 +4,13 @@
     patient.bones["femur_left"]  # vertices, triangles; RAS mm around the middle between the hip centres
 
 A pelvis is a mixture of a few real people's, varied a little on each side, and so are the femora. A femur is sized so
-that its head fits the socket. Bones never pass through each other: a leg whose bones touch is drawn again.
+that its head fits the socket; with `one_size` both have the size at which their heads fit the two sockets on average.
+Bones never pass through each other: a leg whose bones touch is drawn again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -37,6 +38,7 @@ WIDENED_AT_MOST_MM = 2.5  # a socket that would have to give way more is not use
 LEAST_SPACE_MM = 0.2  # between femur and hip
 SOUGHT_MM = 8.0  # within which one bone is sought from the other
 SACRUM_REACH_MM = 25.0  # hip vertices within this distance of the sacrum belong to the sacroiliac joint
+SIZES_TRIED = 3  # mixtures of femora of which the one is taken that is as large as the pelvis
 TRIES = 12  # of pairs of femora, and of a leg's postures
 
 
@@ -88,8 +90,11 @@ class VirtualPatient:
         return replace(self, bones=bones, landmarks=marks, parts=parts)
 
 
-def sample_patient(population: Population, seed: int, posture: str = "usual") -> VirtualPatient:
-    """The virtual patient of a seed; the same population, seed and posture (see `posture.py`) give the same patient."""
+def sample_patient(population: Population, seed: int, posture: str = "usual", one_size: bool = False) -> VirtualPatient:
+    """The virtual patient of a seed; the same population, seed and posture (see `posture.py`) give the same patient.
+
+    `one_size`: both femora have one size, that of a person as large as the pelvis, where else each has its socket's.
+    """
     rng = np.random.default_rng([seed, 0x3DD])
     _recognise_bones(population)
     size = float(np.clip(rng.normal(1, SIZE_SPREAD), 1 - 3 * SIZE_SPREAD, 1 + 3 * SIZE_SPREAD))
@@ -113,9 +118,12 @@ def sample_patient(population: Population, seed: int, posture: str = "usual") ->
     bones: dict[str, Mesh] = {f"hip_{s}": (hips[i], triangles[s]) for i, s in enumerate(("left", "right"))}
 
     for _ in range(TRIES):  # the head of one person does not always fit the socket of another
-        femora, shares = _femora(population, rng)
+        if one_size:
+            femora, shares, scale = _femora_of_one_size(population, (bones["hip_left"], bones["hip_right"]), rng)
+        else:
+            (femora, shares), scale = _femora(population, rng), None
         both = [
-            _seated(population, bones[f"hip_{s}"], femora[i], s, drawn, flexion[s], rng)
+            _seated(population, bones[f"hip_{s}"], femora[i], s, drawn, flexion[s], scale, rng)
             for i, s in enumerate(("left", "right"))
         ]
         if None not in both:
@@ -199,9 +207,43 @@ def _sacrum(population: Population, hips: np.ndarray, rng: np.random.Generator) 
 
 def _femora(population: Population, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
     """Two femora (2, W, 3) in left form and femoral frame."""
-    chosen, shares, named = _shares(population.femur_people, rng)
-    femur = np.einsum("p,pvx->vx", shares, population.femora[chosen])
+    femur, named = _mixed_femur(population, rng)
     return np.stack(_varied(population.femur_model, (femur, femur), rng)), named
+
+
+def _femora_of_one_size(
+    population: Population, hips: Sequence[Mesh], rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, float], float]:
+    """Femora (2, W, 3) as of `_femora`, and their scale, by which both heads fit the sockets on average.
+
+    Of a few mixtures that is taken which needs the least scaling: whose people are about as large as the pelvis.
+    """
+    room = np.mean([sphere_through(_socket(population, hip))[1] for hip in hips]) - rng.uniform(*SOCKET_CLEARANCE_MM)
+    mixtures = [_mixed_femur(population, rng) for _ in range(SIZES_TRIED)]
+    femur, shares = min(mixtures, key=lambda mixture: abs(np.log(room / _head_radius(population, mixture[0]))))
+    femora = np.stack(_varied(population.femur_model, (femur, femur), rng))
+    return femora, shares, float(room / np.mean([_head_radius(population, femur) for femur in femora]))
+
+
+def _mixed_femur(population: Population, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
+    """A femur (W, 3) in left form and femoral frame, and whose it is."""
+    chosen, shares, named = _shares(population.femur_people, rng)
+    return np.einsum("p,pvx->vx", shares, population.femora[chosen]), named
+
+
+def _head_radius(population: Population, femur: np.ndarray) -> float:
+    """Radius of a femur's head, mm."""
+    return sphere_through(_head(population, femur))[1]
+
+
+def _socket(population: Population, hip: Mesh) -> np.ndarray:
+    """Vertices (K, 3) of a hip's socket."""
+    return hip[0][population.hip_landmarks["acetabular_centre"].vertices]
+
+
+def _head(population: Population, femur: np.ndarray) -> np.ndarray:
+    """Vertices (K, 3) of a femur's head."""
+    return femur[population.femur_landmarks["femoral_head_centre"].vertices]
 
 
 def _seated(
@@ -211,20 +253,21 @@ def _seated(
     side: str,
     posture: Posture,
     flexion: float | None,
+    scale: float | None,
     rng: np.random.Generator,
 ) -> tuple[Mesh, Mesh, dict[str, float]] | None:
     """A hip whose socket leaves room, the femur in it, and the leg's posture; None where every try touches.
 
-    `femur` (W, 3) is in left form and femoral frame.
+    `femur` (W, 3) is in left form and femoral frame; `scale` is its size, or None for that of the socket.
     """
     mirror = MIRROR if side == "right" else np.ones(3)
-    socket = hip[0][population.hip_landmarks["acetabular_centre"].vertices]
+    socket = _socket(population, hip)
     centre, radius = sphere_through(socket)
     out = centre - socket.mean(axis=0)  # through the socket's mouth
     out /= np.linalg.norm(out)
-    head = femur[population.femur_landmarks["femoral_head_centre"].vertices]
-    head_centre, head_radius = sphere_through(head)
-    scale = (radius - rng.uniform(*SOCKET_CLEARANCE_MM)) / head_radius
+    head_centre, head_radius = sphere_through(_head(population, femur))
+    if scale is None:
+        scale = (radius - rng.uniform(*SOCKET_CLEARANCE_MM)) / head_radius
     femur = (femur - head_centre) * scale
     triangles = population.femur_triangles[:, :: -1 if side == "right" else 1]
     near = np.linalg.norm(femur, axis=1) < 4 * radius  # the rest is far from the pelvis

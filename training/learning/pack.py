@@ -30,7 +30,7 @@ from training.patients.population import PACKED_PEOPLE, Everybody, save_everybod
 PRESET = 5  # of xz: warp's binaries come out at 28 %, and 9 gains little for twice the time
 CHECKOUT = Path(__file__).parents[2]
 FOLDERS = ("DualFaceReconLib", "training", "Resources/Models")
-FILES = ("LICENSE", "Resources/LICENSES.md")
+FILES = ("LICENSE", "Resources/LICENSES.md", "Testing/bench/gpu.py")
 NOTICE = "NOTICE"
 LEFT_OUT = {"__pycache__", "results"}
 ARCHITECTURES = "dynamic-network-architectures"  # nnU-Net's networks

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from support.vertebrae import DEPTH_MM, HEIGHT_MM, made_group
 
 from DualFaceReconLib.backprojection import Cube
@@ -15,6 +16,7 @@ from training.__main__ import main
 from training.vertebrae import anatomy, correspondence, disease, gallery, virtual
 from training.vertebrae.density import Composition, density, draw_composition
 from training.vertebrae.disease import Fracture, Spur, draw_fracture, draw_spurs, fractured, with_spur
+from training.vertebrae.inwards import squared_depths
 from training.vertebrae.parts import dimensions, in_own_frame
 from training.vertebrae.sizes import measured_size, published_size
 from training.vertebrae.virtual import Stock, sample_vertebra
@@ -227,3 +229,11 @@ def test_the_command_shows_them(group, tmp_path, monkeypatch, capsys):
     assert sum(counts) == 5
     assert {path.name for path in tmp_path.iterdir()} == {"sizes.md", "surfaces.png", "slices.png"}
     assert main(["vertebrae", "virtual", "--without", "nobody", "--out", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("threshold", [-0.3, 0.0, 0.4])
+def test_depths_in_a_solid_are_exact(threshold):
+    """Against SciPy's; a solid may reach the edge, beyond which nothing is known to be outside."""
+    noise = np.random.default_rng(0).normal(size=(9, 12, 10))
+    inside = gaussian_filter(noise, 1.5) / gaussian_filter(noise, 1.5).std() > threshold
+    np.testing.assert_array_equal(squared_depths(inside), np.rint(distance_transform_edt(inside)[inside] ** 2))

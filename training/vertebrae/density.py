@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.meshes import Mesh
+from training.vertebrae.inwards import squared_depths
 from training.vertebrae.parts import VertebraParts
 from training.vertebrae.voxels import inside_on_grid
 
@@ -87,9 +88,7 @@ def _hu(
     seed: int,
 ) -> np.ndarray:
     """HU before a scanner blurs them."""
-    nearest = distance_transform_edt(inside, return_distances=False, return_indices=True)
-    away = nearest[:, inside] - np.array(np.nonzero(inside))  # distances are wanted within the bone alone
-    deep = (np.sqrt((away**2).sum(axis=0)) - 0.5) * fine_mm
+    deep = (np.sqrt(squared_depths(inside)) - 0.5) * fine_mm
     in_arch, thickness = (values[inside] for values in _of_surface(inside, first, fine_mm, vertices, parts, bone))
     rng = np.random.default_rng([seed, 21])
     grain = gaussian_filter(rng.normal(size=inside.shape).astype(np.float32), GRAIN_MM / fine_mm / 2, truncate=2)

@@ -10,6 +10,7 @@ from support.bones import made_population
 from DualFaceReconLib.bonemaps import BONES, SIDES
 from DualFaceReconLib.meshes import rigid_fit
 from training.learning.data import FilmStream
+from training.patients.flesh import Skeleton
 from training.patients.implants import implanted
 from training.patients.posture import leg_turn
 from training.patients.reposing import LEAST_MM, reposed
@@ -102,6 +103,46 @@ def test_postures_spread_as_those_of_new_patients_do(population):
     assert flexion.mean() == pytest.approx(4, abs=2)
     assert flexion.std() == pytest.approx(7, abs=1.5)
     assert 3 < sum(p.standing for p in others) < 24
+
+
+def test_a_frog_leg_view_spreads_and_bends_both_legs_and_no_bone_meets_another(population):
+    for seed in range(4):
+        patient = sample_patient(population, seed, "wide", one_size=True)
+        frog = reposed(patient, "frog-leg", np.random.default_rng(seed))
+        assert frog.metadata["posture"] == "frog-leg"
+        for side in SIDES:
+            angles = frog.metadata[f"leg_{side}"]
+            assert 28 <= angles["abduction"] <= 55
+            assert 22 <= angles["flexion"] <= 50
+            assert -65 <= angles["inward"] <= -25
+            hip, femur = frog.bones[f"hip_{side}"], frog.bones[f"femur_{side}"][0]
+            head, socket = frog.landmarks[f"femur_{side}"], frog.landmarks[f"hip_{side}"]
+            knee = head["medial_condyle_distal"] - head["femoral_head_centre"]
+            assert knee[0] * (1 if side == "right" else -1) > 150  # outwards
+            assert knee[1] > 80  # and forwards
+            assert np.linalg.norm(head["femoral_head_centre"] - socket["acetabular_centre"]) < 8
+            assert penetration_mm(femur, hip).min() >= LEAST_MM - 1e-3
+        skeleton = Skeleton(frog.bones)
+        assert all(np.isfinite(place).all() and (skeleton.slant[side] > 1).all() for side, (place, _) in
+                   skeleton.shaft.items())  # fmt: skip
+
+
+def test_the_films_of_a_person_are_of_the_views_in_turn_and_an_oblique_one_raises_a_side(population):
+    series = replace(SERIES, postures=3, views=("ap", "oblique", "frog-leg"), plain=True)
+    films = [take(population, series, number) for number in range(3, 6)]
+    assert [film.metadata["patient"]["posture"] for film in films] == ["wide", "oblique", "frog-leg"]
+    turn = films[1].metadata["patient"]["body_turn_degrees"]
+    assert 30 <= abs(turn) <= 45
+    raised, other = ("right", "left") if turn > 0 else ("left", "right")
+    heights = {side: films[1].bones[f"hip_{side}"][0][:, 1].mean() for side in SIDES}
+    assert heights[raised] > heights[other] + 50
+    assert all(film.rig.geometry.view == "AP" for film in films[1:])
+    for film in films[1:]:
+        turn_of(films[0].bones["hip_left"][0], film.bones["hip_left"][0])
+        mask = film.film(series).maps.mask
+        assert (mask.sum(axis=(1, 2)) > 0).sum() >= 2
+    again = take(population, replace(series, views=("ap",)), 3)
+    assert np.array_equal(again.bones["femur_left"][0], films[0].bones["femur_left"][0])
 
 
 def test_a_stream_shows_each_person_in_several_postures_by_the_number_alone(population):

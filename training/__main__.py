@@ -83,7 +83,10 @@ def _simulating(commands: Any) -> None:
         "--world", choices=["seen", "unseen"], default="seen", help="training never meets the second"
     )
     simulating.add_argument(
-        "--posture", choices=["usual", "wide"], default="usual", help="how patients lie; training has the wide one"
+        "--posture",
+        choices=["usual", "wide", "oblique", "frog-leg"],
+        default="usual",
+        help="how patients lie; training has the wide one",
     )
     simulating.add_argument(
         "--variety", choices=["usual", "wide"], default="usual", help="what films show; training has the wide one"
@@ -94,6 +97,13 @@ def _simulating(commands: Any) -> None:
     simulating.add_argument("--plain", action="store_true", help="nobody ill or with metal, nobody askew")
     simulating.add_argument(
         "--films-each", type=int, default=1, metavar="N", help="films in a row of one person, in other postures each"
+    )
+    simulating.add_argument(
+        "--views",
+        nargs="+",
+        choices=["ap", "oblique", "frog-leg"],
+        default=["ap"],
+        help="of a person's films in turn (default: ap, all in the posture above)",
     )
     simulating.add_argument("--people", nargs="*", default=[], help="of these alone, as set/person")
     simulating.add_argument("--without", nargs="*", default=[], help="of everybody but these")

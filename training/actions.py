@@ -86,6 +86,7 @@ def simulate_cases(options: argparse.Namespace) -> int:
             plain=options.plain,
             posture=options.posture,
             postures=options.films_each,
+            views=tuple(options.views),
             variety=options.variety,
             one_size=options.one_size,
         )

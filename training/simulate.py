@@ -35,13 +35,15 @@ from training.patients.folds import draw_heaviness, more_folds
 from training.patients.implants import operated
 from training.patients.matter import matter_of
 from training.patients.population import Population
+from training.patients.posture import body_turn, may_be_prone
 from training.patients.reposing import reposed
 from training.patients.variety import is_wide
 from training.patients.virtual import VirtualPatient, sample_patient
 from training.xray.film import Film, filmed
 from training.xray.projection import Projection, draw_texture, project
-from training.xray.rig import USUAL, Distances, Rig, draw_rig
+from training.xray.rig import PA_SHARE, USUAL, Distances, Rig, draw_rig
 
+AP = "ap"  # the view in which a series' posture is seen
 MIRRORED_SHARE = 0.5  # so that nothing is learnt from the side on which people differ
 ROLL_DEGREES = (2.5, 8.0)  # in the film's plane: standard deviation, most
 OUTLINES = ((250, 190, 90), (250, 120, 90), (110, 190, 250), (110, 130, 250))  # of the scored bones
@@ -57,10 +59,16 @@ class Series:
     plain: bool = False  # nobody ill, operated on, dressed or askew, no room made for cartilage, the whole film lit
     mm_per_pixel: float | None = None  # in place of `size_px`: at the nominal bone plane, as networks see films
     distances: Distances = USUAL
-    posture: str = "usual"  # or "wide"; see `training.patients.posture`
+    posture: str = "usual"  # one of `training.patients.posture.POSTURES`
     postures: int = 1  # films in a row that are of one person, each lying or standing in another way
+    views: tuple[str, ...] = (AP,)  # of these films in turn: AP, in the posture above, or another posture
     variety: str = "usual"  # or "wide"; see `training.patients.variety`
     one_size: bool = False  # of both femora, where else each has its socket's
+
+    def posture_of(self, number: int) -> str:
+        """The posture of a film."""
+        view = self.views[number % self.postures % len(self.views)]
+        return self.posture if view == AP else view
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ def draw_person(population: Population, series: Series, number: int) -> Person:
     """A person of a series, whom `series.postures` films show; the first one as drawn."""
     seed = (series.seed, number)
     rng = np.random.default_rng(seed)
-    patient = sample_patient(population, int(rng.integers(2**31)), series.posture, series.one_size)
+    patient = sample_patient(population, int(rng.integers(2**31)), series.posture_of(0), series.one_size)
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
     rng = np.random.default_rng([*seed, 4])
@@ -151,14 +159,19 @@ def take(
 ) -> Taken:
     """Film `number` of a series before the exposure; `person` is that of `number // series.postures` if at hand."""
     seed = (series.seed, number)
-    person_number, posture = divmod(number, series.postures)
+    person_number, nth = divmod(number, series.postures)
+    posture = series.posture_of(number)
     person = person or draw_person(population, series, person_number)
     patient, rng = person.patient, deepcopy(person.rng)
-    if posture > 0:
+    if nth > 0:
         rng = np.random.default_rng([*seed, 8])
-        patient = reposed(patient, series.posture, rng)
+        patient = reposed(patient, posture, rng)
     if not series.plain:
         patient = dressed(patient, rng)
+    if turn := body_turn(posture, np.random.default_rng([*seed, 11])):
+        patient = patient.turned(Rotation.from_euler("z", turn, degrees=True).as_matrix())
+        patient = replace(patient, metadata={**patient.metadata, "body_turn_degrees": turn})
+    if not series.plain:
         roll = float(np.clip(rng.normal(0, ROLL_DEGREES[0]), -ROLL_DEGREES[1], ROLL_DEGREES[1]))
         patient = patient.turned(Rotation.from_euler("y", roll, degrees=True).as_matrix())
         patient = replace(patient, metadata={**patient.metadata, "roll_degrees": roll})
@@ -179,6 +192,7 @@ def take_patient(
         series.distances,
         patient.standing,
         np.random.default_rng([*seed, 7]) if wide else None,
+        PA_SHARE if may_be_prone(patient.metadata.get("posture", "")) else 0.0,
     )
     rng = np.random.default_rng([*seed, 3])
     matter = matter_of(patient, rng, np.random.default_rng([*seed, 10]) if wide else None)

@@ -6,6 +6,7 @@
 
 Each film of a person is completed on its own, with the next one, and so on, up to all. After one shift a picture the
 distances are known. Unaligned, they are told as the product does, of one film and of all; and by the bones' usual size.
+Where the films of a person are of several views (`simulate --views`), tables are by views instead: `views.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from training.judging.evaluate import loaded_networks
 from training.judging.predictions import BY_PICTURE, UNALIGNED
 from training.judging.tables import interval
 from training.judging.together import NETWORKS, PreparedFilm, Scores, TrueBones, prepared, tables
+from training.judging.views import maps_table, view_of, views_measured
+from training.simulate import AP
 
+Measured = Callable[[Sequence[Path], Path, Mapping[str, ShapeModel], BodyPrior], Iterator[dict[str, Any]]]
 ONE, BY_SIZE = "1 film", "1 film, distance by size"
 
 
@@ -46,24 +50,37 @@ def judge_patients(
     """The tables of the films of some people; `models` is a folder of shape models."""
     scores: Scores = []
     groups = [folders[first : first + films_each] for first in range(0, len(folders), films_each)]
+    several_views = len({view_of(read_case(folder)) for folder in groups[0]}) > 1
+    measured = _views_measured if several_views else _measured
     for number, group in enumerate(groups, 1):
-        scores += _of_group(group, bundle, models, out / f"{group[0].name}.json")
+        scores += _of_group(group, bundle, models, out / f"{group[0].name}.json", measured)
         say(f"{number} of {len(groups)} people")
+    if several_views:
+        of_bones = [score for score in scores if "row" in score]
+        text = f"{maps_table(scores)}\n{tables(of_bones, AP, (AP,))}"
+        write_text(out.with_suffix(".md"), f"# Films of several views: {out.name}, {len(folders)} films\n\n{text}")
+        return text
     timed = list(dict.fromkeys(score["row"] for score in scores if score["row"] != BY_SIZE))
     text = f"{tables(scores, ONE, timed)}\n{distances(scores)}"
     write_text(out.with_suffix(".md"), f"# Several films: {out.name}, {len(folders)} films\n\n{text}")
     return text
 
 
-def _of_group(group: Sequence[Path], bundle: Path, models: Path, path: Path) -> Scores:
+def _of_group(group: Sequence[Path], bundle: Path, models: Path, path: Path, measured: Measured) -> Scores:
     prior = BodyPrior()
     key = {"bundle": load_manifest(bundle).sha256, "models": str(models.resolve()), "prior": repr(prior)}
     if path.exists() and (before := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
         return before["scores"]
-    scores = list(_measured(group, bundle, load_shape_models(models), prior))
+    scores = list(measured(group, bundle, load_shape_models(models), prior))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"key": key, "scores": scores}))
     return scores
+
+
+def _views_measured(
+    group: Sequence[Path], bundle: Path, models: Mapping[str, ShapeModel], prior: BodyPrior
+) -> Iterator[dict[str, Any]]:
+    return views_measured([read_case(folder) for folder in group], loaded_networks(bundle), models, prior)
 
 
 def _measured(

@@ -25,6 +25,7 @@ ROUNDED_MM = 12.0  # standard deviation of the Gaussian that smooths an outline 
 WAVES = 12  # of fat within muscle
 ADIPOSITY_SPREAD = 0.55  # of fat's thickness between people, in logarithms
 GAS_SHARE, BLADDER_SHARE, SCROTUM_SHARE = 0.85, 0.9, 0.4
+SPREAD_LEG = 0.78  # height of a leg's femur over its length: less where it is spread and bent, as in frog-leg views
 APRON_ABOVE = 1.6  # adiposity from which the belly may hang over the groin
 
 
@@ -161,14 +162,36 @@ class Skeleton:
         self.spine_back = float(bones["sacrum"][0][:, 1].min())
         low = hips[hips[:, 2] < self.ischium + 0.35 * np.ptp(hips[:, 2])]
         self.pubis_front = float(low[:, 1].max())
-        upper = {side: v[v[:, 2] > v[:, 2].max() - 90] for side, v in femora.items()}
+        upper = {side: _upper_end(v, self.middle) for side, v in femora.items()}
         self.lateral = {"left": float(upper["left"][:, 0].min()), "right": float(upper["right"][:, 0].max())}
         self.trochanter = float(np.mean([v[np.abs(v[:, 0] - self.middle).argmax(), 2] for v in upper.values()]))
         self.half_width = float((self.lateral["right"] - self.lateral["left"]) / 2)
         self.shaft = {}  # a point of the upper shaft, and the way down it
+        self.slant = {}  # of the thigh's width and depth: how much longer a level section is than one across the shaft
         for side, v in femora.items():
-            near, far = (v[np.abs(v[:, 2] - (v[:, 2].max() - down)) < 12].mean(axis=0) for down in (110, 240))
-            self.shaft[side] = near, (far - near) / (near[2] - far[2])
+            near, far = (v[np.abs(v[:, 2] - (v[:, 2].max() - down)) < 12].mean(axis=0) for down in _shaft_levels(v))
+            way = (far - near) / (near[2] - far[2])
+            self.shaft[side] = near, way
+            self.slant[side] = np.hypot(1.0, way[:2]) if _spread(v) else np.ones(2)
+
+
+def _spread(femur: np.ndarray) -> bool:
+    """Whether a leg lies so far apart or is bent so much that level sections cut it slantwise."""
+    away = femur - femur[femur[:, 2].argmax()]
+    return bool(np.ptp(femur[:, 2]) < SPREAD_LEG * np.linalg.norm(away, axis=1).max())
+
+
+def _upper_end(femur: np.ndarray, middle: float) -> np.ndarray:
+    """Vertices of a femur's upper end."""
+    if not _spread(femur):
+        return femur[femur[:, 2] > femur[:, 2].max() - 90]
+    head = femur[np.abs(femur[:, 0] - middle).argmin()]
+    return femur[np.linalg.norm(femur - head, axis=1) < 110]
+
+
+def _shaft_levels(femur: np.ndarray) -> tuple[float, float]:
+    """Heights below a femur's top at which its shaft is looked up, mm."""
+    return (0.42 * np.ptp(femur[:, 2]), 0.75 * np.ptp(femur[:, 2])) if _spread(femur) else (110, 240)
 
 
 def _smooth(levels: list[tuple[float, ...]], square: float) -> Sections:
@@ -236,7 +259,8 @@ def _thigh(
     for up in (lowest, body.crotch - 120, body.crotch, body.trochanter, top, top + ENDS_MM):
         place = shaft + way * (shaft[2] - up)
         size = np.interp(up, [lowest, body.crotch - 120], [taper, 1.0])
-        outer, inner = place[0] + out * outside * size, place[0] - out * inside * size
+        wide, deep = size * body.slant[side]
+        outer, inner = place[0] + out * outside * wide, place[0] - out * inside * wide
         if up >= body.crotch:
             inner = body.middle + out * apart
         if up >= body.trochanter:
@@ -246,7 +270,7 @@ def _thigh(
             inner = body.middle + out * apart
         beside = fat["side"] * np.interp(up, [body.crotch - 120, body.trochanter], [0.5, 1.0])
         thicker = fat["thigh"] * np.interp(up, [lowest, body.crotch], [0.6, 1.0])
-        ahead, back = front * size, behind * size
+        ahead, back = front * deep, behind * deep
         if up >= top:
             ahead = back = thicker = 0.0 if up == top else -60.0
         lean.append((up, (inner + outer) / 2, abs(outer - inner) / 2, place[1], ahead, back))

@@ -1,10 +1,11 @@
-"""How pelves and legs lie or stand: two postures, of which films are made.
+"""How pelves and legs lie or stand: the postures of which films are made.
 
     posture = posture_of("wide", rng)  # of one patient: lying or standing
     turn, degrees = posture.pelvis(rng)
     flexion = posture.flexion(rng)
     angles = posture.leg(rng, flexion)
     femur @ leg_turn(**angles).T
+    body_turn("oblique", rng)  # degrees about the long axis, of the whole patient as posed
 
 Angles are degrees to the table or the stand, so that legs do not follow the pelvis: tilt is the anterior pelvic
 plane's, backward positive; legs turn inwards, outwards (abduction) and forwards (flexion) for positive numbers.
@@ -35,6 +36,7 @@ class Posture:
     leg_abduction: Range
     leg_flexion: Range
     standing: bool = False
+    yields_mm: float = 0.0  # how far a head may part from its socket where it touches, as heads are not quite round
     # Whether flexion stays where a leg touches the pelvis, and all else is drawn again; and a number beyond the ends is
     # drawn again, not set to the end. So nothing pulls flexion to the middle, and nothing piles up at the ends.
     keeps_flexion: bool = True
@@ -101,16 +103,48 @@ STANDING = Posture(
     leg_flexion=(4.0, 7.0, -12.0, 28.0),
     standing=True,
 )
-POSTURES = ("usual", "wide")
+# Soles against each other, knees on sponges: thighs flexed by 30 to 40 degrees and 45 apart from the midline (Clohisy
+# et al., J Bone Joint Surg Am 90 Suppl 4:47, 2008; Radiopaedia, frog leg lateral view), turned outwards by 60 at most
+# (Whitley et al., Clark's Positioning in Radiography). The spreads are ours.
+FROG_LEG = Posture(
+    tilt=(-2.0, 6.5, -24.5, 20.5),  # bent hips take the pelvis back a little; ours
+    obliquity=(0.0, 2.5, -8.0, 8.0),
+    rotation=(0.0, 3.0, -10.0, 10.0),
+    leg_rotation=(-45.0, 8.0, -65.0, -25.0),
+    leg_abduction=(43.0, 5.0, 28.0, 55.0),
+    leg_flexion=(36.0, 6.0, 22.0, 50.0),
+    yields_mm=2.0,
+)
+POSTURES = ("usual", "wide", "oblique", "frog-leg")
+# Judet's views: one side is raised by about 45 degrees on a wedge (Judet et al., J Bone Joint Surg Am 46:1615, 1964;
+# Radiopaedia, pelvis Judet view); in practice it is often less. The raised hip is seen as in the obturator view, the
+# other as in the iliac one.
+OBLIQUE_DEGREES = (30.0, 45.0)
 
 
 def posture_of(name: str, rng: np.random.Generator) -> Posture:
-    """A patient's posture: the usual one is always lying, of wide ones some are standing."""
+    """A patient's posture: of wide ones some are standing, all others are lying."""
     if name not in POSTURES:
         raise Refusal(f"The posture {name!r} is unknown: {meant(name, POSTURES)}")
     if name == "usual":
         return USUAL
+    if name == "frog-leg":
+        return FROG_LEG
+    if name == "oblique":  # legs lie as else, and are raised with the pelvis
+        return LYING
     return STANDING if rng.random() < STANDING_SHARE else LYING
+
+
+def body_turn(name: str, rng: np.random.Generator) -> float:
+    """Degrees by which a patient of a posture is turned about S: the right side is raised for positive numbers."""
+    if name != "oblique":
+        return 0.0
+    return float(rng.choice([-1.0, 1.0]) * rng.uniform(*OBLIQUE_DEGREES))
+
+
+def may_be_prone(name: str) -> bool:
+    """Whether patients of a posture are seen from behind now and then."""
+    return name not in ("oblique", "frog-leg")
 
 
 def leg_turn(inward: float, abduction: float, flexion: float) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import SIDES, kind_and_side, other_side
-from DualFaceReconLib.meshes import MIRROR, sphere_through
+from DualFaceReconLib.meshes import MIRROR, Mesh, sphere_through, unit
 from training.patients.joints import CONTACT_MM
 from training.patients.posture import Posture, leg_turn, posture_of
 from training.patients.virtual import Part, VirtualPatient
@@ -25,6 +25,7 @@ IN_THE_PELVIS = ("cup", "sacroiliac", "symphysis")  # how the names of such impl
 UPPER_MM = 110.0  # of a femur may meet the pelvis
 LEAST_MM = CONTACT_MM / 3  # between the bones, as where they are ill
 SOUGHT_MM = 8.0  # within which one bone is sought from the other
+STEP_MM = 0.1  # beyond what a leg that parts needs
 TRIES = 12
 
 Move = Callable[[np.ndarray], np.ndarray]
@@ -40,7 +41,8 @@ def reposed(patient: VirtualPatient, posture: str, rng: np.random.Generator) -> 
     turn, degrees = drawn.pelvis(rng)
     mirror = MIRROR if patient.metadata.get("mirrored") else np.ones(3)
     pelvis = turn @ (_pelvis_turn(patient.metadata["pelvis_degrees"]) * np.outer(mirror, mirror)).T
-    metadata = {**patient.metadata, "standing": drawn.standing, "pelvis_degrees": degrees}
+    about = {"posture": posture, "standing": drawn.standing, "pelvis_degrees": degrees}
+    metadata = {**patient.metadata, **about}
     moves: dict[str, Move] = {"": _turn(pelvis)}
     for side in SIDES:
         leg = f"leg_{side}" if mirror[0] > 0 else other_side(f"leg_{side}")  # where the metadata has it
@@ -73,9 +75,22 @@ def _leg_move(
         angles = posture.leg(rng, flexion)
         turn = (leg_turn(**angles) @ lain.T) * np.outer(mirror, mirror)
         in_pelvis = pelvis.T @ turn  # as the hip, which need not move, sees it
-        if penetration_mm(upper @ in_pelvis.T + centre, hip, SOUGHT_MM).min() >= LEAST_MM:
-            return _turn(turn, centre, pelvis @ centre), angles
+        aside = _aside(upper @ in_pelvis.T + centre, centre, hip, posture.yields_mm)
+        if aside is not None:
+            return _turn(turn, centre, pelvis @ (centre + aside)), angles
     return _turn(pelvis), {}
+
+
+def _aside(upper: np.ndarray, centre: np.ndarray, hip: Mesh, yields_mm: float) -> np.ndarray | None:
+    """By how much (3,) a leg has to part from the hip that it touches; None where that is more than it yields."""
+    aside = np.zeros(3)
+    while np.linalg.norm(aside) <= yields_mm:
+        room = penetration_mm(upper + aside, hip, SOUGHT_MM)
+        nearest = room.argmin()
+        if room[nearest] >= LEAST_MM:
+            return aside
+        aside = aside + (LEAST_MM + STEP_MM - room[nearest]) * unit(centre - upper[nearest])
+    return None
 
 
 def _turn(rotation: np.ndarray, centre: np.ndarray | float = 0.0, to: np.ndarray | float = 0.0) -> Move:

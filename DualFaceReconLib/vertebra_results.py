@@ -37,7 +37,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.outcome import BundleName
 from DualFaceReconLib.pictures import drawing, vertebra_picture, vertebra_report
 from DualFaceReconLib.vertebra.films import SpineFilms
-from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
+from DualFaceReconLib.vertebra.outcome import NETWORK, SURFACES, ReconstructedVertebra
 from DualFaceReconLib.vertebra.targets import VertebraTarget
 
 VERTEBRA = "vertebra.json"
@@ -87,7 +87,9 @@ def _written_files(vertebra: ReconstructedVertebra, folder: Path, scene: bool) -
     write_vtp(vertebra.surface, folder / SURFACE)
     yield
     size = "" if vertebra.in_millimetres else "; no millimetres"
-    write_stl(vertebra.surface, folder / "vertebra.stl", f"{vertebra.level} by a network{size}; research only")
+    write_stl(
+        vertebra.surface, folder / "vertebra.stl", f"{vertebra.level} by a {vertebra.surface_by}{size}; research only"
+    )
     yield
     write_volume(np.ascontiguousarray(vertebra.volume_hu.transpose(2, 1, 0)), vertebra.ijk_to_ras(), folder / VOLUME)
     yield
@@ -127,6 +129,7 @@ def as_dict(vertebra: ReconstructedVertebra) -> dict[str, Any]:
         "gap_mm": vertebra.gap_mm,
         "side": vertebra.volume_hu.shape[0],
         "voxel_mm": vertebra.voxel_mm,
+        "surface": vertebra.surface_by,
         "bundle": asdict(vertebra.bundle),
         "measured": vertebra.measured,
         "device": vertebra.device,
@@ -162,6 +165,7 @@ def _from_files(folder: Path, document: Mapping[str, Any]) -> ReconstructedVerte
         volume_hu=np.ascontiguousarray(read_volume(folder / VOLUME, (side,) * 3).transpose(2, 1, 0)),
         voxel_mm=float(document["voxel_mm"]),
         surface=read_vtp(folder / SURFACE),
+        surface_by=_surface_by(document),
         measurements=measurements_from_dicts(document["measurements"]),
         bundle=BundleName(**document["bundle"]),
         measured=document["measured"],
@@ -181,6 +185,14 @@ def _target(clicks: Mapping[str, Any]) -> VertebraTarget:
         if name != "level" and value is not None:
             places[name] = tuple(map(pixel, value)) if name.startswith("corners") else pixel(value)
     return VertebraTarget(level=clicks["level"], **places)
+
+
+def _surface_by(document: Mapping[str, Any]) -> str:
+    """Whose surface it is; documents that do not say know networks' alone."""
+    name = document.get("surface", NETWORK)
+    if name not in SURFACES:
+        raise ValueError(f"nobody knows a surface of {name!r}")
+    return name
 
 
 def _place(values: Any) -> tuple[float, float, float]:

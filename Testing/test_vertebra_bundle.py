@@ -10,8 +10,9 @@ import pytest
 import torch
 from support.bundles import made_bundle
 from support.vertebra_bundles import SETTINGS, made_vertebra_bundle, vertebra_manifest, vertebra_weights
+from support.vertebrae import made_group
 
-from DualFaceReconLib.bundle.files import read_weights, verify
+from DualFaceReconLib.bundle.files import read_weights, verify, write_bundle
 from DualFaceReconLib.bundle.manifest import hip_manifest, load_manifest, vertebra_manifest_in
 from DualFaceReconLib.bundle.store import installed, vertebra_bundle_folder
 from DualFaceReconLib.cli import main
@@ -26,7 +27,8 @@ from DualFaceReconLib.vertebra.targets import met, read_targets
 from DualFaceReconLib.vertebra.volume import load_vertebra_network
 from training.learning.finished import write_finished
 from training.vertebrae.bundling import bundle_vertebrae
-from training.vertebrae.rows import MEAN
+from training.vertebrae.rows import COMPLETED, MEAN
+from training.vertebrae.virtual import Stock
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,6 +70,30 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, changed, words):
     with pytest.raises(Refusal, match=words):
         made_vertebra_bundle(tmp_path / "b", **changed)
     assert not (tmp_path / "b").exists()
+
+
+def test_shape_models_are_sealed_with_the_network_for_all_its_groups_or_none(tmp_path):
+    model = Stock.of({"lumbar": made_group()}).groups["lumbar"].model
+    model.save(tmp_path / "lumbar.ssm.npz")
+    manifest = vertebra_manifest(
+        levels=("L1", "L2"), surface_error_mm={"lumbar": 1.5}, shape_models={"lumbar": "lumbar.ssm.npz"}
+    )
+    folder, weights = tmp_path / "b", {"volume": vertebra_weights()}
+    write_bundle(folder, manifest, weights, {"lumbar": tmp_path / "lumbar.ssm.npz"})
+    assert verify(folder).shape_models == {"lumbar": "lumbar.ssm.npz"}
+    [loaded] = load_vertebra_network(folder).shape_models.values()
+    assert np.allclose(loaded.mean, model.mean, atol=1e-4)
+    with pytest.raises(Refusal, match="must name the shape models of lower_thoracic, lumbar"):
+        write_bundle(
+            tmp_path / "c",
+            replace(manifest, levels=("T12", "L1"), surface_error_mm={"lower_thoracic": 1.0, "lumbar": 1.5}),
+            weights,
+            {"lumbar": tmp_path / "lumbar.ssm.npz"},
+        )
+    values = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    del values["shape_models"], values["files"]["lumbar.ssm.npz"]  # as in bundles that know of none
+    (folder / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
+    assert vertebra_manifest_in(folder).shape_models == {}
 
 
 def test_older_programs_know_that_it_is_newer(tmp_path):
@@ -156,17 +182,17 @@ def judged(folder, sha256, **levels):
     lines = [
         json.dumps(
             {
-                "seal": sha256 if row == "network" else "another",
+                "seal": sha256 if row in ("network", COMPLETED) else "another",
                 "person": person,
                 "level": level,
                 "condition": "in situ, usual errors",
                 "row": row,
-                "figures": {"assd_mm": assd + off},
+                "figures": {"assd_mm": assd + off - 0.8 * (row == COMPLETED)},
             }
         )
         for level, assd in levels.items()
         for person, off in (("a/1", -0.5), ("b/2", 0.5))
-        for row in ("network", MEAN)
+        for row in ("network", COMPLETED, MEAN)
     ]
     (folder / "scores.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return folder
@@ -184,6 +210,16 @@ def test_a_run_becomes_a_bundle_that_says_how_good_it_is(run, tmp_path):
     assert any("CC BY 4.0" in text for text in manifest.attributions)
     assert (manifest.angle_degrees, manifest.films) == ((54.0, 146.0), "in situ")
     assert load_vertebra_network(tmp_path / "b").manifest.threshold_hu == 150.0
+
+
+def test_with_shape_models_it_is_their_surfaces_that_a_bundle_speaks_of(run, tmp_path):
+    folder, sha256 = run
+    scores = judged(tmp_path / "judged", sha256, L2=2.0, L3=3.0)
+    models = {"lumbar": Stock.of({"lumbar": made_group()}).groups["lumbar"].model}
+    manifest = bundle_vertebrae(folder, scores, 150.0, tmp_path / "b", "vertebrae-small", "1.0.0", models=models)
+    assert manifest.surface_error_mm == {"lumbar": 2.125}
+    assert "lumbar 1.7 mm (4 vertebrae" in manifest.measured
+    assert len(load_vertebra_network(tmp_path / "b").shape_models["lumbar"].variances) <= 12
 
 
 def test_a_run_that_nobody_judged_becomes_none(run, tmp_path):

@@ -14,6 +14,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.networks.weights import weights_of
+from DualFaceReconLib.vertebra.fitting import fitted_to_surface
 from training.__main__ import main
 from training.judging.volumes import ZScale
 from training.learning.finished import write_finished
@@ -21,7 +22,6 @@ from training.learning.learner import plain
 from training.learning.tasks import network_of
 from training.vertebrae import correspondence, films, judging
 from training.vertebrae.films import Errors, Grid, film_vertebra
-from training.vertebrae.fitting import fitted_to_surface
 from training.vertebrae.judging import (
     VolumeScore,
     as_markdown,
@@ -137,7 +137,7 @@ def test_a_shape_model_is_brought_onto_a_surface_with_specks(groups):
     true = turn.apply(group.model.mean) * 1.05 + (4.0, -3.0, 6.0)
     away = ball((60.0, 0.0, 0.0), 4.0)
     both = np.concatenate([true, away[0]]), np.concatenate([group.triangles, away[1] + len(true)])
-    found = fitted_to_surface(group, both)
+    found = fitted_to_surface(group.model, both)
     assert compare_surfaces((found, group.triangles), (true, group.triangles), 2000).assd_mm < 0.8
     assert np.linalg.norm(found - true, axis=1).mean() < 1.5
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from support.spine_films import CENTRE, LATERAL, RADIUS_MM, Hull, clicks_on, hull_network, pair_of, spine_pair
 from support.vertebra_bundles import SETTINGS, made_vertebra_bundle, vertebra_weights
-from support.vertebrae import DEPTH_MM, HEIGHT_MM, MIDDLE, WIDTH_MM, made_mask
+from support.vertebrae import DEPTH_MM, HEIGHT_MM, MIDDLE, WIDTH_MM, made_group, made_mask
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from DualFaceReconLib.backprojection import Cube
@@ -23,6 +24,7 @@ from DualFaceReconLib.networks.ear import EarNetwork, EarSettings
 from DualFaceReconLib.pictures.vertebra_picture import silhouette
 from DualFaceReconLib.vertebra import reconstruction as pipeline
 from DualFaceReconLib.vertebra.films import read_spine_films
+from DualFaceReconLib.vertebra.fitting import PlacedModel
 from DualFaceReconLib.vertebra.measuring import body_sizes
 from DualFaceReconLib.vertebra.reconstruction import VertebraReconstructor
 from DualFaceReconLib.vertebra.surface import outer_surface, smoothed, spread_mm, vertebra_surface
@@ -30,6 +32,7 @@ from DualFaceReconLib.vertebra.targets import VertebraTarget
 from DualFaceReconLib.vertebra.volume import PASSES, PITCH_SHARE, load_vertebra_network
 from DualFaceReconLib.vertebra_results import WRITTEN, load_vertebra, save_vertebra
 from training.vertebrae import films as training_films
+from training.vertebrae.virtual import Stock
 
 CLICKS = clicks_on(pair_of())
 BALL = VertebraTarget(level="L3", centre_ap_px=CLICKS[0], centre_lateral_px=CLICKS[1])
@@ -92,6 +95,34 @@ def test_certainty_is_the_bundle_s_where_all_passes_agree_and_more_where_not(bal
     vertices, _ = vertebra_surface(balls.mean(axis=0), 100.0, cube)
     assert np.allclose(spread_mm(vertices, balls.mean(axis=0), balls, 100.0, cube), 1.0, atol=0.15)
     assert np.allclose(spread_mm(vertices, balls.mean(axis=0), balls.mean(axis=0)[None], 100.0, cube), 0.0, atol=0.1)
+
+
+def test_a_shape_model_is_brought_onto_the_network_s_surface_and_that_is_said(paths, ball, tmp_path, monkeypatch):
+    model = Stock.of({"lumbar": made_group()}).groups["lumbar"].model
+    network = replace(hull_network(), shape_models={"lumbar": model})
+    monkeypatch.setattr(pipeline, "load_vertebra_network", lambda folder, device: network)
+    vertebra = VertebraReconstructor(paths[0].parent).run(read_spine_films(*paths), BALL)
+    vertices, triangles = arrays(vertebra.surface)
+    np.testing.assert_array_equal(triangles, model.triangles)
+    assert np.allclose(np.median(vertices, axis=0), CENTRE, atol=8)
+    away = cKDTree(arrays(ball.surface)[0]).query(vertices)[0]  # of what the network saw
+    std_mm = vtk_to_numpy(vertebra.surface.GetPointData().GetArray("std_mm"))
+    assert (std_mm >= away - 1.0).all()
+    assert away.max() > 8
+    assert std_mm[away < 2].max() < 5
+    save_vertebra(vertebra, tmp_path / "v")
+    assert json.loads((tmp_path / "v" / "vertebra.json").read_text(encoding="utf-8"))["surface"] == "shape model"
+    assert "a shape model of other people" in (tmp_path / "v" / "report.html").read_text(encoding="utf-8")
+    assert load_vertebra(tmp_path / "v").surface_by == "shape model"
+
+
+def test_a_model_s_slopes_are_those_of_its_vertices():
+    placed = PlacedModel.of(Stock.of({"lumbar": made_group()}).groups["lumbar"].model)
+    for sought in (placed.start(), 0.7 * np.random.default_rng(0).normal(size=len(placed.start()))):
+        slopes = placed.slopes(sought)
+        for number, step in enumerate(1e-5 * np.eye(len(sought))):
+            moved = (placed.vertices(sought + step) - placed.vertices(sought - step)) / 2e-5
+            assert np.allclose(slopes[:, :, number], moved, atol=1e-4)
 
 
 def test_smoothing_keeps_a_ball_s_size():

@@ -8,6 +8,7 @@ from typing import Any
 
 from DualFaceReconLib.bundle.sealed import (
     MAX_BUNDLE_BYTES,
+    SHAPES,
     WEIGHTS,
     FileSeal,
     SealedManifest,
@@ -56,17 +57,14 @@ class VertebraManifest(SealedManifest):
     networks: dict[
         str, dict[str, Any]
     ]  # "volume": {"settings": {...}, "file": "volume.safetensors", "bits": 8 or none}
+    # By group of levels, brought onto the network's surfaces; none: these are the result
+    shape_models: dict[str, str] = field(default_factory=dict)
     files: dict[str, FileSeal] = field(default_factory=dict)  # by name; written by write_bundle
 
     @property
     def format(self) -> int:
         """The oldest that can say this."""
         return VERTEBRAE_FORMAT
-
-    @property
-    def shape_models(self) -> dict[str, str]:
-        """It has none."""
-        return {}
 
     @property
     def content(self) -> str:
@@ -77,11 +75,13 @@ class VertebraManifest(SealedManifest):
 def vertebra_manifest(values: Mapping[str, Any]) -> VertebraManifest:
     """A manifest of JSON's values; Unusable where one is missing, unknown or unfit."""
     expected = {"format", *(f.name for f in fields(VertebraManifest))}
-    check(expected <= set(values), f"lacks {', '.join(sorted(expected - set(values)))}")
+    missing = expected - {"shape_models"} - set(values)
+    check(not missing, f"lacks {', '.join(sorted(missing))}")
     check(set(values) <= expected, "holds values that are unknown")
     side = values["side"]
     check(type(side) is int and 1 < side <= MAX_SIDE, f"needs a side of at most {MAX_SIDE} voxels")
     networks, files = checked_mapping(values, "networks"), checked_mapping(values, "files")
+    shape_models = checked_mapping(values, "shape_models") if "shape_models" in values else {}
     manifest = VertebraManifest(
         id=check_id(values["id"]),
         version=check_version(values["version"]),
@@ -91,6 +91,7 @@ def vertebra_manifest(values: Mapping[str, Any]) -> VertebraManifest:
         side=side,
         surface_error_mm=checked_errors(values),
         networks={name: checked_network(name, network) for name, network in networks.items()},
+        shape_models={group: checked_file_name(name) for group, name in shape_models.items()},
         files={checked_file_name(name): checked_seal(name, seal) for name, seal in files.items()},
         **{key: checked_text(values, key) for key in ("licence", "research_use", "trained_on", "measured", "films")},
         **{key: checked_positive(values, key) for key in ("voxel_mm", "field_share", "deviation_hu")},
@@ -109,7 +110,10 @@ def _check_consistent(manifest: VertebraManifest) -> None:
     check(set(manifest.surface_error_mm) == groups, f"must tell the surface error of {', '.join(sorted(groups))}")
     check(manifest.films in (ALONE, IN_SITU), f"has films neither {ALONE} nor {IN_SITU}")
     check(set(manifest.networks) == {NETWORK}, f"must name the network {NETWORK} and no other")
-    check(all(name.endswith(WEIGHTS) for name in manifest.named_files), "confuses kinds of files")
+    check(set(manifest.shape_models) in (set(), groups), f"must name the shape models of {', '.join(sorted(groups))}")
+    kinds = [WEIGHTS] * len(manifest.networks) + [SHAPES] * len(manifest.shape_models)
+    fitting = all(name.endswith(kind) for name, kind in zip(manifest.named_files, kinds, strict=True))
+    check(fitting and len(set(manifest.named_files)) == len(kinds), "confuses kinds of files")
     check(set(manifest.files) == set(manifest.named_files), "does not seal just the files that it names")
     check(manifest.size_bytes <= MAX_BUNDLE_BYTES, f"seals more than {MAX_BUNDLE_BYTES >> 20} MB")
 

@@ -35,7 +35,7 @@ from DualFaceReconLib.pictures.panels import (
 from DualFaceReconLib.pictures.wording import PANEL, measured, words
 from DualFaceReconLib.rasterising import covered_pixels
 from DualFaceReconLib.vertebra.films import FILMS
-from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
+from DualFaceReconLib.vertebra.outcome import SURFACES, ReconstructedVertebra
 from DualFaceReconLib.vertebra.targets import Pixel, centres_on
 
 FILM_MOST_PX = (700, 716)  # [rows, cols]
@@ -186,6 +186,7 @@ def _text(vertebra: ReconstructedVertebra) -> np.ndarray:
         f"{vertebra.level}, films {angle.value:.0f} degrees apart ({angle.provenance.kind}); "
         f"the clicks miss each other by {vertebra.gap_mm:.1f} mm",
         *(f"{words(name)} {measured(value)}".capitalize() for name, value in vertebra.measurements.items()),
+        f"Surface: {SURFACES[vertebra.surface_by]}.",
         f"Made by {bundle.id} {bundle.version} on {vertebra.device}. {vertebra.measured}",
     ]
     warnings = [(f"Warning: {worded(warning.text, PANEL)}", drawing.AMBER) for warning in vertebra.warnings]

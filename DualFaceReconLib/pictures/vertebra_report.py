@@ -14,7 +14,7 @@ from DualFaceReconLib.pictures.inspection import findings
 from DualFaceReconLib.pictures.report import page, table, warning_list
 from DualFaceReconLib.pictures.wording import PANEL, measured, words
 from DualFaceReconLib.vertebra.films import FACES, FILMS
-from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
+from DualFaceReconLib.vertebra.outcome import SURFACES, ReconstructedVertebra
 
 OF_FRONTAL_ALONE = ("orientation", "side_letters", "view")
 
@@ -27,6 +27,7 @@ def html(vertebra: ReconstructedVertebra) -> str:
         ("films", " and ".join(f"{film.pixel_hash} ({film.file_format})" for film in films.radiographs)),
         ("bundle", f"{bundle.id} {bundle.version}"),
         ("sha256 of the bundle", bundle.sha256),
+        ("surface", SURFACES[vertebra.surface_by]),
         ("how good it is known to be", vertebra.measured),
         ("DualFaceRecon", __version__),
         ("device", vertebra.device),

@@ -74,10 +74,12 @@ def body_of(mesh: Mesh, inside: np.ndarray, cube: Cube) -> UprightBody:
     """The body of a vertebra that stands within some 30 degrees of upright."""
     vertices, triangles = mesh
     normals = unit_normals(vertices, triangles)
-    depth = distance_transform_edt(inside) * cube.voxel_mm
-    if not depth.any():
+    places = np.argwhere(inside)
+    if not len(places):
         raise ValueError("no bone")
-    at = np.unravel_index(depth.argmax(), depth.shape)
+    first = np.maximum(places.min(axis=0) - 1, 0)
+    depth = distance_transform_edt(inside[tuple(map(slice, first, places.max(axis=0) + 2))])
+    at = first + np.unravel_index(depth.argmax(), depth.shape)
     middle = np.array([axis[place] for axis, place in zip(cube.axes(), at, strict=True)])
     radius_mm = float(distance_transform_edt(inside[:, :, at[2]]).max() * cube.voxel_mm)
     forwards = middle - vertices.mean(axis=0)

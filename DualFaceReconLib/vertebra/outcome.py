@@ -14,6 +14,13 @@ from DualFaceReconLib.outcome import BundleName
 from DualFaceReconLib.vertebra.films import SpineFilms
 from DualFaceReconLib.vertebra.targets import VertebraTarget
 
+NETWORK, SHAPE_MODEL = "network", "shape model"  # whose surface is shown
+SURFACES = {
+    NETWORK: "where the network's volume is as dense as bone",
+    SHAPE_MODEL: "a shape model of other people's vertebrae, brought onto the network's: what the films did not show "
+    "is theirs",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructedVertebra:
@@ -26,6 +33,7 @@ class ReconstructedVertebra:
     volume_hu: np.ndarray = field(repr=False)  # (side, side, side) float32 [R, A, S]
     voxel_mm: float
     surface: vtkPolyData = field(repr=False)  # RAS mm, closed, outward; point data `std_mm`
+    surface_by: str  # NETWORK or SHAPE_MODEL
     measurements: Mapping[str, Measurement]
     bundle: BundleName
     measured: str  # how good the bundle is known to be

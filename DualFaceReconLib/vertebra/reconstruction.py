@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.bundle.store import vertebra_bundle_folder
@@ -27,8 +29,9 @@ from DualFaceReconLib.meshes import Mesh, add_point_data, polydata, volume_mm3
 from DualFaceReconLib.outcome import BundleName
 from DualFaceReconLib.vertebra.bone import touches_an_end, whole_bone
 from DualFaceReconLib.vertebra.films import FILMS, SpineFilms
+from DualFaceReconLib.vertebra.fitting import fitted_to_surface
 from DualFaceReconLib.vertebra.measuring import body_sizes
-from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
+from DualFaceReconLib.vertebra.outcome import NETWORK, SHAPE_MODEL, ReconstructedVertebra
 from DualFaceReconLib.vertebra.sizes import published_mm
 from DualFaceReconLib.vertebra.surface import spread_mm, vertebra_surface
 from DualFaceReconLib.vertebra.targets import VertebraTarget, centres_on, check_target, met
@@ -114,27 +117,29 @@ class VertebraReconstructor:
             passes = self.network.passes(films, meeting.point, centres_on(target, films), cancelled)
         with stage("surface"):
             volume = passes[:IN_PLACE].mean(axis=0)
-            inside = whole_bone(volume, manifest.threshold_hu, cube.voxel_mm)
-            mesh = vertebra_surface(volume, manifest.threshold_hu, cube)
-            if mesh is None or volume_mm3(*mesh) < LEAST_CM3 * 1000:
+            found = _Body.of(volume, manifest.threshold_hu, cube)
+            if found.mesh is None or volume_mm3(*found.mesh) < LEAST_CM3 * 1000:
                 raise Refusal(
                     f"No vertebra was found where {target.level} was clicked: check the clicks, and that bone is "
                     "bright in both films ({invert}).",
                     "no-vertebra",
                 )
-            if touches_an_end(inside):
+            if touches_an_end(found.inside):
                 warnings += (
                     RadiographWarning(
                         "vertebra-cut", f"{target.level} reaches an end of its cube and is cut off there."
                     ),
                 )
-            std_mm = np.hypot(
-                spread_mm(mesh[0], volume, passes, manifest.threshold_hu, cube),
-                manifest.surface_error_mm[group_of(target.level)],
-            )
+            group = group_of(target.level)
+            mesh, std_mm = found.mesh, spread_mm(found.mesh[0], volume, passes, manifest.threshold_hu, cube)
+            model = self.network.shape_models.get(group)
+            if model is not None:
+                mesh = fitted_to_surface(model, mesh), model.triangles
+                std_mm = _carried_over(std_mm, found.mesh[0], mesh[0], cube.voxel_mm)
+            std_mm = np.hypot(std_mm, manifest.surface_error_mm[group])
             surface = polydata(*mesh)
             add_point_data(surface, "std_mm", std_mm.astype(np.float32))
-            sizes = _sizes_of_passes(volume, passes, mesh, manifest.threshold_hu, cube)
+            sizes = _sizes(mesh, found, [_Body.of(one, manifest.threshold_hu, cube) for one in passes])
             measurements = _measured(sizes, mesh, std_mm, films)
             warnings += tuple(_sizes_doubted(target.level, sizes, films))
         if cancelled():
@@ -148,6 +153,7 @@ class VertebraReconstructor:
             volume_hu=volume.astype(np.float32),
             voxel_mm=manifest.voxel_mm,
             surface=surface,
+            surface_by=NETWORK if model is None else SHAPE_MODEL,
             measurements=measurements,
             bundle=BundleName(id=manifest.id, version=manifest.version, sha256=manifest.sha256),
             measured=manifest.measured,
@@ -174,24 +180,42 @@ def _at_borders(films: SpineFilms, cube: Cube) -> Iterator[RadiographWarning]:
 Sizes = Mapping[str, tuple[float, float]]  # by name a value, and how far passes are from it, root mean square
 
 
-def _sizes_of_passes(volume: np.ndarray, passes: np.ndarray, mesh: Mesh, threshold_hu: float, cube: Cube) -> Sizes:
-    """What is measured on the body; {} where none is recognised."""
-    try:
-        sizes = body_sizes(mesh, whole_bone(volume, threshold_hu, cube.voxel_mm), cube)
-    except ValueError:
-        return {}
-    others = []
-    for one in passes:
-        surface = vertebra_surface(one, threshold_hu, cube)
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """Bone in a volume."""
+
+    cube: Cube
+    inside: np.ndarray  # (side, side, side) bool
+    mesh: Mesh | None
+
+    @classmethod
+    def of(cls, hu: np.ndarray, threshold_hu: float, cube: Cube) -> _Body:
+        inside = whole_bone(hu, threshold_hu, cube.voxel_mm)
+        return cls(cube=cube, inside=inside, mesh=vertebra_surface(hu, threshold_hu, cube, inside))
+
+    def sizes(self, mesh: Mesh | None = None) -> dict[str, float]:
+        """What is measured on its mesh, or on another one of it; {} where no body is recognised."""
+        mesh = self.mesh if mesh is None else mesh
         try:
-            others.append(body_sizes(surface, whole_bone(one, threshold_hu, cube.voxel_mm), cube) if surface else None)
+            return {} if mesh is None else body_sizes(mesh, self.inside, self.cube)
         except ValueError:
-            others.append(None)
-    known = [other for other in others if other is not None]
+            return {}
+
+
+def _sizes(mesh: Mesh, found: _Body, passes: Sequence[_Body]) -> Sizes:
+    """What is measured on the mesh that is the result, and how far the network's passes are from the network."""
+    sizes, own, others = found.sizes(mesh), found.sizes(), [one.sizes() for one in passes]
+    known = [other for other in others if other] if own else []
     return {
-        name: (value, math.sqrt(np.mean([(other[name] - value) ** 2 for other in known])) if known else math.nan)
+        name: (value, math.sqrt(np.mean([(other[name] - own[name]) ** 2 for other in known])) if known else math.nan)
         for name, value in sizes.items()
     }
+
+
+def _carried_over(std_mm: np.ndarray, from_mm: np.ndarray, to_mm: np.ndarray, voxel_mm: float) -> np.ndarray:
+    """(W,) of vertices (W, 3) that a model has: what the nearest of the network's (V, 3) has, and how far that is."""
+    away, nearest = cKDTree(from_mm).query(to_mm)
+    return np.hypot(std_mm[nearest], np.maximum(away - voxel_mm / 2, 0))  # vertices stand a voxel apart
 
 
 def _measured(sizes: Sizes, mesh: Mesh, std_mm: np.ndarray, films: SpineFilms) -> dict[str, Measurement]:

@@ -40,9 +40,12 @@ def outer_surface(hu: np.ndarray, inside: np.ndarray, threshold_hu: float, cube:
     return vertices, triangles if volume_mm3(vertices, triangles) > 0 else np.ascontiguousarray(triangles[:, ::-1])
 
 
-def vertebra_surface(hu: np.ndarray, threshold_hu: float, cube: Cube) -> Mesh | None:
-    """The largest bone in a cube, smoothed; outward triangles, RAS mm. None where there is none."""
-    bone = whole_bone(hu, threshold_hu, cube.voxel_mm)
+def vertebra_surface(hu: np.ndarray, threshold_hu: float, cube: Cube, bone: np.ndarray | None = None) -> Mesh | None:
+    """The largest bone in a cube, smoothed; outward triangles, RAS mm. None where there is none.
+
+    `bone`: its `whole_bone`, where that is known.
+    """
+    bone = whole_bone(hu, threshold_hu, cube.voxel_mm) if bone is None else bone
     alone = np.where(bone | (hu <= threshold_hu), hu, threshold_hu - 1)  # other parts go
     surface = outer_surface(alone, bone, threshold_hu, cube)
     return None if surface is None else smoothed(surface)

@@ -124,15 +124,21 @@ def bundle_run(options: argparse.Namespace) -> int:
     from training.vertebrae.source import people_of
     from training.vertebrae.virtual import Stock
 
-    threshold = options.threshold_hu
+    threshold, trained = options.threshold_hu, trained_network(options.run_folder)
+    films = trained.recipe.films
+    stock = Stock.of(load_groups(options.vertebrae, options.cache), people_of(films))
     if threshold is None:
-        trained = trained_network(options.run_folder)
-        films = trained.recipe.films
-        stock = Stock.of(load_groups(options.vertebrae, options.cache), people_of(films))
         grid = Grid(side=films.side, voxel_mm=films.voxel_mm)
         threshold = chosen_threshold(trained, choosing_studies(stock, grid, films.apart_degrees), grid)
     manifest = bundle_vertebrae(
-        options.run_folder, options.judged, threshold, options.out, options.id, options.version, options.bits
+        options.run_folder,
+        options.judged,
+        threshold,
+        options.out,
+        options.id,
+        options.version,
+        options.bits,
+        {name: group.model for name, group in stock.groups.items()},
     )
     print(f"{manifest.id} {manifest.version}: {manifest.size_bytes / 1e6:.1f} MB in {options.out}")
     print(f"Surface at {threshold:g} HU. {manifest.measured}")

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from DualFaceReconLib.bundle.files import write_bundle
+from DualFaceReconLib.bundle.sealed import SHAPES
 from DualFaceReconLib.bundle.vertebra_manifest import ALONE, IN_SITU, NETWORK, VertebraManifest
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.levels import GROUPS, LEVELS
+from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.vertebra.fitting import MODES
 from training.learning.finished import read_finished
 from training.learning.recipe import Recipe, VertebraFilms, recipe_of
 from training.vertebrae import judging
 from training.vertebrae.films import MARGIN
 from training.vertebrae.kept import OBLIQUE_DEGREES
 from training.vertebrae.people import SETS
-from training.vertebrae.rows import FITTED, MEAN
+from training.vertebrae.rows import COMPLETED, FITTED, MEAN
 
 ROOT_OF_MEAN = 1.25  # root mean square over mean, of distances to either side that are normally distributed
 FURTHER_DEGREES = 3.0  # deviations of the believed angle, within which films were learnt
@@ -29,10 +34,18 @@ LEARNT_LEVELS = LEVELS[1:]  # nobody has a T1
 
 
 def bundle_vertebrae(
-    run: Path, judged: Path, threshold_hu: float, out: Path, id: str, version: str, bits: int = 8
+    run: Path,
+    judged: Path,
+    threshold_hu: float,
+    out: Path,
+    id: str,
+    version: str,
+    bits: int = 8,
+    models: Mapping[str, ShapeModel] | None = None,
 ) -> VertebraManifest:
     """Writes a bundle of a run of EAR. `judged` is the folder of `evaluate` on this very network: levels are in the
-    bundle whose group was measured there. `threshold_hu`: where its surface is."""
+    bundle whose group was measured there. `threshold_hu`: where its surface is. `models`: shape models by group, of
+    people whom the network learnt from, which are brought onto its surfaces."""
     metadata, weights = read_finished(run)
     recipe = recipe_of(metadata["recipe"])
     if recipe.task != "ear":
@@ -44,7 +57,8 @@ def bundle_vertebrae(
         group: [score for score in scores if score.condition == condition and score.level in levels]
         for group, levels in GROUPS.items()
     }
-    measured = {group: _assd(of_group, judging.NETWORK) for group, of_group in of_groups.items()}
+    row = COMPLETED if models else judging.NETWORK
+    measured = {group: _assd(of_group, row) for group, of_group in of_groups.items()}
     known = {group: assd for group, assd in measured.items() if assd is not None}
     if not known:
         raise Refusal(f"{judged.name} has no vertebra on films {condition}: let `evaluate` judge these, too.")
@@ -56,7 +70,7 @@ def bundle_vertebrae(
         research_use=RESEARCH_USE,
         attributions=tuple(f"{known_set.source}: {known_set.licence}" for known_set in SETS),
         trained_on=_trained_on(recipe, metadata),
-        measured=_measured(of_groups, known, condition),
+        measured=_measured(of_groups, known, condition, row),
         levels=tuple(level for level in LEARNT_LEVELS if any(level in GROUPS[group] for group in known)),
         films=IN_SITU if films.in_situ else ALONE,
         angle_degrees=_angles(films),
@@ -68,9 +82,15 @@ def bundle_vertebrae(
         threshold_hu=threshold_hu,
         surface_error_mm={group: round(ROOT_OF_MEAN * assd, 3) for group, assd in known.items()},
         networks={NETWORK: {**network, **({"bits": 8} if bits == 8 else {})}},
+        shape_models={group: f"{group}{SHAPES}" for group in known if models},
     )
     floats = {name: value for name, value in weights.items() if value.is_floating_point()}  # no counters
-    return write_bundle(out, manifest, {NETWORK: floats}, {})
+    with tempfile.TemporaryDirectory() as folder:
+        files = {group: Path(folder) / name for group, name in manifest.shape_models.items()}
+        for group, file in files.items():
+            model = models[group]
+            replace(model, modes=model.modes[:, :, :MODES], variances=model.variances[:MODES]).save(file)
+        return write_bundle(out, manifest, {NETWORK: floats}, files)
 
 
 def _scores(judged: Path, sha256: str) -> list[judging.VolumeScore]:
@@ -80,7 +100,7 @@ def _scores(judged: Path, sha256: str) -> list[judging.VolumeScore]:
     except OSError as error:
         raise Refusal(f"{judged} holds no scores: let `training vertebrae evaluate` judge the run first.") from error
     scores = [judging.VolumeScore(**json.loads(line)) for line in lines]
-    own = [score for score in scores if score.row != judging.NETWORK or score.seal == sha256]
+    own = [score for score in scores if score.row not in (judging.NETWORK, COMPLETED) or score.seal == sha256]
     if not any(score.row == judging.NETWORK for score in own):
         raise Refusal(f"{judged.name} was judged on another network: let `training vertebrae evaluate` judge this one.")
     return own
@@ -96,12 +116,12 @@ def _assd(scores: Sequence[judging.VolumeScore], row: str) -> float | None:
 
 
 def _measured(
-    of_groups: Mapping[str, Sequence[judging.VolumeScore]], known: Mapping[str, float], condition: str
+    of_groups: Mapping[str, Sequence[judging.VolumeScore]], known: Mapping[str, float], condition: str, row: str
 ) -> str:
-    """By group of levels beside the rows that need no network, and on how few."""
+    """By group of levels beside the rows that need no network, and on how few; `row`: whose surfaces are the result."""
     parts = []
     for group, assd in known.items():
-        own = [score for score in of_groups[group] if score.row == judging.NETWORK]
+        own = [score for score in of_groups[group] if score.row == row]
         people = len({score.person for score in own})
         beside = [
             f"{words} {simple:.1f}"

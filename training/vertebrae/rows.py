@@ -14,12 +14,12 @@ from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.levels import LEVELS, group_of
 from DualFaceReconLib.networks.weights import give_weights
+from DualFaceReconLib.vertebra.fitting import fitted_to_surface
 from training.learning.finished import read_finished
 from training.learning.recipe import OF_VERTEBRAE, Recipe, recipe_of
 from training.learning.tasks import network_of
 from training.vertebrae.density import MIDDLING, density
 from training.vertebrae.films import Grid, Study
-from training.vertebrae.fitting import fitted_to_surface
 from training.vertebrae.parts import dimensions
 from training.vertebrae.silhouettes import fitted_vertices
 from training.vertebrae.sizes import measured_size
@@ -102,7 +102,7 @@ def completed_network(trained: TrainedNetwork, threshold_hu: float, stock: Stock
             return np.zeros_like(study.truth_hu)
         group = stock.groups[group_of(study.vertebra.level)]
         cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
-        return density((fitted_to_surface(group, surface), group.triangles), group.parts, MIDDLING, cube, seed=0)
+        return density((fitted_to_surface(group.model, surface), group.triangles), group.parts, MIDDLING, cube, seed=0)
 
     return row
 

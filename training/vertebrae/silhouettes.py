@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt, map_coordinates
+from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
 
 from DualFaceReconLib.biplanar import PlacedFilm
 from DualFaceReconLib.levels import group_of
+from DualFaceReconLib.vertebra.fitting import PRIOR, SHAPE, PlacedModel
 from training.raycast import cast
 from training.vertebrae.films import Study
-from training.vertebrae.fitting import fitted
 from training.vertebrae.virtual import Stock
 
 OUTLINE_POINTS = 250  # of a silhouette, at most
@@ -36,13 +37,15 @@ class Silhouette:
 
 def fitted_vertices(study: Study, stock: Stock) -> np.ndarray:
     """The model's vertices (V, 3) mm from the cube's middle."""
-    group = stock.groups[group_of(study.vertebra.level)]
+    placed = PlacedModel.of(stock.groups[group_of(study.vertebra.level)].model)
     outlines = _outlines(study)
 
-    def apart(vertices: np.ndarray) -> list[np.ndarray]:
-        return [part for outline in outlines for part in _apart(outline, vertices)]
+    def apart(sought: np.ndarray) -> np.ndarray:
+        vertices = placed.vertices(sought)
+        parts = [part for outline in outlines for part in _apart(outline, vertices)]
+        return np.concatenate([*parts, PRIOR * sought[SHAPE]])
 
-    return fitted(group, apart, MOST_STEPS)
+    return placed.vertices(least_squares(apart, placed.start(), max_nfev=MOST_STEPS, diff_step=1e-3).x)
 
 
 def _apart(outline: Silhouette, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

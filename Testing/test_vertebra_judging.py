@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from support.recipes import EAR
 from support.solids import ball
+from support.spine_films import Hull
 from support.vertebrae import made_group
 
 from DualFaceReconLib.errors import Refusal
@@ -19,6 +20,7 @@ from training.__main__ import main
 from training.judging.volumes import ZScale
 from training.learning.finished import write_finished
 from training.learning.learner import plain
+from training.learning.recipe import recipe_of
 from training.learning.tasks import network_of
 from training.vertebrae import correspondence, films, judging
 from training.vertebrae.films import Errors, Grid, film_vertebra
@@ -32,7 +34,18 @@ from training.vertebrae.judging import (
     real_vertebrae,
     surface_of,
 )
-from training.vertebrae.rows import COMPLETED, EXACT, FITTED, MEAN, exact_volume, mean_vertebra, trained_network
+from training.vertebrae.rows import (
+    COMPLETED,
+    EXACT,
+    FITTED,
+    MEAN,
+    USUAL,
+    TrainedNetwork,
+    exact_volume,
+    mean_vertebra,
+    trained_network,
+    usual_vertebra,
+)
 from training.vertebrae.silhouettes import fitted_vertices
 from training.vertebrae.virtual import Stock
 
@@ -116,6 +129,25 @@ def test_the_mean_vertebra_is_nearly_there(study, stock):
     assert figures["mse"] < worst["mse"]
 
 
+def test_what_one_knows_without_a_network_is_a_mean_vertebra_where_it_was_clicked(groups, stock):
+    _, vertebra = next(iter(real_vertebrae(groups, ["vhm/male"])))
+    clicked, missed = (film_vertebra(vertebra, stock, 5, GRID, errors=Errors(click_mm=mm)) for mm in (0.0, 8.0))
+    row = usual_vertebra(stock, GRID)
+    np.testing.assert_array_equal(row(clicked), row(missed))  # in the cube around the click
+    right, wrong = (figures_of(row(study), study, judging.USUAL_BONE_HU, GRID, SCALE) for study in (clicked, missed))
+    assert right["assd_mm"] < 4 < wrong["assd_mm"]
+
+
+def test_a_network_is_asked_of_the_mirror_image_too(study):
+    network = Hull()
+    recipe = recipe_of(plain(EAR))
+    trained = TrainedNetwork(recipe=recipe, network=network, sha256="")
+    np.testing.assert_allclose(trained.mirrored_too(study), trained(study), atol=1e-4)  # a hull has no sides
+    network.forward = lambda projections: projections[:, :1] + torch.arange(32.0)[:, None, None]
+    ramp = (trained.mirrored_too(study) - trained(study)) / recipe.films.deviation_hu
+    np.testing.assert_allclose(ramp.mean(axis=(1, 2)), 15.5 - np.arange(32), atol=1e-3)
+
+
 def test_a_shape_model_finds_where_a_vertebra_lies_and_how_it_is_turned(groups):
     """Of people whom it knows, so that shape is no excuse: what it starts from is upright, in the middle and a mean."""
     stock = Stock.of(groups)
@@ -191,8 +223,8 @@ def test_judging_goes_on_where_it_was_cut(groups, tmp_path, monkeypatch):
     assert text == (tmp_path / "table.md").read_text(encoding="utf-8")
     assert f"| lumbar | 1 | 3 | {EXACT} | 0.000 |" in text
     lines = (tmp_path / "scores.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 3 * 3
-    (tmp_path / "scores.jsonl").write_text("\n".join(lines[:6]) + "\n", encoding="utf-8")
+    assert len(lines) == 3 * 4
+    (tmp_path / "scores.jsonl").write_text("\n".join(lines[:8]) + "\n", encoding="utf-8")
     filmed = []
     monkeypatch.setattr(judging, "film_vertebra", lambda *given: filmed.append(given) or film_vertebra(*given))
     assert judge(groups, ["vhm/male"], None, GRID, SCALE, tmp_path, ["alone"], said.append) == text
@@ -216,7 +248,7 @@ def test_a_run_s_network_is_judged_on_whom_it_kept_out(groups, tmp_path, monkeyp
     assert "| network |" in capsys.readouterr().out
     assert (out / "surfaces.png").stat().st_size > 1000
     rows = [json.loads(line) for line in (out / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {row["row"] for row in rows} == {EXACT, MEAN, FITTED, "network", COMPLETED}
+    assert {row["row"] for row in rows} == {EXACT, MEAN, USUAL, FITTED, "network", COMPLETED}
     assert {row["seal"] for row in rows if row["row"] in (judging.NETWORK, COMPLETED)} == {trained.sha256}
 
 

@@ -129,7 +129,7 @@ def bundle_run(options: argparse.Namespace) -> int:
     stock = Stock.of(load_groups(options.vertebrae, options.cache), people_of(films))
     if threshold is None:
         grid = Grid(side=films.side, voxel_mm=films.voxel_mm)
-        threshold = chosen_threshold(trained, choosing_studies(stock, grid, films.apart_degrees), grid)
+        threshold = chosen_threshold(trained.mirrored_too, choosing_studies(stock, grid, films.apart_degrees), grid)
     manifest = bundle_vertebrae(
         options.run_folder,
         options.judged,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -32,12 +32,15 @@ from training.vertebrae.rows import (
     EXACT,
     FITTED,
     MEAN,
+    USUAL,
     Row,
     TrainedNetwork,
     completed_network,
     exact_volume,
     fitted_model,
     mean_vertebra,
+    remembered,
+    usual_vertebra,
 )
 from training.vertebrae.surface_sheet import ShownVertebra, surface_sheet
 from training.vertebrae.surfaces import solid, surface_of
@@ -113,10 +116,12 @@ def judge(
         raise Refusal(f"There are no films taken {strange[0]!r}: {meant(strange[0], CONDITIONS)}")
     stock = Stock.of(groups, people)
     rows = simple_rows(stock, grid)
+    rows[USUAL] = replace(rows[MEAN], volume=usual_vertebra(stock, grid))
     if trained is not None:
-        threshold = chosen_threshold(trained, choosing_studies(stock, grid, apart_degrees), grid)
-        rows[NETWORK] = JudgedRow(volume=trained, threshold_hu=threshold, seal=trained.sha256)
-        completed = completed_network(trained, threshold, stock, grid)
+        asked = remembered(trained.mirrored_too)
+        threshold = chosen_threshold(asked, choosing_studies(stock, grid, apart_degrees), grid)
+        rows[NETWORK] = JudgedRow(volume=asked, threshold_hu=threshold, seal=trained.sha256)
+        completed = completed_network(asked, threshold, stock, grid)
         rows[COMPLETED] = JudgedRow(volume=completed, threshold_hu=USUAL_BONE_HU, seal=trained.sha256)
         say(f"the network's surface is at {threshold:.0f} HU")
     if judged is not None:
@@ -285,11 +290,11 @@ def choosing_studies(stock: Stock, grid: Grid, apart_degrees: float = LATERAL_DE
     ]
 
 
-def chosen_threshold(trained: TrainedNetwork, studies: Sequence[Study], grid: Grid) -> float:
+def chosen_threshold(network: Row, studies: Sequence[Study], grid: Grid) -> float:
     """HU at which a network's volumes have the highest Dice on some studies."""
     totals = np.zeros(len(THRESHOLDS_HU))
     for study in studies:
-        predicted, truth = trained(study), true_bone(study, grid)
+        predicted, truth = network(study), true_bone(study, grid)
         totals += [dice(solid(predicted, threshold), truth) for threshold in THRESHOLDS_HU]
     return float(THRESHOLDS_HU[int(totals.argmax())])
 

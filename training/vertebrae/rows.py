@@ -24,12 +24,13 @@ from training.vertebrae.parts import dimensions
 from training.vertebrae.silhouettes import fitted_vertices
 from training.vertebrae.sizes import measured_size
 from training.vertebrae.surfaces import surface_of
-from training.vertebrae.virtual import Stock
+from training.vertebrae.virtual import GroupStock, Stock
 
 COMPLETED = "network, then shape model"
 EXACT = "exact volume"
 FITTED = "shape model on true silhouettes"
 MEAN = "mean vertebra at its centre and size"
+USUAL = "mean vertebra where it was clicked"
 Row = Callable[[Study], np.ndarray]  # (side, side, side) HU
 
 
@@ -43,9 +44,18 @@ class TrainedNetwork:
 
     def __call__(self, study: Study) -> np.ndarray:
         """(side, side, side) HU that it makes of a pair of films."""
+        return self._hu(study.projections()[None])[0]
+
+    def mirrored_too(self, study: Study) -> np.ndarray:
+        """The mean of that and of what it makes of the films' mirror image, as a bundle's network is asked."""
+        projections = study.projections()
+        plain, mirrored = self._hu(torch.stack([projections, projections.flip(1)]))
+        return (plain + mirrored[::-1]) / 2
+
+    def _hu(self, projections: torch.Tensor) -> np.ndarray:
         films = self.recipe.films
         with torch.no_grad():
-            z = self.network(study.projections()[None])[0, 0]
+            z = self.network(projections)[:, 0]
         return z.numpy() * films.deviation_hu + films.mean_hu
 
 
@@ -71,15 +81,38 @@ def mean_vertebra(stock: Stock, grid: Grid) -> Row:
 
     def row(study: Study) -> np.ndarray:
         vertebra = study.vertebra
-        group = stock.groups[group_of(vertebra.level)]
-        away = np.array([abs(LEVELS.index(level) - LEVELS.index(vertebra.level)) for level in group.levels])
-        mean = group.shapes[away == away.min()].mean(axis=0)
-        placed = mean * measured_size(dimensions(vertebra.mesh[0], vertebra.parts))
-        placed = placed + _middle(study.mesh[0]) - _middle(placed)
-        cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
-        return density((placed, group.triangles), group.parts, MIDDLING, cube, seed=0)
+        group, nearest = _nearest_level(stock, vertebra.level)
+        size = measured_size(dimensions(vertebra.mesh[0], vertebra.parts))
+        return _upright(group, nearest, size, _middle(study.mesh[0]), grid)
 
     return row
+
+
+def usual_vertebra(stock: Stock, grid: Grid) -> Row:
+    """As above, of the size that it usually has and where it was clicked: what one knows without any network."""
+
+    def row(study: Study) -> np.ndarray:
+        group, nearest = _nearest_level(stock, study.vertebra.level)
+        return _upright(group, nearest, group.sizes[nearest].mean(axis=0), np.zeros(3), grid)
+
+    return row
+
+
+def _nearest_level(stock: Stock, level: str) -> tuple[GroupStock, np.ndarray]:
+    """The group of a level, and which of its vertebrae are of the level or of the nearest that somebody has."""
+    group = stock.groups[group_of(level)]
+    away = np.array([abs(LEVELS.index(other) - LEVELS.index(level)) for other in group.levels])
+    return group, away == away.min()
+
+
+def _upright(
+    group: GroupStock, which: np.ndarray, size_mm: np.ndarray, middle_mm: np.ndarray, grid: Grid
+) -> np.ndarray:
+    """HU of the mean of some vertebrae of a group, at a size (3,) and a place (3,) in the cube."""
+    placed = group.shapes[which].mean(axis=0) * size_mm
+    placed = placed + middle_mm - _middle(placed)
+    cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
+    return density((placed, group.triangles), group.parts, MIDDLING, cube, seed=0)
 
 
 def fitted_model(stock: Stock, grid: Grid) -> Row:
@@ -93,11 +126,11 @@ def fitted_model(stock: Stock, grid: Grid) -> Row:
     return row
 
 
-def completed_network(trained: TrainedNetwork, threshold_hu: float, stock: Stock, grid: Grid) -> Row:
+def completed_network(network: Row, threshold_hu: float, stock: Stock, grid: Grid) -> Row:
     """The group's shape model on the surface of a network's volume, of middling bone; nothing where it has none."""
 
     def row(study: Study) -> np.ndarray:
-        surface = surface_of(trained(study), threshold_hu, grid)
+        surface = surface_of(network(study), threshold_hu, grid)
         if surface is None:
             return np.zeros_like(study.truth_hu)
         group = stock.groups[group_of(study.vertebra.level)]
@@ -105,6 +138,18 @@ def completed_network(trained: TrainedNetwork, threshold_hu: float, stock: Stock
         return density((fitted_to_surface(group.model, surface), group.triangles), group.parts, MIDDLING, cube, seed=0)
 
     return row
+
+
+def remembered(row: Row) -> Row:
+    """A row that two others ask of the same study, one after the other, and that answers once."""
+    last: list[tuple[Study, np.ndarray]] = []
+
+    def answer(study: Study) -> np.ndarray:
+        if not last or last[0][0] is not study:
+            last[:] = [(study, row(study))]
+        return last[0][1]
+
+    return answer
 
 
 def _middle(vertices: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def test_a_pass_through_a_network_ends_before_its_next_layer():
 
 def test_a_fit_ends_in_the_middle_of_a_round(model):
     target = completion.observed_target(film_of((on_film(model.mean, (-70, 180, 30)), model.triangles)), FILM)
-    cancelled = CancelledAt(2)  # the first evaluation of the first round
+    cancelled = CancelledAt(2)  # the first step's end
     with pytest.raises(Cancelled):
         fit(
             model,

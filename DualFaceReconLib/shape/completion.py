@@ -46,7 +46,8 @@ FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does no
 START_POINTS = 700
 # Few modes, strongly regularised. Distances count both ways even for one face, or a long bone would slide along a
 # target that shows only half of it.
-START_SETTINGS = FitSettings(modes=3, rounds=1, evaluations=4, vertex_stride=6, regularisation=1.0)
+START_SETTINGS = FitSettings(modes=3, steps=2, settled=0.01, vertex_stride=6, regularisation=1.0)
+START_STEPS = 10  # of the best of several starts
 JOINT_LANDMARK = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # one place of both bones
 EDGE_SHARE = 0.015  # of the picture; a bone this close to its edge is taken to go on beyond it
 
@@ -221,7 +222,7 @@ def initial_fit(
     upright = [Fit(rotation=np.eye(3), translation=offset, coefficients=np.zeros(0)) for offset in translations]
     fits = [fit(model, few, start, START_SETTINGS, cancelled) for start in upright]
     best = min(fits, key=lambda fitted: fitted.objective)
-    return fit(model, few, best, replace(START_SETTINGS, rounds=4), cancelled)
+    return fit(model, few, best, replace(START_SETTINGS, steps=START_STEPS), cancelled)
 
 
 def _translations_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:

@@ -3,8 +3,9 @@
 The objective is the mean squared distance from the target to the model, and for a target with two faces also from the
 model to the target, plus `regularisation` times the mean square of the coefficients, which are in standard deviations.
 Of the model only those vertices count that the X-ray could see: first entry or last exit along their ray, inside the
-viewing frustum. L-BFGS searches pose and shape together, in coordinates in which the Gauss-Newton matrix is the
-identity; every evaluation pairs points and vertices anew.
+viewing frustum. Pose and shape are searched together by steps of Gauss and Newton, before each of which it is found
+out anew which vertices are visible and which points they are paired with; a step that gains nothing is shortened. The
+paper's L-BFGS comes to the same minimum in three times the time.
 
 Several bones are fitted in as many threads. Products with the modes go through einsum, not BLAS: they are bound by
 memory, and BLAS threads that wait for one another cost twice the time.
@@ -17,8 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.optimize import minimize
+from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -33,6 +33,8 @@ from DualFaceReconLib.shape.visibility import entry_and_exit_vertices, rays_to
 RIGHT_ANGLE_MM = 15.0
 ROBUST_WIDTH = 3.0  # robust standard deviations beyond which a distance loses its influence
 ROBUST_FLOOR_MM = 0.5
+STEP_SHARES = (1.0, 0.5, 0.25, 0.1, 0.03)  # of a step of Gauss and Newton, tried until the objective falls
+LEAST_CURVATURE = 1e-6  # so that what no point holds stays where it is
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ class FitSettings:
     regularisation: float = 0.1
     robust: bool = True  # outliers lose their influence; False is the paper's plain mean of squares
     modes: int | None = None  # None: all of the model's
-    rounds: int = 8  # at most; each begins with finding out anew which vertices are visible
-    settled: float = 0.1  # a round that gains less than this share of the objective is the last
-    evaluations: int = 4  # about so many in a round
+    steps: int = 12  # at most
+    settled: float = 0.02  # a step that gains less than this share of the objective is the last
     vertex_stride: int = 1  # with 6, every sixth vertex is paired; that is enough to find the pose
 
 
@@ -82,11 +83,13 @@ class Target:
         rays = rays_to(vertices, self.geometry)
         return rays * np.sign(np.einsum("vx,vx->v", normals, rays))[:, None]
 
-    def visible_vertices(self, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-        """Which vertices (V,) of a bone this target's X-ray would have seen."""
+    def visible_vertices(
+        self, vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Which vertices (V,) of a bone this target's X-ray would have seen; `normals` (V, 3) where they are known."""
         if self.geometry is None:
             return np.ones(len(vertices), dtype=bool)
-        first, last = entry_and_exit_vertices(vertices, triangles, self.geometry)
+        first, last = entry_and_exit_vertices(vertices, triangles, self.geometry, normals)
         return first | last if self.dual else first
 
 
@@ -122,14 +125,22 @@ def fit(
 
     `cancelled` is asked before every evaluation; Cancelled is raised where it says so.
     """
-    objective = _Objective(model, target, settings, cancelled)
+    objective = Objective(model, target, settings, cancelled)
     known = start.coefficients[: objective.count]
-    current = replace(start, coefficients=np.r_[known, np.zeros(objective.count - len(known))], objective=np.inf)
-    for _ in range(settings.rounds):
-        before, current = current, objective.minimised_from(current)
-        if before.objective - current.objective < settings.settled * current.objective:
+    coefficients = np.r_[known, np.zeros(objective.count - len(known))]
+    placed = objective.placed(replace(start, coefficients=coefficients, objective=np.inf))
+    for _ in range(settings.steps):
+        state = objective.at(placed)
+        step, value = objective.step(state), state.value
+        for share in STEP_SHARES:
+            tried = objective.placed(placed.fit.moved(step * share, state.fixed.about))
+            if (reached := objective.value(tried, state.fixed)) < value:
+                placed, value = tried, reached
+                break
+        placed = replace(placed, fit=replace(placed.fit, objective=value))
+        if state.value - value < settings.settled * value:
             break
-    return current
+    return placed.fit
 
 
 def data_precision(
@@ -140,13 +151,27 @@ def data_precision(
     The first is (6 + K, 6 + K): products of the paired distances' derivatives, averaged over the pairs. The second is
     (V, 6 + K): the derivatives of all vertices along their normals.
     """
-    at_fit = _Objective(model, target, replace(settings, regularisation=0.0)).linearised(fitted)
-    return at_fit.hessian / (4 if target.both_ways else 2), at_fit.rows
+    objective = Objective(model, target, replace(settings, regularisation=0.0))
+    state = objective.at(objective.placed(fitted))
+    rows = objective.rows(state, slice(None))
+    return objective.hessian(state, rows, slice(None)) / (4 if target.both_ways else 2), rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fixed:
-    """What stays as it is during a round."""
+class Placed:
+    """A fit's vertices, and which of them every target point is paired with."""
+
+    fit: Fit
+    vertices: np.ndarray  # (V, 3) RAS mm
+    normals: np.ndarray  # (V, 3)
+    features: np.ndarray  # (V, 6) in which partners are near
+    nearest: np.ndarray  # (N,) int
+    away: np.ndarray  # (N, 3) mm, to the vertex from the target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What stays as it is during a step."""
 
     about: np.ndarray  # (3,) mm, the turn's centre
     seen: np.ndarray  # (V,) bool
@@ -154,23 +179,24 @@ class _Fixed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pairs:
+class Pairs:
     vertex: np.ndarray  # (M,) int
     away: np.ndarray  # (M, 3) mm, to the vertex from the target
     weight: np.ndarray  # (M,) in the mean
-    normals: np.ndarray  # (V, 3) of all vertices
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Linearised:
-    fixed: _Fixed
+class State:
+    """The objective at a fit, and how it changes."""
+
+    placed: Placed
+    fixed: Held
     value: float
     gradient: np.ndarray  # (6 + K,)
-    rows: np.ndarray  # (V, 6 + K) how the parameters move the vertices along their normals
-    hessian: np.ndarray  # (6 + K, 6 + K), Gauss-Newton
+    influence: np.ndarray  # (V,) of each vertex' pairs
 
 
-class _Objective:
+class Objective:
     """Equation 5 for a model and a target; parameters are turn (3), translation (3) and coefficients (K)."""
 
     def __init__(
@@ -182,107 +208,108 @@ class _Objective:
     ) -> None:
         self.model, self.target, self.settings, self.cancelled = model, target, settings, cancelled
         self.count = len(model.variances) if settings.modes is None else min(settings.modes, len(model.variances))
+        self.regular = settings.regularisation / max(self.count, 1)
         # in float32, half the memory to read: the search corrects its steps
         self.modes = np.ascontiguousarray(model.scaled_modes[:, : self.count])
         edges = model.mean[model.triangles[:, 0]] - model.mean[model.triangles[:, 1]]
         self.reach_mm = 0.6 * float(np.linalg.norm(edges, axis=1).mean()) * np.sqrt(settings.vertex_stride)
         self.target_tree = cKDTree(pairing_features(target.points, target.outward))
 
-    def minimised_from(self, start: Fit) -> Fit:
-        """One round of L-BFGS."""
-        at_start = self.linearised(start)
-        fixed = at_start.fixed
-        factor = np.linalg.cholesky(at_start.hessian + 1e-6 * np.eye(6 + self.count)).T
-        steepest = solve_triangular(factor, at_start.gradient, trans="T")
-        scale = np.linalg.norm(steepest)  # so the first step is Gauss and Newton's
-        if scale < 1e-9:
-            return start
-
-        def fit_at(place: np.ndarray) -> Fit:
-            return start.moved(solve_triangular(factor, place * scale), fixed.about)
-
-        def scaled(place: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = at_start.value, at_start.gradient
-            if place.any():
-                fit = fit_at(place)
-                vertices = self.vertices(fit)
-                value, gradient, _ = self.evaluated(fit, vertices, fixed, self.paired(vertices, fixed.seen))
-            return value / scale**2, solve_triangular(factor, gradient, trans="T") / scale
-
-        limit = {"maxfun": self.settings.evaluations, "maxiter": self.settings.evaluations}
-        least = minimize(scaled, np.zeros(len(steepest)), jac=True, method="L-BFGS-B", options=limit)
-        return replace(fit_at(least.x), objective=float(least.fun) * scale**2)
-
-    def vertices(self, fit: Fit) -> np.ndarray:
-        """(V, 3) RAS mm."""
-        offsets = np.einsum("ck,k->c", self.modes, fit.coefficients.astype(np.float32))
-        return (self.model.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
-
-    def linearised(self, fit: Fit) -> _Linearised:
-        """Value, gradient and Gauss-Newton matrix, with what stays fixed during a round."""
-        vertices = self.vertices(fit)
-        seen = self.target.visible_vertices(vertices, self.model.triangles)
-        pairs = self.paired(vertices, seen)
-        width = np.inf
-        if self.settings.robust:
-            away = np.linalg.norm(pairs.away, axis=1)
-            width = ROBUST_WIDTH * max(1.4826 * float(np.median(away)), ROBUST_FLOOR_MM)
-        fixed = _Fixed(about=vertices.mean(axis=0), seen=seen, width=width)
-        value, gradient, influence = self.evaluated(fit, vertices, fixed, pairs)
-        rows = np.empty((len(vertices), 6 + self.count), dtype=np.float32)
-        rows[:, :3] = np.cross(vertices - fixed.about, pairs.normals)
-        rows[:, 3:6] = pairs.normals
-        modes = self.modes.reshape(len(vertices), 3, self.count)
-        rows[:, 6:] = np.einsum("vx,vxk->vk", (pairs.normals @ fit.rotation).astype(np.float32), modes)
-        heavy = rows * np.sqrt(2 * influence).astype(np.float32)[:, None]
-        hessian = (heavy.T @ heavy).astype(np.float64)
-        shapes = np.arange(6, len(hessian))
-        hessian[shapes, shapes] += 2 * self.settings.regularisation / max(self.count, 1)
-        return _Linearised(fixed=fixed, value=value, gradient=gradient, rows=rows, hessian=hessian)
-
-    def evaluated(
-        self, fit: Fit, vertices: np.ndarray, fixed: _Fixed, pairs: _Pairs
-    ) -> tuple[float, np.ndarray, np.ndarray]:
-        """Objective, its gradient (6 + K,), and the influence of each vertex' pairs (V,)."""
-        squared = np.einsum("mx,mx->m", pairs.away, pairs.away)
-        softened = 1 + squared / fixed.width**2  # Geman and McClure's
-        influence = pairs.weight / softened**2
-        pull = 2 * influence[:, None] * pairs.away
-        force = np.stack([np.bincount(pairs.vertex, part, minlength=len(vertices)) for part in pull.T], axis=1)
-        regular = self.settings.regularisation / max(self.count, 1)
-        bent = np.einsum("ck,c->k", self.modes, (force @ fit.rotation).ravel().astype(np.float32))
-        gradient = np.concatenate(
-            [
-                np.cross(vertices - fixed.about, force).sum(axis=0),
-                force.sum(axis=0),
-                bent + 2 * regular * fit.coefficients,
-            ]
-        )
-        value = float((pairs.weight * squared / softened).sum() + regular * fit.coefficients @ fit.coefficients)
-        return value, gradient, np.bincount(pairs.vertex, influence, minlength=len(vertices))
-
-    def paired(self, vertices: np.ndarray, seen: np.ndarray) -> _Pairs:
-        """Each target point with a vertex; both ways, each visible vertex with a target point, too."""
+    def placed(self, fit: Fit) -> Placed:
+        """The model where a fit has it; each target point with a vertex."""
         if self.cancelled():
             raise Cancelled
-        target = self.target
+        offsets = np.einsum("ck,k->c", self.modes, fit.coefficients.astype(np.float32))
+        vertices = (self.model.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
         normals = unit_normals(vertices, self.model.triangles)
-        features = pairing_features(vertices, target.outward_of(vertices, normals))
+        features = pairing_features(vertices, self.target.outward_of(vertices, normals))
         stride = self.settings.vertex_stride
         nearest = cKDTree(features[::stride], balanced_tree=False).query(self.target_tree.data)[1] * stride
-        away = without_sampling_gap(vertices[nearest] - target.points, normals[nearest], self.reach_mm)
-        weight = np.full(len(nearest), 1 / len(nearest))
-        own = np.flatnonzero(seen)[::stride] if target.both_ways else np.empty(0, dtype=np.int64)
+        away = without_sampling_gap(vertices[nearest] - self.target.points, normals[nearest], self.reach_mm)
+        return Placed(fit=fit, vertices=vertices, normals=normals, features=features, nearest=nearest, away=away)
+
+    def paired(self, placed: Placed, seen: np.ndarray) -> Pairs:
+        """Each target point with a vertex; both ways, each visible vertex with a target point, too."""
+        count = len(placed.nearest)
+        weight = np.full(count, 1 / count)
+        own = np.flatnonzero(seen)[:: self.settings.vertex_stride] if self.target.both_ways else np.empty(0, np.int64)
         if len(own) == 0:
-            return _Pairs(vertex=nearest, away=away, weight=weight, normals=normals)
-        back = target.points[self.target_tree.query(features[own])[1]]
-        own_away = without_sampling_gap(vertices[own] - back, normals[own], target.reach_mm)
-        return _Pairs(
-            vertex=np.concatenate([nearest, own]),
-            away=np.concatenate([away, own_away]),
+            return Pairs(vertex=placed.nearest, away=placed.away, weight=weight)
+        back = self.target.points[self.target_tree.query(placed.features[own])[1]]
+        own_away = without_sampling_gap(placed.vertices[own] - back, placed.normals[own], self.target.reach_mm)
+        return Pairs(
+            vertex=np.concatenate([placed.nearest, own]),
+            away=np.concatenate([placed.away, own_away]),
             weight=np.concatenate([weight, np.full(len(own), 1 / len(own))]),
-            normals=normals,
         )
+
+    def at(self, placed: Placed, fixed: Held | None = None) -> State:
+        """The objective and its gradient; None: with what is visible there and the distances that are typical there."""
+        if fixed is None:
+            seen = self.target.visible_vertices(placed.vertices, self.model.triangles, placed.normals)
+            pairs = self.paired(placed, seen)
+            fixed = Held(about=placed.vertices.mean(axis=0), seen=seen, width=self._width(pairs))
+        else:
+            pairs = self.paired(placed, fixed.seen)
+        squared, softened = self._distances(pairs, fixed)
+        influence = pairs.weight / softened**2
+        pull = 2 * influence[:, None] * pairs.away
+        force = np.stack([np.bincount(pairs.vertex, part, minlength=len(placed.vertices)) for part in pull.T], axis=1)
+        bent = np.einsum("ck,c->k", self.modes, (force @ placed.fit.rotation).ravel().astype(np.float32))
+        turned = np.cross(placed.vertices - fixed.about, force).sum(axis=0)
+        shaped = bent + 2 * self.regular * placed.fit.coefficients
+        return State(
+            placed=placed,
+            fixed=fixed,
+            value=float((pairs.weight * squared / softened).sum()) + self._penalty(placed.fit),
+            gradient=np.concatenate([turned, force.sum(axis=0), shaped]),
+            influence=np.bincount(pairs.vertex, influence, minlength=len(placed.vertices)),
+        )
+
+    def value(self, placed: Placed, fixed: Held) -> float:
+        """The objective elsewhere, in mm^2, newly paired but with what is fixed."""
+        pairs = self.paired(placed, fixed.seen)
+        squared, softened = self._distances(pairs, fixed)
+        return float((pairs.weight * squared / softened).sum()) + self._penalty(placed.fit)
+
+    def step(self, state: State) -> np.ndarray:
+        """Gauss and Newton's (6 + K,): to the minimum, were pairs and tangent planes to stay as they are."""
+        paired = np.flatnonzero(state.influence)
+        matrix = self.hessian(state, self.rows(state, paired), paired)
+        return -cho_solve(cho_factor(matrix + LEAST_CURVATURE * np.eye(len(matrix))), state.gradient)
+
+    def rows(self, state: State, vertices: slice | np.ndarray) -> np.ndarray:
+        """(v, 6 + K) float32: how the parameters move some vertices along their normals."""
+        normals = state.placed.normals[vertices]
+        rows = np.empty((len(normals), 6 + self.count), dtype=np.float32)
+        rows[:, :3] = np.cross(state.placed.vertices[vertices] - state.fixed.about, normals)
+        rows[:, 3:6] = normals
+        modes = self.modes.reshape(len(state.placed.vertices), 3, self.count)[vertices]
+        rows[:, 6:] = np.einsum("vx,vxk->vk", (normals @ state.placed.fit.rotation).astype(np.float32), modes)
+        return rows
+
+    def hessian(self, state: State, rows: np.ndarray, vertices: slice | np.ndarray) -> np.ndarray:
+        """(6 + K, 6 + K), Gauss and Newton's, of the rows of some vertices that hold all that are paired."""
+        heavy = rows * np.sqrt(2 * state.influence[vertices]).astype(np.float32)[:, None]
+        hessian = (heavy.T @ heavy).astype(np.float64)
+        shapes = np.arange(6, len(hessian))
+        hessian[shapes, shapes] += 2 * self.regular
+        return hessian
+
+    def _width(self, pairs: Pairs) -> float:
+        """mm, as Held has it."""
+        if not self.settings.robust:
+            return np.inf
+        away = np.sqrt(np.einsum("mx,mx->m", pairs.away, pairs.away))
+        return ROBUST_WIDTH * max(1.4826 * float(np.median(away)), ROBUST_FLOOR_MM)
+
+    def _distances(self, pairs: Pairs, fixed: Held) -> tuple[np.ndarray, np.ndarray]:
+        """(M,) mm^2, and by what each is softened: Geman and McClure's."""
+        squared = np.einsum("mx,mx->m", pairs.away, pairs.away)
+        return squared, 1 + squared / fixed.width**2
+
+    def _penalty(self, fit: Fit) -> float:
+        return float(self.regular * fit.coefficients @ fit.coefficients)
 
 
 def pairing_features(points: np.ndarray, outward: np.ndarray) -> np.ndarray:

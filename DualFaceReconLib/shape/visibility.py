@@ -39,12 +39,13 @@ def entry_and_exit_depths(
 
 
 def entry_and_exit_vertices(
-    vertices: np.ndarray, triangles: np.ndarray, geometry: ProjectionGeometry
+    vertices: np.ndarray, triangles: np.ndarray, geometry: ProjectionGeometry, normals: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which vertices (V,) are first entries of their rays, and which last exits, inside the viewing frustum.
 
     Depths of the outermost layers come from a z-buffer about as fine as the mesh. A vertex belongs to a layer if its
     depth agrees with its pixel's, as far as the slope of the surface allows, and if it faces the right way.
+    `normals` (V, 3): the unit normals, where they are known.
     """
     inside = geometry.sees(vertices)
     if not inside.any():
@@ -58,7 +59,8 @@ def entry_and_exit_vertices(
     nearest = np.clip(np.rint(np.nan_to_num(pixels, nan=-1)).astype(np.int64), 0, np.array(coarse.size_px) - 1)
     nearest = tuple(nearest.T)
     empty = front[nearest] == 0  # at the silhouette: no other layer there
-    cosine = (unit_normals(vertices, triangles) * rays_to(vertices, geometry)).sum(axis=1)
+    normals = unit_normals(vertices, triangles) if normals is None else normals
+    cosine = (normals * rays_to(vertices, geometry)).sum(axis=1)
     slope = np.sqrt(1 - np.minimum(cosine**2, 1)) / np.maximum(np.abs(cosine), 1e-9)
     slack = SLACK_MM + 0.71 * edge * np.minimum(slope, STEEPEST)  # a vertex lies up to half a diagonal from its pixel
     first = inside & (cosine < 0) & (empty | (depth <= front[nearest] + slack))

@@ -1,4 +1,4 @@
-"""Complete four bones, beside plain ICP-and-project in the same run: python Testing/bench/completion.py
+"""Complete four bones, beside L-BFGS and plain ICP-and-project in the same run: python Testing/bench/completion.py
 
 The bones are shapes of the shipped models that neither way has seen, on exact depth maps with about 20,000 points each.
 Plain pairs every vertex with the nearest observed point, projects onto the model, and again; it starts where ours does.
@@ -26,6 +26,7 @@ from DualFaceReconLib.meshes import mirrored
 from DualFaceReconLib.shape.completion import complete_all, initial_fit, observed_target
 from DualFaceReconLib.shape.fitting import DEFAULT_SETTINGS, fit
 from DualFaceReconLib.shape.shapemodel import load_shape_models
+from training.judging.quasi_newton import fit_by_lbfgs
 
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
 PLACES = {"hip": (-75, 180, 20), "femur": (-95, 180, -130)}
@@ -85,13 +86,19 @@ def main() -> None:
         start = initial_fit(model, target)
         spent = time.perf_counter() - begin
         print(f"{bone + ': start':<42}{spent:8.2f}{apart(start.vertices(model), model.triangles, meshes[bone]):10.2f}")
-        for rounds in (1, 2, 4, 8):
-            settings = replace(DEFAULT_SETTINGS, rounds=rounds, settled=0.0)
+        for steps in (1, 2, 4, 8):
+            settings = replace(DEFAULT_SETTINGS, steps=steps, settled=0.0)
             begin = time.perf_counter()
             vertices = fit(model, target, start, settings).vertices(model)
             spent = time.perf_counter() - begin
             error = apart(vertices, model.triangles, meshes[bone])
-            print(f"{f'{bone}: ours, {rounds} rounds':<42}{spent:8.2f}{error:10.2f}")
+            print(f"{f'{bone}: ours, {steps} steps':<42}{spent:8.2f}{error:10.2f}")
+        for rounds in (1, 2, 4, 8):
+            begin = time.perf_counter()
+            vertices = fit_by_lbfgs(model, target, start, rounds=rounds, settled=0.0).vertices(model)
+            spent = time.perf_counter() - begin
+            error = apart(vertices, model.triangles, meshes[bone])
+            print(f"{f'{bone}: L-BFGS, {rounds} rounds of 4':<42}{spent:8.2f}{error:10.2f}")
         for rounds in (5, 20, 60):
             begin = time.perf_counter()
             vertices = plain_fit(model, target, start, rounds)

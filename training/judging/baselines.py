@@ -46,7 +46,7 @@ def exact_surfaces(true: BoneMaps, geometry: ProjectionGeometry, bone: str, comp
 def mean_at_true_pose(model: ShapeModel, mesh: Mesh) -> Mesh:
     """The mean shape, placed where it is closest to the whole true bone."""
     start: Fit = centred(model, mesh)
-    pose = fit(model, whole_target(mesh), start, FitSettings(modes=0, robust=False, settled=0.001, rounds=20))
+    pose = fit(model, whole_target(mesh), start, FitSettings(modes=0, robust=False, settled=0.001, steps=40))
     return pose.vertices(model), model.triangles
 
 

@@ -21,12 +21,12 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
 from DualFaceReconLib.parallel.work import Road
-from DualFaceReconLib.shape.fitting import FitSettings, fit
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.anatomy.generalisation import centred, whole_target
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.remeshing import read_ply
 from training.cases import read_case
+from training.judging.quasi_newton import fit_by_lbfgs
 from training.patients.kept_out import JUDGING
 from training.patients.population import load_population
 from training.patients.virtual import VirtualPatient
@@ -247,7 +247,7 @@ class RealPerson:
 
 def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[str, np.ndarray]:
     model = model_of(bone, models)
-    fitted = fit(model, whole_target(mesh), centred(model, mesh), FitSettings(settled=0.01))
+    fitted = fit_by_lbfgs(model, whole_target(mesh), centred(model, mesh), settled=0.01)
     return model.landmark_points(fitted.vertices(model))
 
 

@@ -13,8 +13,11 @@ from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, Frame
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 from DualFaceReconLib.inference import Prediction, maps_of
+from training.learning import data
 from training.learning.data import FilmStream, framed_sample, sample
+from training.patients.virtual import NoFemoraFit
 from training.simulate import Series, take
+from training.xray.rig import NoBoneOnFilm
 
 SERIES = Series(seed=3, size_px=96)
 
@@ -52,6 +55,22 @@ def test_a_projection_is_filmed_anew_and_keeps_its_truth(population):
     assert torch.equal(
         films[0]["film"], sample(first.pixels, first.maps, take(population, SERIES, 0).rig.geometry)["film"]
     )
+
+
+def test_a_patient_whom_there_cannot_be_is_left_out(population, monkeypatch):
+    """One whose femora fit no sockets, one whose bones miss the film: hours of learning do not end with either."""
+
+    def impossible(population, series, number, device, person):
+        if number in (1, 2):
+            raise (NoFemoraFit, NoBoneOnFilm)[number - 1]("There is none.")
+        return take(population, series, number, device, person)
+
+    monkeypatch.setattr(data, "take", impossible)
+    left = by_content(FilmStream(population, SERIES, reuse=2, pool=4, projections=4))
+    monkeypatch.undo()
+    kept = [FilmStream(population, SERIES, reuse=2, pool=1, projections=1, first=number) for number in (0, 3)]
+    for film, again in zip(left, by_content([film for stream in kept for film in stream]), strict=True):
+        assert torch.equal(film["film"], again["film"])
 
 
 def test_samples_stack_and_back_project_to_the_bones(population):

@@ -20,13 +20,18 @@ from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.framing import Frame
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.patients.population import Population
+from training.patients.virtual import NoFemoraFit
 from training.simulate import Person, Series, Taken, draw_person, take
+from training.xray.rig import NoBoneOnFilm
 
 Sample = dict[str, torch.Tensor]
 
 
 class FilmStream(IterableDataset):
-    """Films of virtual patients with their truth, without end unless `projections` says where."""
+    """Films of virtual patients with their truth, without end unless `projections` says where.
+
+    A patient whom there cannot be, whose femora fit no sockets or whose bones miss the film, is left out.
+    """
 
     def __init__(
         self,
@@ -77,11 +82,17 @@ class FilmStream(IterableDataset):
         taken: dict[int, Taken] = {}
         made = dict.fromkeys(numbers, 0)
         for number in order.tolist():
+            if number not in made:
+                continue
             if number not in taken:
                 person = number // self.series.postures
-                if person not in people:
-                    people[person] = draw_person(population, self.series, person)
-                taken[number] = take(population, self.series, number, self.device, people[person])
+                try:
+                    if person not in people:
+                        people[person] = draw_person(population, self.series, person)
+                    taken[number] = take(population, self.series, number, self.device, people[person])
+                except (NoFemoraFit, NoBoneOnFilm):
+                    del made[number]
+                    continue
             film = taken[number].film(self.series, made[number], self.device)
             made[number] += 1
             geometry = taken[number].rig.geometry

@@ -23,9 +23,9 @@ from training.learning.data import FilmStream
 from training.learning.films import simulated
 from training.learning.finished import read_finished
 from training.learning.layout import faster_with_channels_last, laid_out, laid_out_film
-from training.learning.learner import Plan, begun, step
+from training.learning.learner import Plan
 from training.learning.ring import Ring
-from training.learning.run import Machine, Run
+from training.learning.run import Run
 from training.learning.schedule import WARM_UP, rate_after
 from training.learning.start import take_weights
 from training.learning.streaming import Arrivals, Epochs
@@ -195,20 +195,6 @@ def test_a_network_says_the_same_in_either_layout(recipe, films):
     assert layouts == [False, True]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert isinstance(faster_with_channels_last(network, task, recipe), bool)
-
-
-@pytest.mark.parametrize("recipe", [DEPTH, SEGMENTATION], ids=["depth", "segmentation"])
-def test_steps_that_are_compiled_learn_the_same(recipe, films, tmp_path, monkeypatch):
-    # What is made of the graph is the compiler's; that there is one graph, and that it is the task's, is ours
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
-    weights = []
-    for compiled in (False, True):
-        run = Run(tmp_path / str(compiled), Machine(compiled=compiled))
-        learner, rng = begun(Plan(recipe=recipe, out=run.out), {}, run), np.random.default_rng(1)
-        for _ in range(2):
-            step(learner, stacked(films), 1e-3, rng)
-        weights.append(torch.cat([value.flatten() for value in learner.followed[1]]))
-    torch.testing.assert_close(*weights)
 
 
 # Several networks on the same films

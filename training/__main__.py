@@ -156,9 +156,6 @@ def _with_loop(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts-mb", type=float, metavar="MB", help="leave the finished weights in parts of this size as well"
     )
-    parser.add_argument(
-        "--compile", action="store_true", help="compile steps first, for minutes on a GPU; then each takes less time"
-    )
     _with_run(parser)
 
 

@@ -276,7 +276,7 @@ def _machine(options: argparse.Namespace, jobs: int = 1) -> Machine:
     from training.learning.run import Machine
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Machine(usable_device(device), options.workers, jobs, compiled=getattr(options, "compile", False))
+    return Machine(usable_device(device), options.workers, jobs)
 
 
 def bundle_networks(options: argparse.Namespace) -> int:

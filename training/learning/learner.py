@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,6 @@ class Learner:
     shared: nn.Module  # the network, as it learns with those of other processes
     followed: tuple[list[torch.Tensor], list[torch.Tensor]]  # the average's numbers, and the network's
     channels_last: bool  # in memory; see layout.py
-    loss: Callable[
-        [nn.Module, Sample, np.random.Generator], torch.Tensor
-    ]  # the task's, compiled where that was asked for
     network: nn.Module
     average: nn.Module  # has the weights' moving average, which is what is measured and kept
     optimizer: torch.optim.Optimizer
@@ -86,8 +83,7 @@ def begun(plan: Plan, source_origin: dict[str, Any], run: Run) -> Learner:
     if plan.weights is not None:
         origin["weights"] = take_weights(network, plan.weights)
     network, task = network.to(device), task_of(recipe)
-    compiled = run.machine.compiled
-    faster = device == "cuda" and task.flat and (compiled or faster_with_channels_last(network, task, recipe))
+    faster = device == "cuda" and task.flat and faster_with_channels_last(network, task, recipe)
     channels_last = agreed(float(faster), device) > 0.5  # processes that learn together have one layout
     network = laid_out(network, channels_last)
     average = copy.deepcopy(network).eval()
@@ -104,7 +100,6 @@ def begun(plan: Plan, source_origin: dict[str, Any], run: Run) -> Learner:
         average=average,
         optimizer=optimizer,
         channels_last=channels_last,
-        loss=torch.compile(task.loss) if compiled else task.loss,
     )
     plan.out.mkdir(parents=True, exist_ok=True)
     _resume(made, run)
@@ -123,7 +118,7 @@ def step(learner: Learner, batch: Sample, rate: float, rng: np.random.Generator)
         group["lr"] = rate
     batch = {**batch, "film": laid_out_film(batch["film"], learner.channels_last)}
     with torch.autocast(device, dtype=torch.bfloat16, enabled=learning.bfloat16):
-        loss = learner.loss(learner.shared, batch, rng)
+        loss = learner.task.loss(learner.shared, batch, rng)
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(learner.shared.parameters(), learning.clip)

@@ -15,7 +15,6 @@ class Machine:
     device: str = "cpu"  # "cpu" or "cuda"
     workers: int = 0  # processes that make films while a network learns; 0: the one that learns
     jobs: int = 1  # processes that measure, in `folds`
-    compiled: bool = False  # steps go through torch.compile: minutes before the first one, and less time for each
 
 
 @dataclass(frozen=True)

@@ -68,19 +68,18 @@ class BoneMaps:
         if self.mask.shape[1:] == tuple(size_px):
             return self
         centres = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size_px, self.mask.shape[1:], strict=True)]
-        places = np.stack(np.meshgrid(*centres, indexing="ij"))
-
-        def at(image: np.ndarray) -> np.ndarray:
-            return np.stack([map_coordinates(layer, places, order=1, mode="nearest") for layer in image])
-
-        weight = at(self.mask.astype(np.float32))
-        mask = weight >= 0.5
-
-        def depths(face: np.ndarray) -> np.ndarray:
-            return np.where(mask, at(np.where(self.mask, face, 0)) / np.maximum(weight, 0.5), 0).astype(np.float32)
-
-        back = None if self.back is None else depths(self.back)
-        return BoneMaps(bones=self.bones, mask=mask, front=depths(self.front), back=back)
+        shape = len(self.bones), *size_px
+        whole_mask, front, back = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for number, mask in enumerate(self.mask):  # only where it is, which is a small part of a film
+            window = tuple(_within(at, part) for at, part in zip(centres, bounding_window(mask), strict=True))
+            places = np.stack(np.meshgrid(*(at[part] for at, part in zip(centres, window, strict=True)), indexing="ij"))
+            weight = map_coordinates(mask.astype(np.float32), places, order=1, mode="nearest")
+            own = whole_mask[number][window] = weight >= 0.5
+            for face, resized in ((self.front, front), (self.back, back)):
+                if face is not None:
+                    depth = map_coordinates(np.where(mask, face[number], 0), places, order=1, mode="nearest")
+                    resized[number][window] = np.where(own, depth / np.maximum(weight, 0.5), 0)
+        return BoneMaps(bones=self.bones, mask=whole_mask, front=front, back=None if self.back is None else back)
 
     def depths(self) -> np.ndarray:
         """(faces, bones, rows, cols) mm, front first."""
@@ -115,6 +114,11 @@ def bounding_window(mask: np.ndarray) -> Window:
     if not rows.size:
         return slice(0, 0), slice(0, 0)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+def _within(places: np.ndarray, window: slice) -> slice:
+    """Of rising places along a line of pixels those that are less than a pixel from a window of it."""
+    return slice(*np.searchsorted(places, (window.start - 1, window.stop)))
 
 
 def _moved(depth: np.ndarray | None, depth_mm: float) -> np.ndarray | None:

@@ -49,8 +49,9 @@ def volume_mm3(vertices: np.ndarray, triangles: np.ndarray) -> float:
 
 def triangle_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Outward normals (T, 3) of a mesh's triangles, each as long as twice the triangle's area in mm^2."""
-    first, second, third = (vertices[triangles[:, k]] for k in range(3))
-    return np.cross(second - first, third - first)
+    x, y, z = _corner_coordinates(vertices, triangles)
+    parts = [(a[1] - a[0]) * (b[2] - b[0]) - (b[1] - b[0]) * (a[2] - a[0]) for a, b in ((y, z), (z, x), (x, y))]
+    return np.stack(parts, axis=1)
 
 
 def unit_normals(vertices: np.ndarray, triangles: np.ndarray, fallback: np.ndarray | None = None) -> np.ndarray:
@@ -58,15 +59,22 @@ def unit_normals(vertices: np.ndarray, triangles: np.ndarray, fallback: np.ndarr
 
     Where a vertex has no triangles its normal is 0, or the direction of its `fallback` (V, 3).
     """
-    x, y, z = vertices.T[:, triangles.T]  # each (3, T)
+    x, y, z = _corner_coordinates(vertices, triangles)
     corners = triangles.T.ravel()
-    normals = np.empty_like(vertices)
+    normals, area = np.empty_like(vertices), np.empty(x.shape)  # an area for each corner of a triangle
     for axis, (a, b) in enumerate(((y, z), (z, x), (x, y))):
-        area = (a[1] - a[0]) * (b[2] - b[0]) - (b[1] - b[0]) * (a[2] - a[0])
-        normals[:, axis] = np.bincount(corners, np.tile(area, 3), minlength=len(vertices))
+        area[:] = (a[1] - a[0]) * (b[2] - b[0]) - (b[1] - b[0]) * (a[2] - a[0])
+        normals[:, axis] = np.bincount(corners, area.ravel(), minlength=len(vertices))
     if fallback is not None:
         normals = np.where(normals.any(axis=1, keepdims=True), normals, fallback)
     return normals / np.maximum(np.sqrt(np.einsum("vx,vx->v", normals, normals)), 1e-12)[:, None]
+
+
+def _corner_coordinates(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, y and z (3, T) of triangles' corners, each in one piece of memory: half the time of what follows."""
+    corners = np.ascontiguousarray(triangles.T)
+    x, y, z = (coordinate[corners] for coordinate in np.ascontiguousarray(vertices.T))
+    return x, y, z
 
 
 def clip_to_planes(

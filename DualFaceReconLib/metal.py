@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_dilation, find_objects, label
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.pictures.wording import bone_words
@@ -47,10 +47,11 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
     for level in LEVELS:
         parts, _ = label(lit & (grey > level))
         sizes = np.bincount(parts.ravel())
+        boxes = find_objects(parts)
         for number in np.flatnonzero(sizes * mm**2 >= LEAST_MM2):
             if number == 0:
                 continue
-            box = _widened(find_objects((parts == number).astype(int))[0], far + 1, grey.shape)
+            box = _widened(boxes[number - 1], far + 1, grey.shape)
             own, around = parts[box] == number, grey[box]
             edge = binary_dilation(own, iterations=far) & ~binary_dilation(own, iterations=near) & lit[box]
             if edge.any() and around[own].mean() - np.percentile(around[edge], 60) >= LEAST_STEP:
@@ -67,6 +68,7 @@ def metal_share(metal: np.ndarray, mask: np.ndarray) -> float:
 
 def parts_of(mask: np.ndarray) -> int:
     """Of how many large parts a bone's mask (rows, cols) bool consists; 0 where it is empty."""
+    mask = mask[bounding_window(mask)]
     parts, _ = label(mask, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())[1:]
     return int((sizes >= LEAST_PART * mask.sum()).sum()) if sizes.size else 0

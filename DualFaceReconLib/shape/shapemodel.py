@@ -120,7 +120,11 @@ class ShapeModel:
         return replace(self, landmarks=landmarks)
 
     def mirrored(self) -> ShapeModel:
-        """The other side's model."""
+        """The other side's model, made once."""
+        return self._mirrored
+
+    @cached_property
+    def _mirrored(self) -> ShapeModel:
         mean, triangles = mirrored((self.mean, self.triangles))
         return replace(
             self,

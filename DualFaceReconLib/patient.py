@@ -21,6 +21,7 @@ from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.shape.person_fit import PersonFit
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.together import certain
+from DualFaceReconLib.verdicts import is_doubted
 
 FEWEST_FILMS = 2
 SURFACE = "surface"
@@ -95,22 +96,58 @@ def at_distance_by_size(radiograph: Radiograph, shift_mm: tuple[float, float], f
     return replace(moved, warnings=(*moved.warnings, warning))
 
 
+def mostly_doubted(film: Reconstruction) -> bool:
+    """Whether more than half of a film's completed bones are doubted, as of a view that the networks never met."""
+    doubted = [is_doubted(bone.verdict) for bone in film.bones.values() if bone.completed is not None]
+    return 2 * sum(doubted) > len(doubted)
+
+
+DOUBTED_FILM = RadiographWarning(
+    "film-completed-alone",
+    "Most bones of this film are doubted, and those of another film are not: it was completed by itself, and the other "
+    "films without it.",
+)
+
+
 def certainties_of(
     fitted: PersonFit,
+    numbers: Sequence[int],
     number: int,
     completions: Mapping[str, Completion],
     models: Mapping[str, ShapeModel],
     geometries: tuple[ProjectionGeometry, ProjectionGeometry],
 ) -> list[CertaintyByFilms]:
-    """Of a film's bones; `geometries` are the film's with the distance as it was known before, and as it is now."""
-    before, now = geometries
-    certainty = fitted.certainty
-    alone = certain(completions, fitted, number, models, certainty.alone[number])
+    """Of a film's bones; the fit is of the films of some `numbers`.
+
+    `geometries` are the film's with the distance as it was known before, and as it is now.
+    """
+    place, certainty = numbers.index(number), fitted.certainty
+    if len(numbers) == 1:
+        return certainties_alone(number, completions, geometries[1])
+    alone = certain(completions, fitted, place, models, certainty.alone[place])
     without = {
-        other + 1: certain(completions, fitted, number, models, covariance)
+        numbers[other] + 1: certain(completions, fitted, place, models, covariance)
         for other, covariance in enumerate(certainty.without)
-        if other != number
+        if other != place
     }
+    return _certainties(number, completions, alone, without, geometries)
+
+
+def certainties_alone(
+    number: int, completions: Mapping[str, Completion], geometry: ProjectionGeometry
+) -> list[CertaintyByFilms]:
+    """Of bones that no other film says anything of."""
+    return _certainties(number, completions, completions, {}, (geometry, geometry))
+
+
+def _certainties(
+    number: int,
+    completions: Mapping[str, Completion],
+    alone: Mapping[str, Completion],
+    without: Mapping[int, Mapping[str, Completion]],
+    geometries: tuple[ProjectionGeometry, ProjectionGeometry],
+) -> list[CertaintyByFilms]:
+    before, now = geometries
     rows = []
     for bone, done in completions.items():
         place = {"film": number + 1, "bone": bone}

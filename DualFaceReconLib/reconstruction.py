@@ -46,9 +46,12 @@ from DualFaceReconLib.meshes import add_point_data
 from DualFaceReconLib.metal import warnings_of_bones_not_whole
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
 from DualFaceReconLib.patient import (
+    DOUBTED_FILM,
     PatientReconstruction,
     at_distance_by_size,
+    certainties_alone,
     certainties_of,
+    mostly_doubted,
     naming_film,
     refuse_no_films_of_a_patient,
     unknown_distance_mm,
@@ -67,7 +70,7 @@ from DualFaceReconLib.verdicts import NOT_COMPLETED, verdict_of
 
 SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
-SEEN_SHARE = 0.5  # of several films, until all are seen
+SEEN_SHARE, JOINED_SHARE = 0.5, 0.8  # of several films, until all are seen, and until they were completed together
 
 
 @dataclass(kw_only=True)
@@ -85,7 +88,7 @@ class RunClock:
         self.progress(name, SHARES[name])
         begun = time.perf_counter()
         yield
-        self.timings_s[name] = time.perf_counter() - begun
+        self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - begun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +183,8 @@ class Reconstructor:
         """Several films of one patient, whose bones have one shape in all of them; Refusal says which film it is of.
 
         Postures, sides, distances and what depth maps get wrong are each film's own; where a film does not know its
-        distance, the bones' size in all films tells it better. `predictions`: of earlier runs on these pixels. That the
+        distance, the bones' size in all films tells it better. A film whose bones are mostly doubted, and not those of
+        another, is completed by itself and does not spoil others. `predictions`: of earlier runs on these pixels. That
         films are of one patient is the caller's to know: `film.patients.refuse_different_patients` asks their files.
         """
         refuse_no_films_of_a_patient(radiographs)
@@ -196,39 +200,82 @@ class Reconstructor:
             clock = RunClock(progress=part, cancelled=cancelled)
             with naming_film(number + 1):
                 seen.append(self.see(radiograph, prediction=prediction, flipped_too=flipped_too, clock=clock))
-        clock = RunClock(progress=of_part(SEEN_SHARE, 1.0), cancelled=cancelled)
+        clock = RunClock(progress=of_part(SEEN_SHARE, JOINED_SHARE), cancelled=cancelled)
+        patient = self._of_one_person(seen, {}, whole_femurs=whole_femurs, clock=clock)
+        clock = replace(clock, progress=of_part(JOINED_SHARE, 1.0))
+        doubted = [number for number, film in enumerate(patient.films) if mostly_doubted(film)]
+        if len(doubted) < count and (alone := self._doubted_alone_too(seen, doubted, clock)):
+            patient = self._of_one_person(seen, alone, whole_femurs=whole_femurs, clock=clock)
+        progress("done", 1.0)
+        return patient
+
+    def _doubted_alone_too(
+        self, seen: Sequence[SeenBones], doubted: Sequence[int], clock: RunClock
+    ) -> dict[int, dict[str, Completion]]:
+        """By number the bones of those films that are doubted by themselves, too, and not because of another film."""
+        alone = {}
+        for number in doubted:
+            film = seen[number]
+            with clock.stage("completion"), naming_film(number + 1):
+                completed = self.complete(
+                    film.radiograph, film.observed, film.prediction, together=True, cancelled=clock.cancelled
+                )
+                if mostly_doubted(self.outcome(film, completed, timings_s={})):
+                    alone[number] = completed
+        return alone
+
+    def _of_one_person(
+        self,
+        seen: Sequence[SeenBones],
+        alone: Mapping[int, Mapping[str, Completion]],
+        *,
+        whole_femurs: bool,
+        clock: RunClock,
+    ) -> PatientReconstruction:
+        """Films whose bones have one shape, but for those that were completed `alone`."""
+        joined, begun = [number for number in range(len(seen)) if number not in alone], SHARES["completion"]
+
+        def refused(place: int, bone: str, why: Refusal) -> None:
+            if not alone:  # else it was said when all were joined
+                seen[joined[place]].not_completed(bone, why)
+
         with clock.stage("completion"):
             fitted = fit_films(
                 [
                     SeenFilm(
-                        observed=film.observed,
-                        outlines=self.outlines(film.radiograph, film.prediction),
-                        geometry=seen_on(self.networks, film.radiograph),
-                        distance_spread_mm=unknown_distance_mm(film.radiograph.geometry),
+                        observed=seen[number].observed,
+                        outlines=self.outlines(seen[number].radiograph, seen[number].prediction),
+                        geometry=seen_on(self.networks, seen[number].radiograph),
+                        distance_spread_mm=unknown_distance_mm(seen[number].radiograph.geometry),
                     )
-                    for film in seen
+                    for number in joined
                 ],
                 self.models,
                 BodyPrior(),
-                on_refusal=lambda number, bone, why: seen[number].not_completed(bone, why),
-                progress=lambda share: clock.progress("completion", share),
-                cancelled=cancelled,
+                on_refusal=refused,
+                progress=lambda share: clock.progress("completion", begun + (1 - begun) * share),
+                cancelled=clock.cancelled,
             )
         films, certainties = [], []
         for number, film in enumerate(seen):
             with naming_film(number + 1):
-                shift_mm = fitted.certainty.shifts_mm[number]
-                there = self._moved(film, shift_mm, count, cancelled)
-                shown = SeenFilm(
-                    observed=there.observed, outlines={}, geometry=seen_on(self.networks, there.radiograph)
-                )
-                moved_mm = 0.0 if there is film else shift_mm[0]
-                completed = completions_of(fitted, number, shown, self.models, moved_mm)
-                geometries = film.radiograph.geometry, there.radiograph.geometry
-                certainties += certainties_of(fitted, number, completed, self.models, geometries)
-                sure = as_sure_as_mirrored(completed, there.prediction)
+                if number in alone:
+                    there = replace(film, warnings=[*film.warnings, DOUBTED_FILM])
+                    sure = alone[number]
+                    certainties += certainties_alone(number, sure, film.radiograph.geometry)
+                else:
+                    place = joined.index(number)
+                    shift_mm = fitted.certainty.shifts_mm[place]
+                    there = self._moved(film, shift_mm, len(joined), clock.cancelled) if len(joined) > 1 else film
+                    shown = SeenFilm(
+                        observed=there.observed, outlines={}, geometry=seen_on(self.networks, there.radiograph)
+                    )
+                    moved_mm = 0.0 if there is film else shift_mm[0]
+                    completed = completions_of(fitted, place, shown, self.models, moved_mm)
+                    geometries = film.radiograph.geometry, there.radiograph.geometry
+                    certainties += certainties_of(fitted, joined, number, completed, self.models, geometries)
+                    sure = as_sure_as_mirrored(completed, there.prediction)
                 films.append(self.outcome(there, sure, whole_femurs=whole_femurs, timings_s=clock.timings_s))
-        progress("done", 1.0)
         return PatientReconstruction(films=tuple(films), certainties=tuple(certainties))
 
     def _moved(

@@ -170,6 +170,29 @@ def test_a_pa_film_has_the_front_of_its_bones_in_front():
         assert compare_surfaces(*meshes, 1500).assd_mm < 1.5
 
 
+def test_a_film_of_a_patient_that_is_mostly_doubted_is_left_out_of_the_others(reconstructor, skeleton, monkeypatch):
+    """A right hip, three times; the first film's networks see the bones as waves."""
+    monkeypatch.setattr("DualFaceReconLib.shape.person_fit.STEPS", 3)  # enough for bones of the models themselves
+    geometry = (
+        GEOMETRY.at_object_distance(true_distance(skeleton), HEADER).cropped((0, 0), (440, 250)).resized((220, 125))
+    )
+    films = [replace(film_of(geometry), pixels=film_of(geometry).pixels + number) for number in range(3)]
+    seen = [reconstructor.predict(film) for film in films]
+    seen[0].depth.add_(6 * torch.sin(torch.arange(seen[0].depth.shape[-2]) / 6)[:, None])
+    told = []
+    patient = reconstructor.run_patient(films, predictions=seen, progress=lambda stage, share: told.append(share))
+    left_out = [[w.code for w in film.warnings if w.code == "film-completed-alone"] for film in patient.films]
+    assert left_out == [["film-completed-alone"], [], []]
+    assert all(verdict.grade != "good" for verdict in patient.films[0].verdicts.values())
+    assert all(verdict.grade == "good" for film in patient.films[1:] for verdict in film.verdicts.values())
+    rows = {(c.film, c.bone): c for c in patient.certainties if c.what == "surface"}
+    assert set(rows) == {(film, bone) for film in (1, 2, 3) for bone in ("hip_right", "femur_right")}
+    for (film, _), row in rows.items():
+        assert (row.all_films_mm < row.alone_mm) == (film > 1)
+        assert set(row.without_mm) == {1: set(), 2: {3}, 3: {2}}[film]
+    assert told == sorted(told)
+
+
 def test_a_femur_of_which_little_was_seen_is_found_by_its_hip(reconstructor, skeleton):
     """A film that ends at the left trochanter: by its own ends the femur would be put anywhere along its shaft."""
     geometry = GEOMETRY.at_object_distance(true_distance(skeleton), HEADER).cropped((0, 0), (440, 405))

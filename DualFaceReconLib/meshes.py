@@ -24,10 +24,11 @@ MIRROR = np.array([-1.0, 1.0, 1.0])  # left becomes right, in RAS
 
 def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed: Seed = 0) -> np.ndarray:
     """`count` points (count, 3) mm, uniform by area over the triangles."""
+    vertices, triangles = np.asarray(vertices), np.asarray(triangles)
     corners = checked_corners(vertices, triangles)
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = np.linalg.norm(triangle_normals(vertices, triangles), axis=1)
     if not area.sum() > 0:
         raise ValueError("a surface without area cannot be sampled")
     rng = np.random.default_rng(seed)

@@ -79,7 +79,7 @@ def draw_rig(
     distances: Distances = USUAL,
     standing: bool = False,
     wide_rng: np.random.Generator | None = None,
-    pa_share: float = PA_SHARE,
+    pa_share: float | None = None,
 ) -> tuple[Rig, np.ndarray]:
     """A film's rig, and the translation (3,) mm that brings a patient into its frame.
 
@@ -91,7 +91,7 @@ def draw_rig(
     )
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     side = None if kind == "pelvis" else str(rng.choice(["left", "right"]))
-    view = "PA" if rng.random() < pa_share else "AP"
+    view = "PA" if rng.random() < (PA_SHARE if pa_share is None else pa_share) else "AP"
     sdd = float(rng.uniform(*(LONG_SDD_MM if rng.random() < long_share else distances.sdd_mm)))
     detectors = SINGLE_DETECTORS_MM if kind == "one hip" else LONG_DETECTORS_MM
     size_mm = np.array(detectors[rng.integers(len(detectors))])

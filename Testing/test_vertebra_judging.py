@@ -39,6 +39,7 @@ from training.vertebrae.rows import (
     EXACT,
     FITTED,
     MEAN,
+    OUTLINED,
     USUAL,
     TrainedNetwork,
     exact_volume,
@@ -161,6 +162,8 @@ def test_a_shape_model_finds_where_a_vertebra_lies_and_how_it_is_turned(groups):
     )
     assert after < 1.0
     assert after < before / 2
+    by_network = fitted_vertices(study, stock, study.mesh)  # of one that makes no mistake
+    assert compare_surfaces((by_network, group.triangles), study.mesh, 2000).assd_mm == pytest.approx(after, abs=0.3)
 
 
 def test_a_shape_model_is_brought_onto_a_surface_with_specks(groups):
@@ -248,8 +251,8 @@ def test_a_run_s_network_is_judged_on_whom_it_kept_out(groups, tmp_path, monkeyp
     assert "| network |" in capsys.readouterr().out
     assert (out / "surfaces.png").stat().st_size > 1000
     rows = [json.loads(line) for line in (out / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {row["row"] for row in rows} == {EXACT, MEAN, USUAL, FITTED, "network", COMPLETED}
-    assert {row["seal"] for row in rows if row["row"] in (judging.NETWORK, COMPLETED)} == {trained.sha256}
+    assert {row["row"] for row in rows} == {EXACT, MEAN, USUAL, FITTED, "network", COMPLETED, OUTLINED}
+    assert {row["seal"] for row in rows if row["row"] in (judging.NETWORK, COMPLETED, OUTLINED)} == {trained.sha256}
 
 
 def test_what_cannot_be_judged(groups, tmp_path, monkeypatch, capsys):

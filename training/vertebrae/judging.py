@@ -32,6 +32,7 @@ from training.vertebrae.rows import (
     EXACT,
     FITTED,
     MEAN,
+    OUTLINED,
     USUAL,
     Row,
     TrainedNetwork,
@@ -121,8 +122,9 @@ def judge(
         asked = remembered(trained.mirrored_too)
         threshold = chosen_threshold(asked, choosing_studies(stock, grid, apart_degrees), grid)
         rows[NETWORK] = JudgedRow(volume=asked, threshold_hu=threshold, seal=trained.sha256)
-        completed = completed_network(asked, threshold, stock, grid)
-        rows[COMPLETED] = JudgedRow(volume=completed, threshold_hu=USUAL_BONE_HU, seal=trained.sha256)
+        for name, silhouettes in ((COMPLETED, False), (OUTLINED, True)):
+            completed = completed_network(asked, threshold, stock, grid, silhouettes)
+            rows[name] = JudgedRow(volume=completed, threshold_hu=USUAL_BONE_HU, seal=trained.sha256)
         say(f"the network's surface is at {threshold:.0f} HU")
     if judged is not None:
         people = list(dict.fromkeys(person for group in judged.values() for person in group.bones.people))

@@ -29,6 +29,7 @@ from training.vertebrae.virtual import GroupStock, Stock
 COMPLETED = "network, then shape model"
 EXACT = "exact volume"
 FITTED = "shape model on true silhouettes"
+OUTLINED = "shape model on the network's silhouettes"
 MEAN = "mean vertebra at its centre and size"
 USUAL = "mean vertebra where it was clicked"
 Row = Callable[[Study], np.ndarray]  # (side, side, side) HU
@@ -126,16 +127,18 @@ def fitted_model(stock: Stock, grid: Grid) -> Row:
     return row
 
 
-def completed_network(network: Row, threshold_hu: float, stock: Stock, grid: Grid) -> Row:
-    """The group's shape model on the surface of a network's volume, of middling bone; nothing where it has none."""
+def completed_network(network: Row, threshold_hu: float, stock: Stock, grid: Grid, silhouettes: bool = False) -> Row:
+    """The group's shape model on the surface of a network's volume, or on that surface's silhouettes on both films, of
+    middling bone; nothing where it has none."""
 
     def row(study: Study) -> np.ndarray:
         surface = surface_of(network(study), threshold_hu, grid)
         if surface is None:
             return np.zeros_like(study.truth_hu)
         group = stock.groups[group_of(study.vertebra.level)]
+        fitted = fitted_vertices(study, stock, surface) if silhouettes else fitted_to_surface(group.model, surface)
         cube = Cube((0.0, 0.0, 0.0), grid.side, grid.voxel_mm)
-        return density((fitted_to_surface(group.model, surface), group.triangles), group.parts, MIDDLING, cube, seed=0)
+        return density((fitted, group.triangles), group.parts, MIDDLING, cube, seed=0)
 
     return row
 

@@ -1,7 +1,8 @@
 """A group's shape model fitted to a vertebra's silhouettes on two films: a row that needs no network.
 
 The silhouettes are the true ones, as if somebody had drawn them without fault; where the films were taken from is what
-is believed. So this is what two outlines tell of a shape, with what is known of other people's.
+is believed. So this is what two outlines tell of a shape, with what is known of other people's. Who has no true ones
+may take those of a network's surface.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from DualFaceReconLib.biplanar import PlacedFilm
 from DualFaceReconLib.levels import group_of
+from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.vertebra.fitting import PRIOR, SHAPE, PlacedModel
 from training.raycast import cast
 from training.vertebrae.films import Study
@@ -35,10 +37,13 @@ class Silhouette:
     pixel_mm: float  # at the bone
 
 
-def fitted_vertices(study: Study, stock: Stock) -> np.ndarray:
-    """The model's vertices (V, 3) mm from the cube's middle."""
+def fitted_vertices(study: Study, stock: Stock, surface: Mesh | None = None) -> np.ndarray:
+    """The model's vertices (V, 3) mm from the cube's middle.
+
+    `surface`: a mesh in the cube, whose silhouettes are taken in the place of the true ones.
+    """
     placed = PlacedModel.of(stock.groups[group_of(study.vertebra.level)].model)
-    outlines = _outlines(study)
+    outlines = _outlines(study, surface)
 
     def apart(sought: np.ndarray) -> np.ndarray:
         vertices = placed.vertices(sought)
@@ -56,16 +61,17 @@ def _apart(outline: Silhouette, vertices: np.ndarray) -> tuple[np.ndarray, np.nd
     return outside / np.sqrt(len(outside)), np.maximum(beyond, 0) / np.sqrt(len(beyond))
 
 
-def _outlines(study: Study) -> list[Silhouette]:
-    """The true silhouettes of a study, on films as they are believed to be."""
+def _outlines(study: Study, surface: Mesh | None) -> list[Silhouette]:
+    """The silhouettes of a study, the true ones or a surface's, on films as they are believed to be."""
     believed_centre = np.array(study.believed_cube.centre)
     outlines = []
     for true, believed in zip(
         (study.pair.first, study.pair.second), (study.believed.first, study.believed.second), strict=True
     ):
-        vertices, triangles = study.mesh
-        mesh = true.to_film(vertices + study.centre), triangles
-        mask = cast({"vertebra": mesh}, true.geometry, "cpu").maps.mask[0]
+        vertices, triangles = study.mesh if surface is None else surface
+        place, centre = (true, study.centre) if surface is None else (believed, believed_centre)
+        mesh = place.to_film(vertices + centre), triangles
+        mask = cast({"vertebra": mesh}, place.geometry, "cpu").maps.mask[0]
         film = replace(believed, translation=believed.translation + believed.rotation @ believed_centre)
         pixel_mm = film.geometry.pixel_size_at(float(film.project(np.zeros(3))[1]))[0]
         outline = np.argwhere(mask & ~binary_erosion(mask)).astype(float)

@@ -19,7 +19,6 @@ from DualFaceReconLib.measurements import SPHERES, diameter, relative_spread, ro
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.shape.person_fit import PersonFit
-from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.together import certain
 from DualFaceReconLib.verdicts import is_doubted
 
@@ -114,7 +113,6 @@ def certainties_of(
     numbers: Sequence[int],
     number: int,
     completions: Mapping[str, Completion],
-    models: Mapping[str, ShapeModel],
     geometries: tuple[ProjectionGeometry, ProjectionGeometry],
 ) -> list[CertaintyByFilms]:
     """Of a film's bones; the fit is of the films of some `numbers`.
@@ -124,9 +122,9 @@ def certainties_of(
     place, certainty = numbers.index(number), fitted.certainty
     if len(numbers) == 1:
         return certainties_alone(number, completions, geometries[1])
-    alone = certain(completions, fitted, place, models, certainty.alone[place])
+    alone = certain(completions, fitted, place, certainty.alone[place])
     without = {
-        numbers[other] + 1: certain(completions, fitted, place, models, covariance)
+        numbers[other] + 1: certain(completions, fitted, place, covariance)
         for other, covariance in enumerate(certainty.without)
         if other != place
     }

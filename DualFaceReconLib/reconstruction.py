@@ -268,12 +268,15 @@ class Reconstructor:
                     shift_mm = fitted.certainty.shifts_mm[place]
                     there = self._moved(film, shift_mm, len(joined), clock.cancelled) if len(joined) > 1 else film
                     shown = SeenFilm(
-                        observed=there.observed, outlines={}, geometry=seen_on(self.networks, there.radiograph)
+                        observed=there.observed,
+                        outlines={},
+                        geometry=seen_on(self.networks, there.radiograph),
+                        alone_error_mm=self.networks.manifest.surface_error_mm,
                     )
                     moved_mm = 0.0 if there is film else shift_mm[0]
                     completed = completions_of(fitted, place, shown, self.models, moved_mm)
                     geometries = film.radiograph.geometry, there.radiograph.geometry
-                    certainties += certainties_of(fitted, joined, number, completed, self.models, geometries)
+                    certainties += certainties_of(fitted, joined, number, completed, geometries)
                     sure = as_sure_as_mirrored(completed, there.prediction)
                 films.append(self.outcome(there, sure, whole_femurs=whole_femurs, timings_s=clock.timings_s))
         return PatientReconstruction(films=tuple(films), certainties=tuple(certainties))
@@ -445,6 +448,7 @@ class Reconstructor:
         how = {"on_refusal": refused, "progress": progress, "cancelled": cancelled}
         if together:
             outlines = self.outlines(radiograph, prediction, mask)
+            how["alone_error_mm"] = self.networks.manifest.surface_error_mm
             completed = complete_together(observed, outlines, self.models, searched, BodyPrior(), **how)
         else:
             completed = complete_all(observed, self.models, searched, **how)

@@ -27,8 +27,9 @@ SHRUNK = 0.85  # all correlations are taken smaller: of a few dozen films, and r
 class MapErrors:
     """How maps are wrong: by a shift, two tilts, a thickness and a relief for every bone, and by what is left."""
 
-    hip: tuple[float, ...]  # standard deviations of ERRORS around 0
+    hip: tuple[float, ...]  # standard deviations of ERRORS
     femur: tuple[float, ...]
+    lean_mm: float  # of femora, the mean of ERRORS along them; all other means are 0
     same_side: np.ndarray  # (10, 10) correlations of a side's hip and femur
     other_side: np.ndarray  # (10, 10) of one side's with the other's
     of_person: float  # correlation of a bone's errors in two films of one person
@@ -36,10 +37,15 @@ class MapErrors:
     across_mm: float  # across the ray, where a surface is seen from its side
     independent_mm2: float  # of surface on which one residual is worth a measurement
     outline_mm: float  # across the ray
-    independent_mm: float  # of outline
+    independent_mm: dict[str, float]  # of outline, by kind
     too_sure: tuple[
         float, float
     ]  # by what the fit's standard deviations are too small, of seen and of inferred vertices
+
+    def usual(self, films: Sequence[Sequence[str]]) -> np.ndarray:
+        """(5 n,) mm, the means of ERRORS of the bones of some films."""
+        leans = [self.lean_mm if kind_and_side(bone)[0] == "femur" else 0.0 for film in films for bone in film]
+        return np.outer(leans, np.array(ERRORS) == "along").ravel()
 
     def covariance(self, films: Sequence[Sequence[str]]) -> np.ndarray:
         """(5 n, 5 n) mm^2 of ERRORS of the bones of some films of one person."""
@@ -99,7 +105,8 @@ _OTHER_SIDE = np.array(
 # that on such people.
 NETWORK_MAPS = MapErrors(
     hip=(2.0, 4.4, 2.5, 0.9, 3.5),
-    femur=(3.0, 4.8, 6.5, 1.0, 10.0),
+    femur=(3.2, 4.9, 5.0, 1.0, 8.0),
+    lean_mm=5.0,
     same_side=_SAME_SIDE,
     other_side=_OTHER_SIDE,
     of_person=0.5,  # of shifts 0.1, of tilts 0.3 to 0.6, of thickness 0.9
@@ -107,7 +114,7 @@ NETWORK_MAPS = MapErrors(
     across_mm=1.5,  # the networks' pixel
     independent_mm2=1000.0,
     outline_mm=0.5,
-    independent_mm=5.0,
+    independent_mm={"hip": 5.0, "femur": 2.5},
     too_sure=(
         1.25,
         1.25,
@@ -117,6 +124,7 @@ NETWORK_MAPS = MapErrors(
 EXACT_MAPS = MapErrors(
     hip=(0.0,) * 5,
     femur=(0.0,) * 5,
+    lean_mm=0.0,
     same_side=np.eye(10),
     other_side=np.zeros((10, 10)),
     of_person=0.0,
@@ -124,7 +132,7 @@ EXACT_MAPS = MapErrors(
     across_mm=0.3,
     independent_mm2=10.0,
     outline_mm=0.5,
-    independent_mm=20.0,
+    independent_mm={"hip": 20.0, "femur": 20.0},
     too_sure=(1.0, 1.85),  # likewise: shapes of other people are no model's
 )
 
@@ -137,6 +145,7 @@ class BodyPrior:
 
     errors: MapErrors = NETWORK_MAPS
     outlines: bool = True
+    wider_femora: bool = True  # by what their people do not show, as `smooth_modes.py` has it
     size_tells_distance: bool = False  # it is off by more than the population's mean: `training/JOINT.md`
     joints: bool = True
     sides: bool = True

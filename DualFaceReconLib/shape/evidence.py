@@ -227,7 +227,7 @@ def outline_pairs(bone: SeenBone, maps: MapErrors) -> OutlinePairs | None:
         normal=square / np.linalg.norm(square, axis=1)[:, None],
         ray=outline.rays,
         depth_mm=depth[nearest],
-        weight=_influence(apart / maps.outline_mm, height) * outline.spacing_mm / maps.independent_mm,
+        weight=_influence(apart / maps.outline_mm, height) * outline.spacing_mm / maps.independent_mm[bone.kind],
     )
 
 

@@ -31,7 +31,6 @@ from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.relations import relations, shapes
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 
-POINTS = 2000  # of a bone's surface that are paired
 STEPS = 8  # more change no vertex by a tenth of what is not known of it
 LEAST_VARIANCE_MM2 = 1e-6  # of depth errors that a prior does without
 LEAST_PRECISION = 1e-9  # of what nothing is known of
@@ -67,6 +66,8 @@ class PersonFit:
     columns: tuple[dict[str, np.ndarray], ...]  # by bone, of its turn, move and coefficients among the parameters
     certainty: Certainty
     too_sure: tuple[float, float]  # as `body_prior.MapErrors` has it
+    models: Mapping[str, ShapeModel]  # of the fits' coefficients
+    left_out: tuple[tuple[str, ...], ...] = ()  # by film, bones that are to be completed alone
 
 
 def fit_person(
@@ -87,6 +88,7 @@ def fit_person(
         columns=tuple({name: bone.columns for name, bone in film.bones.items()} for film in person.films),
         certainty=person.certainty(),
         too_sure=prior.errors.too_sure,
+        models=models,
     )
 
 
@@ -129,8 +131,8 @@ class PersonSought:
             bones = {}
             for name, target in film.targets.items():
                 columns = np.concatenate([self._columns(POSE), coefficients[name]])
-                few, outline = target.thinned(POINTS), film.outlines.get(name)
-                bone = SeenBone(name, model_of(name, models), few, film.areas_mm2[name], outline, columns)
+                outline = film.outlines.get(name)
+                bone = SeenBone(name, model_of(name, models), target, film.areas_mm2[name], outline, columns)
                 bone.place(replace(film.starts[name], coefficients=shared[name]))
                 bones[name] = bone
             self.films.append(FilmSought(bones, self.size))
@@ -141,6 +143,7 @@ class PersonSought:
         self.off_together = np.stack([np.isin(self.error_columns, own).astype(float) for own in shifts])
         spreads = [film.distance_spread_mm for film in films]
         depths = [float(np.mean([bone.depth_mm for bone in film.bones.values()])) for film in self.films]
+        self.usual_errors = prior.errors.usual([tuple(film.bones) for film in self.films])
         self.distances, self.level_mm2 = distances_sought(spreads, depths, prior.size_tells_distance)
 
     def _columns(self, count: int) -> np.ndarray:
@@ -175,7 +178,7 @@ class PersonSought:
         matrix, gradient = self.equations(chain(shapes(self.bones, self.prior), of_films))
         precision = np.linalg.inv(self.error_covariance(distances=True))
         matrix[np.ix_(self.error_columns, self.error_columns)] += precision
-        gradient[self.error_columns] += precision @ self.errors
+        gradient[self.error_columns] += precision @ (self.errors - self.usual_errors)
         matrix[np.diag_indices(self.size)] += LEAST_PRECISION
         self.move(-cho_solve(cho_factor(matrix), gradient))
 
@@ -217,9 +220,10 @@ class PersonSought:
         """As `Certainty` has them, by the covariance of all parameters with the distances among what is not known."""
         gain = self.distances @ self.off_together @ np.linalg.inv(self.error_covariance(distances=True))
         left = covariance[np.ix_(self.error_columns, self.error_columns)]  # that is not known of the errors
+        unusual = self.errors - self.usual_errors
         unknown = self.distances - gain @ self.off_together.T @ self.distances + gain @ left @ gain.T
         variance = unknown.diagonal() + self.level_mm2
-        return tuple(zip((gain @ self.errors).tolist(), np.sqrt(np.maximum(variance, 0)).tolist(), strict=True))
+        return tuple(zip((gain @ unusual).tolist(), np.sqrt(np.maximum(variance, 0)).tolist(), strict=True))
 
 
 def distances_sought(

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, mirrored, rigid_fit, sphere_through
+from DualFaceReconLib.shape.smooth_modes import smooth_modes
 
 MODE_STEP_MM = 0.01  # how finely files hold the modes
 METADATA = "told"  # the array of a file that holds JSON
@@ -83,6 +84,16 @@ class ShapeModel:
     def scaled_modes(self) -> np.ndarray:
         """(3 V, K) float32 mm: what a standard deviation of each mode moves."""
         return (self.modes * np.sqrt(self.variances)).reshape(self.mean.size, -1).astype(np.float32)
+
+    @cached_property
+    def with_smooth_modes(self) -> ShapeModel:
+        """The model with modes after its own that its people do not show; their variances do not go on falling."""
+        modes, variances = smooth_modes(self.mean)
+        return replace(
+            self,
+            modes=np.concatenate([self.modes, modes], axis=2),
+            variances=np.concatenate([self.variances, variances]),
+        )
 
     def coefficients(self, vertices: np.ndarray) -> np.ndarray:
         """Standard deviations (K,) of the shape in the model that is nearest to vertices (V, 3) in its frame."""

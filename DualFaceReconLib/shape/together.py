@@ -8,14 +8,15 @@
 One objective: minus twice the logarithm of the probability of all poses, shapes and errors of the depth maps, given
 the films. `evidence.py` has what a film says, `relations.py` what the bones say of each other, `body_prior.py` the
 variances, `person_fit.py` the search. At its end the inverse of the matrix of its last step says how sure every vertex
-is (Laplace). A bone alone gets along without the others.
+is (Laplace). A bone alone gets along without the others. A femur without a head, as where metal replaced it, is
+completed as without the others: neither its socket nor the other side holds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -30,6 +31,7 @@ from DualFaceReconLib.shape.completion import (
     JOINT_LANDMARK,
     UNSEEN_ERROR_MM,
     Completion,
+    complete_all,
     completion_of,
     initial_fit,
     observed_target,
@@ -42,6 +44,8 @@ from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonFit, fit_perso
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 from DualFaceReconLib.surfaces import observed_triangles
 
+HEAD_WITHIN_MM = 15.0  # of the socket's centre, as seen from the source: 1.3 mm at most with a head, 34 at least without
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeenFilm:
@@ -51,6 +55,7 @@ class SeenFilm:
     outlines: Mapping[str, Outline]  # bones without one do without
     geometry: ProjectionGeometry  # of the pixels on which bones could be seen
     distance_spread_mm: float = 0.0  # how unsure it is how far the bones were from the detector; 0: that is known
+    alone_error_mm: Mapping[str, float] = field(default_factory=dict)  # by kind, of maps; of bones completed alone
 
 
 def complete_together(
@@ -60,12 +65,13 @@ def complete_together(
     geometry: ProjectionGeometry,
     prior: BodyPrior,
     *,
+    alone_error_mm: Mapping[str, float] | None = None,
     on_refusal: Callable[[str, Refusal], None] | None = None,
     progress: Callable[[float], None] = lambda share: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, Completion]:
     """As `completion.complete_all`, of bones that were fitted together; bones without an outline do without."""
-    film = SeenFilm(observed=observed, outlines=outlines, geometry=geometry)
+    film = SeenFilm(observed=observed, outlines=outlines, geometry=geometry, alone_error_mm=alone_error_mm or {})
     refused = None if on_refusal is None else lambda number, bone, refusal: on_refusal(bone, refusal)
     fitted = fit_films([film], models, prior, on_refusal=refused, progress=progress, cancelled=cancelled)
     return completions_of(fitted, 0, film, models)
@@ -84,17 +90,20 @@ def fit_films(
 
     Without it their Refusal is raised. Bones that some film does not show are not placed in it.
     """
-    evidence = []
+    evidence, left_out = [], []
     for number, film in enumerate(films):
         refused = None if on_refusal is None else partial(on_refusal, number)
         targets, starts = _starts(film.observed, models, film.geometry, refused, cancelled)
+        left_out.append(_without_head(targets, starts, models))
+        for bone in left_out[-1]:
+            del targets[bone], starts[bone]
         areas = {bone: area_mm2(*observed_triangles(film.observed[bone])) for bone in starts}
         how = {"outlines": film.outlines, "distance_spread_mm": film.distance_spread_mm}
         evidence.append(FilmEvidence(targets=targets, areas_mm2=areas, starts=starts, **how))
         progress(0.5 * (number + 1) / len(films))
-    fitted = fit_person(evidence, models, prior, cancelled)
+    fitted = fit_person(evidence, _wider(models) if prior.wider_femora else models, prior, cancelled)
     progress(0.9)
-    return fitted
+    return replace(fitted, left_out=tuple(left_out))
 
 
 def completions_of(
@@ -106,27 +115,32 @@ def completions_of(
     """
     completions = {}
     for bone, fit in fitted.fits[number].items():
-        model = model_of(bone, models)
+        model = model_of(bone, fitted.models)
         target = observed_target(film.observed[bone], film.geometry, fewest_mm2=0.0)  # enough it was before the fit
         along_ray, patterns = error_patterns(target, 1.0 if model.side == "left" else -1.0)
         wrong_mm = patterns @ fitted.errors[number][bone] - moved_mm
         completions[bone] = completion_of(
             fit, model, replace(target, points=target.points - along_ray * wrong_mm[:, None])
         )
-    return certain(completions, fitted, number, models, fitted.certainty.covariance)
+        people = len(model_of(bone, models).variances)  # how unusual a shape is, those modes tell
+        completions[bone] = replace(completions[bone], fit=replace(fit, coefficients=fit.coefficients[:people]))
+    for bone in fitted.left_out[number]:
+        completions[bone] = _completed_alone(bone, film, models)
+    sure = certain(completions, fitted, number, fitted.certainty.covariance)
+    return {bone: sure[bone] for bone in film.observed if bone in sure}
 
 
 def certain(
     completions: Mapping[str, Completion],
     fitted: PersonFit,
     number: int,
-    models: Mapping[str, ShapeModel],
     covariance: np.ndarray,
 ) -> dict[str, Completion]:
-    """A film's completions as sure as one of the fit's covariances says."""
-    sure = {}
-    for bone, done in completions.items():
-        std_mm = _std_mm(done, model_of(bone, models), fitted.columns[number][bone], covariance)
+    """A film's completions as sure as one of the fit's covariances says; those of bones completed alone as they are."""
+    sure = dict(completions)
+    for bone in fitted.fits[number].keys() & completions.keys():
+        done = completions[bone]
+        std_mm = _std_mm(done, model_of(bone, fitted.models), fitted.columns[number][bone], covariance)
         sure[bone] = replace(done, std_mm=std_mm * np.where(done.seen, *fitted.too_sure))
     return sure
 
@@ -166,6 +180,40 @@ def _starts(
         on_refusal(bone, refusal)
     kept = [bone for bone in observed if bone in near]
     return {bone: near[bone][0] for bone in kept}, {bone: near[bone][1] for bone in kept}
+
+
+def _without_head(
+    targets: Mapping[str, Target], starts: Mapping[str, Fit], models: Mapping[str, ShapeModel]
+) -> tuple[str, ...]:
+    """Femora of which nothing was seen where their sockets are."""
+    lacking = []
+    for side in SIDES:
+        hip, femur = f"hip_{side}", f"femur_{side}"
+        socket = models["hip"].landmarks.get(JOINT_LANDMARK["hip"]) if hip in starts and femur in starts else None
+        if socket is None:
+            continue
+        target = targets[femur]
+        assert target.geometry is not None
+        ray, *others = (
+            (points - target.geometry.source) / target.geometry.project(points)[1][:, None]
+            for points in (socket.place(starts[hip].vertices(model_of(hip, models)))[None], target.points)
+        )
+        depth = target.geometry.project(target.points)[1].mean()
+        if np.linalg.norm(others[0] - ray, axis=1).min() * depth > HEAD_WITHIN_MM:
+            lacking.append(femur)
+    return tuple(lacking)
+
+
+def _completed_alone(bone: str, film: SeenFilm, models: Mapping[str, ShapeModel]) -> Completion:
+    """A femur as it comes where no bones are fitted together; its hip, too, says there where the joint is."""
+    both = {name: film.observed[name] for name in (bone.replace("femur", "hip"), bone)}
+    done = complete_all(both, models, film.geometry)[bone]
+    return replace(done, std_mm=np.hypot(done.std_mm, film.alone_error_mm.get(done.bone, 0.0)))
+
+
+def _wider(models: Mapping[str, ShapeModel]) -> dict[str, ShapeModel]:
+    """The models that are fitted: that of femora, of which there are few, with more than its people show."""
+    return {kind: model.with_smooth_modes if kind == "femur" else model for kind, model in models.items()}
 
 
 def _std_mm(completion: Completion, model: ShapeModel, columns: np.ndarray, covariance: np.ndarray) -> np.ndarray:

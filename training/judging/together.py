@@ -46,7 +46,8 @@ PIXELS = 256  # of the maps' longer side
 SAMPLES = 3000  # a side; all rows have the same
 COVERED_EVERY = 4  # vertices of which it is asked whether they lie within their standard deviations
 SEPARATELY, JOINTLY = "separately", "together"
-NO_ERRORS = replace(NETWORK_MAPS, hip=(0.0,) * len(ERRORS), femur=(0.0,) * len(ERRORS))
+NO_ERRORS = replace(NETWORK_MAPS, hip=(0.0,) * len(ERRORS), femur=(0.0,) * len(ERRORS), lean_mm=0.0)
+NO_LEAN = replace(NETWORK_MAPS, lean_mm=0.0)
 PRIORS = {  # by row of the tables
     JOINTLY: BodyPrior(),
     "without outlines": BodyPrior(outlines=False),
@@ -54,6 +55,8 @@ PRIORS = {  # by row of the tables
     "without left and right alike": BodyPrior(sides=False),
     "without posture": BodyPrior(posture=None),
     "without errors of whole maps": BodyPrior(errors=NO_ERRORS),
+    "without the mean lean": BodyPrior(errors=NO_LEAN),
+    "without smooth modes": BodyPrior(wider_femora=False),
 }
 NETWORKS, EXACT = "networks", "exact maps"
 Scores = list[dict[str, Any]]  # one of every bone, row and alignment; of joints and pairs "bone" is the hip
@@ -103,7 +106,7 @@ def _measured(case: Case, bundle: Path, models: Mapping[str, ShapeModel]) -> Ite
                         for bone, done in completed.items()
                     }
             else:
-                how = {"on_refusal": lambda bone, why: None}
+                how = {"on_refusal": lambda bone, why: None, "alone_error_mm": {} if priors is exact else error_mm}
                 completed = complete_together(observed, outlines, models, searched, priors[row], **how)
             yield row, time.process_time() - begun, completed
 

@@ -114,7 +114,7 @@ NETWORK_MAPS = MapErrors(
     across_mm=1.5,  # the networks' pixel
     independent_mm2=1000.0,
     outline_mm=0.5,
-    independent_mm={"hip": 5.0, "femur": 2.5},
+    independent_mm={"hip": 10.0, "femur": 2.5},
     too_sure=(
         1.25,
         1.25,

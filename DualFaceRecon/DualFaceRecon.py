@@ -67,7 +67,7 @@ class DualFaceReconParameterNode:
     invert: bool = False
     completion: bool = True
     wholeFemurs: bool = False
-    together: bool = False
+    together: bool = True
 
 
 class DualFaceReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -221,7 +221,10 @@ def add_engine_arguments(command: argparse.ArgumentParser) -> None:
     engine.add_argument("--no-completion", dest="completion", action="store_false", help="only what was seen")
     engine.add_argument("--whole-femurs", action="store_true", help="keep the shaft and the knee that were not seen")
     engine.add_argument(
-        "--together", action="store_true", help="complete all bones at once, as those of one person, and not each alone"
+        "--separately",
+        dest="together",
+        action="store_false",
+        help="complete each bone alone, and not all at once, as those of one person",
     )
 
 

@@ -137,7 +137,7 @@ class Reconstructor:
         completion: bool = True,
         whole_femurs: bool = False,
         flipped_too: bool = True,
-        together: bool = False,
+        together: bool = True,
         progress: Progress = lambda stage, share: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Reconstruction:
@@ -145,7 +145,8 @@ class Reconstructor:
 
         `prediction`: of an earlier run on these pixels, instead of the networks. `mask` (bones, rows, cols) bool: where
         the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen;
-        `flipped_too` averages with what the networks see in the mirrored film. `together` completes all bones at once.
+        `flipped_too` averages with what the networks see in the mirrored film. Without `together` each bone is completed
+        alone.
         """
         clock = RunClock(progress=progress, cancelled=cancelled)
         seen = self.see(radiograph, prediction=prediction, mask=mask, flipped_too=flipped_too, clock=clock)
@@ -434,7 +435,7 @@ class Reconstructor:
         prediction: Prediction | None = None,
         *,
         mask: np.ndarray | None = None,
-        together: bool = False,
+        together: bool = True,
         refused: Callable[[str, Refusal], None] = lambda bone, why: None,
         progress: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,

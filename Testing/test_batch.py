@@ -186,7 +186,7 @@ def test_new_pixels_other_settings_and_lost_results_are_done_again(films, tmp_pa
     assert [Path(row[PATH]).name for row in rows(out / MAP)] == ["a.dcm", "b.dcm", "c.dcm", "Added.dcm"]
     assert all((out / row["folder"]).is_dir() for row in second)
     assert "4 done, 0 done before" in run(films, out, bundle, "--whole-femurs", "--dry-run")[1]
-    assert "4 done, 0 done before" in run(films, out, bundle, "--together", "--dry-run")[1]
+    assert "4 done, 0 done before" in run(films, out, bundle, "--separately", "--dry-run")[1]
     other = stand_in_bundle(tmp_path / "other", seed=1)
     assert "4 done, 0 done before" in run(films, out, other, "--dry-run")[1]
     assert "4 done, 0 done before" in run(films, out, bundle, "--sdd", "1200", "--dry-run")[1]

@@ -82,7 +82,7 @@ def test_what_is_said_to_a_script_reaches_the_engine(scripted, tmp_path, monkeyp
     monkeypatch.setattr(console, "add_result", lambda folder, *_: results.append(folder))
     out = tmp_path / "out"
     film = [str(SAMPLE), "-o", str(out), "--pixel-pitch", "0.143x0.139", "--marker", "300", "400", "50.5", "30"]
-    more = ["--overwrite", "--no-completion", "--whole-femurs", "--together", "--device", "cpu", "--swap-sides"]
+    more = ["--overwrite", "--no-completion", "--whole-femurs", "--separately", "--device", "cpu", "--swap-sides"]
     assert script().main([*film, *more]) == 0
     opened, loaded, reconstructed = Engine.asked
     assert opened.marker == {"row": 300, "col": 400, "diameter_px": 50.5, "diameter_mm": 30}
@@ -90,7 +90,7 @@ def test_what_is_said_to_a_script_reaches_the_engine(scripted, tmp_path, monkeyp
     assert opened.overrides["swap_sides"]
     assert (loaded.bundle, loaded.device) == (None, "cpu")
     assert (reconstructed.folder, reconstructed.overwrite) == (str(out), True)
-    assert (reconstructed.completion, reconstructed.whole_femurs, reconstructed.together) == (False, True, True)
+    assert (reconstructed.completion, reconstructed.whole_femurs, reconstructed.together) == (False, True, False)
     assert results == [out]
 
 

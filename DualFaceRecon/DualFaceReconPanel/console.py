@@ -32,7 +32,7 @@ def reconstruct(
     device: str | None = None,
     completion: bool = True,
     whole_femurs: bool = False,
-    together: bool = False,
+    together: bool = True,
     folder: str | Path | None = None,
     overwrite: bool = False,
     marker: Sequence[float] | None = None,

@@ -43,7 +43,7 @@ class Choices:
     device: str | None = None  # None: the best one here
     completion: bool = True
     whole_femurs: bool = False
-    together: bool = False
+    together: bool = True
     keep_names: bool = False  # folders and lines are named after the files, which may name patients
 
 

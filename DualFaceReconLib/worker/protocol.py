@@ -82,7 +82,7 @@ class Reconstruct:
     mask: str | None = None  # .nrrd or .npy, (bones, rows, cols) of 0 and 1, in the bundle's order of bones
     completion: bool = True
     whole_femurs: bool = False
-    together: bool = False
+    together: bool = True
     flipped_too: bool = True
     folder: str | None = None  # for the result; None: one in the worker's own folder, which goes with it
     overwrite: bool = False

@@ -65,7 +65,7 @@ def certainty(
         prediction = reconstructor.predict(radiograph)
         maps = reconstructor.bone_maps(radiograph, prediction)
         observed = reconstructor.surfaces(radiograph, maps)
-        completed = reconstructor.complete(radiograph, observed, prediction)
+        completed = reconstructor.complete(radiograph, observed, prediction, together=False)
         searched = seen_on(reconstructor.networks, radiograph)
         evidence = evidence_of(completed, maps, radiograph.geometry, searched, prediction)
         for bone, completion in completed.items():

@@ -145,8 +145,8 @@ class Reconstructor:
 
         `prediction`: of an earlier run on these pixels, instead of the networks. `mask` (bones, rows, cols) bool: where
         the bones are, instead of where the networks see them. `whole_femurs` keeps the shaft beyond what was seen;
-        `flipped_too` averages with what the networks see in the mirrored film. Without `together` each bone is completed
-        alone.
+        `flipped_too` averages with what the networks see in the mirrored film. Without `together` each bone is
+        completed alone.
         """
         clock = RunClock(progress=progress, cancelled=cancelled)
         seen = self.see(radiograph, prediction=prediction, mask=mask, flipped_too=flipped_too, clock=clock)

@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.bones import made_model
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
 from training.judging.map_errors import errors_of
 from training.judging.together import EXACT, JOINTLY, NETWORKS, SEPARATELY, tables
+from training.judging.worst import COLOURS, FROM_THE_FRONT, GREY, PX_PER_MM, _panel
 
 FILM = ProjectionGeometry(1000, (2.0, 2.0), (100, 120))
 
@@ -55,3 +57,13 @@ def test_a_shift_tilts_and_a_thickness_are_told_apart_in_left_form(bone):
     errors, left = found[bone]
     assert errors == pytest.approx([1.5, 4.0, -3.0, 0.7], abs=1e-6)
     assert left < 1e-6
+
+
+def test_edges_of_what_was_made_of_a_bone_are_drawn_over_the_true_one():
+    vertices, triangles = made_model().mean, made_model().triangles
+    shown = {SEPARATELY: (vertices + (20.0, 0, 0), triangles), JOINTLY: (vertices + (0, 0, 10.0), triangles)}
+    panel = _panel((vertices, triangles), shown, FROM_THE_FRONT)
+    lefts = [np.flatnonzero((panel == colour).all(axis=2).any(axis=0)).min() for colour in (GREY, *COLOURS.values())]
+    tops = [np.flatnonzero((panel == colour).all(axis=2).any(axis=1)).min() for colour in (GREY, *COLOURS.values())]
+    assert np.subtract(lefts, lefts[2]) == pytest.approx([0, -20 * PX_PER_MM, 0], abs=3)  # R is to the left
+    assert np.subtract(tops, tops[1]) == pytest.approx([0, 0, -10 * PX_PER_MM], abs=3)

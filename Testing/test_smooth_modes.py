@@ -20,6 +20,8 @@ def test_a_model_is_widened_by_smooth_displacements_that_neither_turn_nor_move_i
     along = added[:, 2] @ added[:, 2].T
     assert 0.3 * SPREAD_MM**2 < along.diagonal().mean() < SPREAD_MM**2
     apart = np.linalg.norm(model.mean[:, None] - model.mean, axis=2)
-    near, far = (along[which].mean() / along.diagonal().mean() for which in (apart < OVER_MM / 4, apart > 2.5 * OVER_MM))
+    near, far = (
+        along[which].mean() / along.diagonal().mean() for which in (apart < OVER_MM / 4, apart > 2.5 * OVER_MM)
+    )
     assert near > 0.9
     assert far < 0.2

@@ -383,12 +383,14 @@ def evaluate_cases(options: argparse.Namespace) -> int:
 
 def judge_together(options: argparse.Namespace) -> int:
     """Measures bones that are completed all at once beside each alone, by shape models without the films' people."""
-    from DualFaceReconLib.shape.shapemodel import load_shape_model
+    from DualFaceReconLib.pictures.drawing import save_png
+    from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
     from training.cases import cases_in
     from training.judging.folds import models_without
     from training.judging.map_errors import hips_alike, measure
     from training.judging.patients import judge_patients
     from training.judging.together import judge
+    from training.judging.worst import worst_femora
     from training.patients.kept_out import kept_out_people
     from training.patients.population import load_everybody
 
@@ -408,6 +410,8 @@ def judge_together(options: argparse.Namespace) -> int:
         print(judge_patients(folders, options.films_each, options.bundle, models, out))
     else:
         print(judge(folders, options.bundle, models, out))
+        picture = worst_femora(folders, options.bundle, load_shape_models(models), out)
+        save_png(picture, out.with_name(f"{out.name}_worst.png"))
     return 0
 
 

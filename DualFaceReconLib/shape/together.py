@@ -44,7 +44,8 @@ from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonFit, fit_perso
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 from DualFaceReconLib.surfaces import observed_triangles
 
-HEAD_WITHIN_MM = 15.0  # of the socket's centre, as seen from the source: 1.3 mm at most with a head, 34 at least without
+# Of the socket's centre, as seen from the source: it is 1.3 mm at most from a femur with a head, 34 at least without
+HEAD_WITHIN_MM = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)

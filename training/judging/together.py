@@ -2,6 +2,7 @@
 
     films -> OUT/<set>/<case>.json   the figures of a film, so that a run that was cut goes on
              OUT/<set>.md            tables: both ways, and with a term left out; paired differences
+             OUT/<set>_worst.png     the femora that alone are farthest off (`worst.py`)
 
 Shape models are made of everybody but the people of `choosing`, whose films judge, into OUT/models. Rows with a term
 left out are aligned by one shift a picture alone.

@@ -1,10 +1,11 @@
 """A picture of the worst femora of some films, true and completed, from the side and from the front.
 
-    worst_femora(folders, scores, bundle, models)      # as `together.judge` has them
+worst_femora(folders, bundle, models, out)      # as `together.judge`, after it
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,25 +26,25 @@ from DualFaceReconLib.surfaces import observed_surfaces
 from training.cases import read_case
 from training.judging.evaluate import loaded_networks, on_film
 from training.judging.predictions import BY_PICTURE
-from training.judging.together import JOINTLY, SEPARATELY, prepared
+from training.judging.together import JOINTLY, SEPARATELY, Scores, prepared
 
 COUNT = 3
-PANEL_PX, PX_PER_MM = (420, 260), 1.7
+PANEL_PX, PX_PER_MM = (400, 240), 1.7
 LINE_PX = 2
 COLOURS: Mapping[str, Colour] = {SEPARATELY: drawing.AMBER, JOINTLY: drawing.CYAN}
 GREY: Colour = (120, 120, 120)
 FROM_THE_SIDE, FROM_THE_FRONT = drawing.AROUND[1], drawing.AROUND[0]
-LETTERS_PX = 15
+LETTERS_PX, HEAD_PX = 15, 72
 
 
-def worst_femora(
-    folders: Sequence[Path], scores: Sequence[Mapping[str, Any]], bundle: Path, models: Mapping[str, ShapeModel]
-) -> np.ndarray:
+def worst_femora(folders: Sequence[Path], bundle: Path, models: Mapping[str, ShapeModel], out: Path) -> np.ndarray:
     """(rows, cols, 3) uint8: of femora that alone are farthest off, those parts that the film shows."""
+    kept = [json.loads((out / f"{folder.name}.json").read_text(encoding="utf-8")) for folder in folders]
+    scores: Scores = [score for film in kept for score in film["scores"]]
     alone = [s for s in scores if (s["row"], s["alignment"]) == (SEPARATELY, BY_PICTURE) and "femur" in s["bone"]]
     worst = sorted(alone, key=lambda score: -score["assd_mm"])[:COUNT]
     by_name = {folder.name: folder for folder in folders}
-    rows = []
+    panels = []
     for score in worst:
         case = read_case(by_name[score["case"]])
         film = prepared(case, loaded_networks(bundle))
@@ -60,11 +61,11 @@ def worst_femora(
         lines = [(f"{way} {off[way]:.1f} mm off", COLOURS[way]) for way in COLOURS]
         truth = on_film(case.meshes[bone], case.geometry)
         views = [_panel(truth, shown, eye) for eye in (FROM_THE_SIDE, FROM_THE_FRONT)]
-        panel = np.concatenate(views, axis=1)
+        head = np.zeros((HEAD_PX, 2 * PANEL_PX[1], 3), np.uint8)
         for number, (line, colour) in enumerate([(words, drawing.WHITE), *lines]):
-            drawing.write(panel, line, (8 + 22 * number, 8), LETTERS_PX, colour, in_line=True)
-        rows.append(panel)
-    return np.concatenate(rows, axis=1)
+            drawing.write(head, line, (4 + 22 * number, 8), LETTERS_PX, colour, in_line=True)
+        panels.append(np.concatenate([head, np.concatenate(views, axis=1)]))
+    return np.concatenate(panels, axis=1)
 
 
 def _mesh(completion: Completion) -> Mesh:

@@ -27,11 +27,12 @@ PIXELS = 256  # of the maps' longer side
 FEWEST_PX = 300  # of a bone; fewer tell of no tilt
 ROBUST_WIDTH, ROUNDS = 3.0, 4
 LEAST_MM = 0.1
+MEASURED = ERRORS[:4]  # with relief, which a tilted bone has too, the others are not told apart
 MODES_SHOWN = 40
 
 
 def measure(folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = print) -> str:
-    """Markdown: spreads of ERRORS by kind, their correlations, and what is left."""
+    """Markdown: spreads of MEASURED by kind, their correlations, and what is left."""
     networks = loaded_networks(bundle)
     errors: dict[str, list[np.ndarray]] = {"hip": [], "femur": []}
     left: dict[str, list[float]] = {"hip": [], "femur": []}
@@ -51,7 +52,7 @@ def measure(folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = 
             for sides in (SIDES, SIDES[::-1]):
                 whole.append(np.concatenate([of_film[f"{kind}_{side}"][0] for side in sides for kind in errors]))
         say(f"{number} of {len(folders)} films")
-    lines = [f"| bones | n | {' | '.join(ERRORS)} | left, mm |", "|---" * (3 + len(ERRORS)) + "|"]
+    lines = [f"| bones | n | {' | '.join(MEASURED)} | left, mm |", "|---" * (3 + len(MEASURED)) + "|"]
     for kind, values in errors.items():
         spread = " | ".join(f"{mean:+.1f} ± {std:.1f}" for mean, std in zip(*_moments(values), strict=True))
         lines.append(f"| {kind} | {len(values)} | {spread} | {np.mean(left[kind]):.1f} |")
@@ -65,7 +66,7 @@ def measure(folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = 
 
 
 def errors_of(aligned: Aligned, geometry: ProjectionGeometry) -> dict[str, tuple[np.ndarray, float]]:
-    """By bone its ERRORS (4,) mm, predicted less true, in left form, and the robust deviation of what is left, mm."""
+    """By bone its MEASURED (4,) mm, predicted less true, in left form, and the robust deviation of what is left, mm."""
     found = {}
     for number, bone in enumerate(aligned.true.bones):
         valid = aligned.valid[number]

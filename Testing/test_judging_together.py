@@ -61,7 +61,10 @@ def test_a_shift_tilts_and_a_thickness_are_told_apart_in_left_form(bone):
 
 def test_edges_of_what_was_made_of_a_bone_are_drawn_over_the_true_one():
     vertices, triangles = made_model().mean, made_model().triangles
-    shown = {SEPARATELY: (vertices + (20.0, 0, 0), triangles), JOINTLY: (vertices + (0, 0, 10.0), triangles)}
+    shown = {
+        SEPARATELY: (vertices + np.array([20.0, 0, 0]), triangles),
+        JOINTLY: (vertices + np.array([0, 0, 10.0]), triangles),
+    }
     panel = _panel((vertices, triangles), shown, FROM_THE_FRONT)
     lefts = [np.flatnonzero((panel == colour).all(axis=2).any(axis=0)).min() for colour in (GREY, *COLOURS.values())]
     tops = [np.flatnonzero((panel == colour).all(axis=2).any(axis=1)).min() for colour in (GREY, *COLOURS.values())]

@@ -2,12 +2,13 @@
 
     lines, missing = certainty(cases_in(folder), Path("Resources/Models"))
 
-A completed vertex has a standard deviation of its place. Here it is compared with the vertex's distance from the true
-surface, on films with the true distance of their bones; and the one with the distance's share with what it is where the
-same bones stand at the distance that the film's header tells. Vertices count that the product keeps: not a femur's
-beyond the film. What it lacks is the error that networks make smoothly over a
-bone, which a shape model fits well; that goes into a bundle's manifest as `surface_error_mm`. It is such that 68 % of
-the seen vertices lie within one standard deviation: a few bones that are quite wrong do not make others look unsure.
+A vertex of a bone that was completed alone has a standard deviation of its place. Here it is compared with the
+vertex's distance from the true surface, on films with the true distance of their bones; and the one with the
+distance's share with what it is where the same bones stand at the distance that the film's header tells. Vertices
+count that the product keeps: not a femur's beyond the film. What it lacks is the error that networks make smoothly
+over a bone, which a shape model fits well; that goes into a bundle's manifest as `surface_error_mm`. It is such that
+68 % of the seen vertices lie within one standard deviation: a few bones that are quite wrong do not make others look
+unsure.
 """
 
 from __future__ import annotations

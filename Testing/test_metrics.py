@@ -102,7 +102,7 @@ def test_two_concentric_spheres_are_their_radii_apart():
     inner, outer = sphere(50), sphere(52)
     low, high = 2 - sagitta(outer, 52), 2 + sagitta(inner, 50)
     assert high - low < 0.05
-    distances = compare_surfaces(inner, outer, count=20_000)
+    distances = compare_surfaces(inner, outer, count=10_000)
     for value in (distances.assd_mm, distances.hd95_mm, distances.hd95_max_mm):
         assert low <= value <= high
     assert 2 * low**2 <= distances.cd_l2_mm2 <= 2 * high**2
@@ -112,7 +112,7 @@ def test_a_moved_sphere():
     """|r u + s| - r, averaged over the sphere's directions, by its closed form in cos(u, s), uniform in -1 .. 1."""
     radius, offset = 40.0, 5.0
     mesh = sphere(radius)
-    distances = compare_surfaces((mesh[0] + [offset, 0, 0], mesh[1]), mesh, count=40_000)
+    distances = compare_surfaces((mesh[0] + [offset, 0, 0], mesh[1]), mesh, count=20_000)
     cosine = np.linspace(-1, 1, 200_001)
     exact = np.abs(np.sqrt(radius**2 + offset**2 + 2 * radius * offset * cosine) - radius)
     tolerance = 2 * sagitta(mesh, radius) + 2 * SAMPLING
@@ -127,7 +127,7 @@ def test_one_surface_at_two_resolutions_has_one_assd():
     assert abs(figures[0] - figures[1]) < sagitta(coarse, 50) + SAMPLING
     # Half of the surface is 1 mm off and fine, the other 3 mm off and coarse: by area the mean is 2, by vertex 1.0.
     predicted = joined(square(0, cells=60), square(0, offset=1000))
-    assd = compare_surfaces(predicted, joined(square(1), square(3, offset=1000))).assd_mm
+    assd = compare_surfaces(predicted, joined(square(1), square(3, offset=1000)), count=40_000).assd_mm
     assert assd == pytest.approx(2, abs=SAMPLING)
 
 

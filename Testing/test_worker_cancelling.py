@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.bones import FILM, film_of, made_model, on_film
+from support.bones import FILM, MODELS, film_of, on_film
 from support.reconstructions import RIGHT_HIP, made_reconstruction
 
 from DualFaceReconLib.errors import Cancelled
@@ -11,11 +11,12 @@ from DualFaceReconLib.inference import asked_before_layers
 from DualFaceReconLib.results import save
 from DualFaceReconLib.shape import completion
 from DualFaceReconLib.shape.fitting import Fit, fit
+from DualFaceReconLib.shape.shapemodel import load_shape_models
 
 
 @pytest.fixture(scope="module")
 def model():
-    return made_model()
+    return load_shape_models(MODELS)["hip"]
 
 
 class CancelledAt:

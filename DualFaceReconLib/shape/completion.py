@@ -258,17 +258,24 @@ def completion_of(
     settings: FitSettings = DEFAULT_SETTINGS,
     *,
     refine: bool = False,
+    with_std: bool = True,
 ) -> Completion:
-    """What a fit of a model to a target tells of the bone, vertex by vertex."""
+    """What a fit of a model to a target tells of the bone, vertex by vertex.
+
+    `with_std`: how sure the vertices are is computed; else it is NaN, for somebody who knows more of it.
+    """
     faultless = repaired_vertices(
         fitted.vertices(model), model.triangles, model.mean @ fitted.rotation.T + fitted.translation
     )
     vertices = faultless
     if refine:
         vertices = repaired_vertices(_refined(faultless, model, target), model.triangles, faultless)
-    seen = target.visible_vertices(vertices, model.triangles)
     normals = unit_normals(vertices, model.triangles)
+    seen = target.visible_vertices(vertices, model.triangles, normals)
     distance = _to_target(vertices, normals, target)
+    std_mm = np.full(len(vertices), np.nan)
+    if with_std:
+        std_mm = _standard_deviations(fitted, model, target, settings, seen, (distance * normals).sum(axis=1))
     return Completion(
         bone=model.bone,
         side=model.side,
@@ -276,7 +283,7 @@ def completion_of(
         triangles=model.triangles,
         seen=seen,
         distance_mm=np.linalg.norm(distance, axis=1),
-        std_mm=_standard_deviations(fitted, model, target, settings, seen, (distance * normals).sum(axis=1)),
+        std_mm=std_mm,
         landmarks=model.landmark_points(vertices),
         radii_mm=model.landmark_radii(vertices),
         fit=fitted,

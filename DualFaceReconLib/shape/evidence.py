@@ -72,12 +72,10 @@ class SeenBone:
         self.left_form = 1.0 if self.side == "left" else -1.0
         self.geometry: ProjectionGeometry = target.geometry
         self.count = len(model.variances)
-        self.modes = (model.modes * np.sqrt(model.variances)).astype(np.float32)
+        self.modes = model.scaled_modes.reshape(*model.mean.shape, self.count)
         self.columns = columns
-        triangles = model.triangles
-        pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-        self.edges = np.unique(np.sort(pairs, axis=1), axis=0)
-        length = np.linalg.norm(model.mean[triangles[:, 0]] - model.mean[triangles[:, 1]], axis=1).mean()
+        first, second = model.mean[model.triangles[:, 0]], model.mean[model.triangles[:, 1]]
+        length = np.linalg.norm(first - second, axis=1).mean()
         self.reach_mm = 0.6 * float(length)
         self.along_ray, self.patterns = error_patterns(target, self.left_form)
         self.depth_mm = float(self.geometry.project(target.points)[1].mean())
@@ -85,8 +83,9 @@ class SeenBone:
     def place(self, fit: Fit) -> None:
         """Puts the model where a fit has it."""
         self.fit = fit
-        offsets = np.einsum("vxk,k->vx", self.modes, fit.coefficients.astype(np.float32))
+        offsets = self.modes @ fit.coefficients.astype(np.float32)
         self.vertices = (self.model.mean + offsets) @ fit.rotation.T + fit.translation
+        self.normals = unit_normals(self.vertices, self.model.triangles)
         self.about = self.vertices.mean(axis=0)
 
     def derivatives(self, vertices: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -95,7 +94,7 @@ class SeenBone:
         rows[:, :3] = np.cross(self.vertices[vertices] - self.about, directions)
         rows[:, 3:POSE] = directions
         turned = (directions @ self.fit.rotation).astype(np.float32)
-        rows[:, POSE:] = np.einsum("mx,mxk->mk", turned, self.modes[vertices])
+        rows[:, POSE:] = (turned[:, None] @ self.modes[vertices])[:, 0]
         return rows
 
     def corrected_points(self, errors: np.ndarray) -> np.ndarray:
@@ -132,12 +131,11 @@ class PointPairs:
 
 def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors) -> PointPairs:
     """Each target point with a vertex, and visible vertices with a target point."""
-    target, vertices = bone.target, bone.vertices
+    target, vertices, normals = bone.target, bone.vertices, bone.normals
     points = bone.corrected_points(errors)
-    normals = unit_normals(vertices, bone.model.triangles)
     own = pairing_features(vertices, target.outward_of(vertices, normals))
     seen = pairing_features(points, target.outward)
-    visible = np.flatnonzero(target.visible_vertices(vertices, bone.model.triangles))[::VERTEX_STRIDE]
+    visible = np.flatnonzero(target.visible_vertices(vertices, bone.model.triangles, normals))[::VERTEX_STRIDE]
     nearest = cKDTree(own, balanced_tree=False).query(seen)[1]
     back = cKDTree(seen).query(own[visible])[1]
     vertex, point = np.concatenate([nearest, visible]), np.concatenate([np.arange(len(points)), back])
@@ -194,15 +192,15 @@ class OutlinePairs:
 
 def outline_pairs(bone: SeenBone, maps: MapErrors) -> OutlinePairs | None:
     """Each point of the outline with the model's contour; None where either has none."""
-    outline, vertices = bone.outline, bone.vertices
+    outline, vertices, normals = bone.outline, bone.vertices, bone.normals
     if outline is None or len(outline) == 0:
         return None
-    normals = unit_normals(vertices, bone.model.triangles)
     facing = np.einsum("vx,vx->v", normals, rays_to(vertices, bone.geometry))
-    turning = facing[bone.edges[:, 0]] * facing[bone.edges[:, 1]] < 0
+    edges = bone.model.edges
+    turning = facing[edges[:, 0]] * facing[edges[:, 1]] < 0
     if not turning.any():
         return None
-    edge = bone.edges[turning]
+    edge = edges[turning]
     at = facing[edge]
     share = at[:, 0] / (at[:, 0] - at[:, 1])
     contour, normal = (

@@ -167,9 +167,10 @@ class PersonSought:
         """Half the second and first derivatives of the sum of some blocks."""
         matrix, gradient = np.zeros((self.size, self.size)), np.zeros(self.size)
         for block in blocks:
-            heavy = block.rows * block.weights[:, None]
-            matrix[np.ix_(block.columns, block.columns)] += heavy.T @ block.rows
-            gradient[block.columns] += heavy.T @ block.residuals
+            heavy = np.sqrt(block.weights)
+            rows = block.rows * heavy[:, None]
+            matrix[np.ix_(block.columns, block.columns)] += rows.T @ rows
+            gradient[block.columns] += rows.T @ (heavy * block.residuals)
         return matrix, gradient
 
     def step(self) -> None:

@@ -86,6 +86,12 @@ class ShapeModel:
         return (self.modes * np.sqrt(self.variances)).reshape(self.mean.size, -1).astype(np.float32)
 
     @cached_property
+    def edges(self) -> np.ndarray:
+        """(E, 2) vertices at the ends of each of the mesh's edges."""
+        sides = np.concatenate([self.triangles[:, [0, 1]], self.triangles[:, [1, 2]], self.triangles[:, [2, 0]]])
+        return np.unique(np.sort(sides, axis=1), axis=0)
+
+    @cached_property
     def with_smooth_modes(self) -> ShapeModel:
         """The model with modes after its own that its people do not show; their variances do not go on falling."""
         modes, variances = smooth_modes(self.mean)

@@ -121,7 +121,7 @@ def completions_of(
         along_ray, patterns = error_patterns(target, 1.0 if model.side == "left" else -1.0)
         wrong_mm = patterns @ fitted.errors[number][bone] - moved_mm
         completions[bone] = completion_of(
-            fit, model, replace(target, points=target.points - along_ray * wrong_mm[:, None])
+            fit, model, replace(target, points=target.points - along_ray * wrong_mm[:, None]), with_std=False
         )
         people = len(model_of(bone, models).variances)  # how unusual a shape is, those modes tell
         completions[bone] = replace(completions[bone], fit=replace(fit, coefficients=fit.coefficients[:people]))
@@ -224,7 +224,7 @@ def _std_mm(completion: Completion, model: ShapeModel, columns: np.ndarray, cova
     vertices = completion.fit.vertices(model)
     rows[:, :3], rows[:, 3:POSE] = np.cross(vertices - vertices.mean(axis=0), normals), normals
     turned = (normals @ completion.fit.rotation).astype(np.float32)
-    rows[:, POSE:] = np.einsum("vx,vxk->vk", turned, (model.modes * np.sqrt(model.variances)).astype(np.float32))
+    rows[:, POSE:] = (turned[:, None] @ model.scaled_modes.reshape(len(normals), 3, -1))[:, 0]
     factor = np.linalg.cholesky(covariance[np.ix_(columns, columns)])
     posterior = np.linalg.norm(rows @ factor.astype(np.float32), axis=1)
     return np.hypot(posterior, UNSEEN_ERROR_MM)

@@ -234,6 +234,28 @@ def test_judging_goes_on_where_it_was_cut(groups, tmp_path, monkeypatch):
     assert len(filmed) == 1
 
 
+def test_without_a_network_each_person_is_left_out_in_turn(groups, tmp_path, monkeypatch):
+    """Of the others alone each one's rows are made: a row's seal is here whom it knows."""
+    known = []
+
+    def rows(stock, grid):
+        known.append(set(stock.groups["lumbar"].people))
+        return {MEAN: judging.JudgedRow(volume=lambda study: None, threshold_hu=0, seal=str(known[-1]))}
+
+    monkeypatch.setattr(judging, "MEAN_OF_MANY", "nobody")  # as if the mean were a person
+    monkeypatch.setattr(judging, "simple_rows", rows)
+    monkeypatch.setattr(judging, "usual_vertebra", lambda stock, grid: lambda study: None)
+    monkeypatch.setattr(judging, "_study", lambda *given: None)
+    monkeypatch.setattr(judging, "figures_of", lambda *given: dict.fromkeys(judging.FIGURES, 1.0))
+    people = ["vhm/male", "clouthier/mean"]
+    text = judge(groups, people, None, GRID, SCALE, tmp_path, ["alone"], say=lambda words: None)
+    assert known == [{"clouthier/mean"}, {"vhm/male"}]
+    scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {score["person"] for score in scores} == set(people)
+    assert all(score["person"] not in score["seal"] for score in scores)
+    assert f"| lumbar | 2 | 5 | {MEAN} |" in text
+
+
 def test_a_run_s_network_is_judged_on_whom_it_kept_out(groups, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     network = network_of(EAR)

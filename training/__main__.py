@@ -365,7 +365,9 @@ def _with_vertebrae(commands: Any) -> None:
         "run_folder", type=Path, nargs="?", metavar="RUN", help="a finished run's folder (default: rows without one)"
     )
     judging.add_argument("--out", type=Path, required=True, help="folder for the table; what is there goes on")
-    judging.add_argument("--people", nargs="*", default=[], help="without a run: on whom, as totalseg/s0328")
+    judging.add_argument(
+        "--people", nargs="*", default=[], help="without a run: on whom, as totalseg/s0328; each is left out in turn"
+    )
     judging.add_argument("--apart-degrees", type=float, default=90.0, help="between the films (default: 90)")
     judging.add_argument("--verse", action="store_true", help="on VerSe's vertebrae, by what knows not --people")
     judging.add_argument("--conditions", nargs="*", metavar="NAME", help='such as "in situ" (default: all)')

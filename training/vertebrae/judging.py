@@ -109,32 +109,47 @@ def judge(
     """Measures all real vertebrae of some people by rows that know none of them; writes and gives `table.md`,
     and draws what a network makes of some of them.
 
+    A network did without all of them. Without one, each is left out in turn, and the rows know the others.
     `judged`: all vertebrae of these instead, none of which are in `groups`.
     """
     if MEAN_OF_MANY in people:
         raise Refusal(f"{MEAN_OF_MANY} is the mean of many and nobody: name others with --people.")
     if strange := [name for name in conditions if name not in CONDITIONS]:
         raise Refusal(f"There are no films taken {strange[0]!r}: {meant(strange[0], CONDITIONS)}")
-    stock = Stock.of(groups, people)
-    rows = simple_rows(stock, grid)
-    rows[USUAL] = replace(rows[MEAN], volume=usual_vertebra(stock, grid))
-    if trained is not None:
-        asked = remembered(trained.mirrored_too)
-        threshold = chosen_threshold(asked, choosing_studies(stock, grid, apart_degrees), grid)
-        rows[NETWORK] = JudgedRow(volume=asked, threshold_hu=threshold, seal=trained.sha256)
-        for name, silhouettes in ((COMPLETED, False), (OUTLINED, True)):
-            completed = completed_network(asked, threshold, stock, grid, silhouettes)
-            rows[name] = JudgedRow(volume=completed, threshold_hu=USUAL_BONE_HU, seal=trained.sha256)
-        say(f"the network's surface is at {threshold:.0f} HU")
-    if judged is not None:
-        people = list(dict.fromkeys(person for group in judged.values() for person in group.bones.people))
-    subjects = judged_subjects(judged or groups, people, stock, conditions, grid, apart_degrees)
-    scores = measure(rows, subjects, grid, scale, out / "scores.jsonl", say)
+    together = trained is not None or judged is not None
+    scores: list[VolumeScore] = []
+    for without in [people] if together else [[person] for person in people]:
+        stock = Stock.of(groups, without)
+        rows = simple_rows(stock, grid)
+        rows[USUAL] = replace(rows[MEAN], volume=usual_vertebra(stock, grid))
+        if trained is not None:
+            rows |= _network_rows(trained, stock, grid, apart_degrees, say)
+        subjects_of = without if judged is None else _people(judged)
+        subjects = judged_subjects(judged or groups, subjects_of, stock, conditions, grid, apart_degrees)
+        scores += measure(rows, subjects, grid, scale, out / "scores.jsonl", say)
     text = as_markdown(scores, grid)
     write_text(out / "table.md", text)
     if trained is not None:
         surface_sheet(list(_shown(rows, subjects, grid)), out / "surfaces.png")
     return text
+
+
+def _network_rows(
+    trained: TrainedNetwork, stock: Stock, grid: Grid, apart_degrees: float, say: Callable[[str], None]
+) -> dict[str, JudgedRow]:
+    """A network's volumes, and the shape model on what it makes."""
+    asked = remembered(trained.mirrored_too)
+    threshold = chosen_threshold(asked, choosing_studies(stock, grid, apart_degrees), grid)
+    say(f"the network's surface is at {threshold:.0f} HU")
+    rows = {NETWORK: JudgedRow(volume=asked, threshold_hu=threshold, seal=trained.sha256)}
+    for name, silhouettes in ((COMPLETED, False), (OUTLINED, True)):
+        completed = completed_network(asked, threshold, stock, grid, silhouettes)
+        rows[name] = JudgedRow(volume=completed, threshold_hu=USUAL_BONE_HU, seal=trained.sha256)
+    return rows
+
+
+def _people(groups: Mapping[str, VertebraGroup]) -> list[str]:
+    return list(dict.fromkeys(person for group in groups.values() for person in group.bones.people))
 
 
 @dataclass(frozen=True, kw_only=True)

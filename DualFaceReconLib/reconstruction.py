@@ -123,6 +123,7 @@ class Reconstructor:
         self.models: dict[str, ShapeModel] = {
             kind: read_shape_model(folder, self.networks.manifest, kind) for kind in self.networks.manifest.shape_models
         }
+        self.prior = BodyPrior.of_networks(self.networks.manifest.femora_lean_mm)
 
     def __repr__(self) -> str:
         manifest = self.networks.manifest
@@ -252,7 +253,7 @@ class Reconstructor:
                     for number in joined
                 ],
                 self.models,
-                BodyPrior(),
+                self.prior,
                 on_refusal=refused,
                 progress=lambda share: clock.progress("completion", begun + (1 - begun) * share),
                 cancelled=clock.cancelled,
@@ -450,7 +451,7 @@ class Reconstructor:
         if together:
             outlines = self.outlines(radiograph, prediction, mask)
             how["alone_error_mm"] = self.networks.manifest.surface_error_mm
-            completed = complete_together(observed, outlines, self.models, searched, BodyPrior(), **how)
+            completed = complete_together(observed, outlines, self.models, searched, self.prior, **how)
         else:
             completed = complete_all(observed, self.models, searched, **how)
         # What a network gets wrong smoothly does not show in how well a shape fits it

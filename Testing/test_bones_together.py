@@ -221,7 +221,7 @@ def test_a_lean_that_networks_usually_have_is_taken_off(person, models):
     leaning = {"femur_left": film_of((vertices - np.outer(lean, (0, 1, 0)), triangles))}
     off = []
     for lean_mm in (0.0, 5.0):
-        prior = BodyPrior(errors=replace(NETWORK_MAPS, lean_mm=lean_mm), posture=None)
+        prior = replace(BodyPrior.of_networks(lean_mm), posture=None)
         stands = complete_together(leaning, {}, models, FILM, prior)["femur_left"].vertices
         off.append(np.polyfit(vertices[:, 2], stands[:, 1] - vertices[:, 1], 1)[0])
     assert off[0] < -0.02  # a part of it would take another shape

@@ -58,6 +58,12 @@ def reseal(folder, name, content):
 # What is written comes back
 
 
+def test_a_bundle_may_say_how_femora_lean_in_its_maps(folder):
+    assert load_manifest(folder).femora_lean_mm is None
+    rewrite_manifest(folder, at("femora_lean_mm", value=-1.5))
+    assert load_manifest(folder).femora_lean_mm == -1.5
+
+
 def test_what_was_written_comes_back(folder):
     written = verify(folder)
     assert replace(written, files={}) == manifest()
@@ -290,6 +296,8 @@ UNUSABLE = {
     "number": (at("mm_per_pixel", value="1"), "mm_per_pixel"),
     "zero": (at("mm_per_pixel", value=0), "mm_per_pixel"),
     "true is no length": (at("mm_per_pixel", value=True), "mm_per_pixel"),
+    "lean": (at("femora_lean_mm", value="5"), "femora_lean_mm"),
+    "lean of a bone that lies": (at("femora_lean_mm", value=1000), "lean"),
     "infinite": (at("mm_per_pixel", value=math.inf), "not JSON"),
     "nan setting": (at("networks", "depth", "settings", "x", value=math.nan), "not JSON"),
     "broken letter": (at("normalisation", "x", value="\ud800"), "JSON cannot"),

@@ -98,6 +98,7 @@ def shipment(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(shipping, "read_radiograph", lambda path: radiograph_of(GEOMETRIES[1]))
     monkeypatch.setattr(shipping, "evaluate", measured)
     monkeypatch.setattr(shipping, "certainty", certain)
+    monkeypatch.setattr(shipping, "femora_lean_mm", lambda folders, bundle: len(folders) + 0.56)
     monkeypatch.setattr(shipping, "write_tables", lambda *_: None)
     whole = Shipment(
         runs=runs,
@@ -121,6 +122,7 @@ def test_finished_networks_become_a_bundle_with_what_was_measured(shipment):
     made = verify(shipment.whole.out / "bundle")
     assert (made.id, made.version, made.format) == ("made-up", "1.2.3", 2)
     assert made.surface_error_mm == {"hip": 2.4, "femur": 4.0}
+    assert made.femora_lean_mm == 4.6  # of two films of either set
     assert "mean depth error 4.6 mm (hip) and 4.6 mm (femur)" in made.measured
     assert "real person" in made.measured
     assert (shipment.whole.out / "tables.md").read_text(encoding="utf-8") == text

@@ -24,6 +24,7 @@ from DualFaceReconLib.bundle.sealed import (
     checked_mapping,
     checked_names,
     checked_network,
+    checked_number,
     checked_positive,
     checked_seal,
     checked_text,
@@ -36,6 +37,8 @@ MANIFEST = "manifest.json"
 NETWORKS = {"depth", "segmentation"}
 MAX_MANIFEST_BYTES = 1 << 20  # ours, many times what is needed
 MAX_INPUT_PX = 8192
+MAX_LEAN_MM = 100.0
+NEWER = {"femora_lean_mm"}  # what bundles may lack that were made before it was known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,9 @@ class Manifest(SealedManifest):
     object_distance_spread_mm: float  # one standard deviation of where bones are
     object_distance_source: str  # where both are from
     surface_error_mm: dict[str, float]  # by shape model: of completed bones, beyond what a fit shows
+    femora_lean_mm: float | None = (
+        None  # forwards over 100 mm upwards, of people never met; None: as of hips-small 0.3.0
+    )
     normalisation: dict[str, Any]  # how grey values are brought to the networks' input
     networks: dict[str, dict[str, Any]]  # "depth": {"settings": {...}, "file": "depth.safetensors", "bits": 8 or none}
     shape_models: dict[str, str]  # "hip": "hip.ssm.npz", the left bones
@@ -136,7 +142,8 @@ def _json_object(content: bytes) -> dict[str, Any]:
 def _manifest(values: Mapping[str, Any]) -> Manifest:
     """The values, each of its type."""
     expected = {"format", *(f.name for f in fields(Manifest))}
-    check(expected <= set(values), f"lacks {', '.join(sorted(expected - set(values)))}")
+    lacking = expected - NEWER - set(values)
+    check(not lacking, f"lacks {', '.join(sorted(lacking))}")
     check(set(values) <= expected, "holds values that are unknown")
     texts = ("licence", "research_use", "trained_on", "measured", "object_distance_source")
     numbers = ("mm_per_pixel", "nominal_object_distance_mm", "object_distance_spread_mm")
@@ -148,6 +155,7 @@ def _manifest(values: Mapping[str, Any]) -> Manifest:
         faces=checked_names(values, "faces"),
         input_px=_size(values["input_px"]),
         surface_error_mm=checked_errors(values),
+        femora_lean_mm=checked_number(values, "femora_lean_mm") if "femora_lean_mm" in values else None,
         normalisation=checked_mapping(values, "normalisation"),
         networks={name: checked_network(name, network) for name, network in networks.items()},
         shape_models={bone: checked_file_name(name) for bone, name in checked_mapping(values, "shape_models").items()},
@@ -170,6 +178,7 @@ def _check_consistent(manifest: Manifest) -> None:
     kinds = {kind_and_side(bone)[0] for bone in bones}
     check(set(manifest.shape_models) == kinds, f"must name the shape models of {', '.join(sorted(kinds))}")
     check(set(manifest.surface_error_mm) == kinds, f"must tell the surface error of {', '.join(sorted(kinds))}")
+    check(abs(manifest.femora_lean_mm or 0.0) < MAX_LEAN_MM, "has a lean of femora that is none")
     named = manifest.named_files
     check(len({name.lower() for name in named}) == len(named), "names one file twice")
     weights = {network["file"] for network in manifest.networks.values()}

@@ -62,8 +62,9 @@ class SealedManifest:
         return (*(network["file"] for network in self.networks.values()), *self.shape_models.values())
 
     def to_json(self) -> bytes:
-        """As it stands in manifest.json, the same on every platform."""
-        values = {"format": self.format, **asdict(self)}
+        """As it stands in manifest.json, the same on every platform; what is not known is left out."""
+        known = {key: value for key, value in asdict(self).items() if value is not None}
+        values = {"format": self.format, **known}
         return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

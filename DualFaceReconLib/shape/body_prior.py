@@ -1,7 +1,8 @@
 """What is known of four bones of one person before a film is looked at, and of how networks err on one.
 
-    prior = BodyPrior()                    # of the bundle that ships
-    prior = BodyPrior(errors=EXACT_MAPS)   # maps without the errors of networks
+    prior = BodyPrior()                                   # of hips-small 0.3.0
+    prior = BodyPrior.of_networks(manifest.femora_lean_mm)  # of a bundle's networks
+    prior = BodyPrior(errors=EXACT_MAPS)                  # maps without the errors of networks
 
 All are variances with their sources; `training/JOINT.md` has how they were measured. Sides are in left form: of a right
 bone R is reversed.
@@ -10,7 +11,7 @@ bone R is reversed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -159,6 +160,11 @@ class BodyPrior:
     room_spread_mm: float = 0.7
     # Degrees a leg is turned forwards, outwards and inwards; as people lie, of `training/patients/posture.py`
     posture: tuple[Spread, Spread, Spread] | None = ((4.0, 7.0), (3.0, 6.5), (-3.0, 15.0))
+
+    @classmethod
+    def of_networks(cls, femora_lean_mm: float | None) -> BodyPrior:
+        """Of networks whose maps have this mean lean of femora and else the errors of NETWORK_MAPS; None: that, too."""
+        return cls() if femora_lean_mm is None else cls(errors=replace(NETWORK_MAPS, lean_mm=femora_lean_mm))
 
     def shape_spread(self, kind: str, count: int) -> np.ndarray:
         """(count,) standard deviations of coefficients among people who are not in the model.

@@ -13,6 +13,7 @@ import numpy as np
 
 from DualFaceReconLib.bonemaps import BONES, SIDES, kind_and_side
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.inference import Networks
 from DualFaceReconLib.meshes import rigid_fit
 from DualFaceReconLib.shape.body_prior import ERRORS, TILT_OVER_MM
 from DualFaceReconLib.shape.shapemodel import ShapeModel
@@ -28,7 +29,18 @@ FEWEST_PX = 300  # of a bone; fewer tell of no tilt
 ROBUST_WIDTH, ROUNDS = 3.0, 4
 LEAST_MM = 0.1
 MEASURED = ERRORS[:4]  # with relief, which a tilted bone has too, the others are not told apart
+ALONG = ERRORS.index("along")
 MODES_SHOWN = 40
+
+
+def femora_lean_mm(folders: Sequence[Path], bundle: Path) -> float:
+    """By how much femora lean forwards in depth maps over 100 mm upwards, the mean of some films'; 0 without femora."""
+    networks = loaded_networks(bundle)
+    of_films = (_errors_in(folder, networks) for folder in folders)
+    along = [
+        own[ALONG] for errors in of_films for bone, (own, _) in errors.items() if kind_and_side(bone)[0] == "femur"
+    ]
+    return float(np.mean(along)) if along else 0.0
 
 
 def measure(folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = print) -> str:
@@ -38,13 +50,7 @@ def measure(folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = 
     left: dict[str, list[float]] = {"hip": [], "femur": []}
     whole = []
     for number, folder in enumerate(folders, 1):
-        case = read_case(folder)
-        longer = max(case.geometry.size_px)
-        geometry = case.geometry.resized([max(round(n * PIXELS / longer), 1) for n in case.geometry.size_px])
-        with one_thread():
-            predicted = predicted_maps(networks, case.radiograph)
-        true = cast(case.meshes, geometry).maps
-        of_film = errors_of(align(predicted.at(geometry.size_px, tuple(case.meshes)), true), geometry)
+        of_film = _errors_in(folder, networks)
         for bone, (own, residual_mm) in of_film.items():
             errors[kind_and_side(bone)[0]].append(own)
             left[kind_and_side(bone)[0]].append(residual_mm)
@@ -63,6 +69,17 @@ def measure(folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = 
             lines += ["", f"Correlations, {title}:", "", "```"]
             lines += [" ".join(f"{value:+.1f}" for value in row) for row in (part + part.T) / 2] + ["```"]
     return "\n".join(lines) + "\n"
+
+
+def _errors_in(folder: Path, networks: Networks) -> dict[str, tuple[np.ndarray, float]]:
+    """What `errors_of` has of a case."""
+    case = read_case(folder)
+    longer = max(case.geometry.size_px)
+    geometry = case.geometry.resized([max(round(n * PIXELS / longer), 1) for n in case.geometry.size_px])
+    with one_thread():
+        predicted = predicted_maps(networks, case.radiograph)
+    true = cast(case.meshes, geometry).maps
+    return errors_of(align(predicted.at(geometry.size_px, tuple(case.meshes)), true), geometry)
 
 
 def errors_of(aligned: Aligned, geometry: ProjectionGeometry) -> dict[str, tuple[np.ndarray, float]]:

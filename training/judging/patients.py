@@ -31,7 +31,7 @@ from training.cases import Case, read_case
 from training.judging.evaluate import loaded_networks
 from training.judging.predictions import BY_PICTURE, UNALIGNED
 from training.judging.tables import interval
-from training.judging.together import NETWORKS, PreparedFilm, Scores, TrueBones, prepared, tables
+from training.judging.together import NETWORKS, PreparedFilm, Scores, TrueBones, prepared, prior_of, tables
 from training.judging.views import maps_table, view_of, views_measured
 from training.simulate import AP
 
@@ -67,7 +67,7 @@ def judge_patients(
 
 
 def _of_group(group: Sequence[Path], bundle: Path, models: Path, path: Path, measured: Measured) -> Scores:
-    prior = BodyPrior()
+    prior = prior_of(bundle)
     key = {"bundle": load_manifest(bundle).sha256, "models": str(models.resolve()), "prior": repr(prior)}
     if path.exists() and (before := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
         return before["scores"]

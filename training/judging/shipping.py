@@ -7,6 +7,7 @@
     OUT/bundle/          the bundle
     OUT/rounding.json    how far it is from the networks as they learnt
     OUT/certainty.json   what the certainty of its completed bones lacks, which is in its manifest
+    OUT/lean.json        the lean of femora in its depth maps, likewise
     OUT/wide/ ...        table.md and the like of every set
     OUT/tables.md        what the page of the networks says of all
 
@@ -35,6 +36,7 @@ from DualFaceReconLib.networks.weights import give_weights
 from training.cases import cases_in
 from training.judging.certainty import certainty
 from training.judging.evaluate import evaluate
+from training.judging.map_errors import femora_lean_mm
 from training.judging.paired import paired_tables
 from training.judging.scores import Evaluation
 from training.judging.summary import in_words, summary_table
@@ -46,6 +48,7 @@ CHOOSING, REPORTED = ("wide", "choosing", "varied"), ("reported", "supine", "uns
 PIXELS = 256  # along the longer side of the maps that are measured
 ROUNDED_FILMS, CERTAIN_FILMS = 12, 14  # of `choosing` for both, and of `varied` for the second
 MOST_ROUNDED_MM, LEAST_ROUNDED_DICE = 0.05, 0.999  # between a bundle and the networks as they learnt
+LEANING = ("wide", "choosing")  # sets in whose films femora lean: of healthy people
 NOT_YET = "Not measured yet, and on simulated films alone."
 
 
@@ -76,6 +79,7 @@ def ship(shipment: Shipment, say: Callable[[str], None] = print) -> tuple[str, l
     rounding = _rounding(shipment, _some(folders["choosing"], ROUNDED_FILMS), say)
     certain = [*_some(folders["choosing"], CERTAIN_FILMS), *_some(folders["varied"], CERTAIN_FILMS)]
     _certainty(shipment, certain, say)
+    _lean(shipment, [folder for name in LEANING for folder in _some(folders[name], CERTAIN_FILMS)], say)
     made = _bundled(shipment, NOT_YET)
     title = f"{made.id} {made.version}"
 
@@ -105,13 +109,17 @@ def _some(folders: Sequence[Path], most: int) -> list[Path]:
 
 
 def _bundled(shipment: Shipment, measured: str) -> Any:
-    """Writes the bundle, with the certainty as far as it is known of these very weights; its manifest."""
+    """Writes the bundle, with certainty and lean as far as they are known of these very weights; its manifest."""
     runs = {task: shipment.runs / task for task in ("depth", "segmentation")}
     names = shipment.id, shipment.version, measured
-    folder, path = shipment.out / "bundle", shipment.out / "certainty.json"
+    folder = shipment.out / "bundle"
     made = bundle(runs, shipment.models, folder, *names, UNMEASURED, shipment.bits)
-    errors = _of_these_weights(path, folder)
-    return made if errors is None else bundle(runs, shipment.models, folder, *names, errors["lacks_mm"], shipment.bits)
+    errors, lean = (_of_these_weights(shipment.out / f"{step}.json", folder) for step in ("certainty", "lean"))
+    if errors is None and lean is None:
+        return made
+    lacks_mm = UNMEASURED if errors is None else errors["lacks_mm"]
+    lean_mm = 0.0 if lean is None else lean["femora_lean_mm"]
+    return bundle(runs, shipment.models, folder, *names, lacks_mm, shipment.bits, lean_mm)
 
 
 def _seals(folder: Path) -> dict[str, str]:
@@ -181,3 +189,14 @@ def _certainty(shipment: Shipment, folders: Sequence[Path], say: Callable[[str],
     rounded = {kind: round(float(np.ceil(error * 10) / 10), 1) for kind, error in lacking.items()}
     write_text(path, json.dumps({"bundle": _seals(folder), "lacks_mm": rounded, "table": lines}, indent=1))
     say("\n".join(lines))
+
+
+def _lean(shipment: Shipment, folders: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Measures how femora lean in the bundle's depth maps, where that is not known of these weights."""
+    path, folder = shipment.out / "lean.json", shipment.out / "bundle"
+    if _of_these_weights(path, folder) is not None:
+        return
+    lean_mm = round(femora_lean_mm(folders, folder), 1)
+    values = {"bundle": _seals(folder), "films": len(folders), "femora_lean_mm": lean_mm}
+    write_text(path, json.dumps(values, indent=1))
+    say(f"femora lean forwards by {lean_mm:.1f} mm over 100 mm")

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from DualFaceReconLib.bonemaps import SIDES, BoneMaps, kind_and_side
-from DualFaceReconLib.bundle.manifest import load_manifest
+from DualFaceReconLib.bundle.manifest import hip_manifest
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.inference import Networks, prediction_outlines
 from DualFaceReconLib.meshes import area_mm2, sphere_through
 from DualFaceReconLib.metrics import compare_surfaces
-from DualFaceReconLib.shape.body_prior import ERRORS, EXACT_MAPS, NETWORK_MAPS, BodyPrior
+from DualFaceReconLib.shape.body_prior import ERRORS, EXACT_MAPS, BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.outlines import Outline, outline_of
 from DualFaceReconLib.shape.relations import HEAD, SOCKET
@@ -47,20 +47,29 @@ PIXELS = 256  # of the maps' longer side
 SAMPLES = 3000  # a side; all rows have the same
 COVERED_EVERY = 4  # vertices of which it is asked whether they lie within their standard deviations
 SEPARATELY, JOINTLY = "separately", "together"
-NO_ERRORS = replace(NETWORK_MAPS, hip=(0.0,) * len(ERRORS), femur=(0.0,) * len(ERRORS), lean_mm=0.0)
-NO_LEAN = replace(NETWORK_MAPS, lean_mm=0.0)
-PRIORS = {  # by row of the tables
-    JOINTLY: BodyPrior(),
-    "without outlines": BodyPrior(outlines=False),
-    "without joints": BodyPrior(joints=False),
-    "without left and right alike": BodyPrior(sides=False),
-    "without posture": BodyPrior(posture=None),
-    "without errors of whole maps": BodyPrior(errors=NO_ERRORS),
-    "without the mean lean": BodyPrior(errors=NO_LEAN),
-    "without smooth modes": BodyPrior(wider_femora=False),
-}
 NETWORKS, EXACT = "networks", "exact maps"
 Scores = list[dict[str, Any]]  # one of every bone, row and alignment; of joints and pairs "bone" is the hip
+
+
+def prior_of(bundle: Path) -> BodyPrior:
+    """What a bundle's networks are known to get wrong, and the rest as of all."""
+    return BodyPrior.of_networks(hip_manifest(bundle).femora_lean_mm)
+
+
+def _priors(bundle: Path) -> dict[str, BodyPrior]:
+    """By row of the tables."""
+    whole = prior_of(bundle)
+    none = (0.0,) * len(ERRORS)
+    return {
+        JOINTLY: whole,
+        "without outlines": replace(whole, outlines=False),
+        "without joints": replace(whole, joints=False),
+        "without left and right alike": replace(whole, sides=False),
+        "without posture": replace(whole, posture=None),
+        "without errors of whole maps": replace(whole, errors=replace(whole.errors, hip=none, femur=none, lean_mm=0.0)),
+        "without the mean lean": replace(whole, errors=replace(whole.errors, lean_mm=0.0)),
+        "without smooth modes": replace(whole, wider_femora=False),
+    }
 
 
 def judge(folders: Sequence[Path], bundle: Path, models: Path, out: Path, say: Callable[[str], None] = print) -> str:
@@ -76,9 +85,9 @@ def judge(folders: Sequence[Path], bundle: Path, models: Path, out: Path, say: C
 
 def _of_film(folder: Path, bundle: Path, models: Path, path: Path) -> Scores:
     key = {
-        "bundle": load_manifest(bundle).sha256,
+        "bundle": hip_manifest(bundle).sha256,
         "models": str(models.resolve()),
-        "priors": {row: repr(prior) for row, prior in PRIORS.items()},
+        "priors": {row: repr(prior) for row, prior in _priors(bundle).items()},
     }
     if path.exists() and (before := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
         return before["scores"]
@@ -91,7 +100,7 @@ def _of_film(folder: Path, bundle: Path, models: Path, path: Path) -> Scores:
 def _measured(case: Case, bundle: Path, models: Mapping[str, ShapeModel]) -> Iterator[dict[str, Any]]:
     film = prepared(case, loaded_networks(bundle))
     aligned, geometry, searched, outlines = film.aligned, film.geometry, film.searched, film.outlines
-    true, truth, error_mm = aligned.true, TrueBones(case, models), load_manifest(bundle).surface_error_mm
+    true, truth, error_mm = aligned.true, TrueBones(case, models), hip_manifest(bundle).surface_error_mm
 
     def both(
         maps: BoneMaps, outlines: Mapping[str, Outline], searched: ProjectionGeometry, priors: Mapping[str, BodyPrior]
@@ -111,17 +120,17 @@ def _measured(case: Case, bundle: Path, models: Mapping[str, ShapeModel]) -> Ite
                 completed = complete_together(observed, outlines, models, searched, priors[row], **how)
             yield row, time.process_time() - begun, completed
 
-    exact = {JOINTLY: BodyPrior(errors=EXACT_MAPS)}
+    priors, exact = _priors(bundle), {JOINTLY: BodyPrior(errors=EXACT_MAPS)}
     true_outlines = {
         bone: outline_of(mask, geometry, geometry) for bone, mask in zip(true.bones, true.mask, strict=True)
     }
-    for row, seconds, completed in both(aligned.maps, outlines, searched, PRIORS):
+    for row, seconds, completed in both(aligned.maps, outlines, searched, priors):
         about = {"maps": NETWORKS, "row": row, "alignment": BY_PICTURE, "seconds": seconds}
         yield from truth.scores(about, completed, poses=row in (SEPARATELY, JOINTLY))
     for row, seconds, completed in both(true, true_outlines, geometry, exact):
         yield from truth.scores({"maps": EXACT, "row": row, "alignment": "", "seconds": seconds}, completed)
     away = -geometry.source / np.linalg.norm(geometry.source)
-    whole = {JOINTLY: PRIORS[JOINTLY]}
+    whole = {JOINTLY: priors[JOINTLY]}
     for row, seconds, completed in both(aligned.predicted.maps, outlines, searched, whole):
         yield from truth.scores({"maps": NETWORKS, "row": row, "alignment": UNALIGNED, "seconds": seconds}, completed)
         moved = {

@@ -1,7 +1,7 @@
 """What films of other views add to a person's AP film, with the networks' maps and with exact ones.
 
     simulate --films-each 4 --views ap ap frog-leg oblique ... -> films
-    scores = views_measured(cases, networks, models, BodyPrior())
+    scores = views_measured(cases, networks, models, prior_of(bundle))
     maps_table(scores), tables(scores, AP)
 
 Each film is completed alone. The first AP film is completed with each other film of the person, and with all of them.

@@ -18,7 +18,6 @@ from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.pictures.bones import Surface, from_afar
 from DualFaceReconLib.pictures.drawing import Colour
-from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.together import complete_together
@@ -26,7 +25,7 @@ from DualFaceReconLib.surfaces import observed_surfaces
 from training.cases import read_case
 from training.judging.evaluate import loaded_networks, on_film
 from training.judging.predictions import BY_PICTURE
-from training.judging.together import JOINTLY, SEPARATELY, Scores, prepared
+from training.judging.together import JOINTLY, SEPARATELY, Scores, prepared, prior_of
 
 COUNT = 3
 PANEL_PX, PX_PER_MM = (400, 240), 1.7
@@ -43,6 +42,7 @@ def worst_femora(folders: Sequence[Path], bundle: Path, models: Mapping[str, Sha
     scores: Scores = [score for film in kept for score in film["scores"]]
     alone = [s for s in scores if (s["row"], s["alignment"]) == (SEPARATELY, BY_PICTURE) and "femur" in s["bone"]]
     worst = sorted(alone, key=lambda score: -score["assd_mm"])[:COUNT]
+    prior = prior_of(bundle)
     by_name = {folder.name: folder for folder in folders}
     panels = []
     for score in worst:
@@ -52,7 +52,7 @@ def worst_femora(folders: Sequence[Path], bundle: Path, models: Mapping[str, Sha
         how = {"on_refusal": lambda bone, why: None}
         ways = {
             SEPARATELY: complete_all(observed, models, film.searched, **how),
-            JOINTLY: complete_together(observed, film.outlines, models, film.searched, BodyPrior(), **how),
+            JOINTLY: complete_together(observed, film.outlines, models, film.searched, prior, **how),
         }
         bone = score["bone"]
         shown = {way: on_film(_mesh(completed[bone]), case.geometry) for way, completed in ways.items()}

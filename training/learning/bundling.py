@@ -39,11 +39,12 @@ def bundle(
     measured: str,
     surface_error_mm: Mapping[str, float] = UNMEASURED,
     bits: int = 8,
+    femora_lean_mm: float = 0.0,
 ) -> Manifest:
     """Writes a bundle of finished runs, "depth" and "segmentation": folders of `train`.
 
     `surface_error_mm`: what `certainty` says that completed bones of "hip" and "femur" lack. `bits`: of large tensors'
-    weights, 8 or 16; see `DualFaceReconLib.bundle.precision`.
+    weights, 8 or 16; see `DualFaceReconLib.bundle.precision`. `femora_lean_mm`: what `map_errors` says of depth maps.
     """
     finished = {task: _finished(run, task) for task, run in runs.items()}
     metadata = {task: run for task, (run, _) in finished.items()}
@@ -75,6 +76,7 @@ def bundle(
         object_distance_spread_mm=POPULATION_OBJECT_DISTANCE.spread,
         object_distance_source=POPULATION_OBJECT_DISTANCE.source,
         surface_error_mm=dict(surface_error_mm),
+        femora_lean_mm=femora_lean_mm,
         normalisation=NORMALISATION,
         networks=networks,
         shape_models={kind: f"{kind}.ssm.npz" for kind in ("hip", "femur")},

@@ -109,11 +109,15 @@ class ProjectionGeometry:
     def project(self, points: Array) -> tuple[Array, Array]:
         """RAS mm (..., 3) -> pixels (..., 2) [row, col] and depth (...) in mm; NaN pixels at or behind the source."""
         points = _floating(points)
-        depth = self.sdd_mm - self._facing * points[..., 1]
+        depth = self.depth(points)
         scale = self.sdd_mm / _where_positive(depth)
         row = self.principal_point_px[0] - points[..., 2] * scale / self.pixel_pitch_mm[0]
         col = self.principal_point_px[1] - points[..., 0] * scale / self.pixel_pitch_mm[1]
         return _stack(row, col), depth
+
+    def depth(self, points: Array) -> Array:
+        """Of RAS mm (..., 3), in mm (...)."""
+        return self.sdd_mm - self._facing * points[..., 1]
 
     def back_project(self, pixels: Array, depth: Array) -> Array:
         """Pixels (..., 2) [row, col] and depth (...) in mm from the source plane -> RAS mm (..., 3)."""

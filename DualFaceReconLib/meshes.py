@@ -24,22 +24,23 @@ MIRROR = np.array([-1.0, 1.0, 1.0])  # left becomes right, in RAS
 
 def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed: Seed = 0) -> np.ndarray:
     """`count` points (count, 3) mm, uniform by area over the triangles."""
-    vertices, triangles = np.asarray(vertices), np.asarray(triangles)
-    corners = checked_corners(vertices, triangles)
+    vertices, triangles = np.asarray(vertices), checked_triangles(triangles)
+    if not np.isfinite(vertices).all():
+        checked_corners(vertices, triangles)  # which do not ask for vertices that no triangle has
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
-    area = np.linalg.norm(triangle_normals(vertices, triangles), axis=1)
+    area = double_areas(vertices, triangles)
     if not area.sum() > 0:
         raise ValueError("a surface without area cannot be sampled")
     rng = np.random.default_rng(seed)
-    chosen = corners[rng.choice(len(area), size=count, p=area / area.sum())]
+    chosen = vertices[triangles[rng.choice(len(area), size=count, p=area / area.sum())]]
     root, along = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
     return chosen[:, 0] * (1 - root) + chosen[:, 1] * (root * (1 - along)) + chosen[:, 2] * (root * along)
 
 
 def area_mm2(vertices: np.ndarray, triangles: np.ndarray) -> float:
     """Area of a mesh, mm^2; 0 without triangles."""
-    return float(np.linalg.norm(triangle_normals(np.asarray(vertices), np.asarray(triangles)), axis=1).sum() / 2)
+    return float(double_areas(np.asarray(vertices), np.asarray(triangles)).sum() / 2)
 
 
 def volume_mm3(vertices: np.ndarray, triangles: np.ndarray) -> float:
@@ -50,9 +51,13 @@ def volume_mm3(vertices: np.ndarray, triangles: np.ndarray) -> float:
 
 def triangle_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Outward normals (T, 3) of a mesh's triangles, each as long as twice the triangle's area in mm^2."""
-    x, y, z = _corner_coordinates(vertices, triangles)
-    parts = [(a[1] - a[0]) * (b[2] - b[0]) - (b[1] - b[0]) * (a[2] - a[0]) for a, b in ((y, z), (z, x), (x, y))]
-    return np.stack(parts, axis=1)
+    return np.stack(_triangle_normals(vertices, triangles), axis=1)
+
+
+def double_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Twice the areas (T,) of a mesh's triangles, mm^2."""
+    x, y, z = _triangle_normals(vertices, triangles)
+    return np.sqrt(x**2 + y**2 + z**2)
 
 
 def unit_normals(vertices: np.ndarray, triangles: np.ndarray, fallback: np.ndarray | None = None) -> np.ndarray:
@@ -69,6 +74,12 @@ def unit_normals(vertices: np.ndarray, triangles: np.ndarray, fallback: np.ndarr
     if fallback is not None:
         normals = np.where(normals.any(axis=1, keepdims=True), normals, fallback)
     return normals / np.maximum(np.sqrt(np.einsum("vx,vx->v", normals, normals)), 1e-12)[:, None]
+
+
+def _triangle_normals(vertices: np.ndarray, triangles: np.ndarray) -> list[np.ndarray]:
+    """x, y and z (T,) of `triangle_normals`."""
+    x, y, z = _corner_coordinates(vertices, triangles)
+    return [(a[1] - a[0]) * (b[2] - b[0]) - (b[1] - b[0]) * (a[2] - a[0]) for a, b in ((y, z), (z, x), (x, y))]
 
 
 def _corner_coordinates(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -210,7 +221,12 @@ def checked_points(points: np.ndarray) -> np.ndarray:
 
 def checked_corners(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """The triangles' corners (T, 3, 3)."""
+    triangles = checked_triangles(triangles)
+    return checked_points(np.asarray(vertices)[triangles].reshape(-1, 3)).reshape(-1, 3, 3)
+
+
+def checked_triangles(triangles: np.ndarray) -> np.ndarray:
     triangles = np.asarray(triangles)
     if triangles.ndim != 2 or triangles.shape[1] != 3 or len(triangles) == 0:
         raise ValueError(f"triangles must be (T, 3) with T > 0, not {triangles.shape}")
-    return checked_points(np.asarray(vertices)[triangles].reshape(-1, 3)).reshape(-1, 3, 3)
+    return triangles

@@ -203,7 +203,12 @@ def observed_target(
             outward.append(rays_to(sampled, geometry) * (1 if side == BACK else -1))
     dual = area[BACK] > 0
     return Target(
-        points=np.concatenate(points), outward=np.concatenate(outward), geometry=geometry, dual=dual, both_ways=dual
+        points=np.concatenate(points),
+        outward=np.concatenate(outward),
+        geometry=geometry,
+        dual=dual,
+        both_ways=dual,
+        area_mm2=whole,
     )
 
 

@@ -14,8 +14,9 @@ from scipy.spatial import cKDTree
 
 from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import sphere_through, unit_normals
+from DualFaceReconLib.meshes import sphere_through, unit_normals, unit_rows
 from DualFaceReconLib.shape.body_prior import ERRORS, TILT_OVER_MM, MapErrors
+from DualFaceReconLib.shape.equations import Block, SharedBlock
 from DualFaceReconLib.shape.fitting import Fit, Target, pairing_features, without_sampling_gap
 from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.shapemodel import ShapeModel
@@ -27,24 +28,13 @@ RIGHT_ANGLE_MM = 15.0  # as `fitting.py` has it, of outlines
 POSE = 6  # turn (3) and move (3) come before a bone's coefficients
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """Some residuals in standard deviations, and their derivatives by some of the parameters."""
-
-    name: str
-    columns: np.ndarray  # (n,) int
-    rows: np.ndarray  # (m, n)
-    residuals: np.ndarray  # (m,)
-    weights: np.ndarray  # (m,)
-
-
 def error_patterns(target: Target, left_form: float) -> tuple[np.ndarray, np.ndarray]:
     """How points (N, 3) move along their rays for a mm of depth, and by how many (N, 5) for one of each of ERRORS.
 
     `left_form` is -1 for a right bone.
     """
     assert target.geometry is not None
-    depth = target.geometry.project(target.points)[1]
+    depth = target.geometry.depth(target.points)
     along_ray = (target.points - target.geometry.source) / depth[:, None]
     middle = target.points.mean(axis=0)
     side, up = (target.points - middle)[:, [0, 2]].T / TILT_OVER_MM
@@ -72,19 +62,19 @@ class SeenBone:
         self.left_form = 1.0 if self.side == "left" else -1.0
         self.geometry: ProjectionGeometry = target.geometry
         self.count = len(model.variances)
-        self.modes = model.scaled_modes.reshape(*model.mean.shape, self.count)
         self.columns = columns
         first, second = model.mean[model.triangles[:, 0]], model.mean[model.triangles[:, 1]]
         length = np.linalg.norm(first - second, axis=1).mean()
         self.reach_mm = 0.6 * float(length)
         self.along_ray, self.patterns = error_patterns(target, self.left_form)
-        self.depth_mm = float(self.geometry.project(target.points)[1].mean())
+        self.rays = unit_rows(self.along_ray)
+        self.depth_mm = float(self.geometry.depth(target.points).mean())
 
     def place(self, fit: Fit) -> None:
         """Puts the model where a fit has it."""
         self.fit = fit
-        offsets = self.modes @ fit.coefficients.astype(np.float32)
-        self.vertices = (self.model.mean + offsets) @ fit.rotation.T + fit.translation
+        offsets = self.model.scaled_modes @ fit.coefficients.astype(np.float32)
+        self.vertices = (self.model.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
         self.normals = unit_normals(self.vertices, self.model.triangles)
         self.about = self.vertices.mean(axis=0)
 
@@ -94,7 +84,7 @@ class SeenBone:
         rows[:, :3] = np.cross(self.vertices[vertices] - self.about, directions)
         rows[:, 3:POSE] = directions
         turned = (directions @ self.fit.rotation).astype(np.float32)
-        rows[:, POSE:] = (turned[:, None] @ self.modes[vertices])[:, 0]
+        rows[:, POSE:] = np.einsum("mx,mxk->mk", turned, self.model.modes_by_vertex[vertices])
         return rows
 
     def corrected_points(self, errors: np.ndarray) -> np.ndarray:
@@ -122,7 +112,7 @@ class PointPairs:
 
     vertex: np.ndarray  # (M,)
     point: np.ndarray  # (M,)
-    normal: np.ndarray  # (M, 3)
+    normal: np.ndarray  # (M, 3), of the vertices
     spread_mm: np.ndarray  # (M,)
     depth_mm: np.ndarray  # (M,) of the points, where the spread is that
     wider: np.ndarray  # (M,) share by which it grows for a mm of depth, as far as it is of pixels
@@ -138,41 +128,39 @@ def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors) -> PointPai
     visible = np.flatnonzero(target.visible_vertices(vertices, bone.model.triangles, normals))[::VERTEX_STRIDE]
     nearest = cKDTree(own, balanced_tree=False).query(seen)[1]
     back = cKDTree(seen).query(own[visible])[1]
-    vertex, point = np.concatenate([nearest, visible]), np.concatenate([np.arange(len(points)), back])
-    normal = normals[vertex]
-    away = vertices[vertex] - points[point]
     count = len(points)
-    away = np.concatenate(
-        [
-            without_sampling_gap(away[:count], normal[:count], bone.reach_mm),
-            without_sampling_gap(away[count:], normal[count:], target.reach_mm),
-        ]
-    )
-    rays = bone.along_ray[point] / np.linalg.norm(bone.along_ray[point], axis=1)[:, None]
-    facing = np.einsum("mx,mx->m", normal, rays) ** 2
-    spread = np.sqrt(facing * maps.residual_mm[bone.kind] ** 2 + (1 - facing) * maps.across_mm**2)
-    share = np.concatenate([np.full(count, 0.5 / count), np.full(len(back), 0.5 / max(len(back), 1))])
-    apart, height = np.linalg.norm(away, axis=1) / spread, np.einsum("mx,mx->m", away, normal) / spread
+    vertex, point = np.concatenate([nearest, visible]), np.concatenate([np.arange(count), back])
+    reach_mm = np.repeat([bone.reach_mm, target.reach_mm], [count, len(back)])
+    share = np.repeat([0.5 / count, 0.5 / max(len(back), 1)], [count, len(back)])
+    normal = normals[vertex]
+    away = without_sampling_gap(vertices[vertex] - points[point], normal, reach_mm[:, None])
+    facing = np.einsum("mx,mx->m", normal, bone.rays[point]) ** 2
+    variance = facing * maps.residual_mm[bone.kind] ** 2 + (1 - facing) * maps.across_mm**2
+    spread = np.sqrt(variance)
+    apart, height = np.sqrt(np.einsum("mx,mx->m", away, away)) / spread, np.einsum("mx,mx->m", away, normal) / spread
     weight = share * bone.area_mm2 / maps.independent_mm2 * _influence(apart, height)
-    depth = bone.geometry.project(points[point])[1]
-    wider = (1 - facing) * maps.across_mm**2 / spread**2 / depth
+    depth = bone.geometry.depth(points)[point]
+    wider = (1 - facing) * maps.across_mm**2 / variance / depth
     of_spread = {"spread_mm": spread, "depth_mm": depth, "wider": wider}
     return PointPairs(vertex=vertex, point=point, normal=normal, weight=weight, **of_spread)
 
 
-def points_block(bone: SeenBone, errors: np.ndarray, pairs: PointPairs, first_error: int) -> Block:
+def points_block(bone: SeenBone, errors: np.ndarray, pairs: PointPairs, first_error: int) -> SharedBlock:
     """Distances along normals; `first_error` is the number of the first of the bone's ERRORS among the parameters."""
     points = bone.corrected_points(errors)[pairs.point]
     height = np.einsum("mx,mx->m", bone.vertices[pairs.vertex] - points, pairs.normal)
     steps = np.einsum("mx,mx->m", bone.along_ray[pairs.point], pairs.normal)
-    wider = 1 + pairs.wider * (bone.geometry.project(points)[1] - pairs.depth_mm)
+    wider = 1 + pairs.wider * (bone.geometry.depth(points) - pairs.depth_mm)
     of_errors = (steps + height * pairs.wider / wider)[:, None] * bone.patterns[pairs.point]
     spread = pairs.spread_mm * wider
-    rows = np.hstack([bone.derivatives(pairs.vertex, pairs.normal), of_errors])
-    return Block(
+    vertices, first, group = np.unique(pairs.vertex, return_index=True, return_inverse=True)
+    return SharedBlock(
         name="points",
         columns=np.concatenate([bone.columns, first_error + np.arange(len(ERRORS))]),
-        rows=rows / spread[:, None],
+        shared=bone.derivatives(vertices, pairs.normal[first]),
+        group=group,
+        own=of_errors,
+        spread=spread,
         residuals=height / spread,
         weights=pairs.weight,
     )
@@ -208,7 +196,7 @@ def outline_pairs(bone: SeenBone, maps: MapErrors) -> OutlinePairs | None:
         for values in (vertices, normals)
     )
     normal /= np.linalg.norm(normal, axis=1)[:, None]
-    depth = bone.geometry.project(contour)[1]
+    depth = bone.geometry.depth(contour)
     middle = float(np.median(depth))  # distances are compared as if all were there
     across = normal[:, [0, 2]] / np.linalg.norm(normal[:, [0, 2]], axis=1)[:, None]
     places = (contour - bone.geometry.source)[:, [0, 2]] * (middle / depth)[:, None]
@@ -234,7 +222,7 @@ def outline_block(bone: SeenBone, pairs: OutlinePairs, maps: MapErrors) -> Block
     first, second = pairs.edge.T
     rest = 1 - pairs.share
     contour = rest[:, None] * bone.vertices[first] + pairs.share[:, None] * bone.vertices[second]
-    depth = bone.geometry.project(contour)[1]
+    depth = bone.geometry.depth(contour)
     beside = contour - bone.geometry.source - pairs.ray * depth[:, None]
     height = np.einsum("mx,mx->m", beside, pairs.normal)
     deeper = -bone.geometry.source / bone.geometry.sdd_mm

@@ -63,6 +63,7 @@ class Target:
     geometry: ProjectionGeometry | None = None  # of an observed surface; None: a whole bone, nothing of it hidden
     dual: bool = True  # both faces were observed
     both_ways: bool = True  # distances from the model's visible vertices to the target count, too
+    area_mm2: float = np.nan  # of an observed surface
 
     @cached_property
     def reach_mm(self) -> float:
@@ -317,7 +318,7 @@ def pairing_features(points: np.ndarray, outward: np.ndarray) -> np.ndarray:
     return np.hstack([points, outward * (RIGHT_ANGLE_MM / np.sqrt(2))])
 
 
-def without_sampling_gap(away: np.ndarray, normals: np.ndarray, reach_mm: float) -> np.ndarray:
+def without_sampling_gap(away: np.ndarray, normals: np.ndarray, reach_mm: float | np.ndarray) -> np.ndarray:
     """Distance vectors (M, 3) to a surface that is known only at points.
 
     What they have along the surface is shortened by `reach_mm`, how far the next point may be: such gaps are no error.

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from DualFaceReconLib.bonemaps import SIDES
 from DualFaceReconLib.meshes import unit
 from DualFaceReconLib.shape.body_prior import BodyPrior
-from DualFaceReconLib.shape.evidence import POSE, Block, SeenBone
+from DualFaceReconLib.shape.equations import Block
+from DualFaceReconLib.shape.evidence import POSE, SeenBone
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 
 SOCKET, HEAD = "acetabular_centre", "femoral_head_centre"

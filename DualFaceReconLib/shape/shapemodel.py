@@ -85,6 +85,11 @@ class ShapeModel:
         """(3 V, K) float32 mm: what a standard deviation of each mode moves."""
         return (self.modes * np.sqrt(self.variances)).reshape(self.mean.size, -1).astype(np.float32)
 
+    @property
+    def modes_by_vertex(self) -> np.ndarray:
+        """(V, 3, K), the same by vertex and direction."""
+        return self.scaled_modes.reshape(*self.mean.shape, -1)
+
     @cached_property
     def edges(self) -> np.ndarray:
         """(E, 2) vertices at the ends of each of the mesh's edges."""

@@ -25,9 +25,10 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 from DualFaceReconLib.bonemaps import SIDES, kind_and_side
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import area_mm2, unit_normals
+from DualFaceReconLib.meshes import unit_normals
 from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import (
+    FEWEST_MM2,
     JOINT_LANDMARK,
     UNSEEN_ERROR_MM,
     Completion,
@@ -42,7 +43,6 @@ from DualFaceReconLib.shape.fitting import Fit, Target
 from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonFit, fit_person
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
-from DualFaceReconLib.surfaces import observed_triangles
 
 # Of the socket's centre, as seen from the source: it is 1.3 mm at most from a femur with a head, 34 at least without
 HEAD_WITHIN_MM = 15.0
@@ -57,6 +57,13 @@ class SeenFilm:
     geometry: ProjectionGeometry  # of the pixels on which bones could be seen
     distance_spread_mm: float = 0.0  # how unsure it is how far the bones were from the detector; 0: that is known
     alone_error_mm: Mapping[str, float] = field(default_factory=dict)  # by kind, of maps; of bones completed alone
+    _targets: dict[str, Target] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def target(self, bone: str, fewest_mm2: float = FEWEST_MM2) -> Target:
+        """Points of what was seen of a bone, drawn once; Refusal as `completion.observed_target` has it."""
+        if bone not in self._targets:
+            self._targets[bone] = observed_target(self.observed[bone], self.geometry, fewest_mm2=fewest_mm2)
+        return self._targets[bone]
 
 
 def complete_together(
@@ -94,11 +101,11 @@ def fit_films(
     evidence, left_out = [], []
     for number, film in enumerate(films):
         refused = None if on_refusal is None else partial(on_refusal, number)
-        targets, starts = _starts(film.observed, models, film.geometry, refused, cancelled)
+        targets, starts = _starts(film, models, refused, cancelled)
         left_out.append(_without_head(targets, starts, models))
         for bone in left_out[-1]:
             del targets[bone], starts[bone]
-        areas = {bone: area_mm2(*observed_triangles(film.observed[bone])) for bone in starts}
+        areas = {bone: target.area_mm2 for bone, target in targets.items()}
         how = {"outlines": film.outlines, "distance_spread_mm": film.distance_spread_mm}
         evidence.append(FilmEvidence(targets=targets, areas_mm2=areas, starts=starts, **how))
         progress(0.5 * (number + 1) / len(films))
@@ -117,7 +124,7 @@ def completions_of(
     completions = {}
     for bone, fit in fitted.fits[number].items():
         model = model_of(bone, fitted.models)
-        target = observed_target(film.observed[bone], film.geometry, fewest_mm2=0.0)  # enough it was before the fit
+        target = film.target(bone, fewest_mm2=0.0)  # enough it was before the fit
         along_ray, patterns = error_patterns(target, 1.0 if model.side == "left" else -1.0)
         wrong_mm = patterns @ fitted.errors[number][bone] - moved_mm
         completions[bone] = completion_of(
@@ -147,9 +154,8 @@ def certain(
 
 
 def _starts(
-    observed: Mapping[str, vtkPolyData],
+    film: SeenFilm,
     models: Mapping[str, ShapeModel],
-    geometry: ProjectionGeometry,
     on_refusal: Callable[[str, Refusal], None] | None,
     cancelled: Callable[[], bool],
 ) -> tuple[dict[str, Target], dict[str, Fit]]:
@@ -159,11 +165,11 @@ def _starts(
     def of_side(side: str) -> dict[str, tuple[Target, Fit]]:
         near, joint = {}, None
         for bone in (f"hip_{side}", f"femur_{side}"):
-            if bone not in observed:
+            if bone not in film.observed:
                 continue
             model = model_of(bone, models)
             try:
-                target = observed_target(observed[bone], geometry)
+                target = film.target(bone)
             except Refusal as refusal:
                 refusals[bone] = refusal
                 continue
@@ -179,7 +185,7 @@ def _starts(
         if on_refusal is None:
             raise refusal
         on_refusal(bone, refusal)
-    kept = [bone for bone in observed if bone in near]
+    kept = [bone for bone in film.observed if bone in near]
     return {bone: near[bone][0] for bone in kept}, {bone: near[bone][1] for bone in kept}
 
 
@@ -196,10 +202,10 @@ def _without_head(
         target = targets[femur]
         assert target.geometry is not None
         ray, *others = (
-            (points - target.geometry.source) / target.geometry.project(points)[1][:, None]
+            (points - target.geometry.source) / target.geometry.depth(points)[:, None]
             for points in (socket.place(starts[hip].vertices(model_of(hip, models)))[None], target.points)
         )
-        depth = target.geometry.project(target.points)[1].mean()
+        depth = target.geometry.depth(target.points).mean()
         if np.linalg.norm(others[0] - ray, axis=1).min() * depth > HEAD_WITHIN_MM:
             lacking.append(femur)
     return tuple(lacking)
@@ -224,7 +230,7 @@ def _std_mm(completion: Completion, model: ShapeModel, columns: np.ndarray, cova
     vertices = completion.fit.vertices(model)
     rows[:, :3], rows[:, 3:POSE] = np.cross(vertices - vertices.mean(axis=0), normals), normals
     turned = (normals @ completion.fit.rotation).astype(np.float32)
-    rows[:, POSE:] = (turned[:, None] @ model.scaled_modes.reshape(len(normals), 3, -1))[:, 0]
+    rows[:, POSE:] = np.einsum("vx,vxk->vk", turned, model.modes_by_vertex)
     factor = np.linalg.cholesky(covariance[np.ix_(columns, columns)])
     posterior = np.linalg.norm(rows @ factor.astype(np.float32), axis=1)
     return np.hypot(posterior, UNSEEN_ERROR_MM)

@@ -46,6 +46,37 @@ def test_the_worker_opens_a_pair_and_makes_a_vertebra(engine_answers):
     assert made["gap_mm"] < 0.1
 
 
+def corners_around(pixel, half_rows):
+    """A body's four on a film, [row, col] each."""
+    return [(pixel[0] + up, pixel[1] + across) for up in (-half_rows, half_rows) for across in (-30, 30)]
+
+
+def nothing(*_):
+    """What is said of progress, and whether it is to be stopped."""
+
+
+@pytest.mark.usefixtures("pictures_undrawn")
+def test_films_without_a_scale_are_opened_for_their_corners(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_vertebra_network", lambda folder, device: hull_network())
+    ap, lateral = map(str, spine_pair(tmp_path, lateral={"ImagerPixelSpacing": None}))
+    work = VertebraWork(tmp_path)
+    opened = work.open(OpenPair(ap, lateral))
+    assert not opened["in_millimetres"]
+    assert "how large the pixels of the lateral film are" in opened["warnings"][0]["text"]
+    with pytest.raises(Refusal, match="corners on both films"):
+        work.make(MakeVertebra(opened["pair"], "L3", *CLICKS), nothing, nothing)
+    corners = {"corners_ap": corners_around(CLICKS[0], 20), "corners_lateral": corners_around(CLICKS[1], 22)}
+    made = work.make(MakeVertebra(opened["pair"], "L3", *CLICKS, **corners, bundle=str(tmp_path)), nothing, nothing)
+    vertebra = load_vertebra(made["folder"])
+    assert vertebra.in_millimetres  # by the other film
+    assert vertebra.target.corners_ap_px == tuple(corners["corners_ap"])
+    opened = work.open(OpenPair(ap, lateral, overrides_lateral={"pixel_pitch_mm": 0.7}))
+    assert opened["in_millimetres"]
+    corners["corners_lateral"] = corners_around(CLICKS[1], 40)
+    with pytest.raises(Refusal, match="check the corners"):
+        work.make(MakeVertebra(opened["pair"], "L3", *CLICKS, **corners), nothing, nothing)
+
+
 def click(section, number, pixel, opened):
     """As if the user had clicked there in the slice view."""
     geometry = ProjectionGeometry.from_dict(opened["geometry"][number])

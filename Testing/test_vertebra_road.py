@@ -348,9 +348,26 @@ def test_without_a_scale_proportions_alone_are_measured(tmp_path, hull, capsys):
 # The scene
 
 
+def _ijk_to_ras(volume):
+    from vtkmodules.vtkCommonMath import vtkMatrix4x4
+
+    to_ras = vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(to_ras)
+    return to_ras
+
+
 def test_a_scene_has_both_films_the_volume_the_surface_and_the_table(ball, tmp_path):
     pytest.importorskip("slicer")
-    from DualFaceReconLib.scene import add_vertebra_to_scene, new_scene, remove_from_scene, runs_in
+    import slicer.util
+
+    from DualFaceReconLib.scene import (
+        add_vertebra_to_scene,
+        new_scene,
+        remove_from_scene,
+        runs_in,
+        show_vertebra,
+        show_vertebra_film,
+    )
 
     scene = new_scene()
     run = add_vertebra_to_scene(ball, scene)
@@ -369,6 +386,24 @@ def test_a_scene_has_both_films_the_volume_the_surface_and_the_table(ball, tmp_p
     lateral.GetRASBounds(bounds)
     assert bounds[1] - bounds[0] < 2  # the lateral film stands along A and S
     assert bounds[1] < -250  # opposite to its tube, at the patient's left
+    volume, middle = run.node("volume", "L3"), (np.array(ball.volume_hu.shape) - 1) / 2
+    assert np.allclose(volume.GetSpacing(), ball.voxel_mm)
+    assert np.allclose(volume.GetOrigin(), CENTRE - middle * ball.voxel_mm, atol=0.01)
+    to_ras = slicer.util.arrayFromVTKMatrix(_ijk_to_ras(volume))
+    assert np.allclose(to_ras, ball.ijk_to_ras())
+    assert np.array_equal(slicer.util.arrayFromVolume(volume), ball.volume_hu.transpose(2, 1, 0))
+    show_vertebra(run)
+    pair = ball.films.pair
+    outlines = run.node("outline_ap"), run.node("outline_lateral")
+    for role, outline, place in zip(("film_ap", "film_lateral"), outlines, (pair.first, pair.second), strict=True):
+        show_vertebra_film(run, role)
+        assert [node.GetDisplayNode().GetVisibility() for node in outlines] == [node is outline for node in outlines]
+        labels = outline.GetSegmentation().GetSegment("L3").GetRepresentation("Binary labelmap")
+        first_col, last_col, first_row, last_row, _, _ = labels.GetExtent()
+        covered = np.zeros(place.geometry.size_px, bool)
+        values = vtk_to_numpy(labels.GetPointData().GetScalars())
+        covered[first_row : last_row + 1, first_col : last_col + 1] = values.reshape(last_row - first_row + 1, -1) > 0
+        assert np.array_equal(covered, silhouette(*arrays(ball.surface), place))
     assert [other.id for other in runs_in(scene)] == [run.id]
     assert run.node("table").GetTable().GetNumberOfRows() == len(ball.measurements)
     save_vertebra(ball, tmp_path / "L3", scene=True)

@@ -10,7 +10,12 @@ from DualFaceReconLib.scene.scene import (
     show,
     show_film,
 )
-from DualFaceReconLib.scene.vertebra import add_vertebra_to_scene, save_vertebra_scene, show_vertebra
+from DualFaceReconLib.scene.vertebra import (
+    add_vertebra_to_scene,
+    save_vertebra_scene,
+    show_vertebra,
+    show_vertebra_film,
+)
 
 __all__ = [
     "SceneRun",
@@ -24,4 +29,5 @@ __all__ = [
     "show",
     "show_film",
     "show_vertebra",
+    "show_vertebra_film",
 ]

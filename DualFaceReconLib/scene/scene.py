@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,30 +211,46 @@ def _segmentation(run: SceneRun, reconstruction: Reconstruction) -> Node:
     for bone in BONE_COLOURS.keys() - masks.keys():
         segmentation.RemoveSegment(bone)
     for bone, mask in masks.items():
-        rows, cols = top_left = bounding_window(mask)
-        labels = slicer.vtkOrientedImageData()
-        labels.DeepCopy(image(mask[top_left].astype(np.uint8)))
-        labels.SetExtent(cols.start, cols.stop - 1, rows.start, rows.stop - 1, 0, 0)
-        labels.SetImageToWorldMatrix(to_ras)
+        labels = labelmap(mask, to_ras)
         segment = segmentation.GetSegment(bone)
         if segment is not None:
             segment.RemoveAllRepresentations()
             segment.AddRepresentation("Binary labelmap", labels)
             continue
-        segment = slicer.vtkSegment()
-        segment.SetName(bone_words(bone))
-        segment.SetColor(*shares(BONE_COLOURS[bone]))
-        segment.SetTag(TERMINOLOGY, terminology(bone))
-        segment.AddRepresentation("Binary labelmap", labels)
-        segmentation.AddSegment(segment, bone)
+        segmentation.AddSegment(segment_of(labels, bone_words(bone), BONE_COLOURS[bone], terminology(bone)), bone)
     for index, bone in enumerate(masks):
         segmentation.SetSegmentIndex(bone, index)
-    display, new = display_of(node)
+    show_outlines(node)
+    return node
+
+
+def labelmap(mask: np.ndarray, to_ras: Any) -> Any:
+    """A vtkOrientedImageData of a mask (rows, cols) on a film, which `to_ras` (a vtkMatrix4x4) places."""
+    rows, cols = top_left = bounding_window(mask)
+    labels = slicer.vtkOrientedImageData()
+    labels.DeepCopy(image(mask[top_left].astype(np.uint8)))
+    labels.SetExtent(cols.start, cols.stop - 1, rows.start, rows.stop - 1, 0, 0)
+    labels.SetImageToWorldMatrix(to_ras)
+    return labels
+
+
+def segment_of(labels: Any, name: str, colour: Sequence[int], codes: str) -> Any:
+    """A vtkSegment."""
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.SetColor(*shares(colour))
+    segment.SetTag(TERMINOLOGY, codes)
+    segment.AddRepresentation("Binary labelmap", labels)
+    return segment
+
+
+def show_outlines(segmentation: Node) -> None:
+    """Of masks on a film, the first time that they are shown."""
+    display, new = display_of(segmentation)
     if new:
         display.SetVisibility3D(False)  # a flat sheet in the film's plane; the bones are there as models
         display.SetVisibility2DFill(False)
         display.SetOpacity2DOutline(1.0)
-    return node
 
 
 def _usual_name(pixel_hash: str | None) -> str:

@@ -1,8 +1,11 @@
-"""A vertebra of two films as nodes of a Slicer scene: both films where they stood, volume, surface, measurements.
+"""A vertebra of two films as nodes of a Slicer scene: both films where they stood, with the vertebra's outline on each,
+volume, surface, measurements.
 
 run = add_vertebra_to_scene(vertebra)
 show_vertebra(run)                      # the AP film in a slice view, the vertebra from the front in 3D
+show_vertebra_film(run, "film_lateral") # the other film
 run.node("vertebra", "L3")              # vtkMRMLModelNode
+run.node("volume", "L3")                # vtkMRMLScalarVolumeNode, HU
 """
 
 from __future__ import annotations
@@ -17,18 +20,29 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkImageData
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.pictures.drawing import ERROR_COLOURS
-from DualFaceReconLib.pictures.vertebra_picture import UNSURE_MM, VERTEBRA_COLOUR
+from DualFaceReconLib.meshes import arrays
+from DualFaceReconLib.pictures.drawing import CYAN, ERROR_COLOURS
+from DualFaceReconLib.pictures.vertebra_picture import UNSURE_MM, VERTEBRA_COLOUR, silhouette
 from DualFaceReconLib.pictures.wording import UNITS, words
 from DualFaceReconLib.scene.folders import file_in, new_folder
 from DualFaceReconLib.scene.nodes import colour_table, coloured_by, measurements_table, shade
 from DualFaceReconLib.scene.parts import TERMINOLOGY, TableRow, copied, image, matrix, shares
 from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
-from DualFaceReconLib.scene.scene import cameras_of_bare_view, save_new_scene, scene_of, show_film
+from DualFaceReconLib.scene.scene import (
+    cameras_of_bare_view,
+    labelmap,
+    save_new_scene,
+    scene_of,
+    segment_of,
+    show_film,
+    show_outlines,
+)
 from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
 
 FILM_ROLES = {"film_ap": "AP film", "film_lateral": "lateral film"}
+OUTLINES = {"film_ap": "outline_ap", "film_lateral": "outline_lateral"}  # roles, by their films'
 WINDOW_HU = (-200.0, 800.0)
+GONE = "This vertebra is no longer in the scene: add it again."
 EYE_MM = 240.0  # of the 3D view, in front of the vertebra
 CODES = "~".join(
     (
@@ -53,6 +67,7 @@ def add_vertebra_to_scene(
     frontal = vertebra.films.frontal
     folder = new_folder(run, hierarchy, name or f"{vertebra.level} of film {frontal.pixel_hash}")
     _films(run, vertebra)
+    _outlines(run, vertebra)
     _volume(run, vertebra)
     _surface(run, vertebra)
     measurements_table(run, _rows(vertebra))
@@ -62,11 +77,10 @@ def add_vertebra_to_scene(
 
 def show_vertebra(run: SceneRun) -> None:
     """The AP film in the slice view, and the vertebra from the front in 3D."""
-    film = run.node("film_ap")
     surface = next((node for (role, _), node in run.nodes.items() if role == "vertebra"), None)
-    if film is None or surface is None:
-        raise Refusal("This vertebra is no longer in the scene: add it again.")
-    show_film(film)
+    if surface is None:
+        raise Refusal(GONE)
+    show_vertebra_film(run, "film_ap")
     bounds = [0.0] * 6
     surface.GetRASBounds(bounds)
     middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
@@ -75,6 +89,17 @@ def show_vertebra(run: SceneRun) -> None:
         camera.SetFocalPoint(*middle)
         camera.SetViewUp(0.0, 0.0, 1.0)
         camera.ResetClippingRange()
+
+
+def show_vertebra_film(run: SceneRun, role: str) -> None:
+    """One of FILM_ROLES in the slice view, with the vertebra's outline on it."""
+    film = run.node(role)
+    if film is None:
+        raise Refusal(GONE)
+    for of_film, outline in OUTLINES.items():
+        if (node := run.node(outline)) is not None:
+            node.GetDisplayNode().SetVisibility(of_film == role)  # the other one stands across this film
+    show_film(film)
 
 
 def save_vertebra_scene(vertebra: ReconstructedVertebra, path: str | Path) -> None:
@@ -92,6 +117,24 @@ def _films(run: SceneRun, vertebra: ReconstructedVertebra) -> None:
         display, _ = display_of(node)
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
         shade(display, *film.display_window, anew=True)
+
+
+def _outlines(run: SceneRun, vertebra: ReconstructedVertebra) -> None:
+    """What the surface covers on each film, as it would be seen from that film's source."""
+    vertices, triangles = arrays(vertebra.surface)
+    places = vertebra.films.pair.first, vertebra.films.pair.second
+    for role, place, to_ras in zip(FILM_ROLES, places, vertebra.films.ijk_to_ras(), strict=True):
+        covered = silhouette(vertices, triangles, place)
+        if not covered.any():
+            continue
+        name = f"{vertebra.level} on the {FILM_ROLES[role]}"
+        node, _ = node_of(run, OUTLINES[role], "", "vtkMRMLSegmentationNode", name)
+        node.SetReferenceImageGeometryParameterFromVolumeNode(run.node(role))
+        segmentation = node.GetSegmentation()
+        segmentation.SetSourceRepresentationName("Binary labelmap")
+        labels = labelmap(covered, matrix(to_ras))
+        segmentation.AddSegment(segment_of(labels, vertebra.level, CYAN, CODES), vertebra.level)
+        show_outlines(node)
 
 
 def _volume(run: SceneRun, vertebra: ReconstructedVertebra) -> Node:

@@ -26,6 +26,10 @@ NO_MILLIMETRES = (
     "Nothing says how large the pixels are: the shape is without millimetres, as large as a usual {level}. Only its "
     "proportions and angles can be used. Give {{pixel_pitch_mm}} for more."
 )
+NO_SCALE = (
+    "Nothing says how large the pixels of the {name} film are: click the body's four corners on both films, or give "
+    "{{pixel_pitch_mm}}."
+)
 BY_OTHER_FILM = (
     "The {name} film does not say how large its pixels are: by its corners {level} is as high there as on the other "
     "film. Give {{pixel_pitch_mm}} if you know it."
@@ -78,6 +82,36 @@ def read_films_of(
     )
 
 
+def read_films_to_click(
+    frontal: str | Path,
+    lateral: str | Path,
+    overrides: Sequence[Overrides] = (Overrides(), Overrides()),
+    **pair: Any,
+) -> SpineFilms:
+    """As `read_spine_films`; where a film has no scale, not in millimetres: they are to be looked at and clicked."""
+    try:
+        return read_spine_films(frontal, lateral, overrides=overrides, **pair)
+    except Refusal as refusal:
+        if refusal.code != MISSING:
+            raise
+    scaled, warnings = [], []
+    for path, own, subject, name in zip(
+        (frontal, lateral), overrides, (SPINE_FRONTAL, SPINE_LATERAL), FILMS, strict=True
+    ):
+        try:
+            read_film(path, own, subject)
+        except Refusal as refusal:
+            if refusal.code != MISSING:
+                raise
+            any_mm, _ = _any_pitch(path, own, subject)
+            scaled.append(replace(own, pixel_pitch_mm=any_mm))
+            warnings.append(RadiographWarning("no-scale", NO_SCALE.format(name=name)))
+        else:
+            scaled.append(own)
+    films = read_spine_films(frontal, lateral, overrides=scaled, **pair)
+    return replace(films, warnings=(*warnings, *films.warnings), in_millimetres=False)
+
+
 def _height_mm(path: str | Path, own: Overrides, subject: FilmSubject, corners: Sequence[Pixel]) -> float | None:
     """Of the body on a film; None where that does not say how large its pixels are."""
     try:
@@ -92,15 +126,19 @@ def _pitch_mm(
     path: str | Path, own: Overrides, subject: FilmSubject, corners: Sequence[Pixel], height_mm: float
 ) -> float:
     """At the detector, of pixels with which the body would be so high."""
-    for any_mm in ANY_PITCHES_MM:
-        try:
-            geometry = read_film(path, replace(own, pixel_pitch_mm=any_mm), subject).geometry
-        except Refusal as refusal:
-            if refusal.code != IMPLAUSIBLE or any_mm == ANY_PITCHES_MM[-1]:
-                raise
-            continue
-        break
+    any_mm, geometry = _any_pitch(path, own, subject)
     return any_mm * height_mm / body_height_mm(corners, geometry)
+
+
+def _any_pitch(path: str | Path, own: Overrides, subject: FilmSubject) -> tuple[float, ProjectionGeometry]:
+    """One with which a film without a scale can be read, mm, and its geometry then."""
+    first_mm, second_mm = ANY_PITCHES_MM
+    try:
+        return first_mm, read_film(path, replace(own, pixel_pitch_mm=first_mm), subject).geometry
+    except Refusal as refusal:
+        if refusal.code != IMPLAUSIBLE:
+            raise
+    return second_mm, read_film(path, replace(own, pixel_pitch_mm=second_mm), subject).geometry
 
 
 def _with_pitch_from(geometry: ProjectionGeometry, source: Provenance) -> ProjectionGeometry:

@@ -93,8 +93,9 @@ class OpenPair:
     """Reads an AP film and a lateral one of a spine, for `makevertebra`.
 
     -> `pair` (to be named there), `geometry` of both, `pixels` (paths of .npy files, (rows, cols) float32 as
-    displayed), `source_angles_degrees`, `angle_degrees` between them with `angle_provenance`, `warnings`. The last pair
-    stays open.
+    displayed), `source_angles_degrees`, `angle_degrees` between them with `angle_provenance`, `lateral_faces`,
+    `in_millimetres`, `warnings`. The last pair stays open. One that is not in millimetres, as nothing says how large
+    its pixels are, becomes a vertebra by corners alone.
     """
 
     ap: str
@@ -108,7 +109,7 @@ class OpenPair:
 
 @dataclass(frozen=True)
 class MakeVertebra:
-    """The vertebra of a pair that is open, clicked at [row, col] of both films.
+    """The vertebra of a pair that is open, clicked at [row, col] of both films: its centre, its body's corners or both.
 
     -> `folder` (of the result, for `load_vertebra`), `gap_mm` between the clicks' rays, `warnings`, `measured` (how
     good the bundle is known to be), `bundle`, `device`, `timings_s`.
@@ -116,8 +117,10 @@ class MakeVertebra:
 
     pair: str
     level: str
-    centre_ap: tuple[float, float]
-    centre_lateral: tuple[float, float]
+    centre_ap: tuple[float, float] | None = None
+    centre_lateral: tuple[float, float] | None = None
+    corners_ap: tuple[tuple[float, float], ...] | None = None
+    corners_lateral: tuple[tuple[float, float], ...] | None = None
     bundle: str | None = None  # an id or a folder; None: the one that ships
     device: str | None = None
     folder: str | None = None  # for the result; None: one in the worker's own folder, which goes with it

@@ -16,6 +16,7 @@ from training.anatomy.remeshing import open_edges
 from training.patients.plausibility import PUBLISHED, measures, table
 from training.patients.population import load_population
 from training.patients.posture import leg_turn
+from training.patients.shape_variety import bent_femur
 from training.patients.virtual import LEAST_SPACE_MM, sample_patient
 from training.raycast import cast, penetration_mm
 from training.xray.rig import KINDS, UNUSUAL, USUAL, draw_rig
@@ -59,11 +60,23 @@ def test_every_bone_is_closed_outward_and_where_it_belongs(patients):
 
 @pytest.fixture(scope="module")
 def of_one_size(population):
-    return [sample_patient(population, seed, "wide", one_size=True) for seed in range(6)]
+    return [sample_patient(population, seed, "wide", shapes="one-size") for seed in range(6)]
 
 
-def test_heads_sit_in_their_sockets_and_pass_through_nothing(population, patients, of_one_size):
-    for patient in (*patients, *of_one_size):
+@pytest.fixture(scope="module")
+def of_wide_shapes(population):
+    return [sample_patient(population, seed, "wide", shapes="wide") for seed in range(4)]
+
+
+def test_wide_shapes_are_other_femora_of_the_same_people(of_wide_shapes, of_one_size):
+    for wide, usual in zip(of_wide_shapes, of_one_size, strict=False):
+        assert wide.metadata["femora"].keys() == usual.metadata["femora"].keys()
+        apart = wide.bones["femur_left"][0] - usual.bones["femur_left"][0]
+        assert np.linalg.norm(apart, axis=1).mean() > 1
+
+
+def test_heads_sit_in_their_sockets_and_pass_through_nothing(population, patients, of_one_size, of_wide_shapes):
+    for patient in (*patients, *of_one_size, *of_wide_shapes):
         for side in ("left", "right"):
             hip, femur = patient.bones[f"hip_{side}"], patient.bones[f"femur_{side}"]
             near = femur[0][np.linalg.norm(femur[0] - femur[0][femur[0][:, 2].argmax()], axis=1) < 110]
@@ -258,6 +271,26 @@ def test_unknown_people_and_nobody_are_refused(monkeypatch, tmp_path):
         load_population(tmp_path, tmp_path, without=people.people)
 
 
+@pytest.mark.parametrize(("turned", "lifted"), [(8, 0), (0, -6), (-10, 5)])
+def test_a_femur_is_turned_and_bent_by_the_angles_that_are_asked_for(population, patients, turned, lifted):
+    """By what the page measures; the head keeps its shape, and condyles their place."""
+    marks, femur = population.femur_landmarks, population.femora[0]
+    bent = bent_femur(femur, marks, turned, lifted)
+
+    def angles(vertices):
+        places = {name: mark.place(vertices) for name, mark in marks.items()}
+        bones = {**patients[0].bones, "femur_left": (vertices, population.femur_triangles)}
+        patient = replace(patients[0], bones=bones, landmarks={**patients[0].landmarks, "femur_left": places})
+        measured = measures(patient, marks["femoral_head_centre"].vertices)
+        return measured["anteversion, degrees"], measured["neck-shaft angle, degrees"], measured["head diameter, mm"]
+
+    before, after = angles(femur), angles(bent)
+    assert after[0] - before[0] == pytest.approx(turned, abs=1.5)
+    assert after[1] - before[1] == pytest.approx(lifted, abs=1.5)
+    assert after[2] == pytest.approx(before[2], rel=0.01)
+    assert bent[femur[:, 2] < -300] == pytest.approx(femur[femur[:, 2] < -300])
+
+
 def test_measures_are_those_of_a_made_femur(population, patients):
     """A mirror image of a mirror image has the same angles."""
     head = population.femur_landmarks["femoral_head_centre"].vertices
@@ -266,7 +299,7 @@ def test_measures_are_those_of_a_made_femur(population, patients):
     assert measured["mechanical length of the femur, mm"] > 300
     twice_mirrored = patients[0].mirrored().mirrored()
     assert measures(twice_mirrored, head)["anteversion, degrees"] == pytest.approx(measured["anteversion, degrees"])
-    text = table(population, 3, say=lambda _: None)
+    text = table(population, 3, "wide", say=lambda _: None)
     assert text.count("|") > 50
     assert "Noble" in text
 

@@ -107,7 +107,7 @@ def test_postures_spread_as_those_of_new_patients_do(population):
 
 def test_a_frog_leg_view_spreads_and_bends_both_legs_and_no_bone_meets_another(population):
     for seed in range(4):
-        patient = sample_patient(population, seed, "wide", one_size=True)
+        patient = sample_patient(population, seed, "wide", shapes="one-size")
         frog = reposed(patient, "frog-leg", np.random.default_rng(seed))
         assert frog.metadata["posture"] == "frog-leg"
         for side in SIDES:

@@ -92,7 +92,10 @@ def _simulating(commands: Any) -> None:
         "--variety", choices=["usual", "wide"], default="usual", help="what films show; training has the wide one"
     )
     simulating.add_argument(
-        "--one-size", action="store_true", help="a patient's femora have one size, where else each has its socket's"
+        "--shapes",
+        choices=["usual", "one-size", "wide"],
+        default="usual",
+        help="how unlike bones are; wide: femora as people's, by what is published",
     )
     simulating.add_argument("--plain", action="store_true", help="nobody ill or with metal, nobody askew")
     simulating.add_argument(

@@ -51,7 +51,8 @@ def measure_patients(options: argparse.Namespace) -> int:
     from training.patients.plausibility import table
     from training.patients.population import load_population
 
-    text = table(load_population(options.bones, options.cache), options.count)
+    population = load_population(options.bones, options.cache)
+    text = "\n".join(table(population, options.count, shapes) for shapes in ("usual", "wide"))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.out, text)
     print(text)
@@ -88,7 +89,7 @@ def simulate_cases(options: argparse.Namespace) -> int:
             postures=options.films_each,
             views=tuple(options.views),
             variety=options.variety,
-            one_size=options.one_size,
+            shapes=options.shapes,
         )
         with _cluster(options) as road:
             folders = simulate(population, options.count, series, options.out, options.jobs, road=road)

@@ -63,7 +63,7 @@ class Series:
     postures: int = 1  # films in a row that are of one person, each lying or standing in another way
     views: tuple[str, ...] = (AP,)  # of these films in turn: AP, in the posture above, or another posture
     variety: str = "usual"  # or "wide"; see `training.patients.variety`
-    one_size: bool = False  # of both femora, where else each has its socket's
+    shapes: str = "usual"  # one of `training.patients.shape_variety.SHAPES`
 
     def posture_of(self, number: int) -> str:
         """The posture of a film."""
@@ -145,7 +145,7 @@ def draw_person(population: Population, series: Series, number: int) -> Person:
     """A person of a series, whom `series.postures` films show; the first one as drawn."""
     seed = (series.seed, number)
     rng = np.random.default_rng(seed)
-    patient = sample_patient(population, int(rng.integers(2**31)), series.posture_of(0), series.one_size)
+    patient = sample_patient(population, int(rng.integers(2**31)), series.posture_of(0), series.shapes)
     if rng.random() < MIRRORED_SHARE:
         patient = patient.mirrored()
     rng = np.random.default_rng([*seed, 4])

@@ -57,7 +57,7 @@ def simulated(
             plain=True,
             mm_per_pixel=films.mm_per_pixel,
             posture=films.posture,
-            one_size=films.one_size,
+            shapes=films.shapes,
         )
         return list(FilmStream(kept_out(), series, projections=films.watched, size_px=films.size_px))
 
@@ -74,7 +74,7 @@ def stream_of(recipe: Recipe, population: Population | Callable[[], Population])
         posture=films.posture,
         postures=films.postures,
         variety=films.variety,
-        one_size=films.one_size,
+        shapes=films.shapes,
     )
     return FilmStream(
         population,

@@ -28,6 +28,7 @@ from training.learning.rivals import RivalSettings
 from training.learning.volume_losses import VOLUME_LOSSES
 from training.patients.kept_out import kept_out_people
 from training.patients.posture import POSTURES
+from training.patients.shape_variety import SHAPES
 from training.patients.variety import VARIETIES
 
 # What a recipe of each task may name; `tasks.py` has what it does
@@ -89,9 +90,10 @@ class TrainingFilms:
     """How virtual patients lie: "wide", or "usual", in which no leg is extended, nobody stands, and which the shipped
     networks were trained by. See `training/patients/posture.py`."""
 
-    one_size: bool
-    """Whether both femora of a patient have one size, as people's do; else each is scaled to its own socket, as in the
-    frozen films. See `training/patients/virtual.py`."""
+    shapes: str
+    """How unlike bones are: "usual", by which the frozen films are made; "one-size", where both femora of a patient
+    have one size; "wide", where they are turned and bent as people's are, too. See
+    `training/patients/shape_variety.py`."""
 
     variety: str
     """What films show: "wide", or "usual", without crops, bars, words, JPEG, folds, stool and the like. FILMS.md lists
@@ -286,7 +288,7 @@ def recipe_of(sections: Mapping[str, Any]) -> Recipe:
         return Recipe(**knobs)
     if knobs["films"].pool % knobs["films"].postures:
         raise Refusal("[films] pool must be a multiple of postures, so that it holds whole people.")
-    for name, known in (("posture", POSTURES), ("variety", VARIETIES)):
+    for name, known in (("posture", POSTURES), ("shapes", SHAPES), ("variety", VARIETIES)):
         chosen = getattr(knobs["films"], name)
         if chosen not in known:
             raise Refusal(f"[films] {name} = {chosen!r} is unknown: {meant(chosen, known)}")

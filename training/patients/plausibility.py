@@ -12,6 +12,7 @@ from training.patients.virtual import VirtualPatient, sample_patient
 
 NOBLE = "Noble et al., Clin Orthop 235:148, 1988"
 BELL = "Bell et al., J Biomech 23:617, 1990"
+HARTEL = "Hartel et al., PLoS ONE 11:e0149480, 2016; median, and s.d. by the quartiles"
 PIERREPONT = "Pierrepont et al., Bone Joint J 99-B:184, 2017"
 PUBLISHED = {  # mean and standard deviation, or None; where from
     "head diameter, mm": (46.1, 4.8, NOBLE),
@@ -19,7 +20,7 @@ PUBLISHED = {  # mean and standard deviation, or None; where from
     "head offset from the shaft, mm": (43.0, 6.8, NOBLE),
     "hip centres / iliac spines": (0.72, None, BELL),
     "pelvic tilt, forward, degrees": (4.2, None, PIERREPONT),
-    "anteversion, degrees": (None, None, "varies with the method"),
+    "anteversion, degrees": (14.2, 9.6, HARTEL),
     "mechanical length of the femur, mm": (None, None, "llp26's own people: see below"),
     "iliac spines apart, mm": (None, None, "rhan40's and llp26's own people: see below"),
 }
@@ -57,16 +58,16 @@ def measures(patient: VirtualPatient, head: np.ndarray) -> dict[str, float]:
     }
 
 
-def table(population: Population, count: int, say: Callable[[str], None] = print) -> str:
-    """Markdown: mean, standard deviation and range of `count` patients beside published values."""
+def table(population: Population, count: int, shapes: str, say: Callable[[str], None] = print) -> str:
+    """Markdown: mean, standard deviation and range of `count` patients of some shapes beside published values."""
     head = population.femur_landmarks["femoral_head_centre"].vertices
     rows = []
     for seed in range(count):
-        rows.append(measures(sample_patient(population, seed), head))
+        rows.append(measures(sample_patient(population, seed, shapes=shapes), head))
         if (seed + 1) % 100 == 0:
             say(f"{seed + 1} of {count} patients")
     lines = [
-        f"# {count} virtual patients",
+        f"# {count} virtual patients, {shapes} shapes",
         "",
         "| measure | mean | s.d. | least | most | published | from |",
         "|---|---|---|---|---|---|---|",

@@ -4,7 +4,7 @@
     patient.bones["femur_left"]  # vertices, triangles; RAS mm around the middle between the hip centres
 
 A pelvis is a mixture of a few real people's, varied a little on each side, and so are the femora. A femur is sized so
-that its head fits the socket; with `one_size` both have the size at which their heads fit the two sockets on average.
+that its head fits the socket, or both so that their heads fit the two sockets on average: see `shape_variety.py`.
 Bones never pass through each other: a leg whose bones touch is drawn again.
 """
 
@@ -24,12 +24,11 @@ from DualFaceReconLib.shape.shapemodel import ShapeModel
 from training.anatomy.lumbar import lumbar_bodies, unit_vertebra
 from training.patients.population import Population
 from training.patients.posture import Posture, leg_turn, posture_of
+from training.patients.shape_variety import SHAPES, Shapes, bent_sides
 from training.raycast import meeting_triangles, penetration_mm, recognise
 
 MIXED = 3  # people in a mixture
 STRETCHED = 1.15  # differences of the shares from equal ones are larger by this factor: one may exceed 1 or be negative
-SHARED_VARIATION = 0.35  # of the coefficients of a model's modes: standard deviation of what both sides share
-SIDE_VARIATION = 0.12  # and of what each side has on its own
 SIZE_SPREAD = 0.03  # standard deviation of a person's size
 
 JOINT_SPACE_MM = (0.4, 1.5)  # between the bones where they are closest; cartilage makes it 3 to 5 mm elsewhere
@@ -90,15 +89,13 @@ class VirtualPatient:
         return replace(self, bones=bones, landmarks=marks, parts=parts)
 
 
-def sample_patient(population: Population, seed: int, posture: str = "usual", one_size: bool = False) -> VirtualPatient:
-    """The virtual patient of a seed; the same population, seed and posture (see `posture.py`) give the same patient.
-
-    `one_size`: both femora have one size, that of a person as large as the pelvis, where else each has its socket's.
-    """
+def sample_patient(population: Population, seed: int, posture: str = "usual", shapes: str = "usual") -> VirtualPatient:
+    """The virtual patient of a seed; the same population, seed, posture (see `posture.py`) and shapes give the same."""
+    variety = SHAPES[shapes]
     rng = np.random.default_rng([seed, 0x3DD])
     _recognise_bones(population)
     size = float(np.clip(rng.normal(1, SIZE_SPREAD), 1 - 3 * SIZE_SPREAD, 1 + 3 * SIZE_SPREAD))
-    hips, hip_shares = _pelvis(population, rng)
+    hips, hip_shares = _pelvis(population, variety, rng)
     sacrum = _sacrum(population, hips, rng) * size
     hips = hips * size
     lumbar = lumbar_bodies(sacrum, population.sacrum_triangles, size, rng)
@@ -118,10 +115,11 @@ def sample_patient(population: Population, seed: int, posture: str = "usual", on
     bones: dict[str, Mesh] = {f"hip_{s}": (hips[i], triangles[s]) for i, s in enumerate(("left", "right"))}
 
     for _ in range(TRIES):  # the head of one person does not always fit the socket of another
-        if one_size:
-            femora, shares, scale = _femora_of_one_size(population, (bones["hip_left"], bones["hip_right"]), rng)
+        if variety.one_size:
+            both_hips = bones["hip_left"], bones["hip_right"]
+            femora, shares, scale = _femora_of_one_size(population, both_hips, variety, rng)
         else:
-            (femora, shares), scale = _femora(population, rng), None
+            (femora, shares), scale = _femora(population, variety, rng), None
         both = [
             _seated(population, bones[f"hip_{s}"], femora[i], s, drawn, flexion[s], scale, rng)
             for i, s in enumerate(("left", "right"))
@@ -168,23 +166,25 @@ def _shares(people: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarr
     return chosen, shares, {people[i]: round(float(s), 4) for i, s in zip(chosen, shares, strict=True)}
 
 
-def _pelvis(population: Population, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
+def _pelvis(population: Population, shapes: Shapes, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
     """Both hips (2, V, 3) in the pelvic frame."""
     chosen, shares, named = _shares(population.pelvis_people, rng)
     hips = np.einsum("p,psvx->svx", shares, population.pelves[chosen])
-    left, right = _varied(population.hip_model, (hips[0], hips[1] * MIRROR), rng)
+    left, right = _varied(population.hip_model, (hips[0], hips[1] * MIRROR), shapes, rng)
     return np.stack([left, right * MIRROR]), named
 
 
-def _varied(model: ShapeModel, sides: Iterable[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+def _varied(
+    model: ShapeModel, sides: Iterable[np.ndarray], shapes: Shapes, rng: np.random.Generator
+) -> list[np.ndarray]:
     """A person's left and right bone, varied along a model's modes and repaired.
 
     Both come in left form, wherever and however they lie.
     """
-    shared = rng.normal(size=len(model.variances)) * SHARED_VARIATION
+    shared = rng.normal(size=len(model.variances)) * shapes.shared
     varied = []
     for vertices in sides:
-        own = shared + rng.normal(size=len(shared)) * SIDE_VARIATION
+        own = shared + rng.normal(size=len(shared)) * shapes.own
         rotation, translation = rigid_fit(model.mean, vertices)
         offsets = model.shape(own) - model.mean
         reference = model.mean @ rotation.T + translation
@@ -205,14 +205,14 @@ def _sacrum(population: Population, hips: np.ndarray, rng: np.random.Generator) 
     return sacrum * scale @ rotation.T + translation
 
 
-def _femora(population: Population, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
+def _femora(population: Population, shapes: Shapes, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:
     """Two femora (2, W, 3) in left form and femoral frame."""
     femur, named = _mixed_femur(population, rng)
-    return np.stack(_varied(population.femur_model, (femur, femur), rng)), named
+    return _pair_of(population, femur, shapes, rng), named
 
 
 def _femora_of_one_size(
-    population: Population, hips: Sequence[Mesh], rng: np.random.Generator
+    population: Population, hips: Sequence[Mesh], shapes: Shapes, rng: np.random.Generator
 ) -> tuple[np.ndarray, dict[str, float], float]:
     """Femora (2, W, 3) as of `_femora`, and their scale, by which both heads fit the sockets on average.
 
@@ -221,8 +221,14 @@ def _femora_of_one_size(
     room = np.mean([sphere_through(_socket(population, hip))[1] for hip in hips]) - rng.uniform(*SOCKET_CLEARANCE_MM)
     mixtures = [_mixed_femur(population, rng) for _ in range(SIZES_TRIED)]
     femur, shares = min(mixtures, key=lambda mixture: abs(np.log(room / _head_radius(population, mixture[0]))))
-    femora = np.stack(_varied(population.femur_model, (femur, femur), rng))
+    femora = _pair_of(population, femur, shapes, rng)
     return femora, shares, float(room / np.mean([_head_radius(population, femur) for femur in femora]))
+
+
+def _pair_of(population: Population, femur: np.ndarray, shapes: Shapes, rng: np.random.Generator) -> np.ndarray:
+    """A person's two femora (2, W, 3) of one (W, 3), bent and varied."""
+    sides = bent_sides(femur, population.femur_landmarks, shapes, rng)
+    return np.stack(_varied(population.femur_model, sides, shapes, rng))
 
 
 def _mixed_femur(population: Population, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, float]]:

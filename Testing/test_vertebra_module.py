@@ -9,6 +9,7 @@ pytest.importorskip("slicer")
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
+from DualFaceReconLib.scene import remove_from_scene
 from DualFaceReconLib.vertebra import reconstruction as pipeline
 from DualFaceReconLib.vertebra_results import load_vertebra
 from DualFaceReconLib.worker.client import Client
@@ -77,11 +78,27 @@ def test_films_without_a_scale_are_opened_for_their_corners(tmp_path, monkeypatc
         work.make(MakeVertebra(opened["pair"], "L3", *CLICKS, **corners), nothing, nothing)
 
 
-def click(section, number, pixel, opened):
+def click(section, number, pixels, opened, kind="centre"):
     """As if the user had clicked there in the slice view."""
     geometry = ProjectionGeometry.from_dict(opened["geometry"][number])
-    place = geometry.back_project(np.array(pixel), np.array(geometry.sdd_mm))
-    section.clicks._films[number].point.AddControlPoint(*place.tolist())
+    for pixel in pixels if kind == "corners" else [pixels]:
+        place = geometry.back_project(np.array(pixel), np.array(geometry.sdd_mm))
+        section.clicks._films[number].markups[kind].AddControlPoint(*place.tolist())
+
+
+@pytest.fixture
+def chosen(panel, engine_answers):
+    """The panel with two films chosen, and what the engine's stand-in says of them."""
+    opened, made = engine_answers
+    panel.behave(answers={"openpair": opened, "makevertebra": made})
+    panel.ui.vertebraAp.currentPath, panel.ui.vertebraLateral.currentPath = "ap.dcm", "lateral.dcm"
+    return panel
+
+
+def press(panel, button):
+    """And waits until the films are open."""
+    button.click()
+    panel.wait(lambda: not panel.panel.vertebrae.computing)
 
 
 def test_two_clicks_make_a_vertebra_in_the_scene(panel, engine_answers):
@@ -93,8 +110,7 @@ def test_two_clicks_make_a_vertebra_in_the_scene(panel, engine_answers):
     ui.vertebraClickAp.click()
     assert "Choose an AP film" in ui.vertebraStatus.text
     ui.vertebraAp.currentPath, ui.vertebraLateral.currentPath = "ap.dcm", "lateral.dcm"
-    ui.vertebraClickAp.click()
-    panel.wait(lambda: not section.computing)
+    press(panel, ui.vertebraClickAp)
     click(section, 0, CLICKS[0], opened)
     assert not ui.vertebraButton.enabled
     ui.vertebraClickLateral.click()
@@ -106,15 +122,97 @@ def test_two_clicks_make_a_vertebra_in_the_scene(panel, engine_answers):
     click(section, 1, CLICKS[1], opened)
     assert section.clicks.gap_mm() < 0.1
     assert ui.vertebraButton.enabled
-    ui.vertebraButton.click()
-    panel.wait(lambda: not section.computing)
+    press(panel, ui.vertebraButton)
     [asked] = panel.asked("makevertebra")
     assert asked["level"] == "L3"
     assert np.allclose([asked["centre_ap"], asked["centre_lateral"]], CLICKS, atol=1e-6)
-    names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLModelNode")]
-    assert "L3" in names
-    assert section.clicks.pixels() == (None, None)  # films to be clicked are gone
+    assert asked["corners_ap"] is asked["corners_lateral"] is asked["bundle"] is None
+    assert section.clicks.clicked("centre") == (None, None)  # films to be clicked are gone
     assert panel.panel.results.run() is None  # a vertebra is no result of a hip film
+    run = section.run
+    assert run.node("vertebra", "L3").GetName() == "L3"
+    assert run.node("volume", "L3").GetImageData().GetDimensions() == (48, 48, 48)
+    vertebra = load_vertebra(made["folder"])
+    rows = [ui.vertebraTable.item(row, 0).text() for row in range(ui.vertebraTable.rowCount)]
+    assert rows == ["Level", *(name.replace("_", " ") for name in vertebra.measurements)]
+    outlines = [run.node(role).GetDisplayNode() for role in ("outline_ap", "outline_lateral")]
+    assert [display.GetVisibility() for display in outlines] == [True, False]
+    ui.vertebraShowLateral.click()
+    assert [display.GetVisibility() for display in outlines] == [False, True]
+    ui.vertebraShowAp.click()
+    assert [display.GetVisibility() for display in outlines] == [True, False]
+    layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    shown = layout.GetViewArrangement()
+    assert not ui.vertebraResult.isHidden()
+    remove_from_scene(run)
+    panel.wait(ui.vertebraResult.isHidden)
+    assert layout.GetViewArrangement() != shown  # what was there before
+
+
+def test_four_corners_on_each_film_stand_for_its_centre(chosen, engine_answers):
+    """Of films without a scale they are all there is, and the rays of a click are not known."""
+    opened = {**engine_answers[0], "in_millimetres": False}
+    chosen.behave(answers={"openpair": opened, "makevertebra": engine_answers[1]})
+    section, ui = chosen.panel.vertebrae, chosen.ui
+    corners = corners_around(CLICKS[0], 20), corners_around(CLICKS[1], 22)
+    press(chosen, ui.vertebraCornersAp)
+    click(section, 0, corners[0][:3], opened, "corners")
+    assert "3 of four corners are clicked on the AP film" in ui.vertebraStatus.text
+    click(section, 0, corners[0][3:], opened, "corners")
+    press(chosen, ui.vertebraClickLateral)
+    click(section, 1, CLICKS[1], opened)
+    assert section.clicks.gap_mm() is None
+    assert not ui.vertebraButton.enabled
+    press(chosen, ui.vertebraCornersLateral)
+    click(section, 1, corners[1], opened, "corners")
+    assert ui.vertebraButton.enabled
+    press(chosen, ui.vertebraButton)
+    [asked] = chosen.asked("makevertebra")
+    assert np.allclose([asked["corners_ap"], asked["corners_lateral"]], corners, atol=1e-6)
+    assert asked["centre_ap"] is None
+    assert np.allclose(asked["centre_lateral"], CLICKS[1])
+
+
+def test_what_is_given_after_the_clicks_counts_and_clicks_stay(chosen, engine_answers):
+    opened, _ = engine_answers
+    section, ui = chosen.panel.vertebrae, chosen.ui
+    for number, button in enumerate((ui.vertebraClickAp, ui.vertebraClickLateral)):
+        press(chosen, button)
+        click(section, number, CLICKS[number], opened)
+    ui.vertebraSourceAp.value, ui.vertebraPitchLateral.value, ui.vertebraAngle.value = 1150, 0.143, 88
+    ui.vertebraInvertLateral.checked, ui.vertebraView.currentIndex = True, 2
+    ui.vertebraBundle.currentPath = "/bundles/mine"
+    press(chosen, ui.vertebraButton)
+    chosen.wait(lambda: len(chosen.asked("makevertebra")) == 1 and not section.computing)
+    asked = chosen.asked("openpair")[-1]
+    assert (asked["overrides_ap"]["sdd_mm"], asked["overrides_lateral"]["sdd_mm"]) == (1150, None)
+    assert (asked["overrides_ap"]["pixel_pitch_mm"], asked["overrides_lateral"]["pixel_pitch_mm"]) == (None, 0.143)
+    assert (asked["overrides_ap"]["view"], asked["overrides_lateral"]["view"]) == ("PA", None)
+    assert (asked["overrides_ap"]["invert"], asked["overrides_lateral"]["invert"]) == (False, True)
+    assert asked["angle_degrees"] == 88
+    [made] = chosen.asked("makevertebra")
+    assert made["bundle"] == "/bundles/mine"
+    assert np.allclose([made["centre_ap"], made["centre_lateral"]], CLICKS, atol=1e-6)
+    ui.vertebraAp.currentPath = "other.dcm"  # of which nothing was given
+    assert ui.vertebraSourceAp.value == ui.vertebraPitchLateral.value == ui.vertebraAngle.value == 0
+    assert not ui.vertebraInvertLateral.checked
+
+
+def test_clicks_are_of_their_films_and_corners_give_the_line(chosen, engine_answers):
+    import slicer
+
+    opened, _ = engine_answers
+    section, ui = chosen.panel.vertebrae, chosen.ui
+    press(chosen, ui.vertebraCornersAp)
+    click(section, 0, corners_around(CLICKS[0], 20), opened, "corners")
+    press(chosen, ui.vertebraCornersLateral)
+    assert slicer.mrmlScene.GetNodesByClass("vtkMRMLMarkupsLineNode").GetNumberOfItems() == 1
+    click(section, 1, corners_around((CLICKS[1][0] + 60, CLICKS[1][1]), 22), opened, "corners")
+    assert "That is too much" in ui.vertebraStatus.text
+    assert not ui.vertebraButton.enabled
+    ui.vertebraLateral.currentPath = "other.dcm"
+    assert section.clicks.clicked("corners") == (None, None)
+    assert slicer.mrmlScene.GetNodesByClass("vtkMRMLMarkupsFiducialNode").GetNumberOfItems() == 0
 
 
 def test_a_worker_s_process_opens_a_pair_and_refuses_one_that_is_none(tmp_path):

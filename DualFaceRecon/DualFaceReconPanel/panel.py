@@ -60,7 +60,7 @@ class Panel:
         self.patient = PatientFilms(ui, lambda: self.opened)
         self.models = ModelSection(ui, self.packages, self._models_changed, self.fetch)
         self.results = ResultSection(ui, self.recompute, self.engine.log_tail, self._asked, self.layout.bones_shape)
-        self.vertebrae = VertebraSection(ui, lambda: self.engine)
+        self.vertebrae = VertebraSection(ui, lambda: self.engine, self.layout.enter)
         self.looking.connect("timeout()", self.results.look_from_source)
         ui.reconstructButton.connect("clicked(bool)", self._on_button)
         ui.progressBar.visible = False
@@ -170,7 +170,8 @@ class Panel:
             self._stop()
             self.open_film()
         self.refresh()
-        if self.results.run() is None:
+        self.vertebrae.refresh()
+        if self.results.run() is None and self.vertebrae.run is None:
             self.layout.leave()
 
     # Models

@@ -59,14 +59,20 @@ class VertebraTarget:
     def centres(self, faces_right: bool) -> tuple[Pixel, Pixel]:
         """Of both films; by its corners where it was not clicked itself. `faces_right`: the patient, in the lateral."""
         ap, lateral = self.centre_ap_px, self.centre_lateral_px
-        if ap is None:
-            row, col = np.mean(self.corners_ap_px, axis=0)
-            ap = float(row), float(col)
-        if lateral is None:
-            edges = edges_of(self.corners_lateral_px)
-            row, col = np.mean(edges[0] if faces_right else edges[1], axis=0)  # the back one
-            lateral = float(row), float(col)
-        return ap, lateral
+        return (
+            centre_of(self.corners_ap_px, 0, faces_right) if ap is None else ap,
+            centre_of(self.corners_lateral_px, 1, faces_right) if lateral is None else lateral,
+        )
+
+
+def centre_of(corners: Sequence[Pixel], number: int, faces_right: bool) -> Pixel:
+    """Where one would click a body with such corners, on the AP film (0) or the lateral (1)."""
+    if number == 0:
+        row, col = np.mean(corners, axis=0)
+    else:
+        edges = edges_of(corners)
+        row, col = np.mean(edges[0] if faces_right else edges[1], axis=0)  # the back one
+    return float(row), float(col)
 
 
 def read_targets(path: Path) -> list[VertebraTarget]:

@@ -14,6 +14,7 @@ from support.spine_films import CENTRE, LATERAL, RADIUS_MM, Hull, clicks_on, hul
 from support.vertebra_bundles import SETTINGS, made_vertebra_bundle, vertebra_weights
 from support.vertebrae import DEPTH_MM, HEIGHT_MM, MIDDLE, WIDTH_MM, made_group, made_mask
 from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.cli import main
@@ -348,12 +349,8 @@ def test_without_a_scale_proportions_alone_are_measured(tmp_path, hull, capsys):
 # The scene
 
 
-def _ijk_to_ras(volume):
-    from vtkmodules.vtkCommonMath import vtkMatrix4x4
-
-    to_ras = vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(to_ras)
-    return to_ras
+def _matrix_of(values):
+    return np.array([[values.GetElement(row, col) for col in range(4)] for row in range(4)])
 
 
 def test_a_scene_has_both_films_the_volume_the_surface_and_the_table(ball, tmp_path):
@@ -368,8 +365,10 @@ def test_a_scene_has_both_films_the_volume_the_surface_and_the_table(ball, tmp_p
         show_vertebra,
         show_vertebra_film,
     )
+    from DualFaceReconLib.scene.scene import add_views
 
     scene = new_scene()
+    add_views(scene)
     run = add_vertebra_to_scene(ball, scene)
     assert set(run.nodes) >= {
         ("film_ap", ""),
@@ -389,8 +388,9 @@ def test_a_scene_has_both_films_the_volume_the_surface_and_the_table(ball, tmp_p
     volume, middle = run.node("volume", "L3"), (np.array(ball.volume_hu.shape) - 1) / 2
     assert np.allclose(volume.GetSpacing(), ball.voxel_mm)
     assert np.allclose(volume.GetOrigin(), CENTRE - middle * ball.voxel_mm, atol=0.01)
-    to_ras = slicer.util.arrayFromVTKMatrix(_ijk_to_ras(volume))
-    assert np.allclose(to_ras, ball.ijk_to_ras())
+    to_ras = vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(to_ras)
+    assert np.allclose(_matrix_of(to_ras), ball.ijk_to_ras())
     assert np.array_equal(slicer.util.arrayFromVolume(volume), ball.volume_hu.transpose(2, 1, 0))
     show_vertebra(run)
     pair = ball.films.pair
@@ -404,6 +404,9 @@ def test_a_scene_has_both_films_the_volume_the_surface_and_the_table(ball, tmp_p
         values = vtk_to_numpy(labels.GetPointData().GetScalars())
         covered[first_row : last_row + 1, first_col : last_col + 1] = values.reshape(last_row - first_row + 1, -1) > 0
         assert np.array_equal(covered, silhouette(*arrays(ball.surface), place))
+        slice_axes, film_axes = _matrix_of(scene.GetFirstNodeByClass("vtkMRMLSliceNode").GetSliceToRAS()), np.eye(3)
+        run.node(role).GetIJKToRASDirections(film_axes)
+        assert np.allclose(slice_axes[:3, :2], film_axes[:, :2] * (1, -1))  # as its pixels are, from any side
     assert [other.id for other in runs_in(scene)] == [run.id]
     assert run.node("table").GetTable().GetNumberOfRows() == len(ball.measurements)
     save_vertebra(ball, tmp_path / "L3", scene=True)

@@ -277,18 +277,18 @@ def _coded(value: str, scheme: str, meaning: str) -> Any:
 
 
 def _lay_onto(view: Node, film: Node) -> None:
-    """A slice view in the film's plane, which it shows whole: patient's left to the right, head up."""
-    bounds = [0.0] * 6
+    """A slice view in the film's plane, which it shows whole and as its pixels are: columns to the right, rows down."""
+    bounds, directions = [0.0] * 6, np.zeros((3, 3))
     film.GetRASBounds(bounds)
+    film.GetIJKToRASDirections(directions)
+    right, up = directions[:, 0], -directions[:, 1]
     middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
-    for row, (first, second, third, place) in enumerate(
-        ((-1, 0, 0, middle[0]), (0, 0, 1, middle[1]), (0, 1, 0, middle[2]))
-    ):
-        for col, value in enumerate((first, second, third, place)):
+    for row, values in enumerate(np.column_stack([right, up, np.cross(right, up), middle]).tolist()):
+        for col, value in enumerate(values):
             view.GetSliceToRAS().SetElement(row, col, value)
     cols, rows, _ = view.GetDimensions()
-    wide, high = bounds[1] - bounds[0], bounds[5] - bounds[4]
-    mm_per_px = max(wide / max(cols, 1), high / max(rows, 1))
+    wide, high, _ = np.multiply(film.GetImageData().GetDimensions(), film.GetSpacing())
+    mm_per_px = float(max(wide / max(cols, 1), high / max(rows, 1)))
     view.SetFieldOfView(cols * mm_per_px, rows * mm_per_px, 1.0)
     view.SetXYZOrigin(0, 0, 0)
     view.UpdateMatrices()

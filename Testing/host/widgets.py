@@ -20,6 +20,7 @@ class _CollapsibleButton(QtWidgets.QGroupBox):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._collapsed = False
+        self._folded: list[QtWidgets.QWidget] = []  # children that are hidden because it is collapsed
 
     def _is_collapsed(self) -> bool:
         return self._collapsed
@@ -28,8 +29,11 @@ class _CollapsibleButton(QtWidgets.QGroupBox):
         if collapsed == self._collapsed:
             return
         self._collapsed = collapsed
-        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
+        children = self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly)
+        folded = [child for child in children if not child.isHidden()] if collapsed else self._folded
+        for child in folded:  # CTK's leaves those hidden that were
             child.setProperty("visible", not collapsed)
+        self._folded = folded if collapsed else []
         self.setMaximumHeight(24 if collapsed else 16777215)
         self.contentsCollapsed.emit(collapsed)
 

@@ -21,6 +21,7 @@ from DualFaceReconLib.errors import Refusal, worded
 if TYPE_CHECKING:
     from DualFaceReconLib.film.lengths import Length
     from DualFaceReconLib.film.radiograph import Radiograph
+    from DualFaceReconLib.networks_apart import NetworksApart
     from DualFaceReconLib.outcome import Reconstruction
 
 EXIT_REFUSED = 2
@@ -69,16 +70,22 @@ def inspect(options: argparse.Namespace) -> int:
 
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
+    from DualFaceReconLib.networks_apart import networks_apart
+
+    if options.scene:
+        import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
+    if options.different_ids and not options.one_patient:
+        raise Refusal("--different-ids is about the films of one patient: say --one-patient, too.")
+    with networks_apart(options.bundle, options.device) as networks:
+        return (_reconstruct_patient if options.one_patient else _reconstruct_films)(options, networks)
+
+
+def _reconstruct_films(options: argparse.Namespace, networks: NetworksApart | None) -> int:
+    """Each film by itself; `networks` are loaded meanwhile, or None: here."""
     from DualFaceReconLib.disk.folders import display_name, refuse_unwritable
     from DualFaceReconLib.document import DOCUMENT
     from DualFaceReconLib.results import refuse_to_lose, save
 
-    if options.scene:
-        import DualFaceReconLib.scene  # noqa: F401  (refused before anything is computed where there is no Slicer)
-    if options.one_patient:
-        return _reconstruct_patient(options)
-    if options.different_ids:
-        raise Refusal("--different-ids is about the films of one patient: say --one-patient, too.")
     if several := len(options.files) > 1:
         refuse_unwritable(options.out / DOCUMENT)
         if (options.out / DOCUMENT).is_file():
@@ -94,7 +101,7 @@ def reconstruct(options: argparse.Namespace) -> int:
 
     from DualFaceReconLib.reconstruction import Reconstructor  # seconds, after which nobody is asked or refused a name
 
-    reconstructor = Reconstructor(options.bundle, options.device)
+    reconstructor = Reconstructor(options.bundle, options.device, networks)
     print(f"{reconstructor}. Research use only.")
     for file, radiograph, folder in films:
         with _named(file, options):
@@ -111,7 +118,7 @@ def reconstruct(options: argparse.Namespace) -> int:
     return 0
 
 
-def _reconstruct_patient(options: argparse.Namespace) -> int:
+def _reconstruct_patient(options: argparse.Namespace, networks: NetworksApart | None) -> int:
     """Several films of one patient, into one folder."""
     from DualFaceReconLib.film.patients import refuse_different_patients
     from DualFaceReconLib.patient import SURFACE, refuse_no_films_of_a_patient
@@ -134,7 +141,7 @@ def _reconstruct_patient(options: argparse.Namespace) -> int:
 
     from DualFaceReconLib.reconstruction import Reconstructor  # seconds, after which nobody is asked or refused a name
 
-    reconstructor = Reconstructor(options.bundle, options.device)
+    reconstructor = Reconstructor(options.bundle, options.device, networks)
     print(f"{reconstructor}. Research use only.")
     with shown_progress() as progress:
         patient = reconstructor.run_patient(radiographs, whole_femurs=options.whole_femurs, progress=progress)

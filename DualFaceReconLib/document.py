@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,10 @@ def film_as_dict(radiograph: Radiograph) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """What a result was made with."""
-    import torch  # seconds, which reading a folder does not need
-
     return {
         "DualFaceRecon": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "vtk": vtkVersion.GetVTKVersion(),
         "numpy": np.__version__,
         "platform": platform.system(),

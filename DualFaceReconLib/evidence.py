@@ -20,7 +20,7 @@ from DualFaceReconLib.rasterising import covered_pixels
 from DualFaceReconLib.shape.completion import JOINT_LANDMARK, Completion
 
 if TYPE_CHECKING:
-    from DualFaceReconLib.inference import Prediction  # with torch
+    from DualFaceReconLib.prediction import Prediction
 
 Evidence = dict[str, float]  # by code, as `verdicts.TEXTS` names them
 SHADOW_PX = 256  # of the longer side of the part of the film on which shadows are compared

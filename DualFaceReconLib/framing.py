@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn.functional import grid_sample, interpolate, pad
 
 from DualFaceReconLib.bonemaps import Window
 from DualFaceReconLib.film.subject import POPULATION_OBJECT_DISTANCE_MM
 from DualFaceReconLib.geometry import ProjectionGeometry
+
+if TYPE_CHECKING:
+    import torch
 
 # Detector to the nominal bone plane, for networks that are trained; a bundle's manifest has that of its own networks
 NOMINAL_OBJECT_DISTANCE_MM = POPULATION_OBJECT_DISTANCE_MM
@@ -62,6 +64,9 @@ class Frame:
 
     def picture(self, pixels: np.ndarray) -> torch.Tensor:
         """(n, n) float32 of a film (rows, cols), normalised; -1 where there is none."""
+        import torch
+        from torch.nn.functional import interpolate
+
         film = torch.as_tensor(np.ascontiguousarray(pixels, dtype=np.float32))[None, None]
         if self.scale != (1.0, 1.0):
             film = interpolate(
@@ -71,24 +76,35 @@ class Frame:
 
     def square(self, values: torch.Tensor, padding: float = 0.0) -> torch.Tensor:
         """(..., n, n) of values (..., rows, cols) that are resampled already; `padding` where there are none."""
+        from torch.nn.functional import pad
+
         (top, left), n = self.first_px, self.size_px
         kept = values[..., max(top, 0) : max(top + n, 0), max(left, 0) : max(left + n, 0)]
         before = max(-top, 0), max(-left, 0)
         after = tuple(n - b - k for b, k in zip(before, kept.shape[-2:], strict=True))
         return pad(kept, (before[1], after[1], before[0], after[0]), value=padding)
 
-    def undone(self, maps: torch.Tensor, window: Window | None = None) -> torch.Tensor:
+    def undone(self, maps: np.ndarray, window: Window | None = None) -> np.ndarray:
         """Maps (k, n, n) brought back to the radiograph's pixels: (k, rows, cols), bilinear; 0 beyond the square.
 
-        `window`: only so many of the radiograph's rows and columns.
+        `window`: only so many of the radiograph's rows and columns. As torch's grid_sample has it, to the last digit.
         """
-        grids = []
+        pixels, shares = [], []  # by axis, of the pixel before each place and of the one after it
         for axis, (size, scale, first) in enumerate(zip(self.geometry.size_px, self.scale, self.first_px, strict=True)):
             kept = range(size) if window is None else range(size)[window[axis]]
-            pixels = torch.arange(kept.start, kept.stop, dtype=torch.float32, device=maps.device)
-            grids.append(2 * ((pixels + 0.5) * scale - first) / self.size_px - 1)
-        grid = torch.stack(torch.meshgrid(*grids, indexing="ij")[::-1], dim=-1)
-        return grid_sample(maps[None].float(), grid[None], mode="bilinear", align_corners=False)[0]
+            centres = np.arange(kept.start, kept.stop, dtype=np.float32) + np.float32(0.5)
+            relative = 2 * (centres * np.float32(scale) - np.float32(first)) / np.float32(self.size_px) - 1
+            places = (relative + 1) * np.float32(self.size_px / 2) - np.float32(0.5)
+            before = np.floor(places)
+            after = places - before
+            pixels.append((before.astype(int), before.astype(int) + 1))
+            shares.append((1 - after, after))
+        undone = np.float32(0)
+        for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            weight = shares[0][row][:, None] * shares[1][col]
+            values = _taken(_taken(maps, pixels[0][row], 1), pixels[1][col], 2)
+            undone = (values.astype(np.float64) * weight + undone).astype(np.float32)  # multiplied and added at once
+        return undone
 
     def window_on_film(self, window: Window) -> Window:
         """The radiograph's pixels whose values depend on a window of the square."""
@@ -124,7 +140,16 @@ def framed_pitch_mm(
 
 def normalised(film: torch.Tensor) -> torch.Tensor:
     """A film's grey values (rows, cols), bone bright, between about -1 and 1 by its own quantiles."""
+    import torch
+
     sampled = film.flatten()[:: max(film.numel() // 20000, 1)]
     low, high = torch.quantile(sampled, torch.tensor([DARKEST, BRIGHTEST], device=film.device))
     spread = torch.clamp(high - low, min=1e-6)
     return (2 * (film - low) / spread - 1).clamp(-REACH, REACH)
+
+
+def _taken(maps: np.ndarray, pixels: np.ndarray, axis: int) -> np.ndarray:
+    """Pixels (m,) of maps along an axis; beyond its ends they are 0."""
+    inside = (pixels >= 0) & (pixels < maps.shape[axis])
+    taken = maps.take(np.where(inside, pixels, 0), axis)
+    return taken if inside.all() else taken * inside.reshape([-1 if axis == other else 1 for other in range(maps.ndim)])

@@ -16,7 +16,7 @@ from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from DualFaceReconLib.inference import Prediction
+    from DualFaceReconLib.prediction import Prediction
 
 MASKS_BY_NETWORK = Provenance("estimated", "the bundle's segmentation network")
 MASKS_BY_USER = Provenance("user", "masks given by the user")

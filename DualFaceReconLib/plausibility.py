@@ -8,8 +8,8 @@ from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.inference import Prediction
 from DualFaceReconLib.pictures.wording import bone_words
+from DualFaceReconLib.prediction import Prediction
 from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.verdicts import NOT_COMPLETED, NOT_USABLE, Verdict, is_doubted
 

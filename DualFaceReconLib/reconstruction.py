@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkPolyData
@@ -30,17 +31,6 @@ from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.film.sides import letters_against_bones, sides_are_contradicted
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import (
-    Networks,
-    Prediction,
-    Progress,
-    load_networks,
-    maps_of,
-    predict,
-    prediction_outlines,
-    seen_on,
-    unsure_at_pitch,
-)
 from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread, root_mean_square
 from DualFaceReconLib.meshes import add_point_data
 from DualFaceReconLib.metal import warnings_of_bones_not_whole
@@ -58,6 +48,7 @@ from DualFaceReconLib.patient import (
 )
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.plausibility import bone_warnings, refuse_other_pictures, refuse_other_shapes, with_likely_pitch
+from DualFaceReconLib.prediction import Prediction, Progress, maps_of, prediction_outlines, seen_on
 from DualFaceReconLib.scale import scale_warnings, sizes_of
 from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
@@ -67,6 +58,10 @@ from DualFaceReconLib.shape.together import SeenFilm, complete_together, complet
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.verdicts import NOT_COMPLETED, verdict_of
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.inference import Networks
+    from DualFaceReconLib.networks_apart import NetworksApart
 
 SURFACE_SIDE_PX = 512  # of the film's longer side, on which surfaces are made: networks see fewer than films have
 SHARES = {"networks": 0.0, "surfaces": 0.25, "completion": 0.35}  # of the whole, where a stage begins
@@ -112,14 +107,21 @@ class Reconstructor:
     """A bundle's networks and shape models, loaded once and used for many radiographs."""
 
     def __init__(
-        self, bundle: str | Path | None = None, device: str | None = None, networks: Networks | None = None
+        self,
+        bundle: str | Path | None = None,
+        device: str | None = None,
+        networks: Networks | NetworksApart | None = None,
     ) -> None:
         """`bundle`: an id, a folder, or None for the one that ships; `device`: "cuda", "mps", "cpu" or the best.
 
         `networks`: of this bundle, where they are loaded already.
         """
         folder = bundle_folder(bundle)
-        self.networks: Networks = networks or load_networks(folder, device)
+        if networks is None:
+            from DualFaceReconLib.inference import load_networks  # with torch, a second
+
+            networks = load_networks(folder, device)
+        self.networks: Networks | NetworksApart = networks
         self.models: dict[str, ShapeModel] = {
             kind: read_shape_model(folder, self.networks.manifest, kind) for kind in self.networks.manifest.shape_models
         }
@@ -247,7 +249,7 @@ class Reconstructor:
                     SeenFilm(
                         observed=seen[number].observed,
                         outlines=self.outlines(seen[number].radiograph, seen[number].prediction),
-                        geometry=seen_on(self.networks, seen[number].radiograph),
+                        geometry=seen_on(self.networks.manifest, seen[number].radiograph),
                         distance_spread_mm=unknown_distance_mm(seen[number].radiograph.geometry),
                     )
                     for number in joined
@@ -272,7 +274,7 @@ class Reconstructor:
                     shown = SeenFilm(
                         observed=there.observed,
                         outlines={},
-                        geometry=seen_on(self.networks, there.radiograph),
+                        geometry=seen_on(self.networks.manifest, there.radiograph),
                         alone_error_mm=self.networks.manifest.surface_error_mm,
                     )
                     moved_mm = 0.0 if there is film else shift_mm[0]
@@ -350,7 +352,7 @@ class Reconstructor:
         if not seen.masks_given:
             refuse_other_shapes(seen.observed, whole)
         manifest = self.networks.manifest
-        searched = seen_on(self.networks, radiograph)
+        searched = seen_on(self.networks.manifest, radiograph)
         evidence = evidence_of(whole, maps, radiograph.geometry, searched, prediction, masks_given=seen.masks_given)
         verdicts = {
             bone: NOT_COMPLETED if completed is not None and bone not in whole else verdict_of(bone, evidence[bone])
@@ -394,11 +396,11 @@ class Reconstructor:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Prediction:
         """What the networks see in a radiograph."""
-        return predict(self.networks, radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
+        return self.networks.predict(radiograph, flipped_too=flipped_too, progress=progress, cancelled=cancelled)
 
     def unsure_at_pitch(self, radiograph: Radiograph, factor: float) -> float:
         """How unsure the networks are of what they see, were pixels so many times as large; 1 where that is nothing."""
-        return unsure_at_pitch(self.networks, radiograph, factor)
+        return self.networks.unsure_at_pitch(radiograph, factor)
 
     def bone_maps(
         self,
@@ -446,7 +448,7 @@ class Reconstructor:
         Where `prediction` has the mirrored film, too, a bone is less sure where that shows it elsewhere. `together`
         takes the outlines of `prediction`, or of `mask` where there is one, and knows of the networks' errors itself.
         """
-        searched = seen_on(self.networks, radiograph)
+        searched = seen_on(self.networks.manifest, radiograph)
         how = {"on_refusal": refused, "progress": progress, "cancelled": cancelled}
         if together:
             outlines = self.outlines(radiograph, prediction, mask)
@@ -466,7 +468,7 @@ class Reconstructor:
         self, radiograph: Radiograph, prediction: Prediction | None, mask: np.ndarray | None = None
     ) -> dict[str, Outline]:
         """The bones' outlines: of a mask that somebody gave, or as the networks see them."""
-        searched = seen_on(self.networks, radiograph)
+        searched = seen_on(self.networks.manifest, radiograph)
         if mask is not None:
             bones = self.networks.manifest.bones
             size = _surface_size(radiograph.geometry)

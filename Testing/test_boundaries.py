@@ -31,8 +31,9 @@ ENGINE = (
     ("backprojection", "certainty", "framing"),
     ("networks", "shape"),
     ("bundle",),
+    ("prediction",),
     ("inference", "measurements", "scale"),
-    ("evidence", "verdicts"),
+    ("evidence", "networks_apart", "verdicts"),
     ("outcome",),
     ("vertebra",),
     ("pictures",),
@@ -221,7 +222,7 @@ def test_inspecting_needs_neither_torch_nor_a_window():
 def test_networks_are_loaded_without_torch_s_compiler():
     """Which timm and torchvision import for what nobody here asks; whoever does ask it gets its answer."""
     program = (
-        "import sys, torch; import DualFaceReconLib.reconstruction; before = 'torch._dynamo' in sys.modules\n"
+        "import sys, torch; import DualFaceReconLib.inference; before = 'torch._dynamo' in sys.modules\n"
         "from torchvision.ops.roi_align import is_compile_supported as asked\n"
         "print(before, asked('cpu'), torch._dynamo.utils.is_compile_supported('cpu'))"
     )

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, Frame
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.inference import Prediction, maps_of
+from DualFaceReconLib.prediction import Prediction, maps_of
 from training.learning import data
 from training.learning.data import FilmStream, framed_sample, sample
 from training.patients.virtual import NoFemoraFit
@@ -116,7 +116,11 @@ def test_what_a_network_is_taught_comes_back_as_the_truth(population, view):
     )
     taught = framed_sample(frame, film.pixels, film.maps)
     prediction = Prediction(
-        frame=frame, bones=film.maps.bones, probability=taught["mask"].float(), depth=taught["depth"], pixel_hash=""
+        frame=frame,
+        bones=film.maps.bones,
+        probability=taught["mask"].float().numpy(),
+        depth=taught["depth"].numpy(),
+        pixel_hash="",
     )
     maps = maps_of(prediction, Radiograph(film.pixels, geometry))
     assert maps.mask.sum() > 0.95 * film.maps.mask.sum()

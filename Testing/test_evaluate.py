@@ -16,9 +16,9 @@ from support.networks import GEOMETRIES as FILMS
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.bundle.files import write_bundle
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Disagreement
 from DualFaceReconLib.meshes import sample_surface
 from DualFaceReconLib.metrics import compare_surfaces, emd_floor
+from DualFaceReconLib.prediction import Disagreement
 from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
 from DualFaceReconLib.surfaces import observed_surface, observed_triangles

@@ -20,12 +20,9 @@ from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM
-from DualFaceReconLib.inference import (
-    load_networks,
-    predict,
-    seen_on,
-)
+from DualFaceReconLib.inference import load_networks, predict
 from DualFaceReconLib.networks.weights import weights_of
+from DualFaceReconLib.prediction import seen_on
 from training.__main__ import EXIT_REFUSED, main
 from training.learning import bundling
 
@@ -61,11 +58,11 @@ def test_films_are_framed_at_the_plane_that_the_bundle_was_made_for(geometry):
     prediction = predict(elsewhere, radiograph_of(geometry, nominal=120.0))
     usual = predict(EXACT, radiograph_of(geometry))
     assert prediction.frame.framed.pixel_size_at(geometry.sdd_mm - 120) == pytest.approx((1.5, 1.5))
-    rows = [int((seen.probability[0] > 0.5).any(dim=1).sum()) for seen in (prediction, usual)]
+    rows = [int((seen.probability[0] > 0.5).any(axis=1).sum()) for seen in (prediction, usual)]
     assert rows == pytest.approx([100 / 1.5] * 2, abs=1.5)
     rows, cols = geometry.size_px
     large = geometry.cropped((-400, -400), (rows + 800, cols + 800))
-    part = seen_on(elsewhere, radiograph_of(large))
+    part = seen_on(elsewhere.manifest, radiograph_of(large))
     assert part.pixel_size_at(geometry.sdd_mm - 120)[0] * part.size_px[0] == pytest.approx(256 * 1.5, abs=4)
 
 

@@ -28,10 +28,11 @@ from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.film.subject import ASSUMED_SDD
 from DualFaceReconLib.framing import NORMALISATION, frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.inference import Disagreement, Networks, Prediction, seen_on
+from DualFaceReconLib.inference import Networks
 from DualFaceReconLib.meshes import arrays, clip_to_planes, mirrored, volume_mm3
 from DualFaceReconLib.metrics import compare_surfaces
 from DualFaceReconLib.outcome import Reconstruction
+from DualFaceReconLib.prediction import Disagreement, Prediction, seen_on
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import load_reconstruction, save
 from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
@@ -66,16 +67,20 @@ class ExactReconstructor(Reconstructor):
     def predict(self, radiograph, **_):
         self.asked += 1
         frame = frame_of(radiograph.geometry, 256, 1.5)
-        faces = torch.tensor(np.array([entry_and_exit_depths(*self.skeleton[bone], frame.framed) for bone in BONES]))
+        faces = np.array([entry_and_exit_depths(*self.skeleton[bone], frame.framed) for bone in BONES])
         mask = faces[:, 0] > 0
-        near = faces.clone()
+        near = faces.copy()
         for bone in range(len(BONES)):  # as networks do, depths go on smoothly where the bone has ended
             near[bone, :, ~mask[bone]] = faces[bone][:, mask[bone]].mean() if mask[bone].any() else 800
         near = near - 700
         if radiograph.geometry.view == "PA":  # they speak as if it were AP
-            near = -near.flip(1)
+            near = -near[:, ::-1]
         return Prediction(
-            frame=frame, bones=BONES, probability=mask.float(), depth=near.float(), pixel_hash=radiograph.pixel_hash
+            frame=frame,
+            bones=BONES,
+            probability=mask.astype(np.float32),
+            depth=near.astype(np.float32),
+            pixel_hash=radiograph.pixel_hash,
         )
 
 
@@ -178,7 +183,7 @@ def test_a_film_of_a_patient_that_is_mostly_doubted_is_left_out_of_the_others(re
     )
     films = [replace(film_of(geometry), pixels=film_of(geometry).pixels + number) for number in range(3)]
     seen = [reconstructor.predict(film) for film in films]
-    seen[0].depth.add_(6 * torch.sin(torch.arange(seen[0].depth.shape[-2]) / 6)[:, None])
+    seen[0].depth[:] += 6 * np.sin(np.arange(seen[0].depth.shape[-2]) / 6)[:, None]
     told = []
     patient = reconstructor.run_patient(films, predictions=seen, progress=lambda stage, share: told.append(share))
     left_out = [[w.code for w in film.warnings if w.code == "film-completed-alone"] for film in patient.films]
@@ -211,13 +216,13 @@ def test_bones_are_looked_for_where_they_could_be_seen(reconstructor, skeleton):
     distance = true_distance(skeleton)
     exposed = Known((0, 300, 40, 480), HEADER)
     radiograph = film_of(GEOMETRY.at_object_distance(distance, HEADER), collimation_px=exposed)
-    part = seen_on(reconstructor.networks, radiograph)
+    part = seen_on(reconstructor.networks.manifest, radiograph)
     assert part.size_px == (301, 441)
     assert part.project(np.array([3.0, 150.0, 20.0]))[0] == pytest.approx(
         GEOMETRY.project(np.array([3.0, 150.0, 20.0]))[0] - (0, 40)
     )
     large = film_of(GEOMETRY.cropped((-100, -90), (640, 700)))
-    framed = seen_on(reconstructor.networks, large)  # 256 pixels of 1.5 mm at the nominal plane
+    framed = seen_on(reconstructor.networks.manifest, large)  # 256 pixels of 1.5 mm at the nominal plane
     assert framed.size_px == pytest.approx([256 * 1.5 * 1100 / 920 / 0.8] * 2, abs=5)
     for name, bone in reconstructor.run(radiograph).bones.items():
         meshes = on_film(arrays(bone.completed), part), on_film(skeleton[name], part)
@@ -326,17 +331,17 @@ def test_a_film_without_hips_is_refused(reconstructor, made):
 
 def test_what_looks_like_no_hip_is_refused_and_a_doubtful_bone_is_named(reconstructor, made):
     prediction = made.prediction
-    unsure = replace(prediction, probability=prediction.probability.clamp(0, 0.8))
+    unsure = replace(prediction, probability=prediction.probability.clip(0, 0.8))
     with pytest.raises(Refusal, match="does not look like hip bones"):
         reconstructor.run(made.radiograph, prediction=unsure, completion=False)
-    left = torch.tensor([bone.endswith("left") for bone in BONES])[:, None, None]  # a hip and a femur say it all
+    left = np.array([bone.endswith("left") for bone in BONES])[:, None, None]  # a hip and a femur say it all
     upside_down = replace(
-        prediction, probability=(prediction.probability * left).flip(1), depth=prediction.depth.flip(2)
+        prediction, probability=(prediction.probability * left)[:, ::-1], depth=prediction.depth[:, :, ::-1]
     )
     with pytest.raises(Refusal, match="does not look like hip bones"):
         reconstructor.run(made.radiograph, prediction=upside_down)
-    probability = prediction.probability.clone()
-    probability[BONES.index("femur_left")] = probability[BONES.index("femur_left")].clamp(0, 0.8)
+    probability = prediction.probability.copy()
+    probability[BONES.index("femur_left")] = probability[BONES.index("femur_left")].clip(0, 0.8)
     doubtful = reconstructor.run(
         made.radiograph, prediction=replace(prediction, probability=probability), completion=False
     )
@@ -392,9 +397,9 @@ def test_of_half_a_mask_the_bone_is_not_good_and_says_why(reconstructor, made):
 
 
 def test_a_few_unsure_pixels_are_no_bone(reconstructor, made):
-    probability = made.prediction.probability.clone()
+    probability = made.prediction.probability.copy()
     place = probability[0] > 0.5
-    probability[0] = torch.where(place, 0.4, 0.0)
+    probability[0] = np.where(place, 0.4, 0.0)
     probability[0, 100:103, 100:103] = 0.6
     reconstruction = reconstructor.run(
         made.radiograph, prediction=replace(made.prediction, probability=probability), completion=False

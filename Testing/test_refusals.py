@@ -13,8 +13,9 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.film.radiograph import radiograph_of
 from DualFaceReconLib.framing import NORMALISATION
-from DualFaceReconLib.inference import Networks, Prediction, unsure_at_pitch
+from DualFaceReconLib.inference import Networks, unsure_at_pitch
 from DualFaceReconLib.plausibility import refuse_other_pictures, with_likely_pitch
+from DualFaceReconLib.prediction import Prediction
 from training.judging.drawn_pictures import PICTURES, drawn_picture
 from training.judging.other_films import SCENES, other_film
 from training.judging.refusal_subjects import HIPS, OTHERS, PictureToJudge, broken
@@ -29,12 +30,12 @@ def population():
 
 def prediction(**shares: float) -> Prediction:
     """Networks that are unsure of such a share of each bone's 1,000 pixels, and sure of the others."""
-    probability = torch.zeros(len(BONES), 64, 64)
+    probability = np.zeros((len(BONES), 64, 64), np.float32)
     for bone, unsure in shares.items():
-        pixels = probability[BONES.index(bone)].view(-1)
+        pixels = probability[BONES.index(bone)].reshape(-1)
         pixels[:1000] = 1.0
         pixels[: round(1000 * unsure)] = 0.6
-    return Prediction(frame=None, bones=BONES, probability=probability, depth=torch.zeros(4, 2, 64, 64), pixel_hash="")
+    return Prediction(frame=None, bones=BONES, probability=probability, depth=np.zeros((4, 2, 64, 64)), pixel_hash="")
 
 
 def test_a_picture_is_refused_by_all_that_was_found_in_it_not_by_its_surest_bone():

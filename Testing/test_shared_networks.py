@@ -100,8 +100,8 @@ def test_several_processes_see_what_one_sees_alone():
         for thread in threads:
             thread.join()
         for prediction in seen:
-            assert (prediction.probability - alone.probability).abs().max() < 1e-3
-            assert (prediction.depth - alone.depth).abs().max() < 0.02
+            assert np.abs(prediction.probability - alone.probability).max() < 1e-3
+            assert np.abs(prediction.depth - alone.depth).max() < 0.02
         asked = networks_at(place)
         assert asked.device == "cpu"
         os.kill(place.process, signal.SIGKILL)

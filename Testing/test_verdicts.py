@@ -11,7 +11,7 @@ from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.document import as_dict
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.evidence import beyond_mask_mm, evidence_of
-from DualFaceReconLib.inference import Disagreement, Prediction
+from DualFaceReconLib.prediction import Disagreement, Prediction
 from DualFaceReconLib.results import load_reconstruction, save
 from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.shape.fitting import Fit

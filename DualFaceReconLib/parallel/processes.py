@@ -1,4 +1,4 @@
-"""Work in processes of this machine, each with one thread of every library.
+"""Work in processes of this machine, each with one thread of every library where there are several.
 
     for index, result in InProcesses(jobs=4)(prepare, items): ...
 
@@ -18,14 +18,14 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.parallel.work import LONGEST_S, Lost, Parcel, Prepare, Work, kills, late
 
 ONE_THREAD = dict.fromkeys(  # libraries ask once, when they are loaded
@@ -42,6 +42,7 @@ ONE_THREAD = dict.fromkeys(  # libraries ask once, when they are loaded
 )
 GRACE_S = 5.0  # in which a process that is asked to end may put things right
 MOST_FAILED_STARTS = 3  # in a row
+LOOK_S = 0.1  # how often the caller is asked whether it still wants an item
 LONGEST_START_S = 300.0  # that a process may take to load what it needs
 
 
@@ -190,6 +191,44 @@ class Alone:
         raise cannot_begin(how)
 
 
+class Begun:
+    """One process that begins now and is asked later, with all threads that libraries take."""
+
+    def __init__(self, prepare: Prepare) -> None:
+        self._process = _Process(prepare, one_thread=False)
+        self._words = ""
+
+    def words(self, cancelled: Callable[[], bool] = lambda: False) -> str:
+        """What the work says of itself, once it is ready; an error of `prepare` is raised."""
+        if not self._process.ready:
+            self._words = self._answer(cancelled).words
+            self._process.ready = True
+        return self._words
+
+    def do(self, item: Any, cancelled: Callable[[], bool] = lambda: False) -> Any:
+        """The result of an item; an error of the work is raised, and Cancelled where the caller wants no more."""
+        self.words(cancelled)
+        self._process.begin(0, item)
+        return self._answer(cancelled).result
+
+    def end(self) -> None:
+        """Ends it, whatever it is at."""
+        self._process.kill()
+
+    def _answer(self, cancelled: Callable[[], bool]) -> Any:
+        while (answer := self._process.waited(LOOK_S)) is None:
+            if cancelled():
+                raise Cancelled
+        if answer is _ENDED:
+            self._process.kill()
+            raise Refusal(
+                f"The process that had the networks has ended ({self._process.how()}): is there memory for it?"
+            )
+        if isinstance(answer, _Raised):
+            raise answer.error
+        return answer
+
+
 def cannot_begin(how: str) -> Refusal:
     """What is raised where processes end again and again before they can do anything."""
     return Refusal(
@@ -203,11 +242,11 @@ _ENDED = object()
 class _Process:
     """A process that does one item after another."""
 
-    def __init__(self, prepare: Prepare | Parcel) -> None:
+    def __init__(self, prepare: Prepare | Parcel, one_thread: bool = True) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, prepare), daemon=True)
-        with _one_thread_each(), _ctrl_c_kept_from_children():
+        with _one_thread_each() if one_thread else nullcontext(), _ctrl_c_kept_from_children():
             self._process.start()
         theirs.close()
         self.ready = False
@@ -255,8 +294,13 @@ class _Process:
         self.ask_to_end()
         self._process.join(GRACE_S if self.ready and (os.name != "nt" or self.index is None) else 0)
         if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+            self.kill()
+
+    def kill(self) -> None:
+        """It is gone, and nothing that it was at is put right."""
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
 
 
 def _heard(processes: Sequence[_Process], longest_s: float) -> list[_Process]:

@@ -1,6 +1,6 @@
 """A bone's outline on a film, finer than a pixel: where its mask is sure of ending, and the film goes on.
 
-    outline = outline_of(probability, prediction.frame.framed, seen_on(networks, radiograph))
+    outline = outline_of(probability, prediction.frame.framed, seen_on(networks.manifest, radiograph))
     outline.rays, outline.normals
 
 Depth maps are coarse evidence along the ray, outlines fine evidence across it: a bone's silhouette, projected exactly,
@@ -39,7 +39,7 @@ class Outline:
 def outline_of(probability: ArrayLike, geometry: ProjectionGeometry, seen: ProjectionGeometry) -> Outline:
     """The outline of a bone's probability (rows, cols), or of its mask (bool), on the pixels of `geometry`.
 
-    `seen` is the part of the film on which bones are looked for, as `inference.seen_on` has it.
+    `seen` is the part of the film on which bones are looked for, as `prediction.seen_on` has it.
     """
     values = np.asarray(probability)
     if values.dtype == bool:

@@ -22,11 +22,12 @@ from DualFaceReconLib.backprojection import Cube
 from DualFaceReconLib.bundle.store import vertebra_bundle_folder
 from DualFaceReconLib.errors import Cancelled, Refusal, meant
 from DualFaceReconLib.film.acquisition import RadiographWarning
-from DualFaceReconLib.inference import Progress, usable_device
+from DualFaceReconLib.inference import usable_device
 from DualFaceReconLib.levels import group_of
 from DualFaceReconLib.measurements import Measurement, relative_spread
 from DualFaceReconLib.meshes import Mesh, add_point_data, polydata, volume_mm3
 from DualFaceReconLib.outcome import BundleName
+from DualFaceReconLib.prediction import Progress
 from DualFaceReconLib.vertebra.bone import touches_an_end, whole_bone
 from DualFaceReconLib.vertebra.films import FILMS, SpineFilms
 from DualFaceReconLib.vertebra.fitting import fitted_to_surface

@@ -53,7 +53,7 @@ from DualFaceReconLib.worker.protocol import (
 from DualFaceReconLib.worker.vertebrae import VertebraWork
 
 if TYPE_CHECKING:
-    from DualFaceReconLib.inference import Prediction
+    from DualFaceReconLib.prediction import Prediction
     from DualFaceReconLib.reconstruction import Reconstructor
 
 KEPT_FILMS = 2

@@ -28,8 +28,9 @@ from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.framing import frame_of
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import LEAST_PROBABILITY, Networks, Prediction, load_networks, predict, usable_device
+from DualFaceReconLib.inference import Networks, load_networks, predict, usable_device
 from DualFaceReconLib.meshes import MIRROR
+from DualFaceReconLib.prediction import LEAST_PROBABILITY, Prediction
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models
 from DualFaceReconLib.shape.visibility import entry_and_exit_depths
 
@@ -91,8 +92,8 @@ def apart(seen: Sequence[Prediction], references: Sequence[Prediction]) -> str:
     for one, reference in zip(seen, references, strict=True):
         mask, expected = (prediction.probability > LEAST_PROBABILITY for prediction in (one, reference))
         differ, there = differ + int((mask != expected).sum()), there + int(expected.sum())
-        depths.append((one.depth - reference.depth).movedim(1, -1)[expected].abs().flatten())
-    inside = torch.cat(depths)
+        depths.append(np.abs(np.moveaxis(one.depth - reference.depth, 1, -1)[expected]).ravel())
+    inside = np.concatenate(depths)
     return (
         f"masks differ in {differ} of {there} pixels; depths inside them by {float(inside.max()):.4f} mm at most, "
         f"{float(inside.mean()):.5f} mm in the mean ({len(references)} films)"

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -80,7 +81,7 @@ def main() -> None:
             networks = bundled(recipes, Path(place), bits)
             print_times(f"recipes for a GPU, {bits} bits", networks)
             exact = as_learnt(networks, Path(place) / "runs")
-            apart = (predict(networks, film).depth - predict(exact, film).depth).abs().mean()
+            apart = np.abs(predict(networks, film).depth - predict(exact, film).depth).mean()
             print(f"  depths {float(apart):.4f} mm from those of the weights in 32 bits, untrained")
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from DualFaceReconLib import reconstruction, results, vertebra_results
+from DualFaceReconLib import inference, reconstruction, results, vertebra_results
 from DualFaceReconLib.film.radiograph import Radiograph
-from DualFaceReconLib.inference import Networks, Prediction
+from DualFaceReconLib.inference import Networks
+from DualFaceReconLib.prediction import Prediction
 
 
 @contextmanager
@@ -28,8 +29,8 @@ def networks_asked_once() -> Iterator[None]:
         return predictions[-1][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        asked = reconstruction.predict
-        patch.setattr(reconstruction, "predict", predict)
+        asked = inference.predict
+        patch.setattr(inference, "predict", predict)
         patch.setattr(reconstruction, "Reconstructor", cache(reconstruction.Reconstructor))
         yield
 

@@ -7,7 +7,8 @@ from torch import nn
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.framing import NOMINAL_OBJECT_DISTANCE_MM, NORMALISATION
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Networks, maps_of, predict
+from DualFaceReconLib.inference import Networks, predict
+from DualFaceReconLib.prediction import maps_of
 from support.bundles import manifest
 
 MANIFEST = manifest(input_px=(256, 256), mm_per_pixel=1.5, normalisation=NORMALISATION)

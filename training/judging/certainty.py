@@ -23,7 +23,7 @@ from DualFaceReconLib.certainty import with_distance
 from DualFaceReconLib.evidence import evidence_of
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.inference import seen_on
+from DualFaceReconLib.prediction import seen_on
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.verdicts import is_doubted, verdict_of
 from training.cases import read_case
@@ -67,7 +67,7 @@ def certainty(
         maps = reconstructor.bone_maps(radiograph, prediction)
         observed = reconstructor.surfaces(radiograph, maps)
         completed = reconstructor.complete(radiograph, observed, prediction, together=False)
-        searched = seen_on(reconstructor.networks, radiograph)
+        searched = seen_on(reconstructor.networks.manifest, radiograph)
         evidence = evidence_of(completed, maps, radiograph.geometry, searched, prediction)
         for bone, completion in completed.items():
             if bone not in case.meshes or bone in unscored:

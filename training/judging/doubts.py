@@ -25,9 +25,9 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.evidence import evidence_of
 from DualFaceReconLib.film.radiograph import Radiograph, read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
-from DualFaceReconLib.inference import Prediction, maps_of, seen_on
 from DualFaceReconLib.meshes import Mesh, area_mm2
 from DualFaceReconLib.metrics import compare_surfaces, picture_shift_mm
+from DualFaceReconLib.prediction import Prediction, maps_of, seen_on
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.verdicts import LIMITS, NOT_USABLE, is_doubted, verdict_of
 from training.cases import Case, read_case
@@ -153,7 +153,7 @@ def _of_film(case: Case, kind: str, film: TakenFilm, reconstructor: Reconstructo
         )
     except Refusal:
         return []
-    searched = seen_on(reconstructor.networks, radiograph)
+    searched = seen_on(reconstructor.networks.manifest, radiograph)
     evidence = evidence_of(
         completed, maps, radiograph.geometry, searched, film.prediction, masks_given=film.masks is not None
     )

@@ -17,9 +17,10 @@ import numpy as np
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Disagreement, Networks, Prediction, maps_of, predict, seen_on
+from DualFaceReconLib.inference import Networks, predict
 from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.metrics import bone_shifts_mm, picture_shift_mm
+from DualFaceReconLib.prediction import Disagreement, Prediction, maps_of, seen_on
 from training.judging.baselines import BASELINES, Surfaces, observed_mesh
 
 BY_PICTURE, BY_BONE, UNALIGNED = "one shift a picture", "one shift a bone", "unaligned"
@@ -62,7 +63,7 @@ def predicted_maps(networks: Networks, film: Path) -> PredictedMaps:
     prediction, geometry = predict(networks, radiograph), radiograph.geometry
     assert prediction.disagreement is not None
     everywhere = np.ones((len(prediction.bones), *geometry.size_px), dtype=bool)
-    searched = seen_on(networks, radiograph)
+    searched = seen_on(networks.manifest, radiograph)
     return PredictedMaps(
         maps=maps_of(prediction, radiograph),
         everywhere=maps_of(prediction, radiograph, everywhere),

@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from DualFaceReconLib.bundle.manifest import load_manifest
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
-from DualFaceReconLib.inference import ARCHITECTURES, LEAST_PROBABILITY, Networks, load_networks, predict
+from DualFaceReconLib.inference import ARCHITECTURES, Networks, load_networks, predict
 from DualFaceReconLib.networks.settings import settings_from
 from DualFaceReconLib.networks.settled import settled
 from DualFaceReconLib.networks.weights import give_weights
+from DualFaceReconLib.prediction import LEAST_PROBABILITY
 from training.cases import cases_in
 from training.judging.certainty import certainty
 from training.judging.evaluate import evaluate
@@ -167,10 +167,10 @@ def rounding(networks: Networks, exact: Networks, folders: Sequence[Path]) -> di
         film = read_radiograph(folder / "radiograph.dcm")
         rounded, true = predict(networks, film), predict(exact, film)
         masks = [prediction.probability > LEAST_PROBABILITY for prediction in (rounded, true)]
-        apart.append((rounded.depth - true.depth).movedim(1, -1)[masks[1]].abs().flatten())
+        apart.append(np.abs(np.moveaxis(rounded.depth - true.depth, 1, -1)[masks[1]]).ravel())
         shared += int((masks[0] & masks[1]).sum())
         both += int(masks[0].sum() + masks[1].sum())
-    return {"depth_mm": float(torch.cat(apart).mean()), "dice": 2 * shared / max(both, 1)}
+    return {"depth_mm": float(np.concatenate(apart).mean(dtype=np.float64)), "dice": 2 * shared / max(both, 1)}
 
 
 def _rounding_in_words(rounding: dict[str, Any]) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import maps_of
 from DualFaceReconLib.meshes import arrays
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures import drawing, overview
@@ -17,6 +16,7 @@ from DualFaceReconLib.pictures.bones import surface_of
 from DualFaceReconLib.pictures.drawing import Colour
 from DualFaceReconLib.pictures.film import caption
 from DualFaceReconLib.pictures.wording import bone_words
+from DualFaceReconLib.prediction import maps_of
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.verdicts import is_doubted
 from training.cases import Case, read_case

@@ -23,9 +23,10 @@ from DualFaceReconLib.bonemaps import SIDES, BoneMaps, kind_and_side
 from DualFaceReconLib.bundle.manifest import hip_manifest
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.inference import Networks, prediction_outlines
+from DualFaceReconLib.inference import Networks
 from DualFaceReconLib.meshes import area_mm2, sphere_through
 from DualFaceReconLib.metrics import compare_surfaces
+from DualFaceReconLib.prediction import prediction_outlines
 from DualFaceReconLib.shape.body_prior import ERRORS, EXACT_MAPS, BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.outlines import Outline, outline_of

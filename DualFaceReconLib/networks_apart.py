@@ -1,0 +1,108 @@
+"""A bundle's networks in a process of their own, which loads them while this one reads the film.
+
+    with networks_apart(bundle, device) as networks:        # at once; None where nothing is gained by it
+        radiograph = read_radiograph("film.dcm")
+        reconstruction = Reconstructor(bundle, device, networks).run(radiograph)
+
+To import torch and load networks takes half of a command's time, and threads of one process import by turns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from DualFaceReconLib.bundle.manifest import Manifest, hip_manifest
+from DualFaceReconLib.bundle.store import bundle_folder
+from DualFaceReconLib.parallel.processes import Begun, usable_cores
+
+if TYPE_CHECKING:
+    from DualFaceReconLib.film.radiograph import Radiograph
+    from DualFaceReconLib.inference import Networks
+    from DualFaceReconLib.prediction import Prediction, Progress
+
+
+class NetworksApart:
+    """Stands in for `inference.Networks` in a `Reconstructor`; what networks see is the same."""
+
+    def __init__(self, bundle: str | Path | None, device: str | None) -> None:
+        """Begins at once; what goes wrong is raised by whatever is asked of it first."""
+        self._bundle = bundle
+        self._process = Begun(_Loading(bundle, device))
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return hip_manifest(bundle_folder(self._bundle))
+
+    @property
+    def device(self) -> str:
+        """Known once they are loaded."""
+        return self._process.words()
+
+    def predict(
+        self,
+        radiograph: Radiograph,
+        *,
+        flipped_too: bool = True,
+        progress: Progress = lambda stage, share: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Prediction:
+        """As `inference.predict`; after Cancelled they can be asked no more."""
+        progress("segmentation", 0.0)
+        return self._process.do(("predict", radiograph, {"flipped_too": flipped_too}), cancelled)
+
+    def unsure_at_pitch(self, radiograph: Radiograph, factor: float) -> float:
+        """As `inference.unsure_at_pitch`."""
+        return self._process.do(("unsure_at_pitch", radiograph, {"factor": factor}))
+
+    def end(self) -> None:
+        """Ends the process, whatever it is at."""
+        self._process.end()
+
+
+@contextmanager
+def networks_apart(bundle: str | Path | None, device: str | None) -> Iterator[NetworksApart | None]:
+    """None on a single core, or where torch is imported already: then they are loaded here."""
+    if "torch" in sys.modules or usable_cores() < 2:
+        yield None
+        return
+    networks = NetworksApart(bundle, device)
+    try:
+        yield networks
+    finally:
+        networks.end()
+
+
+# In the process
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """What the process does first."""
+
+    bundle: str | Path | None
+    device: str | None
+
+    def __call__(self) -> _Loaded:
+        from DualFaceReconLib.inference import load_networks
+
+        return _Loaded(load_networks(bundle_folder(self.bundle), self.device))
+
+
+class _Loaded:
+    """Networks that are asked by the names of what they are asked for."""
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+
+    def __str__(self) -> str:
+        return self._networks.device
+
+    def __call__(self, request: tuple[str, Radiograph, dict[str, Any]]) -> Any:
+        name, radiograph, how = request
+        return getattr(self._networks, name)(radiograph, **how)

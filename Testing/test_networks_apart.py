@@ -1,0 +1,71 @@
+"""Networks in a process of their own, which loads them while another one reads the film."""
+
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.processes import started_at_once
+
+from DualFaceReconLib.bundle.store import SHIPPED
+from DualFaceReconLib.errors import Cancelled, Refusal
+from DualFaceReconLib.film.radiograph import read_radiograph
+from DualFaceReconLib.inference import load_networks
+from DualFaceReconLib.networks_apart import NetworksApart, networks_apart
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "Resources" / "Samples" / "one_hip_2.dcm"
+
+
+def test_they_see_what_networks_see_here():
+    film, here, stages = read_radiograph(SAMPLE), load_networks(SHIPPED, "cpu"), []
+    with started_at_once():
+        there = NetworksApart(None, "cpu")
+    try:
+        seen = there.predict(film, flipped_too=False, progress=lambda stage, share: stages.append((stage, share)))
+        expected = here.predict(film, flipped_too=False)
+        assert np.abs(seen.probability - expected.probability).max() < 1e-3
+        assert np.abs(seen.depth - expected.depth).max() < 0.02
+        assert seen.fits(film)
+        assert stages == [("segmentation", 0.0)]
+        assert (there.device, there.manifest) == ("cpu", here.manifest)
+        assert there.unsure_at_pitch(film, 2.0) == pytest.approx(here.unsure_at_pitch(film, 2.0), abs=1e-3)
+        with pytest.raises(Cancelled):
+            there.predict(film, cancelled=lambda: True)
+    finally:
+        there.end()
+
+
+def test_networks_that_cannot_be_loaded_are_refused_when_they_are_asked(tmp_path):
+    with started_at_once():
+        there = NetworksApart(tmp_path, "cpu")
+    with pytest.raises(Refusal, match="manifest"):
+        there.predict(read_radiograph(SAMPLE))
+    there.end()
+
+
+def test_a_process_that_ends_is_a_refusal():
+    others = multiprocessing.active_children()
+    with started_at_once():
+        there = NetworksApart(None, "cpu")
+    [process] = set(multiprocessing.active_children()) - set(others)
+    process.kill()
+    with pytest.raises(Refusal, match="is there memory for it"):
+        there.predict(read_radiograph(SAMPLE))
+
+
+def test_where_torch_is_imported_already_networks_are_loaded_here():
+    with networks_apart(None, "cpu") as networks:
+        assert networks is None
+
+
+def test_the_process_that_completes_bones_does_without_torch():
+    """What a film needs of torch is asked of another process while this one reads the film."""
+    program = (
+        "import sys; import DualFaceReconLib.cli, DualFaceReconLib.reconstruction, DualFaceReconLib.results\n"
+        "print([name for name in ('torch', 'timm', 'torchvision') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 BONES = ("hip_left", "hip_right", "femur_left", "femur_right")  # sides are the patient's
 SIDES = ("left", "right")
@@ -67,6 +66,8 @@ class BoneMaps:
         """At other pixels' centres: bilinear between pixels of the bone, which is where half of the weight has it."""
         if self.mask.shape[1:] == tuple(size_px):
             return self
+        from scipy.ndimage import map_coordinates  # which a process that only asks networks does without
+
         centres = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size_px, self.mask.shape[1:], strict=True)]
         shape = len(self.bones), *size_px
         whole_mask, front, back = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.float32)

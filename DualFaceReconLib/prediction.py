@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import label
 
 from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.bundle.manifest import Manifest
@@ -167,6 +166,8 @@ def _as_mask(mask: np.ndarray, bones: tuple[str, ...], shape: tuple[int, ...]) -
 
 def without_islands(mask: np.ndarray) -> np.ndarray:
     """A bone's mask (rows, cols) bool without parts that are far smaller than its largest."""
+    from scipy.ndimage import label  # which a process that only asks networks does without
+
     parts, count = label(mask)
     if count < 2:
         return mask

@@ -233,16 +233,25 @@ def test_networks_are_loaded_without_torch_s_compiler():
 
 
 def test_what_no_film_needs_is_not_imported():
-    """Of timm's hundred files of networks one has the encoders that bundles have; whoever asks for others gets them."""
+    """Of timm's hundred files of networks one has the encoders that bundles have; whoever asks for others gets them.
+
+    The same goes for torchvision, of which timm takes a single class of layers.
+    """
     program = (
         "import sys; from DualFaceReconLib import cli, reconstruction, results; reconstruction.Reconstructor()\n"
         "heavy = ('timm.models.resnet', 'timm.models.vision_transformer', 'huggingface_hub', 'httpx', "
-        "'torch._inductor', 'pandas', 'matplotlib', 'POT', 'vtk', 'slicer', 'distributed')\n"
+        "'torchvision.transforms', 'torchvision.ops.boxes', 'torch.onnx', 'torch._inductor', "
+        "'pandas', 'matplotlib', 'POT', 'vtk', 'slicer', 'distributed')\n"
         "print([name for name in heavy if name in sys.modules])\n"
-        "import timm; print(timm.is_model('resnet18'), timm.models.resnet.__name__, timm.layers.__name__)"
+        "import timm; print(timm.is_model('resnet18'), timm.models.resnet.__name__, timm.layers.__name__)\n"
+        "import torchvision; print(torchvision.models.resnet18.__name__, timm.data.create_transform.__name__)"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.splitlines() == ["[]", "True timm.models.resnet timm.layers"], done.stderr
+    assert done.stdout.splitlines() == [
+        "[]",
+        "True timm.models.resnet timm.layers",
+        "resnet18 create_transform",
+    ], done.stderr
 
 
 @pytest.mark.parametrize("module", ["results", "scene"])

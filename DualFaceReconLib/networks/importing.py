@@ -1,17 +1,18 @@
 """Imports what our encoders need of timm, and that where torchvision's compiled operators do not load, too.
 
-timm imports torchvision for a few Python functions. Where torch and torchvision were not built for each other (the CPU
-build of torch beside torchvision's CUDA build, or a mismatched pair inside Slicer), torchvision's compiled library
-does not load, and its import dies on "operator torchvision::nms does not exist": it describes two operators that are
-not there. Nothing of ours uses them, so their schemas are declared and the import is tried again. Where torchvision
-works nothing is declared, as its library would then meet its own operators and refuse to load.
+timm imports torchvision for one class of layers, and for reading photographs. Of both packages, and of timm's hundred
+files of networks, only those files are imported that have the paper's encoder, its small relatives, and what these
+import; the packages themselves import the others when something is asked of them that is not there.
+
+Where torch and torchvision were not built for each other (the CPU build of torch beside torchvision's CUDA build, or a
+mismatched pair inside Slicer), torchvision's compiled library does not load, and its import dies on "operator
+torchvision::nms does not exist": it describes two operators that are not there. Nothing of ours uses them, so whoever
+asks for all of torchvision gets their schemas declared and the import tried again. Where torchvision works nothing is
+declared, as its library would then meet its own operators and refuse to load.
 
 Both import torch's compiler, more than a second of modules, for a question that torchvision's operators ask when they
 run and for a mark on functions that are not to be compiled. A stand-in takes its place during the import; what was
 asked of it is passed on to the compiler when it matters.
-
-Of timm's hundred files of networks only that is imported which has the paper's encoder and its small relatives. The
-packages `timm` and `timm.models` import the others when something is asked of them that is not there.
 """
 
 import functools
@@ -38,25 +39,36 @@ DOWNLOADER = "huggingface_hub"  # by which timm fetches weights, as ours never d
 
 def import_timm() -> None:
     """Puts timm among the imported modules; raises ImportError where it or torchvision is not installed."""
-    with _compiler_left_for_later():
-        _import_torchvision()
-        with _without_timm_s_warnings(), _without(DOWNLOADER):
-            for package in ("timm", "timm.models"):
-                _leave_for_later(package)
-            sys.modules["timm"].__version__ = importlib.import_module("timm.version").__version__
-            importlib.import_module(ENCODERS)
+    with _compiler_left_for_later(), _without_timm_s_warnings(), _without(DOWNLOADER):
+        for package in ("torchvision", "torchvision.models", "torchvision.ops", "timm", "timm.data", "timm.models"):
+            _leave_for_later(package)
+        sys.modules["timm"].__version__ = importlib.import_module("timm.version").__version__
+        constants = vars(importlib.import_module("timm.data.constants"))
+        vars(sys.modules["timm.data"]).update({name: constants[name] for name in constants if name.isupper()})
+        importlib.import_module(ENCODERS)
 
 
 class _Later(ModuleType):
     """A package that runs when something is asked of it which its modules have not put there."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__all__":
+        if name.startswith("__") and name not in ("__all__", "__version__"):
             raise AttributeError(name)
         self.__class__ = ModuleType
         with _without_timm_s_warnings():
-            self.__spec__.loader.exec_module(self)
+            _run(self)
         return getattr(self, name)
+
+
+def _run(package: ModuleType) -> None:
+    try:
+        package.__spec__.loader.exec_module(package)
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        for name, schema in SCHEMAS.items():
+            torch.library.define(f"torchvision::{name}", schema)
+        package.__spec__.loader.exec_module(package)
 
 
 def _leave_for_later(package: str) -> None:
@@ -90,17 +102,6 @@ def _without(package: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[package]
-
-
-def _import_torchvision() -> None:
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        for name, schema in SCHEMAS.items():
-            torch.library.define(f"torchvision::{name}", schema)
-        importlib.import_module("torchvision")
 
 
 @contextmanager

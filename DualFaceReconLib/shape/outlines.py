@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import gaussian_filter
 
 from DualFaceReconLib.geometry import ProjectionGeometry
 
@@ -43,6 +42,8 @@ def outline_of(probability: ArrayLike, geometry: ProjectionGeometry, seen: Proje
     """
     values = np.asarray(probability)
     if values.dtype == bool:
+        from scipy.ndimage import gaussian_filter  # which a process that only asks networks does without
+
         values = gaussian_filter(values.astype(np.float64), SMOOTHED_PX)
     depth = geometry.sdd_mm - (geometry.object_distance_mm or 0.0)
     pixels, outwards, length_px = _crossings(values.astype(np.float64))

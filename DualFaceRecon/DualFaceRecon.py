@@ -173,6 +173,18 @@ class DualFaceReconLogic(ScriptedLoadableModuleLogic):
 
         return reconstruct_patient(films, names, **options)
 
+    def reconstruct_vertebra(self, ap, lateral, level: str, **options):  # noqa: ANN001, ANN003, ANN201
+        """The vertebra that is clicked on two films, as nodes of the scene: a `SceneRun` with films, volume, surface.
+
+        `ap` and `lateral`: paths. `options`: centre_ap and centre_lateral (row, column), corners_ap and corners_lateral
+        (four such pairs each), given_ap and given_lateral (of each film a dictionary of pixel_pitch_mm, sdd_mm,
+        object_distance_mm, view and invert), angle_degrees, lateral_faces ("left" or "right"), same_patient, bundle,
+        device, folder and overwrite, as the command `dualface vertebra` has them. Raises Refusal.
+        """
+        from DualFaceReconPanel.console import reconstruct_vertebra
+
+        return reconstruct_vertebra(ap, lateral, level, **options)
+
     def inspect(self, path: str, **overrides):  # noqa: ANN003, ANN201
         """Text and picture (rows, cols, 3) uint8 of what is known of a film, without networks; raises Refusal.
 

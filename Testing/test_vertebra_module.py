@@ -1,5 +1,7 @@
 """Vertebrae in the module's panel: two films, a click on each, the line of the first on the second, the result."""
 
+import importlib
+
 import numpy as np
 import pytest
 from support.spine_films import CENTRE, clicks_on, hull_network, pair_of, spine_pair
@@ -213,6 +215,29 @@ def test_clicks_are_of_their_films_and_corners_give_the_line(chosen, engine_answ
     ui.vertebraLateral.currentPath = "other.dcm"
     assert section.clicks.clicked("corners") == (None, None)
     assert slicer.mrmlScene.GetNodesByClass("vtkMRMLMarkupsFiducialNode").GetNumberOfItems() == 0
+
+
+def test_the_console_makes_a_vertebra(chosen):
+    logic = importlib.import_module("DualFaceRecon").DualFaceReconLogic()
+    corners = corners_around(CLICKS[1], 22)
+    run = logic.reconstruct_vertebra(
+        "ap.dcm",
+        "lateral.dcm",
+        "L3",
+        centre_ap=CLICKS[0],
+        corners_lateral=corners,
+        given_ap={"sdd_mm": 1150},
+        lateral_faces="left",
+        bundle="mine",
+        folder="out/L3",
+    )
+    [opened], [made] = chosen.asked("openpair"), chosen.asked("makevertebra")
+    assert (opened["overrides_ap"], opened["overrides_lateral"]) == ({"sdd_mm": 1150}, {})
+    assert opened["lateral_faces"] == "left"
+    assert (made["centre_ap"], made["centre_lateral"]) == (list(CLICKS[0]), None)
+    assert made["corners_lateral"] == [list(corner) for corner in corners]
+    assert (made["bundle"], made["folder"]) == ("mine", "out/L3")
+    assert run.node("vertebra", "L3") is not None
 
 
 def test_a_worker_s_process_opens_a_pair_and_refuses_one_that_is_none(tmp_path):

@@ -318,6 +318,20 @@ def test_what_does_not_fit_is_refused_in_a_sentence(case, paths, tmp_path, hull,
     assert not (tmp_path / "L3").exists()
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_same_film_twice_is_called_that_whatever_its_view(number, paths, tmp_path, capsys):
+    again = shutil.copy(paths[number], tmp_path / "again.dcm")
+    assert main(arguments((paths[number], again), tmp_path / "L3")) == 2
+    assert "Both films are the same picture" in capsys.readouterr().err
+
+
+def test_a_lateral_that_is_an_ap_is_refused(paths, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    other, _ = spine_pair(tmp_path / "other", centres=(CENTRE + 5,))
+    assert main(arguments((paths[0], other), tmp_path / "L3")) == 2
+    assert "The lateral film: This is not a lateral film (view AP)" in capsys.readouterr().err
+
+
 def test_without_a_bundle_the_command_says_how_to_get_one(paths, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("DualFaceReconLib.bundle.store.SHIPPED_VERTEBRAE", tmp_path / "none")
     monkeypatch.setenv("DUALFACE_MODELS", str(tmp_path / "mine"))

@@ -1,4 +1,4 @@
-"""A film's bones from the console or a script: the engine runs in its own process, as for the panel."""
+"""Bones of a film, or a vertebra of two, from the console: the engine runs in its own process, as for the panel."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from slicer.i18n import tr as _
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.film.markers import Marker
 from DualFaceReconLib.patient import FEWEST_FILMS
-from DualFaceReconLib.scene import SceneRun
+from DualFaceReconLib.scene import SceneRun, add_vertebra_to_scene, show_vertebra
+from DualFaceReconLib.vertebra_results import load_vertebra
 from DualFaceReconLib.worker.client import Client
-from DualFaceReconLib.worker.protocol import Load, Open, Reconstruct
+from DualFaceReconLib.worker.protocol import Load, MakeVertebra, Open, OpenPair, Reconstruct
 from DualFaceReconPanel.film_source import FilmSource, source_of_file, source_of_node
 from DualFaceReconPanel.packages import Packages
 from DualFaceReconPanel.scene_results import add_result, asked_of
@@ -63,6 +64,56 @@ def reconstruct_patient(
     given = [{} for _film in films] if given is None else given
     how = {"bundle": bundle, "device": device, "folder": folder, "overwrite": overwrite, "whole_femurs": whole_femurs}
     return _reconstructed(films, given, names, {"different_ids": different_ids}, **how)
+
+
+def reconstruct_vertebra(
+    ap: str | Path,
+    lateral: str | Path,
+    level: str,
+    *,
+    centre_ap: Sequence[float] | None = None,
+    centre_lateral: Sequence[float] | None = None,
+    corners_ap: Sequence[Sequence[float]] | None = None,
+    corners_lateral: Sequence[Sequence[float]] | None = None,
+    given_ap: Mapping[str, Any] | None = None,
+    given_lateral: Mapping[str, Any] | None = None,
+    bundle: str | None = None,
+    device: str | None = None,
+    folder: str | Path | None = None,
+    overwrite: bool = False,
+    **pair: Any,
+) -> SceneRun:
+    """See `DualFaceReconLogic.reconstruct_vertebra`; `pair` is what `OpenPair` has of both films."""
+    packages = Packages()
+    packages.refuse_missing()
+    with tempfile.TemporaryDirectory(prefix="dualface-") as temporary, Client(packages=packages.path()) as engine:
+        opened = engine.ask(
+            OpenPair(
+                str(ap),
+                str(lateral),
+                overrides_ap=dict(given_ap or {}),
+                overrides_lateral=dict(given_lateral or {}),
+                **pair,
+            )
+        )
+        answer = engine.ask(
+            MakeVertebra(
+                opened["pair"],
+                level,
+                centre_ap,
+                centre_lateral,
+                corners_ap=corners_ap,
+                corners_lateral=corners_lateral,
+                bundle=bundle,
+                device=device,
+                folder=str(Path(temporary) / "result" if folder is None else folder),
+                overwrite=overwrite,
+            )
+        )
+        run = add_vertebra_to_scene(load_vertebra(Path(answer["folder"])))
+        show_vertebra(run)
+    slicer.app.processEvents()
+    return run
 
 
 def _reconstructed(

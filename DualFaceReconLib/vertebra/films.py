@@ -9,6 +9,7 @@ patient looking to its left or right: by that and by the tube's side, its rays h
 
 from __future__ import annotations
 
+import filecmp
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from DualFaceReconLib.film.subject import SPINE_FRONTAL, SPINE_LATERAL
 from DualFaceReconLib.geometry import ProjectionGeometry, Provenance
 
 FILMS = ("AP", "lateral")  # what the two are called, a film from behind and one from an angle among them
+SAME_FILM = "Both films are the same picture: give an AP film and a lateral one."
 LATERAL_DEGREES = 90.0
 # Where columns grow to in films from the side, in the patient's frame: towards the front or the back
 FACES = {"left": FACING_LEFT, "right": FACING_RIGHT}
@@ -98,6 +100,8 @@ def read_spine_films(
     "right", where the patient looks in the lateral picture; `same_patient`: whatever ids the headers have.
     """
     paths = Path(frontal), Path(lateral)
+    if all(path.is_file() for path in paths) and filecmp.cmp(*paths, shallow=False):
+        raise Refusal(SAME_FILM, "same-film")  # before its view is found to be the wrong one for either
     if not same_patient:
         _refuse_other_patient(paths)
     films = []
@@ -128,7 +132,7 @@ def paired(
 ) -> SpineFilms:
     """Two films that are read, as a pair. `header_angles` of the two sources, as `film.dicom_header.source_angle`."""
     if frontal.pixel_hash == lateral.pixel_hash:
-        raise Refusal("Both films are the same picture: give an AP film and a lateral one.", "same-film")
+        raise Refusal(SAME_FILM, "same-film")
     lateral = _facing(lateral, lateral_faces)
     first = header_angles[0] or Known(0.0 if frontal.geometry.view == "AP" else 180.0, _view_provenance(frontal))
     if (first.value == 0.0) != (frontal.geometry.view == "AP") and abs(first.value) in (0.0, 180.0):

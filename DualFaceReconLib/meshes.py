@@ -76,6 +76,13 @@ def unit_normals(vertices: np.ndarray, triangles: np.ndarray, fallback: np.ndarr
     return normals / np.maximum(np.sqrt(np.einsum("vx,vx->v", normals, normals)), 1e-12)[:, None]
 
 
+def first_sides(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """The lengths (T,) of one side of every triangle, mm."""
+    first, second = np.ascontiguousarray(triangles.T[:2])
+    x, y, z = (coordinate[first] - coordinate[second] for coordinate in np.ascontiguousarray(vertices.T))
+    return np.sqrt(x**2 + y**2 + z**2)
+
+
 def _triangle_normals(vertices: np.ndarray, triangles: np.ndarray) -> list[np.ndarray]:
     """x, y and z (T,) of `triangle_normals`."""
     x, y, z = _corner_coordinates(vertices, triangles)

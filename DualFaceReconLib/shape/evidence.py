@@ -1,8 +1,9 @@
 """What a film says of its bones, as residuals of their poses, shapes and the errors of their depth maps.
 
-Pairs of the model with what was seen are looked up anew for every step; a step sees them as they are. A pair's residual
-is along the model's normal, so that depths count where a surface faces the source, and outlines across the ray. What is
-measured in pixels is as much surer, in mm, as it is nearer to the source: else bones would shrink towards it.
+Pairs of the model with what was seen are looked up anew for every step; a step sees them as they are, and many points
+share a vertex and its derivatives. A pair's residual is along the model's normal, so that depths count where a surface
+faces the source, and outlines across the ray. What is measured in pixels is as much surer, in mm, as it is nearer to
+the source: else bones would shrink towards it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.visibility import rays_to
 
-VERTEX_STRIDE = 6  # every sixth visible vertex is paired
+VERTEX_STRIDE = 3  # every third vertex is paired where it is visible
+VISIBLE_WITHIN_MM = 1.0  # less far moved, the same vertices are visible
 ROBUST_WIDTH = 3.0  # standard deviations beyond which a residual loses its influence
 RIGHT_ANGLE_MM = 15.0  # as `fitting.py` has it, of outlines
 POSE = 6  # turn (3) and move (3) come before a bone's coefficients
@@ -69,6 +71,7 @@ class SeenBone:
         self.along_ray, self.patterns = error_patterns(target, self.left_form)
         self.rays = unit_rows(self.along_ray)
         self.depth_mm = float(self.geometry.depth(target.points).mean())
+        self._visible: tuple[np.ndarray, np.ndarray] | None = None  # where vertices stood, and which were visible there
 
     def place(self, fit: Fit) -> None:
         """Puts the model where a fit has it."""
@@ -77,6 +80,13 @@ class SeenBone:
         self.vertices = (self.model.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
         self.normals = unit_normals(self.vertices, self.model.triangles)
         self.about = self.vertices.mean(axis=0)
+
+    def visible(self) -> np.ndarray:
+        """(V,) bool, which vertices the film sees."""
+        if self._visible is None or np.abs(self.vertices - self._visible[0]).max() > VISIBLE_WITHIN_MM:
+            seen = self.target.visible_vertices(self.vertices, self.model.triangles, self.normals)
+            self._visible = self.vertices, seen
+        return self._visible[1]
 
     def derivatives(self, vertices: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """(m, 6 + K) of some vertices (m,) along directions (m, 3)."""
@@ -119,17 +129,17 @@ class PointPairs:
     weight: np.ndarray  # (M,)
 
 
-def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors) -> PointPairs:
-    """Each target point with a vertex, and visible vertices with a target point."""
+def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors, every: int = 1) -> PointPairs:
+    """Each target point, or `every` so many of them, with a vertex, and visible vertices with one of these points."""
     target, vertices, normals = bone.target, bone.vertices, bone.normals
     points = bone.corrected_points(errors)
     own = pairing_features(vertices, target.outward_of(vertices, normals))
-    seen = pairing_features(points, target.outward)
-    visible = np.flatnonzero(target.visible_vertices(vertices, bone.model.triangles, normals))[::VERTEX_STRIDE]
+    seen = pairing_features(points[::every], target.outward[::every])
+    visible = np.flatnonzero(bone.visible()[::VERTEX_STRIDE]) * VERTEX_STRIDE
     nearest = cKDTree(own, balanced_tree=False).query(seen)[1]
     back = cKDTree(seen).query(own[visible])[1]
-    count = len(points)
-    vertex, point = np.concatenate([nearest, visible]), np.concatenate([np.arange(count), back])
+    count = len(seen)
+    vertex, point = np.concatenate([nearest, visible]), every * np.concatenate([np.arange(count), back])
     reach_mm = np.repeat([bone.reach_mm, target.reach_mm], [count, len(back)])
     share = np.repeat([0.5 / count, 0.5 / max(len(back), 1)], [count, len(back)])
     normal = normals[vertex]

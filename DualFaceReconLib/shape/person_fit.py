@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -32,7 +31,9 @@ from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.relations import relations, shapes
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 
-STEPS = 8  # more change no vertex by a tenth of what is not known of it
+STEPS = 7  # more change no vertex by a tenth of what is not known of it
+FINE_STEPS = 2  # the last, with all points
+COARSE_EVERY = 4  # points of which one is paired in the steps before
 LEAST_VARIANCE_MM2 = 1e-6  # of depth errors that a prior does without
 LEAST_PRECISION = 1e-9  # of what nothing is known of
 
@@ -79,10 +80,10 @@ def fit_person(
 ) -> PersonFit:
     """The most probable bones."""
     person = PersonSought(films, models, prior)
-    for _ in range(STEPS):
+    for left in reversed(range(STEPS)):
         if cancelled():
             raise Cancelled
-        person.step()
+        person.step(1 if left < FINE_STEPS else COARSE_EVERY)
     return PersonFit(
         fits=tuple({name: bone.fit for name, bone in film.bones.items()} for film in person.films),
         errors=tuple({name: film.errors[film.own_errors(name)] for name in film.bones} for film in person.films),
@@ -105,13 +106,13 @@ class FilmSought:
         """Numbers (5,) of a bone's ERRORS among the film's."""
         return len(ERRORS) * list(self.bones).index(bone) + np.arange(len(ERRORS))
 
-    def blocks(self, prior: BodyPrior, films: int) -> Iterator[Evidence]:
+    def blocks(self, prior: BodyPrior, films: int, every: int = 1) -> Iterator[Evidence]:
         """All residuals where the bones stand, newly paired, but for those of shapes and errors."""
         maps = prior.errors
         yield from relations(self.bones, prior, films)
         for name, bone in self.bones.items():
             own = self.own_errors(name)
-            pairs = point_pairs(bone, self.errors[own], maps)
+            pairs = point_pairs(bone, self.errors[own], maps, every)
             yield points_block(bone, self.errors[own], pairs, int(self.error_columns[own[0]]))
             if prior.outlines and (beside := outline_pairs(bone, maps)) is not None:
                 yield outline_block(bone, beside, maps)
@@ -145,6 +146,7 @@ class PersonSought:
         spreads = [film.distance_spread_mm for film in films]
         depths = [float(np.mean([bone.depth_mm for bone in film.bones.values()])) for film in self.films]
         self.usual_errors = prior.errors.usual([tuple(film.bones) for film in self.films])
+        self.known: tuple[np.ndarray, tuple[np.ndarray, ...]]  # the last step's matrices, of shapes and of every film
         self.distances, self.level_mm2 = distances_sought(spreads, depths, prior.size_tells_distance)
 
     def _columns(self, count: int) -> np.ndarray:
@@ -164,10 +166,13 @@ class PersonSought:
             covariance = covariance + self.off_together.T @ self.distances @ self.off_together
         return covariance + LEAST_VARIANCE_MM2 * np.eye(len(covariance))
 
-    def step(self) -> None:
-        """Of Gauss and Newton."""
-        of_films = (block for film in self.films for block in film.blocks(self.prior, len(self.films)))
-        matrix, gradient = summed(chain(shapes(self.bones, self.prior), of_films), self.size)
+    def step(self, every: int = 1) -> None:
+        """Of Gauss and Newton, by one of `every` so many points."""
+        of_shapes, gradient = summed(shapes(self.bones, self.prior), self.size)
+        of_films = [summed(film.blocks(self.prior, len(self.films), every), self.size) for film in self.films]
+        self.known = of_shapes, tuple(matrix for matrix, _ in of_films)
+        matrix = of_shapes + sum(self.known[1])
+        gradient += sum(pull for _, pull in of_films)
         precision = np.linalg.inv(self.error_covariance(distances=True))
         matrix[np.ix_(self.error_columns, self.error_columns)] += precision
         gradient[self.error_columns] += precision @ (self.errors - self.usual_errors)
@@ -182,9 +187,8 @@ class PersonSought:
             film.errors = film.errors + step[film.error_columns]
 
     def certainty(self) -> Certainty:
-        """Of the bones as they stand."""
-        of_shapes = summed(shapes(self.bones, self.prior), self.size)[0]
-        of_films = [summed(film.blocks(self.prior, len(self.films)), self.size)[0] for film in self.films]
+        """Of the bones, by the matrices of the last step."""
+        of_shapes, of_films = self.known
 
         def covariance(films: Iterable[int], distances: bool = False) -> np.ndarray:
             numbers = sorted(films)

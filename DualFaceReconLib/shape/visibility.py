@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import unit_normals
+from DualFaceReconLib.meshes import first_sides, unit_normals
 from DualFaceReconLib.rasterising import covered_pixels
 
 STEEPEST = 6.0  # mm of depth for a mm across; a surface steeper than that is seen from its side
@@ -29,8 +29,8 @@ def entry_and_exit_depths(
     nearness = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), np.nan)  # linear across the picture, depth is not
     nearest, farthest = np.zeros(geometry.size_px), np.full(geometry.size_px, np.inf)
 
-    near = nearness[triangles]
-    for member, place, v, w in covered_pixels(pixels[triangles], geometry.size_px):
+    near = np.take(nearness, triangles)
+    for member, place, v, w in covered_pixels(np.take(pixels, triangles, axis=0), geometry.size_px):
         at = near[member, 0] * (1 - v - w) + near[member, 1] * v + near[member, 2] * w
         np.maximum.at(nearest, tuple(place.T), at)
         np.minimum.at(farthest, tuple(place.T), at)
@@ -50,8 +50,8 @@ def entry_and_exit_vertices(
     inside = geometry.sees(vertices)
     if not inside.any():
         return inside, inside
-    edge = np.linalg.norm(vertices[triangles[:, 0]] - vertices[triangles[:, 1]], axis=1).mean()
-    pixel = geometry.pixel_size_at(float(np.median(geometry.project(vertices[inside])[1])))
+    edge = first_sides(vertices, triangles).mean()
+    pixel = geometry.pixel_size_at(float(np.median(geometry.depth(vertices[inside]))))
     coarse = geometry.resized([max(round(n * size / edge), 1) for n, size in zip(geometry.size_px, pixel, strict=True)])
     front, back = entry_and_exit_depths(vertices, triangles, coarse)
 

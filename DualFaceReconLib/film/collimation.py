@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_erosion, binary_fill_holes, binary_opening, label, median_filter
+from scipy.ndimage import binary_fill_holes, label
 from scipy.spatial import ConvexHull
 
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.film.neighbours import eroded, median_of_nine, opened
 
 LOOKED_AT_PX = 512
 FLAT_FRACTION = 0.03  # of the picture's range: what noise and scatter leave of contrast behind the blades
@@ -48,7 +49,7 @@ def field_of_exposure(pixels: np.ndarray) -> Field | None:
         return None
     small = (small - low) / (high - low)
     top, bottom, left, right = _frame(small)
-    inner = median_filter(small[top : small.shape[0] - bottom, left : small.shape[1] - right], 3, mode="nearest")
+    inner = median_of_nine(small[top : small.shape[0] - bottom, left : small.shape[1] - right])
     lit = _lit(inner)
     if lit.all() and not top + bottom + left + right:
         return None
@@ -113,7 +114,7 @@ def _border(lines: np.ndarray) -> np.ndarray:
 def _beside(picture: np.ndarray, lit: np.ndarray, border: np.ndarray) -> np.ndarray:
     """(rows, cols) bool: within those edges of what a border leaves of a lit part at which grey values step."""
     everything = np.ones(picture.shape, bool)
-    parts, count = label(binary_opening(lit & ~border, iterations=2))  # without text in the border
+    parts, count = label(opened(lit & ~border, 2))  # without text in the border
     if count == 0:
         return everything
     sizes = np.bincount(parts.ravel())
@@ -138,7 +139,7 @@ def _beside(picture: np.ndarray, lit: np.ndarray, border: np.ndarray) -> np.ndar
 
 def _hull(area: np.ndarray) -> np.ndarray:
     """Corners (n, 2) [row, col] of the convex hull of an area (rows, cols) bool, in turn."""
-    places = np.argwhere(area & ~binary_erosion(area))
+    places = np.argwhere(area & ~eroded(area))
     return _simplified(places[ConvexHull(places).vertices].astype(float))
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
+    from DualFaceReconLib.film.decoding import begin_decoder
     from DualFaceReconLib.networks_apart import networks_apart
 
     if options.scene:
@@ -77,6 +79,7 @@ def reconstruct(options: argparse.Namespace) -> int:
     if options.different_ids and not options.one_patient:
         raise Refusal("--different-ids is about the films of one patient: say --one-patient, too.")
     with networks_apart(options.bundle, options.device) as networks:
+        begin_decoder(options.files[0])
         return (_reconstruct_patient if options.one_patient else _reconstruct_films)(options, networks)
 
 
@@ -102,6 +105,8 @@ def _reconstruct_films(options: argparse.Namespace, networks: NetworksApart | No
     from DualFaceReconLib.reconstruction import Reconstructor  # seconds, after which nobody is asked or refused a name
 
     reconstructor = Reconstructor(options.bundle, options.device, networks)
+    if networks is not None and options.completion and options.together:
+        threading.Thread(target=reconstructor.prepare, daemon=True).start()  # while another process loads them
     print(f"{reconstructor}. Research use only.")
     for file, radiograph, folder in films:
         with _named(file, options):

@@ -54,7 +54,7 @@ from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import Completion, complete_all
 from DualFaceReconLib.shape.outlines import Outline, outline_of
 from DualFaceReconLib.shape.shapemodel import ShapeModel
-from DualFaceReconLib.shape.together import SeenFilm, complete_together, completions_of, fit_films
+from DualFaceReconLib.shape.together import SeenFilm, complete_together, completions_of, fit_films, prepare_together
 from DualFaceReconLib.shape.trimming import without_unseen_shaft
 from DualFaceReconLib.surfaces import observed_surface
 from DualFaceReconLib.verdicts import NOT_COMPLETED, verdict_of
@@ -130,6 +130,10 @@ class Reconstructor:
     def __repr__(self) -> str:
         manifest = self.networks.manifest
         return f"Reconstructor({manifest.id} {manifest.version} on {self.networks.device}: {', '.join(manifest.bones)})"
+
+    def prepare(self) -> None:
+        """Computes what all films share of bones that are completed together, or the first film does it."""
+        prepare_together(self.models, BodyPrior())
 
     def run(
         self,

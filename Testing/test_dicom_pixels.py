@@ -293,6 +293,19 @@ def test_a_decoder_that_dies_costs_its_own_picture_alone(tmp_path):
     assert np.array_equal(read_radiograph(path).pixels, STORED)
 
 
+@pytest.mark.skipif(not decoding.FORKS, reason="here every picture's decoder is a process that is started for it")
+def test_a_decoder_is_begun_beforehand_for_what_is_compressed_alone(tmp_path):
+    decoding._decoder.end()
+    for path in (save(dataset(), tmp_path / "plain", "explicit"), tmp_path / "nothing", tmp_path):
+        decoding.begin_decoder(path)
+    assert decoding._decoder._process is None
+    path = save(dataset(), tmp_path / "film", "jpeg-2000")
+    decoding.begin_decoder(path)
+    begun = decoding._decoder._process
+    assert np.array_equal(read_radiograph(path).pixels, STORED)
+    assert decoding._decoder._process is begun
+
+
 def test_sequences_nested_without_end_are_refused(tmp_path):
     path = save(dataset(), tmp_path / "film", "implicit")
     item = struct.pack("<HHI", 0x0040, 0x0275, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)

@@ -21,6 +21,8 @@ from DualFaceReconLib.errors import NO_SPACE, Refusal
 from DualFaceReconLib.film import native_decoder
 from DualFaceReconLib.film.limits import SIDE_LIMITS_PX
 
+COMPRESSED = b"1.2.840.10008.1.2.4."  # how the names of what compresses pixels begin, but for run lengths
+HEADER_BYTES = 1024  # of a file, in which the name stands
 FORKS = sys.platform == "linux"  # elsewhere processes cannot be forked, or not safely
 
 
@@ -50,6 +52,16 @@ def decode_apart(
         return info, np.load(pixels, allow_pickle=False) if pixels.exists() else None
 
 
+def begin_decoder(path: Path) -> None:
+    """Starts the process that will decode a file's pixels, if it is a DICOM file that compresses them.
+
+    It loads its libraries while this one does something else. A file that cannot be read is left to who reads it.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        if FORKS and COMPRESSED in file.read(HEADER_BYTES):
+            _decoder.begin("dicom")
+
+
 def exit_code(arguments: list[str]) -> int:
     """What a process that decodes one picture, and nothing else, ends with."""
     if FORKS:
@@ -74,24 +86,16 @@ class _Decoder:
         self._process: subprocess.Popen[str] | None = None
         self._asking = threading.Lock()
 
+    def begin(self, kind: str) -> None:
+        """Lets it load what it will need."""
+        with self._asking, suppress(OSError):
+            self._ask([kind])
+
     def exit_code(self, arguments: list[str]) -> int:
         """Of the fork that decodes a picture."""
         with self._asking:
-            if self._process is not None and self._process.poll() is not None:
-                self.end()
-            if self._process is None:
-                self._process = subprocess.Popen(
-                    _command(),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # threads do not survive a fork
-                    start_new_session=True,  # Ctrl-C is for us, and we end it
-                )
             try:
-                print(json.dumps(arguments), file=self._process.stdin, flush=True)
-                answer = self._process.stdout.readline()
+                answer = self._ask(arguments).stdout.readline()
             except OSError:
                 answer = ""
             except BaseException:
@@ -101,6 +105,23 @@ class _Decoder:
                 self.end()
                 raise DecodingFailed
             return int(answer)
+
+    def _ask(self, arguments: list[str]) -> subprocess.Popen[str]:
+        """The process, which was sent a line."""
+        if self._process is not None and self._process.poll() is not None:
+            self.end()
+        if self._process is None:
+            self._process = subprocess.Popen(
+                _command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # threads do not survive a fork
+                start_new_session=True,  # Ctrl-C is for us, and we end it
+            )
+        print(json.dumps(arguments), file=self._process.stdin, flush=True)
+        return self._process
 
     def end(self) -> None:
         """Ends it with the fork that is at work."""

@@ -2,8 +2,8 @@
 
 Run by `decoding.py` as `python native_decoder.py itk|dicom FILE FOLDER READER LARGEST_SIDE`, or without arguments: then
 it takes them from its input, as a line of JSON for each picture, forks for it, and answers with the fork's exit code.
-Loading libraries takes several times as long as decoding a film. Imports nothing of ours. Leaves info.json and, where
-the picture is within limits, pixels.npy in the folder.
+Loading libraries takes several times as long as decoding a film; a line with the kind alone lets it load them. Imports
+nothing of ours. Leaves info.json and, where the picture is within limits, pixels.npy in the folder.
 """
 
 from __future__ import annotations
@@ -137,6 +137,8 @@ def serve() -> None:
         for library in LIBRARIES[arguments[0]]:
             with suppress(ImportError):
                 importlib.import_module(library)
+        if len(arguments) == 1:  # nothing to decode yet
+            continue
         fork = os.fork()
         if fork == 0:
             signal.alarm(LONGEST_SECONDS)  # which ends it

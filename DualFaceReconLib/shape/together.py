@@ -85,6 +85,14 @@ def complete_together(
     return completions_of(fitted, 0, film, models)
 
 
+def prepare_together(models: Mapping[str, ShapeModel], prior: BodyPrior) -> None:
+    """Lets models of the left bones, and their mirror images, compute what they keep for all films."""
+    for model in (_wider(models) if prior.wider_femora else models).values():
+        for side in (model, model.mirrored()):
+            for keeps in ("scaled_modes", "edges"):
+                getattr(side, keeps)
+
+
 def fit_films(
     films: Sequence[SeenFilm],
     models: Mapping[str, ShapeModel],

@@ -1,20 +1,23 @@
 """Two films of a virtual vertebra: that both show it where it is, alone and among its neighbours."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from support.solids import ball
+from scipy.spatial.transform import Rotation
+from support.solids import ball, write_ply
 from support.vertebrae import made_group
 
 from DualFaceReconLib.backprojection import back_projected
 from DualFaceReconLib.biplanar import FilmPair, placed
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import rigid_fit, volume_mm3
 from training.__main__ import main
 from training.anatomy.remeshing import open_edges
-from training.vertebrae import correspondence, films, spine
+from training.vertebrae import correspondence, films, pelvis, spine
 from training.vertebrae.films import CORTICAL_HU, USUAL_ERRORS, Errors, Grid, bone_mm, filmed_vertebra
 from training.vertebrae.spine import Trunk, chords, draw_trunk, flesh_mm, neighbours, ribs, tube
 from training.vertebrae.virtual import Stock, sample_vertebra
@@ -93,6 +96,75 @@ def test_ribs_belong_to_the_thorax():
     assert left[0][:, 0].max() < 0 < right[0][:, 0].min()
     assert volume_mm3(*left) > 0
     assert volume_mm3(*right) > 0
+
+
+# ---- The pelvis and gas, where a stock has pelves
+
+
+def block(half, degrees, middle):
+    """A closed block whose upper face looks so far forward, with its middle at a place."""
+    corners = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) * half - (0, 0, half[2])
+    quads = ((0, 2, 3, 1), (4, 5, 7, 6), (0, 1, 5, 4), (2, 6, 7, 3), (0, 4, 6, 2), (1, 3, 7, 5))
+    triangles = np.array([part for a, b, c, d in quads for part in ((a, b, c), (a, c, d))])
+    turn = Rotation.from_euler("x", -degrees, degrees=True)
+    return turn.apply(corners) + middle, triangles
+
+
+@pytest.fixture
+def pelves(tmp_path):
+    """Of one person, a sacrum that is a block and hips that are balls, read from files."""
+    folder = tmp_path / "bones" / "llp26" / "s01"
+    folder.mkdir(parents=True)
+    bones = block((20.0, 15.0, 50.0), 35, (3.0, 8.0, 11.0)), ball((-70, 20, 0), 40), ball((70, 20, 0), 40)
+    for name, mesh in zip(("sacrum", "hip_left", "hip_right"), bones, strict=True):
+        write_ply(mesh, folder / f"{name}.ply")
+    return pelvis.read_pelves(tmp_path / "bones")
+
+
+def test_a_pelvis_stands_on_its_endplate(pelves, tmp_path):
+    middle, normal = pelvis.endplate(block((20.0, 15.0, 50.0), 35, (3.0, 8.0, 11.0)))
+    assert np.allclose(middle, (3.0, 8.0, 11.0), atol=0.1)
+    assert np.degrees(np.arctan2(normal[1], normal[2])) == pytest.approx(35, abs=0.1)
+    [standing] = pelves
+    assert standing.meshes[0][0][:, 2].max() == pytest.approx(0, abs=0.1)
+    assert np.allclose(standing.meshes[0][0].min(axis=0), (-20, -15, -100), atol=0.1)
+    with pytest.raises(Refusal, match="no pelvis"):
+        pelvis.read_pelves(tmp_path)
+
+
+def test_a_pelvis_stands_below_l5_and_nothing_else_moves(stock, pelves):
+    on_pelvis = replace(stock, pelves=pelves)
+    for level, more in (("L3", 0), ("L5", 3)):  # nobody has L5 but as the vertebra itself
+        vertebra = replace(sample_vertebra(stock, 1, level="L3"), level=level)
+        plain, among = (neighbours(vertebra, of, np.random.default_rng(0)) for of in (stock, on_pelvis))
+        assert len(among) == len(plain) + more
+        assert all(np.array_equal(a[0], b[0]) for a, b in zip(plain, among, strict=False))
+    sacrum = among[-3][0]
+    assert -14 < sacrum[:, 2].max() - vertebra.mesh[0][vertebra.parts.lower][:, 2].mean() < 5  # a disc, bent
+    assert all(volume_mm3(*mesh) > 0 for mesh in among[-3:])
+
+
+def test_gas_takes_the_place_of_muscle_on_both_films():
+    rng = np.random.default_rng(1)
+    plain = draw_trunk("L4", np.random.default_rng(1))
+    gassy = [draw_trunk("L4", rng, bowel=True) for rng in (rng, *map(np.random.default_rng, range(2, 30)))]
+    assert replace(gassy[0], gas=()) == plain
+    assert draw_trunk("T4", rng, bowel=True).gas == ()
+    blobs = np.array([blob for trunk in gassy for loop in trunk.gas for blob in loop])
+    assert blobs[:, 1].min() >= spine.BOWEL_FROM_MM  # in front of the spine
+    ball_of_gas = Trunk(skin=(0, 30, 100, 80), lean=(0, 30, 90, 70), lungs=(), gas=(((0, 30, 0, 20, 20, 20),) * 2,))
+    for film in (FILM, placed(FILM.geometry, 90)):
+        without, gas = flesh_mm(film, replace(ball_of_gas, gas=())), flesh_mm(film, ball_of_gas)
+        assert (without["muscle"] - gas["muscle"]).max() == pytest.approx(40, abs=0.5)  # a loop's blobs are one
+        assert np.array_equal(without["fat"], gas["fat"])
+
+
+def test_a_film_in_situ_shows_them_and_the_truth_stays(stock, pelves):
+    plain, among = (filmed_vertebra(of, 10, GRID, in_situ=True) for of in (stock, replace(stock, pelves=pelves)))
+    assert not np.array_equal(plain.films[0], among.films[0])
+    assert np.array_equal(plain.truth_hu, among.truth_hu)
+    alone = [filmed_vertebra(of, 10, GRID).films[0] for of in (stock, replace(stock, pelves=pelves))]
+    assert np.array_equal(*alone)
 
 
 # ---- Rays through bone

@@ -122,6 +122,8 @@ def test_as_many_stand_in_situ_as_a_series_says(share):
     assert [sum(in_situ for in_situ, _ in plans[start : start + 4]) for start in range(0, 40, 4)] == [4 * share] * 10
     assert {degrees for _, degrees in plans} == set(kept.OBLIQUE_DEGREES)
     assert ("in_situ" in series.as_json()) == (share != 0.5)
+    assert "abdomen" not in series.as_json()
+    assert replace(series, abdomen=True).as_json()["abdomen"]
 
 
 def test_many_processes_make_the_same_studies(groups, folder, tmp_path, monkeypatch):

@@ -342,6 +342,7 @@ def _with_vertebrae(commands: Any) -> None:
     _showing(filming, count=3, out="out/vertebrae/films")
     filming.add_argument("--side", type=int, default=112, help="voxels of the cube's side (default: 112)")
     filming.add_argument("--voxel-mm", type=float, default=1.0, help="of the cube (default: 1)")
+    _with_pelves(filming)
     keeping = _command(steps, "studies", vertebra_actions.keep_studies)
     _showing(keeping, count=400, out="out/vertebrae/studies")
     keeping.add_argument("--watched", type=int, default=16, help="studies of --without alone (default: 16)")
@@ -350,6 +351,7 @@ def _with_vertebrae(commands: Any) -> None:
     keeping.add_argument("--minutes", type=float, help="as many studies as come in so long (default: all)")
     keeping.add_argument("--side", type=int, default=64, help="voxels of the cube's side (default: 64)")
     keeping.add_argument("--voxel-mm", type=float, default=1.75, help="of the cube (default: 1.75)")
+    _with_pelves(keeping)
     learning = _command(steps, "train", actions.train_on_vertebrae)
     learning.add_argument("recipe", type=Path, help="a file of training/recipes, as ear_small.toml")
     learning.add_argument(
@@ -378,6 +380,7 @@ def _with_vertebrae(commands: Any) -> None:
     judging.add_argument("--voxel-mm", type=float, default=1.75, help="without a run: of the cube (default: 1.75)")
     judging.add_argument("--mean-hu", type=float, default=11.0, help="without a run: of z-scores (default: 11)")
     judging.add_argument("--deviation-hu", type=float, default=74.0, help="without a run: of z-scores (default: 74)")
+    _with_pelves(judging)
     _with_spines(judging)
     sampling = _command(steps, "samples", vertebra_actions.make_sample)
     sampling.add_argument("--out", type=Path, default=Path("out/vertebrae/samples"), help="folder for all of it")
@@ -399,6 +402,12 @@ def _showing(parser: argparse.ArgumentParser, count: int, out: str) -> None:
     parser.add_argument("--without", nargs="*", default=[], help="people left out, as totalseg/s0327")
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for all of it")
     _with_spines(parser)
+
+
+def _with_pelves(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pelves", type=Path, metavar="BONES", help="in situ on pelves of these bones, with gas in the bowel"
+    )
 
 
 def _with_spines(parser: argparse.ArgumentParser) -> None:

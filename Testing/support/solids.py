@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vtkmodules.vtkFiltersSources import vtkSphereSource
+from vtkmodules.vtkIOPLY import vtkPLYWriter
 
-from DualFaceReconLib.meshes import Mesh, arrays
+from DualFaceReconLib.meshes import Mesh, arrays, polydata
 
 
 def ball(centre: Sequence[float], radius: float, resolution: int = 60) -> Mesh:
@@ -18,3 +20,11 @@ def ball(centre: Sequence[float], radius: float, resolution: int = 60) -> Mesh:
     source.Update()
     vertices, triangles = arrays(source.GetOutput())
     return vertices + centre, triangles
+
+
+def write_ply(mesh: Mesh, path: Path) -> None:
+    """A mesh as the sets of bones have them."""
+    writer = vtkPLYWriter()
+    writer.SetInputData(polydata(*mesh))
+    writer.SetFileName(str(path))
+    writer.Write()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from DualFaceReconLib.errors import Refusal
+
+if TYPE_CHECKING:
+    from training.vertebrae.pelvis import Pelvis
 
 
 def build_anatomy(options: argparse.Namespace) -> int:
@@ -33,7 +38,7 @@ def show_films(options: argparse.Namespace) -> int:
     from training.vertebrae.films import Grid
     from training.vertebrae.virtual import Stock
 
-    stock = Stock.of(load_groups(options.vertebrae, options.cache), options.without)
+    stock = replace(Stock.of(load_groups(options.vertebrae, options.cache), options.without), pelves=_pelves(options))
     grid = Grid(side=options.side, voxel_mm=options.voxel_mm)
     print(show_films(stock, options.count, options.seed, grid, options.out))
     return 0
@@ -55,9 +60,10 @@ def keep_studies(options: argparse.Namespace) -> int:
         watched=options.watched,
         without=tuple(options.without),
         in_situ=options.in_situ,
+        abdomen=options.pelves is not None,
     )
     groups = load_groups(options.vertebrae, options.cache)
-    made = keep_studies(groups, series, options.out, print, options.workers, options.minutes)
+    made = keep_studies(groups, series, options.out, print, options.workers, options.minutes, _pelves(options))
     print(f"{made.count} studies to learn from are in {options.out}")
     return 0
 
@@ -109,9 +115,17 @@ def judge_vertebrae(options: argparse.Namespace) -> int:
         conditions,
         judged=judged,
         apart_degrees=options.apart_degrees,
+        pelves=_pelves(options),
     )
     print(text)
     return 0
+
+
+def _pelves(options: argparse.Namespace) -> tuple[Pelvis, ...]:
+    """Those on which films in situ are to stand."""
+    from training.vertebrae.pelvis import read_pelves
+
+    return () if options.pelves is None else read_pelves(options.pelves)
 
 
 def bundle_run(options: argparse.Namespace) -> int:

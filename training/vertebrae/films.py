@@ -226,7 +226,7 @@ def arrange(
         mesh=mesh,
         model=_model(mesh, vertebra, composition, seed, grid),
         around=Around(meshes=moved, composition=composition),
-        trunk=draw_trunk(vertebra.level, rng),
+        trunk=draw_trunk(vertebra.level, rng, bowel=bool(stock.pelves)),
     )
 
 

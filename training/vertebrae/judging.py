@@ -26,6 +26,7 @@ from training.judging import volumes
 from training.vertebrae.correspondence import VertebraGroup
 from training.vertebrae.films import LATERAL_DEGREES, USUAL_ERRORS, Errors, Grid, Study, film_vertebra, filmed_vertebra
 from training.vertebrae.parts import in_own_frame
+from training.vertebrae.pelvis import Pelvis
 from training.vertebrae.people import MEAN_OF_MANY
 from training.vertebrae.rows import (
     COMPLETED,
@@ -105,12 +106,13 @@ def judge(
     say: Callable[[str], None] = print,
     judged: Mapping[str, VertebraGroup] | None = None,
     apart_degrees: float = LATERAL_DEGREES,
+    pelves: tuple[Pelvis, ...] = (),
 ) -> str:
     """Measures all real vertebrae of some people by rows that know none of them; writes and gives `table.md`,
     and draws what a network makes of some of them.
 
     A network did without all of them. Without one, each is left out in turn, and the rows know the others.
-    `judged`: all vertebrae of these instead, none of which are in `groups`.
+    `judged`: all vertebrae of these instead, none of which are in `groups`. `pelves`: on which those in situ stand.
     """
     if MEAN_OF_MANY in people:
         raise Refusal(f"{MEAN_OF_MANY} is the mean of many and nobody: name others with --people.")
@@ -125,7 +127,8 @@ def judge(
         if trained is not None:
             rows |= _network_rows(trained, stock, grid, apart_degrees, say)
         subjects_of = without if judged is None else _people(judged)
-        subjects = judged_subjects(judged or groups, subjects_of, stock, conditions, grid, apart_degrees)
+        filmed = replace(stock, pelves=pelves)
+        subjects = judged_subjects(judged or groups, subjects_of, filmed, conditions, grid, apart_degrees)
         scores += measure(rows, subjects, grid, scale, out / "scores.jsonl", say)
     text = as_markdown(scores, grid)
     write_text(out / "table.md", text)
@@ -208,7 +211,7 @@ def judged_subjects(
         JudgedVertebra(
             person=person,
             level=vertebra.level,
-            condition=at_angle(condition, apart_degrees),
+            condition=at_angle(_on_pelvis(condition, stock), apart_degrees),
             study=cache(partial(_study, person, vertebra, stock, condition, grid, apart_degrees)),
         )
         for person, vertebra in real_vertebrae(groups, people)
@@ -219,6 +222,11 @@ def judged_subjects(
 def at_angle(condition: str, apart_degrees: float) -> str:
     """The name of a condition on films so far apart."""
     return condition if apart_degrees == LATERAL_DEGREES else f"{condition}, {apart_degrees:g} degrees apart"
+
+
+def _on_pelvis(condition: str, stock: Stock) -> str:
+    """The name of a condition where vertebrae stand on the pelves of a stock."""
+    return f"{condition}, with pelvis and bowel" if stock.pelves and CONDITIONS[condition][0] else condition
 
 
 def measure(

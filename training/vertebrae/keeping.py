@@ -36,6 +36,7 @@ from training.vertebrae.films import (
     truth_of,
 )
 from training.vertebrae.kept import KNOBS, LEARNT, WATCHED, KeptSeries, room_of, study_file
+from training.vertebrae.pelvis import Pelvis
 from training.vertebrae.virtual import Stock, only, sample_vertebra
 
 GEOMETRY = ("sdd_mm", "pixel_pitch_mm", "size_px", "principal_point_px", "object_distance_mm")
@@ -52,10 +53,12 @@ def keep_studies(
     say: Say = print,
     workers: int = 0,
     minutes: float | None = None,
+    pelves: tuple[Pelvis, ...] = (),
 ) -> KeptSeries:
     """Makes what is not there yet, within so many minutes; gives the series that is there then.
 
-    `workers`: processes, 0 for this one. Refusal where the folder holds studies by other knobs, but for their number.
+    `workers`: processes, 0 for this one. `pelves`: those of a series with an abdomen.
+    Refusal where the folder holds studies by other knobs, but for their number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     knobs, began = folder / KNOBS, time.monotonic()
@@ -67,7 +70,7 @@ def keep_studies(
     missing = [job for job in jobs if not study_file(folder, *job).exists()]
     _say_what_is_there(series, folder)
     with ExitStack() as ended:
-        for number, _ in enumerate(_made(_Maker(groups, series, folder), missing, workers, ended), 1):
+        for number, _ in enumerate(_made(_Maker(groups, series, folder, pelves), missing, workers, ended), 1):
             if number % SPOKEN_EVERY == 0 or number == len(missing):
                 _say_what_is_there(series, folder)
                 say(f"{len(jobs) - len(missing) + number} of {len(jobs)} studies")
@@ -89,13 +92,16 @@ def _say_what_is_there(series: KeptSeries, folder: Path) -> KeptSeries:
 class _Maker:
     """Makes a series' studies; each process that does so has one."""
 
-    def __init__(self, groups: Mapping[str, VertebraGroup], series: KeptSeries, folder: Path) -> None:
-        self.groups, self.series, self.folder = groups, series, folder
+    def __init__(
+        self, groups: Mapping[str, VertebraGroup], series: KeptSeries, folder: Path, pelves: tuple[Pelvis, ...]
+    ) -> None:
+        self.groups, self.series, self.folder, self.pelves = groups, series, folder, pelves
         self.stock = cache(self._stock)
 
     def _stock(self, name: str) -> Stock:
         without = self.series.without
-        return only(self.groups, without) if name == WATCHED else Stock.of(self.groups, without)
+        stock = only(self.groups, without) if name == WATCHED else Stock.of(self.groups, without)
+        return replace(stock, pelves=self.pelves)
 
     def make(self, job: Job) -> None:
         torch.set_num_threads(1)  # its sums are small: more threads wait for each other
@@ -105,7 +111,7 @@ class _Maker:
         _keep(self.stock(name), seed, self.series, file)
 
     def __reduce__(self) -> tuple:
-        return _Maker, (self.groups, self.series, self.folder)
+        return _Maker, (self.groups, self.series, self.folder, self.pelves)
 
 
 _maker: _Maker | None = None  # this process's, where it is one of many

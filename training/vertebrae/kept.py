@@ -32,6 +32,7 @@ KNOBS = "studies.json"
 OBLIQUE_DEGREES = (60.0, 80.0, 110.0, 120.0, 140.0)  # those of the paper's Figure 11, beside 90
 ROOM_MM = 14.0  # by which the truth reaches beyond the cube on every side
 WATCHED_SEED = 9001  # of the studies of people who are not learnt from
+AS_ALWAYS = (("in_situ", 0.5), ("abdomen", False))  # knobs that older series do not have
 FRONTAL, LATERAL, OTHER = range(3)  # a study's films
 
 
@@ -46,6 +47,7 @@ class KeptSeries:
     watched: int
     without: tuple[str, ...]  # people of whose vertebrae nothing is learnt, and on whom networks are watched
     in_situ: float = 0.5  # share of vertebrae among their neighbours, in flesh
+    abdomen: bool = False  # these with a pelvis below L5, and gas in the bowel
 
     @property
     def grid(self) -> Grid:
@@ -68,7 +70,7 @@ class KeptSeries:
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is as it always was is not named."""
         values = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in values.items() if (name, value) != ("in_situ", 0.5)}
+        return {name: value for name, value in values.items() if (name, value) not in AS_ALWAYS}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from training.anatomy.shapes import shape_model
 from training.vertebrae.correspondence import VertebraGroup
 from training.vertebrae.disease import draw_fracture, draw_spurs, fractured, with_spur
 from training.vertebrae.parts import VertebraParts, dimensions, in_own_frame
+from training.vertebrae.pelvis import Pelvis
 from training.vertebrae.sizes import drawn_scales, measured_size, published_size
 
 MIXED = 3  # vertebrae in a mixture at most
@@ -51,6 +52,7 @@ class Stock:
     """What virtual vertebrae are made of."""
 
     groups: Mapping[str, GroupStock]
+    pelves: tuple[Pelvis, ...] = ()  # that stand below L5 on films in situ; with them goes gas in the bowel
 
     @classmethod
     def of(cls, groups: Mapping[str, VertebraGroup], without: Collection[str] = ()) -> Stock:

@@ -66,19 +66,20 @@ class BoneMaps:
         """At other pixels' centres: bilinear between pixels of the bone, which is where half of the weight has it."""
         if self.mask.shape[1:] == tuple(size_px):
             return self
-        from scipy.ndimage import map_coordinates  # which a process that only asks networks does without
-
         centres = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size_px, self.mask.shape[1:], strict=True)]
         shape = len(self.bones), *size_px
         whole_mask, front, back = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         for number, mask in enumerate(self.mask):  # only where it is, which is a small part of a film
-            window = tuple(_within(at, part) for at, part in zip(centres, bounding_window(mask), strict=True))
-            places = np.stack(np.meshgrid(*(at[part] for at, part in zip(centres, window, strict=True)), indexing="ij"))
-            weight = map_coordinates(mask.astype(np.float32), places, order=1, mode="nearest")
+            seen = bounding_window(mask)
+            window = tuple(_within(at, part) for at, part in zip(centres, seen, strict=True))
+            around = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in seen)
+            rows, cols = (at[part] - old.start for at, part, old in zip(centres, window, around, strict=True))
+            of_bone = mask[around]
+            weight = _between(of_bone.astype(np.float32), rows, cols)
             own = whole_mask[number][window] = weight >= 0.5
             for face, resized in ((self.front, front), (self.back, back)):
                 if face is not None:
-                    depth = map_coordinates(np.where(mask, face[number], 0), places, order=1, mode="nearest")
+                    depth = _between(np.where(of_bone, face[number][around], 0), rows, cols)
                     resized[number][window] = np.where(own, depth / np.maximum(weight, 0.5), 0)
         return BoneMaps(bones=self.bones, mask=whole_mask, front=front, back=None if self.back is None else back)
 
@@ -115,6 +116,17 @@ def bounding_window(mask: np.ndarray) -> Window:
     if not rows.size:
         return slice(0, 0), slice(0, 0)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+def _between(values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Values (rows, cols) at other rows and columns, bilinear; beyond the first and last they stay what they are."""
+    for axis, places in enumerate((rows, cols)):
+        places = np.clip(places, 0, values.shape[axis] - 1)
+        before = np.minimum(places.astype(np.intp), max(values.shape[axis] - 2, 0))
+        after = np.minimum(before + 1, values.shape[axis] - 1)
+        share = np.expand_dims(places - before, 1 - axis)
+        values = (1 - share) * values.take(before, axis) + share * values.take(after, axis)
+    return values.astype(np.float32)
 
 
 def _within(places: np.ndarray, window: slice) -> slice:

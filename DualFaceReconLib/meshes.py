@@ -65,6 +65,7 @@ def unit_normals(vertices: np.ndarray, triangles: np.ndarray, fallback: np.ndarr
 
     Where a vertex has no triangles its normal is 0, or the direction of its `fallback` (V, 3).
     """
+    triangles = triangles.astype(np.intp, copy=False)  # once, and not for every coordinate
     x, y, z = _corner_coordinates(vertices, triangles)
     corners = triangles.T.ravel()
     normals, area = np.empty_like(vertices), np.empty(x.shape)  # an area for each corner of a triangle
@@ -91,7 +92,7 @@ def _triangle_normals(vertices: np.ndarray, triangles: np.ndarray) -> list[np.nd
 
 def _corner_coordinates(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x, y and z (3, T) of triangles' corners, each in one piece of memory: half the time of what follows."""
-    corners = np.ascontiguousarray(triangles.T)
+    corners = np.ascontiguousarray(triangles.T, dtype=np.intp)
     x, y, z = (coordinate[corners] for coordinate in np.ascontiguousarray(vertices.T))
     return x, y, z
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import binary_dilation, find_objects, label
+from scipy.ndimage import find_objects, label
 
 from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.film.acquisition import RadiographWarning
+from DualFaceReconLib.film.neighbours import dilated
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.pictures.wording import bone_words
 
@@ -53,7 +54,7 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
                 continue
             box = _widened(boxes[number - 1], far + 1, grey.shape)
             own, around = parts[box] == number, grey[box]
-            edge = binary_dilation(own, iterations=far) & ~binary_dilation(own, iterations=near) & lit[box]
+            edge = dilated(own, far) & ~dilated(own, near) & lit[box]
             if edge.any() and around[own].mean() - np.percentile(around[edge], 60) >= LEAST_STEP:
                 metal[box] |= own
     whole = np.repeat(np.repeat(metal, step, axis=0), step, axis=1)

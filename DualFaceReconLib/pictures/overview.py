@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import binary_erosion, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
 from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.errors import worded
+from DualFaceReconLib.film.neighbours import eroded
 from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.pictures.bones import (
@@ -101,13 +102,13 @@ def _outline(film: np.ndarray, maps: BoneMaps) -> None:
         for new, old in zip(film.shape[:2], maps.mask.shape[1:], strict=True)
     )
     for bone, mask in zip(maps.bones, maps.mask, strict=True):
-        drawn = mask[np.ix_(rows, cols)]
+        drawn = mask.take(rows, axis=0).take(cols, axis=1)
         if drawn.any():
             window = tuple(
                 slice(max(part.start - AROUND_PX, 0), part.stop + AROUND_PX) for part in bounding_window(drawn)
             )
             smooth = gaussian_filter(drawn[window].astype(np.float32), 1.0) >= 0.5
-            film[window][smooth & ~binary_erosion(smooth, iterations=OUTLINE_PX)] = BONE_COLOURS[bone]
+            film[window][smooth & ~eroded(smooth, OUTLINE_PX)] = BONE_COLOURS[bone]
 
 
 def _views(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.ndarray:

@@ -25,7 +25,8 @@ def explained(legend: np.ndarray, col: int, swatch: np.ndarray, meaning: str, co
 
 def over(background: np.ndarray, bones: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Bones (rows, cols, 3), already weighted with their share of every pixel, before a background."""
-    return (background * (1 - share) + bones).round().astype(np.uint8)
+    drawn = np.asarray(background, np.float32) * (1 - share) + bones
+    return np.rint(drawn, out=drawn).astype(np.uint8)
 
 
 def titled(panel: np.ndarray, title: str, width_px: int) -> np.ndarray:

@@ -35,6 +35,7 @@ from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.prediction import Disagreement, Prediction, seen_on
 from DualFaceReconLib.reconstruction import Reconstructor
 from DualFaceReconLib.results import load_reconstruction, save
+from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.shapemodel import load_shape_model, load_shape_models
 from DualFaceReconLib.shape.trimming import long_axis, without_unseen_shaft
 from DualFaceReconLib.shape.visibility import entry_and_exit_depths
@@ -58,7 +59,7 @@ class ExactReconstructor(Reconstructor):
         self.networks = Networks(
             manifest=made_up, depth=torch.nn.Identity(), segmentation=torch.nn.Identity(), device="cpu"
         )
-        self.models = load_shape_models(MODELS)
+        self.models, self.prior = load_shape_models(MODELS), BodyPrior()
         self.skeleton, self.asked = skeleton, 0
 
     def unsure_at_pitch(self, radiograph, factor):

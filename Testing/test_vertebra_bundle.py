@@ -212,6 +212,18 @@ def test_a_run_becomes_a_bundle_that_says_how_good_it_is(run, tmp_path):
     assert load_vertebra_network(tmp_path / "b").manifest.threshold_hu == 150.0
 
 
+def test_a_bundle_names_whose_pelves_stood_below_its_vertebrae(run, tmp_path):
+    folder, sha256 = run
+    metadata = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+    named = 150.0, tmp_path / "b", "vertebrae-small", "1.0.0"
+    assert "MPL" not in str(bundle_vertebrae(folder, judged(tmp_path / "a", sha256, L3=3.0), *named))
+    metadata["besides"] = {"studies": "", "pelves": "llp26"}
+    (folder / "network.json").write_text(json.dumps(metadata), encoding="utf-8")
+    manifest = bundle_vertebrae(folder, tmp_path / "a", 150.0, tmp_path / "c", *named[2:])
+    assert "MPL-2.0" in manifest.licence
+    assert any("Auckland" in text for text in manifest.attributions)
+
+
 def test_with_shape_models_it_is_their_surfaces_that_a_bundle_speaks_of(run, tmp_path):
     folder, sha256 = run
     scores = judged(tmp_path / "judged", sha256, L2=2.0, L3=3.0)

@@ -162,6 +162,13 @@ def test_an_epoch_of_kept_studies_is_always_the_same(folder):
     assert len(source.watched()) == BASE.films.watched
 
 
+def test_a_run_knows_whose_pelves_stood_below_what_it_learnt_from(folder, monkeypatch):
+    assert "pelves" not in kept_vertebrae(BASE, folder).origin
+    on_pelves = replace(kept.read_series(folder), abdomen=True)
+    monkeypatch.setattr("training.vertebrae.source.read_series", lambda folder: on_pelves)
+    assert kept_vertebrae(BASE, folder).origin["pelves"] == "llp26"
+
+
 def test_a_recipe_says_which_studies_it_takes(folder, monkeypatch):
     taken = []
 

@@ -72,6 +72,7 @@ def vertebra(desktop: Desktop, widget: Any, film_view: Any, folder: Path, bundle
         desktop.wait_for(lambda: not section.computing, 120)
         film = section.clicks._films[number]
         film.markups[CENTRE].AddControlPoint(*on_film(film.geometry, [clicks[name]])[0])
+    slicer.app.processEvents()  # so that the panel is laid out anew
     desktop.picture(folder / "module_vertebra_panel.png")
     together(folder / "module_vertebra_panel.png", film_view.picture(), folder / "module_vertebra_clicked.png")
     if bundle is None:
@@ -81,6 +82,7 @@ def vertebra(desktop: Desktop, widget: Any, film_view: Any, folder: Path, bundle
     if section.run is None:
         raise SystemExit(ui.vertebraStatus.text)
     ui.vertebraShowLateral.click()
+    slicer.app.processEvents()
     desktop.picture(folder / "module_vertebra_panel.png")
 
 

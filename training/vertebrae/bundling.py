@@ -17,6 +17,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.levels import GROUPS, LEVELS
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.vertebra.fitting import MODES
+from training.anatomy.people import LLP26
 from training.learning.finished import read_finished
 from training.learning.recipe import Recipe, VertebraFilms, recipe_of
 from training.vertebrae import judging
@@ -29,6 +30,7 @@ ROOT_OF_MEAN = 1.25  # root mean square over mean, of distances to either side t
 FURTHER_DEGREES = 3.0  # deviations of the believed angle, within which films were learnt
 SIMPLE_ROWS = {"mean vertebra at its true place and size": MEAN, "shape model on true outlines": FITTED}
 LICENCE = "CC BY 4.0, MIT, BSD-3-Clause and Apache-2.0, as the vertebrae that it learnt from"
+LICENCE_WITH_PELVES = "CC BY 4.0, MIT, BSD-3-Clause, Apache-2.0 and MPL-2.0, as the bones that it learnt from"
 RESEARCH_USE = "For research only; not for clinical use."
 LEARNT_LEVELS = LEVELS[1:]  # nobody has a T1
 
@@ -62,13 +64,14 @@ def bundle_vertebrae(
     known = {group: assd for group, assd in measured.items() if assd is not None}
     if not known:
         raise Refusal(f"{judged.name} has no vertebra on films {condition}: let `evaluate` judge these, too.")
+    sets = SETS if "pelves" not in metadata.get("besides", {}) else (*SETS, LLP26)  # of films that stood on them
     network = {"settings": metadata["settings"], "file": f"{NETWORK}.safetensors"}
     manifest = VertebraManifest(
         id=id,
         version=version,
-        licence=LICENCE,
+        licence=LICENCE if sets is SETS else LICENCE_WITH_PELVES,
         research_use=RESEARCH_USE,
-        attributions=tuple(f"{known_set.source}: {known_set.licence}" for known_set in SETS),
+        attributions=tuple(f"{known_set.source}: {known_set.licence}" for known_set in sets),
         trained_on=_trained_on(recipe, metadata),
         measured=_measured(of_groups, known, condition, row),
         levels=tuple(level for level in LEARNT_LEVELS if any(level in GROUPS[group] for group in known)),

@@ -32,6 +32,7 @@ from training.vertebrae.kept import (
     read_study,
     study_files,
 )
+from training.vertebrae.pelvis import SET
 from training.vertebrae.virtual import Stock, only
 
 SEEDS_OF_A_RUN = 10_000_000  # seeds of vertebrae of a recipe's seed
@@ -138,6 +139,8 @@ def kept_vertebrae(recipe: Recipe, folder: Path) -> Source:
 
     knobs = json.dumps({**series.as_json(), "count": 0}, sort_keys=True)  # more may come
     origin = {"studies": hashlib.sha256(knobs.encode()).hexdigest()}
+    if series.abdomen:
+        origin["pelves"] = SET
     return Source(epoch=partial(KeptCubes, recipe, folder), watched=watch, origin=origin)
 
 

@@ -106,7 +106,10 @@ class SeenBone:
         numbers = self.model.landmarks[landmark].vertices
         points = self.vertices[numbers]
         centre, radius = sphere_through(points)
-        moved = np.stack([self.derivatives(numbers, np.tile(axis, (len(numbers), 1))) for axis in np.eye(3)], axis=1)
+        moved = np.empty((len(numbers), 3, POSE + self.count))  # how every point's coordinates move
+        moved[:, :, :3] = np.cross((points - self.about)[:, None], np.eye(3))
+        moved[:, :, 3:POSE] = np.eye(3)
+        moved[:, :, POSE:] = self.fit.rotation.astype(np.float32) @ self.model.modes_by_vertex[numbers]
         # of the least squares 2 c p + k = p^2
         system = np.hstack([2 * points, np.ones((len(points), 1))])
         left = (points**2).sum(axis=1) - system @ np.r_[centre, radius**2 - centre @ centre]

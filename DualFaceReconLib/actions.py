@@ -71,7 +71,6 @@ def inspect(options: argparse.Namespace) -> int:
 
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
-    from DualFaceReconLib.film.decoding import begin_decoder
     from DualFaceReconLib.networks_apart import networks_apart
 
     if options.scene:
@@ -79,6 +78,8 @@ def reconstruct(options: argparse.Namespace) -> int:
     if options.different_ids and not options.one_patient:
         raise Refusal("--different-ids is about the films of one patient: say --one-patient, too.")
     with networks_apart(options.bundle, options.device) as networks:
+        from DualFaceReconLib.film.decoding import begin_decoder  # with NumPy, after the longest has begun
+
         begin_decoder(options.files[0])
         return (_reconstruct_patient if options.one_patient else _reconstruct_films)(options, networks)
 

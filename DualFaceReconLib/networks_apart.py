@@ -18,15 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from DualFaceReconLib.bundle.manifest import Manifest, hip_manifest
-from DualFaceReconLib.bundle.store import bundle_folder
-from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.parallel.processes import Begun, usable_cores
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the process is to begin before anything else is imported
+    import numpy as np
+
+    from DualFaceReconLib.bundle.manifest import Manifest
     from DualFaceReconLib.film.radiograph import Radiograph
+    from DualFaceReconLib.geometry import ProjectionGeometry
     from DualFaceReconLib.inference import Networks
     from DualFaceReconLib.prediction import Prediction, Progress
 
@@ -41,6 +40,9 @@ class NetworksApart:
 
     @cached_property
     def manifest(self) -> Manifest:
+        from DualFaceReconLib.bundle.manifest import hip_manifest
+        from DualFaceReconLib.bundle.store import bundle_folder
+
         return hip_manifest(bundle_folder(self._bundle))
 
     @property
@@ -108,6 +110,7 @@ class _Loading:
     def __call__(self) -> _Loaded:
         # How operators act on tensors without memory, for torch's compiler: a quarter of the time to import torch
         sys.modules.setdefault("torch._meta_registrations", ModuleType("torch._meta_registrations"))
+        from DualFaceReconLib.bundle.store import bundle_folder
         from DualFaceReconLib.inference import load_networks
 
         return _Loaded(load_networks(bundle_folder(self.bundle), self.device))

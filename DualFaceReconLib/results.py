@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,25 @@ def write_files(reconstruction: Reconstruction, folder: Path, scene: bool, cance
 
 
 def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) -> Iterator[None]:
-    """Writes one file after the other, with a pause after each."""
+    """Writes one file after the other, with a pause after each; meanwhile the picture is drawn."""
+    with ThreadPoolExecutor(1) as pool:
+        picture = pool.submit(overview.picture, reconstruction)
+        yield from _written_shapes(reconstruction, folder)
+        drawn = picture.result()
+        yield
+        drawing.save_png(drawn, folder / "picture.png")
+    write_text(folder / "report.html", report.html(reconstruction))
+    yield
+    if scene:
+        from DualFaceReconLib.scene import save_scene
+
+        save_scene(reconstruction, folder / "scene.mrb")
+        yield
+    write_text(folder / DOCUMENT, json.dumps(as_dict(reconstruction), indent=1))
+
+
+def _written_shapes(reconstruction: Reconstruction, folder: Path) -> Iterator[None]:
+    """The files of bones and maps, whose writers let other threads compute."""
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
     for name, bone in reconstruction.bones.items():
         write_vtp(bone.observed, folder / f"{name}_observed.vtp", swiftly=True)  # the largest, and seldom opened
@@ -94,17 +113,6 @@ def _written_files(reconstruction: Reconstruction, folder: Path, scene: bool) ->
     if maps.back is not None:
         write_volume(maps.back, matrix, folder / "depth_back.nrrd")
         yield
-    picture = overview.picture(reconstruction)
-    yield
-    drawing.save_png(picture, folder / "picture.png")
-    write_text(folder / "report.html", report.html(reconstruction))
-    yield
-    if scene:
-        from DualFaceReconLib.scene import save_scene
-
-        save_scene(reconstruction, folder / "scene.mrb")
-        yield
-    write_text(folder / DOCUMENT, json.dumps(as_dict(reconstruction), indent=1))
 
 
 def _from_files(folder: Path, document: Document) -> Reconstruction:

@@ -7,6 +7,8 @@ import os
 import sys
 
 MADE_BEFORE_COLLECTING = 50_000  # objects
+# What pydicom imports where it is installed, to decode pixels, which another process does, and to fetch examples
+NOT_ASKED = ("gdcm", "requests")
 
 
 def main() -> int:
@@ -16,6 +18,8 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Looking for unused circles among what libraries bring, hundreds of times, takes a tenth of the time to load them.
     gc.set_threshold(MADE_BEFORE_COLLECTING)
+    for package in NOT_ASKED:
+        sys.modules.setdefault(package, None)
     from DualFaceReconLib.cli import main as command
 
     return command()

@@ -219,6 +219,16 @@ def test_inspecting_needs_neither_torch_nor_a_window():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_command_imports_no_decoder_and_nothing_that_fetches():
+    """Each film's pixels are decoded by another process, and pydicom's examples are of no use here."""
+    film = ROOT / "Resources" / "Samples" / "one_hip_2.dcm"
+    command = [sys.executable, "-X", "importtime", "-m", "DualFaceReconLib", "inspect", str(film), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pydicom" in imported
+    assert not imported & {"_gdcm", "requests.api", "urllib3", "torch", "timm"}
+
+
 def test_networks_are_loaded_without_torch_s_compiler():
     """Which timm and torchvision import for what nobody here asks; whoever does ask it gets its answer."""
     program = (

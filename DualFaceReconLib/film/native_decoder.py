@@ -151,6 +151,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    sys.modules["requests"] = None  # by which pydicom would fetch its examples
     if len(sys.argv) == 1:
         serve()
     else:

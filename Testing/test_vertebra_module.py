@@ -217,6 +217,24 @@ def test_clicks_are_of_their_films_and_corners_give_the_line(chosen, engine_answ
     assert slicer.mrmlScene.GetNodesByClass("vtkMRMLMarkupsFiducialNode").GetNumberOfItems() == 0
 
 
+def test_what_the_engine_refuses_is_explained_and_clicks_stay(chosen, engine_answers):
+    opened, _ = engine_answers
+    section, ui = chosen.panel.vertebrae, chosen.ui
+    chosen.behave(refusals={"openpair": "The AP film: Its pixels have no size: give {pixel_pitch_mm}."})
+    press(chosen, ui.vertebraClickAp)
+    assert "no size: give “Pixel pitch”." in ui.vertebraStatus.text  # as the panel's label is called
+    assert not ui.vertebraButton.enabled
+    chosen.behave(answers={"openpair": opened}, refusals={"makevertebra": "The films are 30 degrees apart."})
+    for number, button in enumerate((ui.vertebraClickAp, ui.vertebraClickLateral)):
+        press(chosen, button)
+        click(section, number, CLICKS[number], opened)
+    press(chosen, ui.vertebraButton)
+    assert "30 degrees apart" in ui.vertebraStatus.text
+    assert section.run is None
+    assert np.allclose([clicked[0] for clicked in section.clicks.clicked("centre")], CLICKS)
+    assert ui.vertebraButton.enabled
+
+
 def test_the_console_makes_a_vertebra(chosen):
     logic = importlib.import_module("DualFaceRecon").DualFaceReconLogic()
     corners = corners_around(CLICKS[1], 22)

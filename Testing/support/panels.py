@@ -68,7 +68,7 @@ class Panel:
 
     def behave(self, **values: object) -> None:
         """`seconds` a reconstruction takes and `loading_seconds` a bundle, `die` in the middle of a reconstruction,
-        `refuse` a film in these words, `print` lines, `answers` to requests by their names.
+        `refuse` a film in these words, `print` lines, `answers` to requests by their names, and `refusals` of them.
         """
         result, film = made_result()
         beside = self.folder / "behaviour.part"  # the stand-in may read it now

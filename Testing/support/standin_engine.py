@@ -86,6 +86,8 @@ def work(request: dict) -> None:
         result = {"folder": how["result"], "warnings": warnings, "timings_s": {}}
         others = {"others": [result for _ in request["others"]]} if request["others"] else {}
         say(id, "done", networks="asked", **result, **others, **about())
+    elif name in how.get("refusals", {}):
+        say(id, "refused", code="refused", text=how["refusals"][name], values={})
     elif name in how.get("answers", {}):
         say(id, "done", **how["answers"][name])
     elif name == "hello" and "broken" in how:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,15 +73,16 @@ class NetworksApart:
 
 @contextmanager
 def networks_apart(bundle: str | Path | None, device: str | None) -> Iterator[NetworksApart | None]:
-    """None on a single core, or where torch is imported already: then they are loaded here."""
-    if "torch" in sys.modules or usable_cores() < 2:
-        yield None
-        return
-    networks = NetworksApart(bundle, device)
+    """None, and they are loaded here, on a single core, with torch imported, or where no process can be started."""
+    networks = None
+    if "torch" not in sys.modules and usable_cores() > 1:
+        with suppress(OSError):
+            networks = NetworksApart(bundle, device)
     try:
         yield networks
     finally:
-        networks.end()
+        if networks is not None:
+            networks.end()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.processes import started_at_once
 
+import DualFaceReconLib.networks_apart as apart
 from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
@@ -56,9 +57,19 @@ def test_a_process_that_ends_is_a_refusal():
         there.predict(read_radiograph(SAMPLE))
 
 
-def test_where_torch_is_imported_already_networks_are_loaded_here():
-    with networks_apart(None, "cpu") as networks:
-        assert networks is None
+def test_where_nothing_is_gained_or_no_process_can_be_started_networks_are_loaded_here(monkeypatch):
+    class Refused(NetworksApart):
+        def __init__(self, *_):
+            raise OSError("no more processes")
+
+    for cores, kind in ((1, NetworksApart), (2, Refused)):
+        with monkeypatch.context() as patch, networks_apart(None, "cpu") as with_torch:
+            assert with_torch is None
+            patch.delitem(sys.modules, "torch")
+            patch.setattr(apart, "usable_cores", lambda cores=cores: cores)
+            patch.setattr(apart, "NetworksApart", kind)
+            with networks_apart(None, "cpu") as networks:
+                assert networks is None
 
 
 def test_the_process_that_completes_bones_does_without_torch():

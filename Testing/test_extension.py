@@ -166,6 +166,7 @@ def test_every_widget_that_the_panel_uses_is_in_its_ui_and_the_other_way_round()
         "filmSection",
         "givenSection",
         "researchLabel",
+        "vertebraGiven",
         "vertebraSection",
     }
     assert names <= used | bound | passive

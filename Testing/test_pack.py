@@ -22,6 +22,8 @@ from training.learning.films import virtual_patients
 from training.learning.learner import plain
 from training.patients.population import PACKED_PEOPLE, Everybody, load_everybody, save_everybody
 from training.vertebrae.correspondence import PACKED, notices, save_groups
+from training.vertebrae.pelvis import PACKED as PELVES
+from training.vertebrae.pelvis import Pelvis, save_pelves
 from training.vertebrae.people import CLOUTHIER
 
 ABSENT = ("vtk", "vtkmodules", "SimpleITK", "pydicom", "gdcm", "spekpy", "ot", "pyacvd", "pyvista")
@@ -195,6 +197,9 @@ def test_networks_learn_where_it_is_unpacked_and_go_on_here(packed, everybody, t
 
 def test_the_command_takes_vertebrae_along(everybody, tmp_path, monkeypatch):
     taken = []
+    (tmp_path / "bones").mkdir()
+    mesh = np.zeros((3, 3)), np.array([[0, 1, 2]])
+    save_pelves([Pelvis((mesh, mesh, mesh))] * 2, tmp_path / "bones" / PELVES)
 
     def packing(people, out, warp, part_mb, also=None, owed=()):
         taken.append(({place: load_npz(path) for place, path in (also or {}).items()}, owed))
@@ -203,19 +208,22 @@ def test_the_command_takes_vertebrae_along(everybody, tmp_path, monkeypatch):
     monkeypatch.setattr(pack, "pack", packing)
     monkeypatch.setattr("training.patients.population.load_everybody", lambda bones, cache: everybody)
     monkeypatch.setattr("training.vertebrae.correspondence.load_groups", lambda folder, cache: {"lumbar": made_group()})
-    assert main(["pack", "--out", str(tmp_path)]) == 0
-    assert main(["pack", "--out", str(tmp_path), "--vertebrae", "sets"]) == 0
+    command = ["pack", "--out", str(tmp_path), "--bones", str(tmp_path / "bones")]
+    assert main(command) == 0
+    assert main([*command, "--vertebrae", "sets"]) == 0
     assert taken[0] == ({}, ())
-    (place,), lines = taken[1]
+    (place, pelves), lines = taken[1]
     assert place == f"out/vertebrae/{PACKED}"
+    assert pelves == f"out/bones/{PELVES}"
+    assert taken[1][0][pelves] == 2  # people
     assert taken[1][0][place] == 5  # vertebrae
     assert any(CLOUTHIER.licence in line for line in lines)
 
 
 def load_npz(path):
-    """How many vertebrae a packed file has."""
+    """How many vertebrae, or people's pelves, a packed file has."""
     with np.load(path) as file:
-        return len(file["lumbar_shapes"])
+        return len(file["sacrum" if path.name == PELVES else "lumbar_shapes"])
 
 
 def test_a_missing_or_damaged_part_is_named_and_nothing_is_left(small, tmp_path):

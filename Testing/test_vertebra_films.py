@@ -128,6 +128,12 @@ def test_a_pelvis_stands_on_its_endplate(pelves, tmp_path):
     [standing] = pelves
     assert standing.meshes[0][0][:, 2].max() == pytest.approx(0, abs=0.1)
     assert np.allclose(standing.meshes[0][0].min(axis=0), (-20, -15, -100), atol=0.1)
+    pelvis.save_pelves(pelves * 2, tmp_path / pelvis.PACKED)
+    first, _ = pelvis.read_pelves(tmp_path)  # as on a machine that has no set
+    for (vertices, triangles), (known, same) in zip(first.meshes, standing.meshes, strict=True):
+        assert np.allclose(vertices, known, atol=1e-4)
+        assert np.array_equal(triangles, same)
+    (tmp_path / pelvis.PACKED).unlink()
     with pytest.raises(Refusal, match="no pelvis"):
         pelvis.read_pelves(tmp_path)
 

@@ -188,11 +188,15 @@ def pack_training(options: argparse.Namespace) -> int:
         files = pack(everybody, options.out, options.warp, options.part_mb)
     else:
         from training.vertebrae.correspondence import PACKED, load_groups, notices, save_groups
+        from training.vertebrae.pelvis import PACKED as PELVES
+        from training.vertebrae.pelvis import read_pelves, save_pelves
 
         groups = load_groups(options.vertebrae, options.vertebrae_cache)
         with tempfile.TemporaryDirectory() as folder:
             save_groups(groups, Path(folder) / PACKED)
             also = {f"out/vertebrae/{PACKED}": Path(folder) / PACKED}
+            save_pelves(read_pelves(options.bones), Path(folder) / PELVES)
+            also[f"out/bones/{PELVES}"] = Path(folder) / PELVES
             files = pack(everybody, options.out, options.warp, options.part_mb, also=also, owed=notices(groups))
     print(f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB in {len(files)} files in {options.out}")
     return 0

@@ -21,6 +21,7 @@ from DualFaceReconLib.meshes import Mesh
 from training.anatomy.remeshing import read_ply
 
 SET, BONES = "llp26", ("sacrum", "hip_left", "hip_right")
+PACKED = "pelves.npz"  # in the bones' folder, in place of the set
 SLOPE_DEGREES = 40.0  # of the sacrum's endplate, where it is looked for
 NEAR_MIDLINE_MM, NEAR_TOP_MM, ALIKE = 18.0, 6.0, 0.85  # of that endplate's triangles; the cosine of their normals
 # Textbooks' ranges, rounded: the disc below L5, and how far the sacrum is bent back against L5
@@ -36,11 +37,28 @@ class Pelvis:
 
 
 def read_pelves(bones: Path) -> tuple[Pelvis, ...]:
-    """Everybody's; Refusal where there are none."""
+    """Everybody's, of the set or where `save_pelves` left them; Refusal where there are none."""
+    if (bones / PACKED).is_file():
+        with np.load(bones / PACKED, allow_pickle=False) as file:
+            people = zip(*(file[bone] for bone in BONES), strict=True)
+            return tuple(
+                Pelvis(tuple((vertices, file[f"{bone}_triangles"]) for bone, vertices in zip(BONES, own, strict=True)))
+                for own in people
+            )
     folders = sorted(path.parent for path in (bones / SET).glob("*/sacrum.ply"))
     if not folders:
         raise Refusal(f"There is no pelvis in {bones / SET}: CONTRIBUTING.md says where the bones come from.")
     return tuple(_standing([read_ply(folder / f"{bone}.ply") for bone in BONES]) for folder in folders)
+
+
+def save_pelves(pelves: Sequence[Pelvis], path: Path) -> None:
+    """As one file, for a machine that reads no PLY; all have the same triangles."""
+    arrays = {}
+    for number, bone in enumerate(BONES):
+        meshes = [pelvis.meshes[number] for pelvis in pelves]
+        arrays[bone] = np.array([vertices for vertices, _ in meshes], dtype=np.float32)
+        arrays[f"{bone}_triangles"] = meshes[0][1].astype(np.int32)
+    np.savez_compressed(path, **arrays)
 
 
 def below(

@@ -22,7 +22,9 @@ def main() -> int:
         sys.modules.setdefault(package, None)
     from DualFaceReconLib.cli import main as command
 
-    return command()
+    done = command()
+    gc.freeze()  # or all of it would be looked through again while the process ends
+    return done
 
 
 if __name__ == "__main__":

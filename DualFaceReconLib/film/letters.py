@@ -240,11 +240,13 @@ def _drawn(strokes: str, aspect: float, width: float, degrees: float) -> np.ndar
     low, high = np.minimum(first, last).min(axis=0) - width / 2, np.maximum(first, last).max(axis=0) + width / 2
     scale = (TEMPLATE_PX - 4) / (high - low).max()
     first, last = ((place - (low + high) / 2) * scale + (TEMPLATE_PX - 1) / 2 for place in (first, last))
-    pixels = np.stack(np.meshgrid(*[np.arange(TEMPLATE_PX)] * 2, indexing="ij"), axis=-1).reshape(-1, 1, 2)
-    along = last - first
-    share = np.clip(((pixels - first) * along).sum(axis=-1) / (along**2).sum(axis=-1), 0, 1)[..., None]
-    away = np.linalg.norm(pixels - first - share * along, axis=-1).min(axis=1)
-    return np.clip(width * scale / 2 - away + 0.5, 0, 1).reshape(TEMPLATE_PX, TEMPLATE_PX)
+    along, pixels = last - first, np.arange(TEMPLATE_PX)
+    # of strokes (S, rows, cols), from their first ends: rows and columns apart, which takes a third of the time
+    first, along = (ends.T[..., None, None] for ends in (first, along))
+    rows, cols = pixels[:, None] - first[0], pixels - first[1]
+    share = ((rows * along[0] + cols * along[1]) / (along**2).sum(axis=0)).clip(0, 1)
+    away_2 = ((rows - share * along[0]) ** 2 + (cols - share * along[1]) ** 2).min(axis=0)
+    return (width * scale / 2 - np.sqrt(away_2) + 0.5).clip(0, 1)
 
 
 def _apart(letters: Sequence[SideLetter]) -> tuple[SideLetter, ...]:

@@ -40,10 +40,10 @@ class DualFaceRecon(ScriptedLoadableModule):
         parent.contributors = ["The DualFaceRecon developers"]
         parent.helpText = _(
             "Makes bones in 3D of one hip radiograph: choose a film, check R and L and what is amber, press "
-            "Reconstruct. "
+            "Reconstruct. Or choose two films of a spine, click a vertebra on both and press Make vertebra. "
             "For research use only; this is not a medical device."
         )
-        parent.acknowledgementText = _("The method is 3DDX, Gu et al., MICCAI 2024.")
+        parent.acknowledgementText = _("The methods are 3DDX, Gu et al., MICCAI 2024, and EAR, Tan et al., 2024.")
         slicer.app.connect("startupCompleted()", register_samples)
 
 

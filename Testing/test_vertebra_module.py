@@ -134,9 +134,12 @@ def test_two_clicks_make_a_vertebra_in_the_scene(panel, engine_answers):
     run = section.run
     assert run.node("vertebra", "L3").GetName() == "L3"
     assert run.node("volume", "L3").GetImageData().GetDimensions() == (48, 48, 48)
-    vertebra = load_vertebra(made["folder"])
-    rows = [ui.vertebraTable.item(row, 0).text() for row in range(ui.vertebraTable.rowCount)]
-    assert rows == ["Level", *(name.replace("_", " ") for name in vertebra.measurements)]
+    rows = {ui.vertebraTable.item(row, 0).text(): row for row in range(ui.vertebraTable.rowCount)}
+    measurements = load_vertebra(made["folder"]).measurements
+    assert list(rows) == [f"L3 {name.replace('_', ' ')}" for name in measurements]
+    volume = f"{measurements['volume'].value:.1f} ± {measurements['volume'].std:.1f} cm³"
+    assert ui.vertebraTable.item(rows["L3 volume"], 1).text() == volume
+    assert ui.vertebraReport.enabled
     outlines = [run.node(role).GetDisplayNode() for role in ("outline_ap", "outline_lateral")]
     assert [display.GetVisibility() for display in outlines] == [True, False]
     ui.vertebraShowLateral.click()

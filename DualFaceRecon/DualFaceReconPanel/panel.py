@@ -76,6 +76,7 @@ class Panel:
     def refresh(self) -> None:
         """The scene may have other runs now."""
         self.results.refresh()
+        self.vertebrae.refresh()
         self._show_button()
 
     def node_goes(self) -> None:
@@ -170,7 +171,6 @@ class Panel:
             self._stop()
             self.open_film()
         self.refresh()
-        self.vertebrae.refresh()
         if self.results.run() is None and self.vertebrae.run is None:
             self.layout.leave()
 

@@ -15,7 +15,6 @@ from slicer.i18n import tr as _
 from DualFaceReconLib import __version__
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.pictures.bones import BONE_COLOURS
-from DualFaceReconLib.pictures.wording import UNITS
 from DualFaceReconLib.scene import SceneRun, remove_from_scene, show
 from DualFaceReconLib.scene.nodes import REASONS, VERDICT
 from DualFaceReconLib.verdicts import GOOD
@@ -121,7 +120,7 @@ class ResultSection:
             return
         self._fill_bones(run)
         table = run.node("table")
-        rows = [] if table is None else _rows(table.GetTable())
+        rows = [] if table is None else scene_results.measured_rows(table.GetTable())
         self.ui.measurementsTable.setRowCount(len(rows))
         for row, texts in enumerate(rows):
             set_row(self.ui.measurementsTable, row, texts, _tooltip(texts))
@@ -256,17 +255,6 @@ def _camera() -> Any:
         if node.GetLayoutName() == "1":
             return node
     return None
-
-
-def _rows(table: Any) -> list[tuple[str, str]]:
-    """Of the run's table of measurements: what, and its value with its spread and unit."""
-    rows = []
-    for row in range(table.GetNumberOfRows()):
-        bone, name, value, std, unit = (table.GetValue(row, column) for column in range(5))
-        spread = "" if math.isnan(std.ToDouble()) else f" ± {std.ToDouble():.1f}"
-        what = f"{bone.ToString().replace('_', ' ')} {name.ToString().replace('_', ' ')}".strip()
-        rows.append((what, f"{value.ToDouble():.1f}{spread} {UNITS.get(unit.ToString(), unit.ToString())}"))
-    return rows
 
 
 def _tooltip(texts: tuple[str, str]) -> str:

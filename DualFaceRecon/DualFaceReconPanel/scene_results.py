@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from slicer.i18n import tr as _
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.disk.meshfiles import write_stl, write_vtp
 from DualFaceReconLib.errors import Refusal
+from DualFaceReconLib.pictures.wording import UNITS
 from DualFaceReconLib.results import load_reconstruction
 from DualFaceReconLib.scene import SceneRun, add_to_scene, runs_in
 
@@ -44,6 +46,22 @@ def add_result(folder: Path, asked: str, name: str, study: int, replacing: Scene
 def runs() -> list[SceneRun]:
     """Those of hip films in the scene, from top to bottom."""
     return [run for run in runs_in(slicer.mrmlScene) if run.node("film_ap") is None]  # a vertebra has two films
+
+
+def vertebrae() -> list[SceneRun]:
+    """Those of two films of a spine, from top to bottom."""
+    return [run for run in runs_in(slicer.mrmlScene) if run.node("film_ap") is not None]
+
+
+def measured_rows(table: Any) -> list[tuple[str, str]]:
+    """Of a run's table of measurements: what, and its value with its spread and unit."""
+    rows = []
+    for row in range(table.GetNumberOfRows()):
+        bone, name, value, std, unit = (table.GetValue(row, column) for column in range(5))
+        spread = "" if math.isnan(std.ToDouble()) else f" ± {std.ToDouble():.1f}"
+        what = f"{bone.ToString().replace('_', ' ')} {name.ToString().replace('_', ' ')}".strip()
+        rows.append((what, f"{value.ToDouble():.1f}{spread} {UNITS.get(unit.ToString(), unit.ToString())}"))
+    return rows
 
 
 def is_stale(run: SceneRun, asked: str | None) -> bool:

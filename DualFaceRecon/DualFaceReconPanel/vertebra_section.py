@@ -10,12 +10,11 @@ import qt
 from slicer.i18n import tr as _
 
 from DualFaceReconLib.levels import LEVELS
-from DualFaceReconLib.pictures.wording import measured, words
 from DualFaceReconLib.scene import SceneRun, add_vertebra_to_scene, show_vertebra, show_vertebra_film
-from DualFaceReconLib.vertebra.outcome import ReconstructedVertebra
 from DualFaceReconLib.vertebra.targets import MISMATCH_REFUSED_MM, MISMATCH_WARNED_MM
 from DualFaceReconLib.vertebra_results import load_vertebra
 from DualFaceReconLib.worker.protocol import MakeVertebra, OpenPair
+from DualFaceReconPanel import scene_results
 from DualFaceReconPanel.engine_process import EngineProcess, Message
 from DualFaceReconPanel.vertebra_clicks import CENTRE, CORNERS, VertebraClicks
 from DualFaceReconPanel.vertebra_films import VertebraFilms
@@ -35,8 +34,7 @@ class VertebraSection:
         self.opened: tuple[OpenPair, Message, int] | None = None  # what was asked, the answer, and by which worker
         self.computing = False
         self.generation = 0  # of what is asked: answers to an older one do not count
-        self._run: SceneRun | None = None  # the vertebra that is shown
-        self._report = Path()
+        self._reports: dict[str, Path] = {}  # by run, of this session
         ui.vertebraLevel.addItems(list(LEVELS))
         ui.vertebraLevel.currentIndex = LEVELS.index(FIRST_LEVEL)
         ui.vertebraTable.setColumnCount(2)
@@ -58,12 +56,20 @@ class VertebraSection:
 
     @property
     def run(self) -> SceneRun | None:
-        """The vertebra that is shown, while it is in the scene."""
-        return self._run if self._run is not None and self._run.node("film_ap") is not None else None
+        """The last vertebra of the scene, which is shown."""
+        return next(reversed(scene_results.vertebrae()), None)
 
     def refresh(self) -> None:
-        """The scene may have lost the vertebra."""
-        self.ui.vertebraResult.visible = self.run is not None
+        """The scene may have another vertebra now, or none."""
+        run = self.run
+        self.ui.vertebraResult.visible = run is not None
+        if run is not None:
+            table = run.node("table")
+            rows = [] if table is None else scene_results.measured_rows(table.GetTable())
+            self.ui.vertebraTable.setRowCount(len(rows))
+            for row, texts in enumerate(rows):
+                set_row(self.ui.vertebraTable, row, texts, ": ".join(texts))
+            self.ui.vertebraReport.enabled = run.id in self._reports and self._reports[run.id].is_file()
         self._show()
 
     def click(self, number: int, kind: str) -> None:
@@ -80,8 +86,7 @@ class VertebraSection:
         self.generation += 1
         self.computing = False
         self._forget_films()
-        self._run = None
-        self.refresh()
+        self._show()
 
     def _with_films(self, then: Callable[[], None]) -> None:
         """Calls `then` once the films are open as they are given now; where they were already, clicks stay."""
@@ -141,24 +146,14 @@ class VertebraSection:
 
     def _show_result(self, message: Message) -> None:
         folder = Path(message["folder"])
-        vertebra = load_vertebra(folder)
         self._forget_films()
-        self._run, self._report = add_vertebra_to_scene(vertebra), folder / "report.html"
+        run = add_vertebra_to_scene(load_vertebra(folder))
+        self._reports[run.id] = folder / "report.html"
         self._added()
-        show_vertebra(self._run)
-        self._fill(vertebra)
+        show_vertebra(run)
         self.refresh()
         texts = [warning["text"] for warning in message["warnings"]]
         self._status("\n".join([*texts, message["measured"]]), problem=bool(texts))
-
-    def _fill(self, vertebra: ReconstructedVertebra) -> None:
-        """The table of measurements."""
-        table = self.ui.vertebraTable
-        rows = [(_("Level"), vertebra.level)]
-        rows += [(words(name), measured(value)) for name, value in vertebra.measurements.items()]
-        table.setRowCount(len(rows))
-        for row, texts in enumerate(rows):
-            set_row(table, row, texts, ": ".join(texts))
 
     def _look_at(self, film: str) -> None:
         with explained(_("The film cannot be shown.")):
@@ -170,7 +165,8 @@ class VertebraSection:
         self.clicks.clear()
 
     def _on_report(self, _clicked: bool = False) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report)))
+        if (run := self.run) is not None and run.id in self._reports:
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._reports[run.id])))
 
     def _on_button(self, _clicked: bool = False) -> None:
         if self.computing:

@@ -65,9 +65,7 @@ class SeenBone:
         self.geometry: ProjectionGeometry = target.geometry
         self.count = len(model.variances)
         self.columns = columns
-        first, second = model.mean[model.triangles[:, 0]], model.mean[model.triangles[:, 1]]
-        length = np.linalg.norm(first - second, axis=1).mean()
-        self.reach_mm = 0.6 * float(length)
+        self.reach_mm = 0.6 * model.side_mm
         self.along_ray, self.patterns = error_patterns(target, self.left_form)
         self.rays = unit_rows(self.along_ray)
         self.depth_mm = float(self.geometry.depth(target.points).mean())

@@ -215,8 +215,7 @@ class Objective:
         self.regular = settings.regularisation / max(self.count, 1)
         # in float32, half the memory to read: the search corrects its steps
         self.modes = np.ascontiguousarray(model.scaled_modes[:, : self.count])
-        edges = model.mean[model.triangles[:, 0]] - model.mean[model.triangles[:, 1]]
-        self.reach_mm = 0.6 * float(np.linalg.norm(edges, axis=1).mean()) * np.sqrt(settings.vertex_stride)
+        self.reach_mm = 0.6 * model.side_mm * np.sqrt(settings.vertex_stride)
         self.target_tree = cKDTree(pairing_features(target.points, target.outward))
 
     def placed(self, fit: Fit) -> Placed:

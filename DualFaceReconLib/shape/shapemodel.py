@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshes import MIRROR, mirrored, rigid_fit, sphere_through
+from DualFaceReconLib.meshes import MIRROR, first_sides, mirrored, rigid_fit, sphere_through
 from DualFaceReconLib.shape.smooth_modes import smooth_modes
 
 MODE_STEP_MM = 0.01  # how finely files hold the modes
@@ -89,6 +89,11 @@ class ShapeModel:
     def modes_by_vertex(self) -> np.ndarray:
         """(V, 3, K), the same by vertex and direction."""
         return self.scaled_modes.reshape(*self.mean.shape, -1)
+
+    @cached_property
+    def side_mm(self) -> float:
+        """The mean length of the mean's triangles' sides."""
+        return float(first_sides(self.mean, self.triangles).mean())
 
     @cached_property
     def edges(self) -> np.ndarray:

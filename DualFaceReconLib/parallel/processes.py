@@ -222,9 +222,7 @@ class Begun:
                 raise Cancelled
         if answer is _ENDED:
             self._process.kill()
-            raise Refusal(
-                f"The process that had the networks has ended ({self._process.how()}): is there memory for it?"
-            )
+            raise Refusal(f"The process that was asked has ended ({self._process.how()}): is there memory for it?")
         if isinstance(answer, _Raised):
             raise answer.error
         return answer

@@ -53,13 +53,13 @@ def read_films_of(
             text = f"{refusal.text} With the body's corners on both films the shape comes without millimetres."
             raise Refusal(text, refusal.code) from refusal
     level, corners = targets[0].level, targets[0].corners
-    told = list(zip((frontal, lateral), overrides, (SPINE_FRONTAL, SPINE_LATERAL), corners, strict=True))
-    heights = [_height_mm(*film) for film in told]
+    read_as = list(zip((frontal, lateral), overrides, (SPINE_FRONTAL, SPINE_LATERAL), corners, strict=True))
+    heights = [_height_mm(*film) for film in read_as]
     known = next((height for height in heights if height is not None), None)
     height_mm = published_mm("body_height_posterior_mm", level) if known is None else known
     scaled = [
         own if height is not None else replace(own, pixel_pitch_mm=_pitch_mm(path, own, subject, four, height_mm))
-        for (path, own, subject, four), height in zip(told, heights, strict=True)
+        for (path, own, subject, four), height in zip(read_as, heights, strict=True)
     ]
     films = read_spine_films(frontal, lateral, overrides=scaled, **pair)
     if known is None:

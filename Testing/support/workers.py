@@ -26,11 +26,13 @@ class Packages:
 
     def __init__(self, folder):
         self.folder, self._said = folder, 0
-        for name in ("torchvision", "dynamic_network_architectures", "safetensors"):
+        for name in ("dynamic_network_architectures", "safetensors"):
             folder.joinpath(f"{name}.py").write_text("", encoding="utf-8")
-        folder.joinpath("timm", "models").mkdir(parents=True)
-        for name in ("__init__", "models/__init__", "models/nfnet"):
-            folder.joinpath("timm", f"{name}.py").write_text("", encoding="utf-8")
+        for package in ("torchvision", "torchvision/models", "torchvision/ops", "timm", "timm/models", "timm/data"):
+            folder.joinpath(package).mkdir()
+            folder.joinpath(package, "__init__.py").write_text("", encoding="utf-8")
+        for module in ("models/nfnet", "data/constants"):
+            folder.joinpath("timm", f"{module}.py").write_text("", encoding="utf-8")
         folder.joinpath("timm", "version.py").write_text("__version__ = '1'", encoding="utf-8")
         self.torch(NOTHING)
         self._gate = folder / "gate"

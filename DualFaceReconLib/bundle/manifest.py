@@ -59,9 +59,7 @@ class Manifest(SealedManifest):
     object_distance_spread_mm: float  # one standard deviation of where bones are
     object_distance_source: str  # where both are from
     surface_error_mm: dict[str, float]  # by shape model: of completed bones, beyond what a fit shows
-    femora_lean_mm: float | None = (
-        None  # forwards over 100 mm upwards, of people never met; None: as of hips-small 0.3.0
-    )
+    femora_lean_mm: float | None = None  # of depth maps, over 100 mm, on people never met; None: as of hips-small 0.3.0
     normalisation: dict[str, Any]  # how grey values are brought to the networks' input
     networks: dict[str, dict[str, Any]]  # "depth": {"settings": {...}, "file": "depth.safetensors", "bits": 8 or none}
     shape_models: dict[str, str]  # "hip": "hip.ssm.npz", the left bones

@@ -16,7 +16,7 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.bonemaps import BoneMaps
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import area_mm2, volume_mm3
+from DualFaceReconLib.meshes import area_mm2, point_data, volume_mm3
 from DualFaceReconLib.shape.completion import Completion
 from DualFaceReconLib.surfaces import observed_triangles
 
@@ -57,29 +57,36 @@ def of_bone(
     geometry: ProjectionGeometry,
     observed: vtkPolyData,
     completion: Completion | None,
+    kept: vtkPolyData | None,
     spread: float,
 ) -> dict[str, Measurement]:
-    """Of one bone: how much was seen, how well the completed bone fits that, and its size."""
+    """Of one bone: how much was seen, how well the completed bone fits that, and its size.
+
+    `kept` is the completed bone as it goes into the result: what is cut off a femur is no part of any of them.
+    """
     area = area_mm2(*observed_triangles(observed)) / 100
     measured = {"observed_area": Measurement(area, "cm2", _by_distance(area, 2, spread))}
     if maps.back is not None:
         envelope = envelope_mm3(maps.of([bone]), geometry) / 1000
         measured["envelope_volume"] = Measurement(envelope, "cm3", _by_distance(envelope, 3, spread))
-    if completion is None:
+    if completion is None or kept is None:
         return measured
-    seen = completion.seen
+    seen, distance_mm, std_mm = (point_data(kept, name) for name in ("seen", "distance_mm", "std_mm"))
+    seen = seen > 0
     measured["share_seen"] = Measurement(100 * float(seen.mean()), "%")
     if seen.any():
-        measured["distance_to_observed"] = Measurement(float(completion.distance_mm[seen].mean()), "mm")
-        measured["certainty_where_seen"] = Measurement(root_mean_square(completion.std_mm[seen]), "mm")
+        measured["distance_to_observed"] = Measurement(float(distance_mm[seen].mean()), "mm")
+        measured["certainty_where_seen"] = Measurement(root_mean_square(std_mm[seen]), "mm")
     if not seen.all():
-        measured["certainty_where_inferred"] = Measurement(root_mean_square(completion.std_mm[~seen]), "mm")
+        measured["certainty_where_inferred"] = Measurement(root_mean_square(std_mm[~seen]), "mm")
     if completion.bone == "hip":  # a femur's shaft goes on beyond the film
         volume = volume_mm3(completion.vertices, completion.triangles) / 1000
         measured["volume"] = Measurement(volume, "cm3", _by_distance(volume, 3, spread))
     for landmark, name in SPHERES.items():
         if landmark in completion.radii_mm:
             measured[name] = diameter(completion, landmark, spread)
+    if geometry.provenance["object_distance_mm"].spread is not None:
+        measured["certainty_with_distance"] = Measurement(root_mean_square(point_data(kept, "total_std_mm")), "mm")
     return measured
 
 

@@ -192,6 +192,13 @@ def add_point_data(mesh: vtkPolyData, name: str, values: np.ndarray) -> None:
     mesh.GetPointData().AddArray(array)
 
 
+def point_data(mesh: vtkPolyData, name: str) -> np.ndarray:
+    """Values (V,) of a mesh's points by their name, in the mesh's own memory."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    return vtk_to_numpy(mesh.GetPointData().GetArray(name))
+
+
 def polydata(vertices: np.ndarray, triangles: np.ndarray) -> vtkPolyData:
     """A mesh of vertices (V, 3) mm, kept in their precision, and triangles (T, 3)."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray

@@ -31,7 +31,7 @@ from DualFaceReconLib.film.acquisition import RadiographWarning
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.film.sides import letters_against_bones, sides_are_contradicted
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.measurements import Measurement, of_bone, of_pelvis, relative_spread, root_mean_square
+from DualFaceReconLib.measurements import of_bone, of_pelvis, relative_spread
 from DualFaceReconLib.meshes import add_point_data
 from DualFaceReconLib.metal import warnings_of_bones_not_whole
 from DualFaceReconLib.outcome import MASKS_BY_NETWORK, MASKS_BY_USER, Bone, BundleName, Reconstruction
@@ -519,15 +519,17 @@ def _measured_bone(
     whole_femurs: bool,
 ) -> Bone:
     """A bone as it goes into the result; a femur is cut where the film stops showing it, unless `whole_femurs`."""
-    measurements = of_bone(bone, maps, geometry, observed, completion, relative_spread(geometry))
-    if completion is None:
+    kept = None if completion is None else _kept(bone, completion, geometry, whole_femurs)
+    measurements = of_bone(bone, maps, geometry, observed, completion, kept, relative_spread(geometry))
+    if completion is None or kept is None:
         return Bone(observed=observed, measurements=measurements)
+    landmarks = {name: tuple(place.tolist()) for name, place in completion.landmarks.items()}
+    return Bone(observed=observed, completed=kept, landmarks=landmarks, measurements=measurements)
+
+
+def _kept(bone: str, completion: Completion, geometry: ProjectionGeometry, whole_femurs: bool) -> vtkPolyData:
+    """The completed bone's mesh, of a femur as much as goes into the result."""
     mesh = completion.polydata()
     total_mm = with_distance(completion.vertices, completion.triangles, completion.std_mm, geometry)
     add_point_data(mesh, "total_std_mm", total_mm.astype(np.float32))
-    if geometry.provenance["object_distance_mm"].spread is not None:
-        measurements["certainty_with_distance"] = Measurement(root_mean_square(total_mm), "mm")
-    if kind_and_side(bone)[0] == "femur" and not whole_femurs:
-        mesh = without_unseen_shaft(mesh)
-    landmarks = {name: tuple(place.tolist()) for name, place in completion.landmarks.items()}
-    return Bone(observed=observed, completed=mesh, landmarks=landmarks, measurements=measurements)
+    return mesh if whole_femurs or kind_and_side(bone)[0] != "femur" else without_unseen_shaft(mesh)

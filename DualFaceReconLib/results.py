@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.bonemaps import BONES, BoneMaps
@@ -24,6 +23,7 @@ from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
 from DualFaceReconLib.disk.volumefiles import read_volume, write_volume
 from DualFaceReconLib.document import DOCUMENT, Document, as_dict, damaged, read_document
 from DualFaceReconLib.film.radiograph import Radiograph
+from DualFaceReconLib.meshes import point_data
 from DualFaceReconLib.outcome import Bone, Reconstruction
 from DualFaceReconLib.pictures import drawing, overview, report
 
@@ -163,7 +163,7 @@ def _from_files(folder: Path, document: Document) -> Reconstruction:
 
 
 def _stl_header(name: str, bone: Bone) -> str:
-    seen = vtk_to_numpy(bone.completed.GetPointData().GetArray("seen"))
+    seen = point_data(bone.completed, "seen")
     return f"{name}: {100 * (1 - seen.mean()):.0f} % inferred from others; research only"
 
 

@@ -436,6 +436,17 @@ def whole_with_progress(reconstructor, made):
     return whole, calls
 
 
+def test_a_femur_s_figures_are_of_as_much_of_it_as_is_kept(made, whole_with_progress):
+    whole = whole_with_progress[0]
+    for bone in BONES:
+        share, of_whole = (some.bones[bone].measurements["share_seen"].value for some in (made, whole))
+        seen, std_mm = (array(made.bones[bone].completed, name) for name in ("seen", "std_mm"))
+        inferred = made.bones[bone].measurements["certainty_where_inferred"].value
+        assert share == pytest.approx(100 * seen.mean())
+        assert inferred == pytest.approx(np.sqrt((std_mm[seen == 0] ** 2).mean()))
+        assert share > of_whole + 20 if bone.startswith("femur") else share == of_whole
+
+
 def test_progress_runs_to_the_end_and_a_caller_may_stop(reconstructor, made, whole_with_progress):
     calls = whole_with_progress[1]
     shares = [share for _, share in calls]

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import arrays, unit_normals
+from DualFaceReconLib.meshes import arrays, point_data, unit_normals
 from DualFaceReconLib.outcome import Bone
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.pictures.drawing import Colour
@@ -60,7 +59,7 @@ def surface_of(name: str, bone: Bone) -> Surface:
         certainty, inferred = np.tile(NOT_COMPLETED, (len(vertices), 1)), np.zeros(len(vertices))
     else:
         vertices, triangles = arrays(bone.completed)
-        std_mm, seen = (vtk_to_numpy(bone.completed.GetPointData().GetArray(array)) for array in ("std_mm", "seen"))
+        std_mm, seen = (point_data(bone.completed, array) for array in ("std_mm", "seen"))
         certainty, inferred = certainty_colours(std_mm), 1.0 - seen
     return Surface(
         vertices=vertices,

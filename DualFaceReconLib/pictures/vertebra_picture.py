@@ -11,13 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.ndimage import binary_dilation
-from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from DualFaceReconLib.biplanar import FilmPair, PlacedFilm
 from DualFaceReconLib.errors import worded
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import arrays
+from DualFaceReconLib.meshes import arrays, point_data
 from DualFaceReconLib.pictures import drawing
 from DualFaceReconLib.pictures.bones import Surface, from_afar
 from DualFaceReconLib.pictures.drawing import Colour
@@ -58,7 +57,7 @@ def picture(vertebra: ReconstructedVertebra) -> np.ndarray:
 def surface_of(vertebra: ReconstructedVertebra) -> Surface:
     """What is drawn of it in 3D."""
     vertices, triangles = arrays(vertebra.surface)
-    std_mm = vtk_to_numpy(vertebra.surface.GetPointData().GetArray("std_mm"))
+    std_mm = point_data(vertebra.surface, "std_mm")
     return Surface(
         vertices=vertices,
         triangles=triangles,

@@ -19,12 +19,11 @@ import numpy as np
 from scipy.sparse import csc_array, diags_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
-from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import area_mm2, polydata, sample_surface, unit_normals
+from DualFaceReconLib.meshes import add_point_data, area_mm2, point_data, polydata, sample_surface, unit_normals
 from DualFaceReconLib.shape.fitting import (
     DEFAULT_SETTINGS,
     Fit,
@@ -89,9 +88,7 @@ class Completion:
             ("distance_mm", self.distance_mm.astype(np.float32)),
             ("std_mm", self.std_mm.astype(np.float32)),
         ):
-            array = numpy_to_vtk(values, deep=True)
-            array.SetName(name)
-            mesh.GetPointData().AddArray(array)
+            add_point_data(mesh, name, values)
         return mesh
 
 
@@ -185,7 +182,7 @@ def observed_target(
 ) -> Target:
     """Points of an observed surface, evenly by area, walls left out; Refusal of fewer mm2 of a face."""
     vertices, triangles = observed_triangles(observed)
-    face = vtk_to_numpy(observed.GetPointData().GetArray("face"))
+    face = point_data(observed, "face")
     by_face = {side: triangles[face[triangles[:, 0]] == side] for side in (FRONT, BACK)}
     area = {side: area_mm2(vertices, part) for side, part in by_face.items()}
     whole = sum(area.values())

@@ -8,6 +8,8 @@ from vtkmodules.vtkCommonDataModel import vtkPlane, vtkPlaneCollection, vtkPolyD
 from vtkmodules.vtkFiltersCore import vtkCleanPolyData, vtkTriangleFilter
 from vtkmodules.vtkFiltersGeneral import vtkClipClosedSurface
 
+from DualFaceReconLib.meshes import point_data
+
 MARGIN_MM = 5.0  # kept below the last vertex that was seen
 LAST_SEEN_PERCENT = 1.0  # of the seen vertices may lie further down: stray ones do not keep a shaft
 FEWEST_SEEN = 20  # vertices; with fewer there is no telling where to cut
@@ -16,7 +18,7 @@ FEWEST_SEEN = 20  # vertices; with fewer there is no telling where to cut
 def without_unseen_shaft(femur: vtkPolyData) -> vtkPolyData:
     """The mesh, closed, cut across its own long axis just below what was seen; point data go on."""
     points = vtk_to_numpy(femur.GetPoints().GetData()).astype(np.float64)
-    seen = vtk_to_numpy(femur.GetPointData().GetArray("seen")) > 0
+    seen = point_data(femur, "seen") > 0
     if np.count_nonzero(seen) < FEWEST_SEEN:
         return femur
     up = long_axis(points)

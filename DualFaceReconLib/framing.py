@@ -99,11 +99,13 @@ class Frame:
             after = places - before
             pixels.append((before.astype(int), before.astype(int) + 1))
             shares.append((1 - after, after))
+        lines = [_taken(maps, rows, 1) for rows in pixels[0]]
         undone = np.float32(0)
         for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
             weight = shares[0][row][:, None] * shares[1][col]
-            values = _taken(_taken(maps, pixels[0][row], 1), pixels[1][col], 2)
-            undone = (values.astype(np.float64) * weight + undone).astype(np.float32)  # multiplied and added at once
+            total = np.multiply(_taken(lines[row], pixels[1][col], 2), weight, dtype=np.float64)
+            total += undone
+            undone = total.astype(np.float32)  # rounded once, as if multiplied and added at once
         return undone
 
     def window_on_film(self, window: Window) -> Window:

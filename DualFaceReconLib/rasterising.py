@@ -63,29 +63,27 @@ def nearest_values(
     Vertices lie at `pixels` (V, 2) [row, col] and have `values` (C, V), which run between them. Where triangles overlap
     the one of the greatest `nearness` (V,) counts.
     """
-    nearest = np.full(size_px[0] * size_px[1], -np.inf)
+    nearest = np.full(size_px[0] * size_px[1], -np.inf, np.float32)
     first, second, third = nearness[triangles].T
     second, third = second - first, third - first
-    hits = []
+    hits = [(np.empty(0, np.int64), np.empty(0, np.int64), *np.empty((3, 0), np.float32))]
     for member, place, v, w in covered_pixels(pixels[triangles], size_px):
         flat = place[:, 0] * size_px[1] + place[:, 1]
-        near = first[member] + v * second[member] + w * third[member]
+        near = (first[member] + v * second[member] + w * third[member]).astype(np.float32)
         np.maximum.at(nearest, flat, near)
-        hits.append((member, flat, near, v, w))
-
-    shown = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((len(values), 0), np.float32))]
-    corners = [[part.astype(np.float32) for part in channel[triangles].T] for channel in values]
-    runs = [(a, b - a, c - a) for a, b, c in corners]
-    last = np.empty(len(nearest), np.int64)
-    for member, flat, near, v, w in hits:
-        won = np.flatnonzero(near == nearest[flat])
-        last[flat[won]] = won  # of two that are equally near
-        won = won[last[flat[won]] == won]
-        nearest[flat[won]] = np.inf  # nothing comes before it any more
-        member, v, w = member[won], v[won].astype(np.float32), w[won].astype(np.float32)
-        shown.append((flat[won], member, np.stack([a[member] + v * b[member] + w * c[member] for a, b, c in runs])))
-    flat, member, value = zip(*shown, strict=True)
-    return np.concatenate(flat), np.concatenate(member), np.concatenate(value, axis=1)
+        hits.append((member, flat, near, v.astype(np.float32), w.astype(np.float32)))
+    member, flat, near, v, w = (np.concatenate(part) for part in zip(*hits, strict=True))
+    won = np.flatnonzero(near == nearest[flat])
+    winner = np.full(len(nearest), -1, np.int32)
+    winner[flat[won]] = won  # of two that are equally near, one
+    place = np.flatnonzero(winner >= 0)
+    won = winner[place]
+    member, v, w = member[won], v[won], w[won]
+    shown = np.empty((len(values), len(place)), np.float32)
+    for value, channel in zip(shown, values.astype(np.float32), strict=True):
+        a, b, c = channel[triangles].T
+        value[:] = a[member] + v * (b - a)[member] + w * (c - a)[member]
+    return place, member, shown
 
 
 def _counted(lengths: np.ndarray) -> np.ndarray:

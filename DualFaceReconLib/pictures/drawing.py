@@ -15,6 +15,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkRenderingCore import vtkTextProperty, vtkTextRenderer
 
+from DualFaceReconLib.bonemaps import bounding_window
 from DualFaceReconLib.disk.files import write_bytes
 
 Colour = tuple[int, int, int]
@@ -22,7 +23,7 @@ DEPTH_COLOURS = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253
 ERROR_COLOURS = [(240, 230, 205), (244, 165, 80), (190, 20, 40)]
 WHITE, BLACK, YELLOW, CYAN, AMBER = (255, 255, 255), (0, 0, 0), (255, 225, 60), (70, 215, 255), (255, 170, 40)
 PNG_SIGNATURE, PNG_RGB, PNG_FILTER_UP = b"\x89PNG\r\n\x1a\n", 2, 2
-PNG_LEVEL = 2  # of zlib
+PNG_LEVEL = 1  # of zlib
 
 
 def grey_picture(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
@@ -63,10 +64,8 @@ def line(
     steps = int(max(abs(end[0] - start[0]), abs(end[1] - start[1]))) * 2 + 2
     rows, cols = np.linspace(start[0], end[0], steps), np.linspace(start[1], end[1], steps)
     for brush, painted in ((width + 2, BLACK), (width, colour)):
-        across = np.arange(brush) - (brush - 1) / 2
-        for row in across:
-            for col in across:
-                paint(picture, rows + row, cols + col, painted)
+        row, col = np.indices((brush, brush)).reshape(2, -1, 1) - (brush - 1) / 2
+        paint(picture, rows + row, cols + col, painted)
 
 
 def box(
@@ -95,13 +94,12 @@ def text_mask(words: str, height_px: int, bold: bool = False, in_line: bool = Fa
         return np.zeros((1, 1))
     cols, rows, _ = image.GetDimensions()
     alpha = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, cols, -1)[::-1, :, 3] / 255.0
-    inked = np.argwhere(alpha > 0)
-    if not len(inked):
+    inked = bounding_window(alpha > 0)
+    if inked[0].start == inked[0].stop:
         return np.zeros((1, 1))
-    (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0)
     if in_line:  # the renderer puts every text of a size on the same row from below
-        top, bottom = max(rows - round(1.2 * height_px), 0), rows - 1
-    return alpha[top : bottom + 1, left : right + 1]
+        inked = slice(max(rows - round(1.2 * height_px), 0), rows), inked[1]
+    return alpha[inked]
 
 
 def wrapped(words: str, height_px: int, width_px: int) -> list[str]:

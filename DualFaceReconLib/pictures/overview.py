@@ -80,7 +80,7 @@ def films(reconstruction: Reconstruction, surfaces: Sequence[Surface]) -> np.nda
     radiograph = reconstruction.radiograph
     film, drawn = film_picture(radiograph, FILM_MOST_PX)
     view = along_rays(surfaces, drawn)
-    on_film = over(film * DIM, view.coloured, view.share)
+    on_film = over(film * np.float32(DIM), view.coloured, view.share)
     _outline(film, reconstruction.maps)
     mark_scales(film, drawn)
     for panel in (film, on_film):

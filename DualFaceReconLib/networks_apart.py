@@ -9,6 +9,7 @@ To import torch and load networks takes half of a command's time, and threads of
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -109,6 +110,9 @@ class _Loading:
     device: str | None
 
     def __call__(self) -> _Loaded:
+        # Threads of torch that spin while they wait for each other take the core on which one of them, or the other
+        # process, would work: half of the time on busy cores. OpenMP asks once, when it is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         # How operators act on tensors without memory, for torch's compiler: a quarter of the time to import torch
         sys.modules.setdefault("torch._meta_registrations", ModuleType("torch._meta_registrations"))
         from DualFaceReconLib.bundle.store import bundle_folder

@@ -64,7 +64,7 @@ def of_bone(
 
     `kept` is the completed bone as it goes into the result: what is cut off a femur is no part of any of them.
     """
-    area = area_mm2(*observed_triangles(observed)) / 100
+    area = (area_mm2(*observed_triangles(observed)) if completion is None else completion.observed_mm2) / 100
     measured = {"observed_area": Measurement(area, "cm2", _by_distance(area, 2, spread))}
     if maps.back is not None:
         envelope = envelope_mm3(maps.of([bone]), geometry) / 1000

@@ -22,14 +22,16 @@ MIRROR = np.array([-1.0, 1.0, 1.0])  # left becomes right, in RAS
 # Surfaces
 
 
-def sample_surface(vertices: np.ndarray, triangles: np.ndarray, count: int, seed: Seed = 0) -> np.ndarray:
-    """`count` points (count, 3) mm, uniform by area over the triangles."""
+def sample_surface(
+    vertices: np.ndarray, triangles: np.ndarray, count: int, seed: Seed = 0, area: np.ndarray | None = None
+) -> np.ndarray:
+    """`count` points (count, 3) mm, uniform by area over the triangles; `area` (T,): `double_areas`, where known."""
     vertices, triangles = np.asarray(vertices), checked_triangles(triangles)
     if not np.isfinite(vertices).all():
         checked_corners(vertices, triangles)  # which do not ask for vertices that no triangle has
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
-    area = double_areas(vertices, triangles)
+    area = double_areas(vertices, triangles) if area is None else area
     if not area.sum() > 0:
         raise ValueError("a surface without area cannot be sampled")
     rng = np.random.default_rng(seed)

@@ -36,6 +36,7 @@ def completion_of(bone, coefficients=(0.5, -0.5), distance_mm=0.5, moved_mm=(0, 
         },
         radii_mm={},
         fit=Fit(rotation=np.eye(3), translation=np.zeros(3), coefficients=np.array(coefficients, float)),
+        observed_mm2=10_000.0,
         refined_mm=None,
     )
 

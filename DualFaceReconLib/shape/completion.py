@@ -23,7 +23,7 @@ from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.geometry import ProjectionGeometry
-from DualFaceReconLib.meshes import add_point_data, area_mm2, point_data, polydata, sample_surface, unit_normals
+from DualFaceReconLib.meshes import add_point_data, double_areas, point_data, polydata, sample_surface, unit_normals
 from DualFaceReconLib.shape.fitting import (
     DEFAULT_SETTINGS,
     Fit,
@@ -78,6 +78,7 @@ class Completion:
     landmarks: Mapping[str, np.ndarray]  # name -> (3,) RAS mm
     radii_mm: Mapping[str, float]  # of the spheres that some landmarks are the centres of
     fit: Fit  # pose and coefficients; repaired and refined vertices differ from it
+    observed_mm2: float  # of the surface that it was completed from
     refined_mm: float | None  # the farthest that refinement moved a vertex; None where it was off
 
     def polydata(self) -> vtkPolyData:
@@ -183,8 +184,8 @@ def observed_target(
     """Points of an observed surface, evenly by area, walls left out; Refusal of fewer mm2 of a face."""
     vertices, triangles = observed_triangles(observed)
     face = point_data(observed, "face")
-    by_face = {side: triangles[face[triangles[:, 0]] == side] for side in (FRONT, BACK)}
-    area = {side: area_mm2(vertices, part) for side, part in by_face.items()}
+    areas, at = double_areas(vertices, triangles), face[triangles[:, 0]]
+    area = {side: float(areas[at == side].sum() / 2) for side in (FRONT, BACK)}
     whole = sum(area.values())
     fewest = fewest_mm2 * max(np.count_nonzero(list(area.values())), 1)
     if whole < fewest:
@@ -193,9 +194,10 @@ def observed_target(
             f"{fewest / 100:.0f} are needed; leave the bone out, or check its mask and depths"
         )
     points, outward = [], []
-    for side, part in by_face.items():
+    for side in (FRONT, BACK):
         if area[side] > 0:
-            sampled = sample_surface(vertices, part, max(round(count * area[side] / whole), 1), seed=side)
+            own, number = at == side, max(round(count * area[side] / whole), 1)
+            sampled = sample_surface(vertices, triangles[own], number, seed=side, area=areas[own])
             points.append(sampled)
             outward.append(rays_to(sampled, geometry) * (1 if side == BACK else -1))
     dual = area[BACK] > 0
@@ -289,6 +291,7 @@ def completion_of(
         landmarks=model.landmark_points(vertices),
         radii_mm=model.landmark_radii(vertices),
         fit=fitted,
+        observed_mm2=target.area_mm2,
         refined_mm=float(np.linalg.norm(vertices - faultless, axis=1).max()) if refine else None,
     )
 

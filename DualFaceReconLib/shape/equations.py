@@ -47,7 +47,7 @@ class SharedBlock:
 
     name: str
     columns: np.ndarray  # (s + p,) int
-    shared: np.ndarray  # (u, s)
+    shared: np.ndarray  # (u, s), in whose precision products are formed
     group: np.ndarray  # (m,) int, the row of `shared` that a residual has
     own: np.ndarray  # (m, p)
     spread: np.ndarray  # (m,) that both are divided by
@@ -61,12 +61,15 @@ class SharedBlock:
 
     def equations(self) -> tuple[np.ndarray, np.ndarray]:
         """As `Evidence` has them."""
-        groups, count = len(self.shared), self.shared.shape[1]
+        groups, count, dtype = len(self.shared), self.shared.shape[1], self.shared.dtype
         weights = self.weights / self.spread**2
         pull = self.weights * self.residuals / self.spread
         own = weights[:, None] * self.own
-        sums = np.stack([np.bincount(self.group, part, minlength=groups) for part in (pull, *own.T)], axis=1)
-        heavy = self.shared * np.sqrt(np.bincount(self.group, weights, minlength=groups))[:, None]
+        sums, share = (
+            np.stack([np.bincount(self.group, part, minlength=groups) for part in parts], axis=1).astype(dtype)
+            for parts in ((pull, *own.T), (weights,))
+        )
+        heavy = self.shared * np.sqrt(share)
         products = self.shared.T @ sums
         matrix = np.empty((len(self.columns), len(self.columns)))
         matrix[:count, :count] = heavy.T @ heavy

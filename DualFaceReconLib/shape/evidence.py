@@ -87,8 +87,8 @@ class SeenBone:
         return self._visible[1]
 
     def derivatives(self, vertices: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """(m, 6 + K) of some vertices (m,) along directions (m, 3)."""
-        rows = np.empty((len(vertices), POSE + self.count))
+        """(m, 6 + K) float32 of some vertices (m,) along directions (m, 3)."""
+        rows = np.empty((len(vertices), POSE + self.count), dtype=np.float32)
         rows[:, :3] = np.cross(self.vertices[vertices] - self.about, directions)
         rows[:, 3:POSE] = directions
         turned = (directions @ self.fit.rotation).astype(np.float32)

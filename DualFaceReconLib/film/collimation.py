@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, label
+from scipy.ndimage import label
 from scipy.spatial import ConvexHull
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.neighbours import eroded, median_of_nine, opened
+from DualFaceReconLib.film.neighbours import eroded, filled, median_of_nine, opened
 
 LOOKED_AT_PX = 512
 FLAT_FRACTION = 0.03  # of the picture's range: what noise and scatter leave of contrast behind the blades
@@ -119,7 +119,7 @@ def _beside(picture: np.ndarray, lit: np.ndarray, border: np.ndarray) -> np.ndar
         return everything
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    field = binary_fill_holes(parts == sizes.argmax())
+    field = filled(parts == sizes.argmax())
     if field.mean() < LEAST_FIELD:
         return everything
     corners = _hull(field)

@@ -14,7 +14,9 @@ from functools import cache
 from itertools import pairwise, product
 
 import numpy as np
-from scipy.ndimage import find_objects, gaussian_filter, label, map_coordinates, white_tophat
+from scipy.ndimage import find_objects, gaussian_filter, label, map_coordinates
+
+from DualFaceReconLib.film.neighbours import brighter_lines
 
 LOOKED_AT_PX = 700  # the longer side of the picture in which letters are looked for
 HEIGHTS_PX = (9, 72)  # of letters in it
@@ -99,7 +101,7 @@ def side_letters(pixels: np.ndarray) -> tuple[SideLetter, ...]:
     low, high = np.percentile(small, (0.5, 99.8))
     if not high > low:
         return ()
-    strokes = white_tophat(np.clip((small - low) / (high - low), 0, 1), size=THICKEST_PX)
+    strokes = brighter_lines(np.clip((small - low) / (high - low), 0, 1), THICKEST_PX)
     letters: list[SideLetter] = []
     for level in LEVELS:
         parts, count = label(strokes > level, structure=np.ones((3, 3)))

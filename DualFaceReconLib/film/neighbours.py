@@ -1,8 +1,9 @@
-"""What pixels and their neighbours make: what SciPy has, for 3 x 3 pixels and for a cross, in a fifth of the time."""
+"""What pixels and their neighbours make: what SciPy has, in a third of the time or less for what is needed here."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import label
 
 
 def median_of_nine(picture: np.ndarray) -> np.ndarray:
@@ -46,3 +47,28 @@ def dilated(area: np.ndarray, times: int = 1) -> np.ndarray:
 def opened(area: np.ndarray, times: int) -> np.ndarray:
     """An area (rows, cols) bool without what is thinner than twice as many pixels."""
     return dilated(eroded(area, times), times)
+
+
+def filled(area: np.ndarray) -> np.ndarray:
+    """An area (rows, cols) bool with its holes."""
+    parts, _ = label(np.pad(~area, 1, constant_values=True))
+    return (parts != parts[0, 0])[1:-1, 1:-1]
+
+
+def brighter_lines(picture: np.ndarray, size_px: int) -> np.ndarray:
+    """How much brighter a picture (rows, cols) is where it is so for less than `size_px` pixels, an odd number."""
+    return picture + _lowest(-_lowest(picture, size_px), size_px)
+
+
+def _lowest(picture: np.ndarray, size_px: int) -> np.ndarray:
+    """The lowest value within a square around every pixel; beyond borders there is none."""
+    beyond = size_px // 2
+    for _ in range(2):
+        lowest = np.pad(picture.T, ((beyond, beyond), (0, 0)), constant_values=np.inf)
+        width = 1  # of pixels in a line that were compared
+        while width < size_px:
+            step = min(width, size_px - width)
+            lowest = np.minimum(lowest[:-step], lowest[step:])
+            width += step
+        picture = lowest
+    return picture

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from DualFaceReconLib.later import left_for_later
 from DualFaceReconLib.parallel.processes import Begun, usable_cores
 
 if TYPE_CHECKING:  # the process is to begin before anything else is imported
@@ -29,6 +29,12 @@ if TYPE_CHECKING:  # the process is to begin before anything else is imported
     from DualFaceReconLib.geometry import ProjectionGeometry
     from DualFaceReconLib.inference import Networks
     from DualFaceReconLib.prediction import Prediction, Progress
+
+UNUSED = {  # of what torch imports, by those who ask networks: a third of its time
+    "torch._meta_registrations",  # how operators act on tensors without memory, for the compiler: a quarter
+    *("torch.distributions", "torch.export", "torch.masked", "torch.profiler"),
+    *("torch.quantization", "torch.nn.intrinsic", "torch.nn.qat", "torch.nn.quantizable", "torch.nn.quantized"),
+}
 
 
 class NetworksApart:
@@ -113,10 +119,9 @@ class _Loading:
         # Threads of torch that spin while they wait for each other take the core on which one of them, or the other
         # process, would work: half of the time on busy cores. OpenMP asks once, when it is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        # How operators act on tensors without memory, for torch's compiler: a quarter of the time to import torch
-        sys.modules.setdefault("torch._meta_registrations", ModuleType("torch._meta_registrations"))
-        from DualFaceReconLib.bundle.store import bundle_folder
-        from DualFaceReconLib.inference import load_networks
+        with left_for_later(UNUSED):
+            from DualFaceReconLib.bundle.store import bundle_folder
+            from DualFaceReconLib.inference import load_networks
 
         return _Loaded(load_networks(bundle_folder(self.bundle), self.device))
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("DualFaceReconLib", "training")
 # From the ground up: a room imports from the floors below its own, and the rooms of one floor not from each other.
 GROUND = (
-    ("errors", "levels"),
+    ("errors", "later", "levels"),
     ("bonemaps", "geometry", "rasterising", "meshes"),
     ("biplanar", "proximity"),
     ("metrics",),

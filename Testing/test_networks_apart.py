@@ -14,6 +14,7 @@ from DualFaceReconLib.bundle.store import SHIPPED
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.inference import load_networks
+from DualFaceReconLib.later import left_for_later
 from DualFaceReconLib.networks_apart import NetworksApart, networks_apart
 
 ROOT = Path(__file__).parent.parent
@@ -80,3 +81,16 @@ def test_the_process_that_completes_bones_does_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_module_that_is_left_for_later_runs_when_something_is_asked_of_it(tmp_path, monkeypatch):
+    (tmp_path / "left_alone.py").write_text("import sys; sys.left_alone_ran = True; ANSWER = 42\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "left_alone_ran", False, raising=False)
+    with left_for_later({"left_alone"}):
+        import left_alone
+    try:
+        assert not sys.left_alone_ran
+        assert (left_alone.ANSWER, sys.left_alone_ran) == (42, True)
+    finally:
+        del sys.modules["left_alone"]

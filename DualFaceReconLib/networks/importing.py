@@ -27,6 +27,8 @@ from typing import Any
 
 import torch
 
+from DualFaceReconLib.later import Later
+
 SCHEMAS = {  # as torchvision declares them in csrc/ops/nms.cpp and csrc/ops/quantized/cpu/qnms_kernel.cpp
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -48,27 +50,19 @@ def import_timm() -> None:
         importlib.import_module(ENCODERS)
 
 
-class _Later(ModuleType):
-    """A package that runs when something is asked of it which its modules have not put there."""
+class _Later(Later):
+    """A package that runs without timm's warnings, and whatever torchvision's compiled operators are."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name not in ("__all__", "__version__"):
-            raise AttributeError(name)
-        self.__class__ = ModuleType
+    def run(self) -> None:
         with _without_timm_s_warnings():
-            _run(self)
-        return getattr(self, name)
-
-
-def _run(package: ModuleType) -> None:
-    try:
-        package.__spec__.loader.exec_module(package)
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        for name, schema in SCHEMAS.items():
-            torch.library.define(f"torchvision::{name}", schema)
-        package.__spec__.loader.exec_module(package)
+            try:
+                Later.run(self)  # by now its class is an ordinary module's
+            except RuntimeError as error:
+                if "torchvision::nms" not in str(error):
+                    raise
+                for name, schema in SCHEMAS.items():
+                    torch.library.define(f"torchvision::{name}", schema)
+                Later.run(self)
 
 
 def _leave_for_later(package: str) -> None:

@@ -201,6 +201,21 @@ def point_data(mesh: vtkPolyData, name: str) -> np.ndarray:
     return vtk_to_numpy(mesh.GetPointData().GetArray(name))
 
 
+def decimated(mesh: Mesh, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """About a share of a closed mesh's triangles: which vertices (V,) int stay, and triangles (T, 3) of these."""
+    from vtkmodules.vtkFiltersCore import vtkDecimatePro
+
+    whole = polydata(*mesh)
+    add_point_data(whole, "number", np.arange(len(mesh[0])))
+    decimate = vtkDecimatePro()
+    decimate.SetInputData(whole)
+    decimate.SetTargetReduction(1 - share)
+    decimate.PreserveTopologyOn()
+    decimate.Update()
+    fewer = decimate.GetOutput()
+    return point_data(fewer, "number").copy(), arrays(fewer)[1]
+
+
 def polydata(vertices: np.ndarray, triangles: np.ndarray) -> vtkPolyData:
     """A mesh of vertices (V, 3) mm, kept in their precision, and triangles (T, 3)."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray

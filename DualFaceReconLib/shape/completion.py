@@ -216,17 +216,23 @@ def initial_fit(
     target: Target,
     joint: np.ndarray | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    coarse: ShapeModel | None = None,
 ) -> Fit:
-    """A pose and a size near the target: by the joint where it is known, else by the target's middle and ends."""
+    """A pose and a size near the target: by the joint where it is known, else by the target's middle and ends.
+
+    `coarse`: the model on fewer vertices (`ShapeModel.coarse`), where what follows makes up for that.
+    """
+    searched = model if coarse is None else coarse
+    settings = START_SETTINGS if coarse is None else replace(START_SETTINGS, vertex_stride=1)
     few = replace(target.thinned(START_POINTS), both_ways=True)
     if joint is not None and (own := model.landmarks.get(JOINT_LANDMARK[model.bone])) is not None:
         translations = [joint - own.place(model.mean)]
     else:
         translations = _translations_by_its_ends(model, target)
     upright = [Fit(rotation=np.eye(3), translation=offset, coefficients=np.zeros(0)) for offset in translations]
-    fits = [fit(model, few, start, START_SETTINGS, cancelled) for start in upright]
+    fits = [fit(searched, few, start, settings, cancelled) for start in upright]
     best = min(fits, key=lambda fitted: fitted.objective)
-    return fit(model, few, best, replace(START_SETTINGS, steps=START_STEPS), cancelled)
+    return fit(searched, few, best, replace(settings, steps=START_STEPS), cancelled)
 
 
 def _translations_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:

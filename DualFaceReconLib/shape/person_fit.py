@@ -31,8 +31,8 @@ from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.relations import relations, shapes
 from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
 
-STEPS = 7  # more change no vertex by a tenth of what is not known of it
-FINE_STEPS = 2  # the last, with all points
+STEPS = 6  # more leave bones as far from the truth as they are: `training/JOINT.md`
+FINE_STEPS = 1  # the last, with all points
 COARSE_EVERY = 4  # points of which one is paired in the steps before
 LEAST_VARIANCE_MM2 = 1e-6  # of depth errors that a prior does without
 LEAST_PRECISION = 1e-9  # of what nothing is known of

@@ -23,9 +23,10 @@ from numpy.typing import ArrayLike
 
 from DualFaceReconLib.bonemaps import kind_and_side
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshes import MIRROR, first_sides, mirrored, rigid_fit, sphere_through
+from DualFaceReconLib.meshes import MIRROR, decimated, first_sides, mirrored, rigid_fit, sphere_through
 from DualFaceReconLib.shape.smooth_modes import smooth_modes
 
+COARSE_SHARE = 1 / 6  # of a model's triangles
 MODE_STEP_MM = 0.01  # how finely files hold the modes
 METADATA = "told"  # the array of a file that holds JSON
 ARRAYS = ("mean", "modes_low", "modes_high", "variances", "triangles", METADATA)
@@ -100,6 +101,12 @@ class ShapeModel:
         """(E, 2) vertices at the ends of each of the mesh's edges."""
         sides = np.concatenate([self.triangles[:, [0, 1]], self.triangles[:, [1, 2]], self.triangles[:, [2, 0]]])
         return np.unique(np.sort(sides, axis=1), axis=0)
+
+    @cached_property
+    def coarse(self) -> ShapeModel:
+        """The model on a sixth of its triangles, which is enough to find a pose; it has no landmarks."""
+        kept, triangles = decimated((self.mean, self.triangles), COARSE_SHARE)
+        return replace(self, mean=self.mean[kept], modes=self.modes[kept], triangles=triangles, landmarks={})
 
     @cached_property
     def with_smooth_modes(self) -> ShapeModel:

@@ -87,10 +87,11 @@ def complete_together(
 
 def prepare_together(models: Mapping[str, ShapeModel], prior: BodyPrior) -> None:
     """Lets models of the left bones, and their mirror images, compute what they keep for all films."""
-    for model in (_wider(models) if prior.wider_femora else models).values():
-        for side in (model, model.mirrored()):
-            for keeps in ("scaled_modes", "edges"):
-                getattr(side, keeps)
+    for used in (_wider(models) if prior.wider_femora else models, _coarse(models)):
+        for model in used.values():
+            for side in (model, model.mirrored()):
+                for keeps in ("scaled_modes", "edges"):
+                    getattr(side, keeps)
 
 
 def fit_films(
@@ -169,6 +170,7 @@ def _starts(
 ) -> tuple[dict[str, Target], dict[str, Fit]]:
     """What was seen of every bone, and a fit near it; both sides at a time, and of each the hip first."""
     refusals: dict[str, Refusal] = {}
+    coarse = _coarse(models)
 
     def of_side(side: str) -> dict[str, tuple[Target, Fit]]:
         near, joint = {}, None
@@ -181,7 +183,7 @@ def _starts(
             except Refusal as refusal:
                 refusals[bone] = refusal
                 continue
-            start = initial_fit(model, target, joint, cancelled)
+            start = initial_fit(model, target, joint, cancelled, model_of(bone, coarse))
             near[bone] = target, start
             if kind_and_side(bone)[0] == "hip" and (mark := model.landmarks.get(JOINT_LANDMARK["hip"])) is not None:
                 joint = mark.place(start.vertices(model))
@@ -224,6 +226,11 @@ def _completed_alone(bone: str, film: SeenFilm, models: Mapping[str, ShapeModel]
     both = {name: film.observed[name] for name in (bone.replace("femur", "hip"), bone)}
     done = complete_all(both, models, film.geometry)[bone]
     return replace(done, std_mm=np.hypot(done.std_mm, film.alone_error_mm.get(done.bone, 0.0)))
+
+
+def _coarse(models: Mapping[str, ShapeModel]) -> dict[str, ShapeModel]:
+    """The models that starts are of; right ones are mirror images of these, so that each is made once."""
+    return {kind: model.coarse for kind, model in models.items()}
 
 
 def _wider(models: Mapping[str, ShapeModel]) -> dict[str, ShapeModel]:

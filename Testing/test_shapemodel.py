@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.meshes import rigid_fit
+from DualFaceReconLib.meshes import arrays, rigid_fit, volume_mm3
 from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load_shape_model
 
 VERTICES, MODES = 60, 4
@@ -82,6 +84,24 @@ def test_landmarks_ride_on_the_modes(model):
     shape = model.shape([2.0])
     assert points["tip"] == pytest.approx(0.25 * shape[3] + 0.75 * shape[7])
     assert set(points) == {"tip", "inside"}
+
+
+def test_the_coarse_model_has_some_of_the_vertices_and_their_shapes():
+    sphere = vtkSphereSource()
+    sphere.SetThetaResolution(40)
+    sphere.SetPhiResolution(30)
+    sphere.SetRadius(20)
+    sphere.Update()
+    mean, triangles = arrays(sphere.GetOutput())
+    modes = np.random.default_rng(0).normal(size=(*mean.shape, 2)) / np.sqrt(mean.size)
+    parts = {"variances": np.array([4.0, 1.0]), "landmarks": {}, "people": (), "sources": (), "licences": ()}
+    model = ShapeModel(bone="hip", mean=mean, modes=modes, triangles=triangles, **parts)
+    coarse = model.coarse
+    assert len(coarse.triangles) / len(triangles) == pytest.approx(1 / 6, abs=0.03)
+    kept = cKDTree(mean).query(coarse.mean)[1]
+    assert len(np.unique(kept)) == len(coarse.mean) < len(mean) / 4
+    assert coarse.shape([1.5, -0.5]) == pytest.approx(model.shape([1.5, -0.5])[kept])
+    assert volume_mm3(coarse.mean, coarse.triangles) == pytest.approx(volume_mm3(mean, triangles), rel=0.1)
 
 
 def test_a_file_keeps_everything(model, tmp_path):

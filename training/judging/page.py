@@ -55,7 +55,8 @@ here need not hold there, nor the other way round.
 - In brackets are 95 % intervals of the mean paired difference, whole people drawn with replacement. They do not hold
   how much a network's figures change with its seed. A claim *holds* where the interval lies on the paper's side of 0,
   *fails* where it lies on the other, and otherwise *cannot be told*. Of several seeds all must agree; what one alone
-  says, another may not.
+  says, another may not. Seeds stand one after the other; the second is up to two cycles behind, and after one cycle a
+  network has hardly learnt: the tables of each claim say after how many its arms were compared.
 - The paper has no comparison of amounts of data, and none is made here. Nobody on these films is ill, so its diseased
   bones have no counterpart.
 """

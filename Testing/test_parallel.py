@@ -84,6 +84,9 @@ def test_whoever_ends_takes_the_processes_along(tmp_path, how):
     caller = subprocess.Popen([sys.executable, "-c", program], env=path, stderr=subprocess.DEVNULL)
     _wait(lambda: len(begun(tmp_path)) == 2)
     caller.send_signal(how)
+    _wait(lambda: len(list(tmp_path.glob("asked to end *"))) == 2)
+    for worker in workers(tmp_path):  # again, as by Ctrl-C in a terminal, which all processes hear
+        os.kill(worker, signal.SIGINT)
     caller.wait()
     _wait(lambda: not any(map(_is_there, workers(tmp_path))))
     assert {path.name for path in tmp_path.glob("sleep*")} == {"sleep a broken off", "sleep b broken off"}

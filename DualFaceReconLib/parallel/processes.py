@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from DualFaceReconLib.errors import Cancelled, Refusal
@@ -346,7 +347,7 @@ def _serve(connection: Connection, prepare: Prepare | Parcel) -> None:
     """Does the items that come until nobody is there who sends any."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupted)
         if os.name != "nt":
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         gc.disable()  # looking for unused circles among what is loaded, which stays, takes a tenth of the time
@@ -360,6 +361,12 @@ def _serve(connection: Connection, prepare: Prepare | Parcel) -> None:
             connection.send(done if isinstance(done, _Raised) else _Done(done))
     except (KeyboardInterrupt, EOFError, OSError):
         pass  # nobody wants more
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Breaks off what this process is at; asked again, by its caller or by Ctrl-C, it goes on putting things right."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _done(work: Work, item: Any) -> Any:

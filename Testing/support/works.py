@@ -38,6 +38,8 @@ class Deeds:
         try:
             return self.done(item)
         except KeyboardInterrupt:
+            (self.folder / f"asked to end {item}").touch()
+            time.sleep(0.3)  # what puts things right takes its time
             (self.folder / f"{item} broken off").touch()
             raise
 

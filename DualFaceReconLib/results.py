@@ -98,10 +98,10 @@ def _written_shapes(reconstruction: Reconstruction, folder: Path) -> Iterator[No
     """The files of bones and maps, whose writers let other threads compute."""
     radiograph, maps = reconstruction.radiograph, reconstruction.maps
     for name, bone in reconstruction.bones.items():
-        write_vtp(bone.observed, folder / f"{name}_observed.vtp", swiftly=True)
+        write_vtp(bone.observed, folder / f"{name}_observed.vtp", swiftly=True)  # the largest, and seldom opened
         yield
         if bone.completed is not None:
-            write_vtp(bone.completed, folder / f"{name}.vtp", swiftly=True)
+            write_vtp(bone.completed, folder / f"{name}.vtp")
             write_stl(bone.completed, folder / f"{name}.stl", _stl_header(name, bone))
             yield
     matrix = radiograph.geometry.ijk_to_ras()

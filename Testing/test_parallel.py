@@ -86,7 +86,8 @@ def test_whoever_ends_takes_the_processes_along(tmp_path, how):
     caller.send_signal(how)
     _wait(lambda: len(list(tmp_path.glob("asked to end *"))) == 2)
     for worker in workers(tmp_path):  # again, as by Ctrl-C in a terminal, which all processes hear
-        os.kill(worker, signal.SIGINT)
+        with suppress(ProcessLookupError):  # it has ended by now
+            os.kill(worker, signal.SIGINT)
     caller.wait()
     _wait(lambda: not any(map(_is_there, workers(tmp_path))))
     assert {path.name for path in tmp_path.glob("sleep*")} == {"sleep a broken off", "sleep b broken off"}

@@ -77,7 +77,7 @@ class SeenBone:
         offsets = self.model.scaled_modes @ fit.coefficients.astype(np.float32)
         self.vertices = (self.model.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
         self.normals = unit_normals(self.vertices, self.model.triangles)
-        self.about = self.vertices.mean(axis=0)
+        self.about = fit.translation  # the middle of its mean shape: what turns is counted from
 
     def visible(self) -> np.ndarray:
         """(V,) bool, which vertices the film sees."""
@@ -104,17 +104,16 @@ class SeenBone:
         numbers = self.model.landmarks[landmark].vertices
         points = self.vertices[numbers]
         centre, radius = sphere_through(points)
-        moved = np.empty((len(numbers), 3, POSE + self.count))  # how every point's coordinates move
-        moved[:, :, :3] = np.cross((points - self.about)[:, None], np.eye(3))
-        moved[:, :, 3:POSE] = np.eye(3)
-        moved[:, :, POSE:] = self.fit.rotation.astype(np.float32) @ self.model.modes_by_vertex[numbers]
-        # of the least squares 2 c p + k = p^2
+        # of the least squares 2 c p + k = p^2, by every coordinate of the points
         system = np.hstack([2 * points, np.ones((len(points), 1))])
         left = (points**2).sum(axis=1) - system @ np.r_[centre, radius**2 - centre @ centre]
-        right = system.T @ (2 * np.einsum("mx,mxk->mk", points - centre, moved))
-        right[:3] += 2 * np.einsum("m,mxk->xk", left, moved)
-        change = np.linalg.solve(system.T @ system, right)
-        return centre, change[:3], radius, (change[3] + 2 * centre @ change[:3]) / (2 * radius)
+        pulls = system.T[:, :, None] * (points - centre)
+        pulls[:3] += left[:, None] * np.eye(3)[:, None]
+        change = np.linalg.solve(system.T @ system, 2 * pulls.reshape(4, -1)).reshape(pulls.shape) @ self.fit.rotation
+        shaped = change.reshape(4, -1).astype(np.float32) @ self.model.modes_by_vertex[numbers].reshape(-1, self.count)
+        turned = np.cross(np.eye(3), centre - self.about).T
+        grows = (shaped[3] + 2 * centre @ shaped[:3]) / (2 * radius)
+        return centre, np.hstack([turned, np.eye(3), shaped[:3]]), radius, np.concatenate([np.zeros(POSE), grows])
 
 
 @dataclass(frozen=True, kw_only=True)

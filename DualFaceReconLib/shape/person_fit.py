@@ -146,7 +146,8 @@ class PersonSought:
         spreads = [film.distance_spread_mm for film in films]
         depths = [float(np.mean([bone.depth_mm for bone in film.bones.values()])) for film in self.films]
         self.usual_errors = prior.errors.usual([tuple(film.bones) for film in self.films])
-        self.known: tuple[np.ndarray, tuple[np.ndarray, ...]]  # the last step's matrices, of shapes and of every film
+        self.of_shapes, _ = summed(shapes(self.bones, prior), self.size)  # wherever these stand, as it is quadratic
+        self.of_films: list[np.ndarray]  # the last step's matrices
         self.distances, self.level_mm2 = distances_sought(spreads, depths, prior.size_tells_distance)
 
     def _columns(self, count: int) -> np.ndarray:
@@ -168,11 +169,16 @@ class PersonSought:
 
     def step(self, every: int = 1) -> None:
         """Of Gauss and Newton, by one of `every` so many points."""
-        of_shapes, gradient = summed(shapes(self.bones, self.prior), self.size)
-        of_films = [summed(film.blocks(self.prior, len(self.films), every), self.size) for film in self.films]
-        self.known = of_shapes, tuple(matrix for matrix, _ in of_films)
-        matrix = of_shapes + sum(self.known[1])
-        gradient += sum(pull for _, pull in of_films)
+        shape = np.zeros(self.size)
+        for bone in self.bones.values():
+            shape[bone.columns[POSE:]] = bone.fit.coefficients
+        matrix, gradient = self.of_shapes.copy(), self.of_shapes @ shape
+        self.of_films = []
+        for film in self.films:
+            of_film, pull = summed(film.blocks(self.prior, len(self.films), every), self.size)
+            self.of_films.append(of_film)
+            matrix += of_film
+            gradient += pull
         precision = np.linalg.inv(self.error_covariance(distances=True))
         matrix[np.ix_(self.error_columns, self.error_columns)] += precision
         gradient[self.error_columns] += precision @ (self.errors - self.usual_errors)
@@ -188,11 +194,9 @@ class PersonSought:
 
     def certainty(self) -> Certainty:
         """Of the bones, by the matrices of the last step."""
-        of_shapes, of_films = self.known
-
         def covariance(films: Iterable[int], distances: bool = False) -> np.ndarray:
             numbers = sorted(films)
-            matrix = of_shapes + sum(of_films[number] for number in numbers)
+            matrix = self.of_shapes + sum(self.of_films[number] for number in numbers)
             columns = np.concatenate([self.films[number].error_columns for number in numbers])
             own = np.isin(self.error_columns, columns)
             errors = self.error_covariance(distances)[np.ix_(own, own)]

@@ -109,7 +109,7 @@ def _posture(femur: SeenBone, posture: tuple[tuple[float, float], ...]) -> Block
 
 def _leg_axes(model: ShapeModel) -> np.ndarray:
     """The turn (3, 3) that puts a mean femur upright: its mechanical axis along S, its condyles square to A."""
-    marks = model.landmark_points(model.mean)
+    marks = {name: model.landmarks[name].place(model.mean) for name in (HEAD, *KNEE)}
     medial_edge, lateral_edge, medial, lateral = (marks[name] for name in KNEE)
     up = unit(marks[HEAD] - (medial_edge + lateral_edge) / 2)
     across = medial - lateral if model.side == "left" else lateral - medial  # to the patient's right

@@ -242,8 +242,8 @@ def _std_mm(completion: Completion, model: ShapeModel, columns: np.ndarray, cova
     """(V,) of the surface's place along its normals; `columns` of the covariance are the bone's."""
     normals = unit_normals(completion.vertices, model.triangles).astype(np.float32)
     rows = np.empty((len(normals), len(columns)), dtype=np.float32)
-    vertices = completion.fit.vertices(model)
-    rows[:, :3], rows[:, 3:POSE] = np.cross(vertices - vertices.mean(axis=0), normals), normals
+    away = completion.fit.vertices(model) - completion.fit.translation
+    rows[:, :3], rows[:, 3:POSE] = np.cross(away, normals), normals
     turned = (normals @ completion.fit.rotation).astype(np.float32)
     rows[:, POSE:] = np.einsum("vx,vxk->vk", turned, model.modes_by_vertex)
     factor = np.linalg.cholesky(covariance[np.ix_(columns, columns)])

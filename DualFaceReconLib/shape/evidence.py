@@ -23,7 +23,7 @@ from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.visibility import rays_to
 
-VERTEX_STRIDE = 3  # every third vertex is paired where it is visible
+VERTEX_STRIDE = 3  # every third of all vertices is paired where it is visible
 VISIBLE_WITHIN_MM = 1.0  # less far moved, the same vertices are visible
 ROBUST_WIDTH = 3.0  # standard deviations beyond which a residual loses its influence
 RIGHT_ANGLE_MM = 15.0  # as `fitting.py` has it, of outlines
@@ -46,12 +46,16 @@ def error_patterns(target: Target, left_form: float) -> tuple[np.ndarray, np.nda
 
 
 class SeenBone:
-    """A bone of a film: its model, what was seen of it, and how it stands now."""
+    """A bone of a film: its model, what was seen of it, and how it stands now.
+
+    What was seen is compared with `mesh`: the model on a few of its vertices, and after `refine` on all.
+    """
 
     def __init__(
         self,
         bone: str,
         model: ShapeModel,
+        coarse: ShapeModel,
         target: Target,
         area_mm2: float,
         outline: Outline | None,
@@ -60,29 +64,39 @@ class SeenBone:
         """`area_mm2` is of the observed surface; `columns` (6 + K,) are the numbers of the bone's parameters."""
         assert target.geometry is not None
         self.bone, self.model, self.target, self.area_mm2, self.outline = bone, model, target, area_mm2, outline
+        self.mesh, self.vertex_stride = coarse, 1
         self.kind, self.side = kind_and_side(bone)
         self.left_form = 1.0 if self.side == "left" else -1.0
         self.geometry: ProjectionGeometry = target.geometry
         self.count = len(model.variances)
         self.columns = columns
-        self.reach_mm = 0.6 * model.side_mm
         self.along_ray, self.patterns = error_patterns(target, self.left_form)
         self.rays = unit_rows(self.along_ray)
         self.depth_mm = float(self.geometry.depth(target.points).mean())
         self._visible: tuple[np.ndarray, np.ndarray] | None = None  # where vertices stood, and which were visible there
 
+    @property
+    def reach_mm(self) -> float:
+        """How far a place on the mesh may be from its nearest vertex."""
+        return 0.6 * self.mesh.side_mm
+
+    def refine(self) -> None:
+        """Goes on with all vertices of the model."""
+        self.mesh, self.vertex_stride, self._visible = self.model, VERTEX_STRIDE, None
+        self.place(self.fit)
+
     def place(self, fit: Fit) -> None:
-        """Puts the model where a fit has it."""
+        """Puts the mesh where a fit has it."""
         self.fit = fit
-        offsets = self.model.scaled_modes @ fit.coefficients.astype(np.float32)
-        self.vertices = (self.model.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
-        self.normals = unit_normals(self.vertices, self.model.triangles)
+        offsets = self.mesh.scaled_modes @ fit.coefficients.astype(np.float32)
+        self.vertices = (self.mesh.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
+        self.normals = unit_normals(self.vertices, self.mesh.triangles)
         self.about = fit.translation  # the middle of its mean shape: what turns is counted from
 
     def visible(self) -> np.ndarray:
         """(V,) bool, which vertices the film sees."""
         if self._visible is None or np.abs(self.vertices - self._visible[0]).max() > VISIBLE_WITHIN_MM:
-            seen = self.target.visible_vertices(self.vertices, self.model.triangles, self.normals)
+            seen = self.target.visible_vertices(self.vertices, self.mesh.triangles, self.normals)
             self._visible = self.vertices, seen
         return self._visible[1]
 
@@ -92,7 +106,7 @@ class SeenBone:
         rows[:, :3] = np.cross(self.vertices[vertices] - self.about, directions)
         rows[:, 3:POSE] = directions
         turned = (directions @ self.fit.rotation).astype(np.float32)
-        rows[:, POSE:] = np.einsum("mx,mxk->mk", turned, self.model.modes_by_vertex[vertices])
+        rows[:, POSE:] = np.einsum("mx,mxk->mk", turned, self.mesh.modes_by_vertex[vertices])
         return rows
 
     def corrected_points(self, errors: np.ndarray) -> np.ndarray:
@@ -102,7 +116,9 @@ class SeenBone:
     def sphere(self, landmark: str) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
         """Centre (3,), its derivatives (3, 6 + K), radius and its derivatives (6 + K,) of a landmark's sphere."""
         numbers = self.model.landmarks[landmark].vertices
-        points = self.vertices[numbers]
+        modes = self.model.modes_by_vertex[numbers]
+        offsets = modes @ self.fit.coefficients.astype(np.float32)
+        points = (self.model.mean[numbers] + offsets) @ self.fit.rotation.T + self.fit.translation
         centre, radius = sphere_through(points)
         # of the least squares 2 c p + k = p^2, by every coordinate of the points
         system = np.hstack([2 * points, np.ones((len(points), 1))])
@@ -110,7 +126,7 @@ class SeenBone:
         pulls = system.T[:, :, None] * (points - centre)
         pulls[:3] += left[:, None] * np.eye(3)[:, None]
         change = np.linalg.solve(system.T @ system, 2 * pulls.reshape(4, -1)).reshape(pulls.shape) @ self.fit.rotation
-        shaped = change.reshape(4, -1).astype(np.float32) @ self.model.modes_by_vertex[numbers].reshape(-1, self.count)
+        shaped = change.reshape(4, -1).astype(np.float32) @ modes.reshape(-1, self.count)
         turned = np.cross(np.eye(3), centre - self.about).T
         grows = (shaped[3] + 2 * centre @ shaped[:3]) / (2 * radius)
         return centre, np.hstack([turned, np.eye(3), shaped[:3]]), radius, np.concatenate([np.zeros(POSE), grows])
@@ -135,7 +151,7 @@ def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors, every: int 
     points = bone.corrected_points(errors)
     own = pairing_features(vertices, target.outward_of(vertices, normals))
     seen = pairing_features(points[::every], target.outward[::every])
-    visible = np.flatnonzero(bone.visible()[::VERTEX_STRIDE]) * VERTEX_STRIDE
+    visible = np.flatnonzero(bone.visible()[:: bone.vertex_stride]) * bone.vertex_stride
     nearest = cKDTree(own, balanced_tree=False).query(seen)[1]
     back = cKDTree(seen).query(own[visible])[1]
     count = len(seen)
@@ -194,7 +210,7 @@ def outline_pairs(bone: SeenBone, maps: MapErrors) -> OutlinePairs | None:
     if outline is None or len(outline) == 0:
         return None
     facing = np.einsum("vx,vx->v", normals, rays_to(vertices, bone.geometry))
-    edges = bone.model.edges
+    edges = bone.mesh.edges
     turning = facing[edges[:, 0]] * facing[edges[:, 1]] < 0
     if not turning.any():
         return None

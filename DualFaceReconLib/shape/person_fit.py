@@ -29,11 +29,11 @@ from DualFaceReconLib.shape.evidence import (
 from DualFaceReconLib.shape.fitting import Fit, Target
 from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.relations import relations, shapes
-from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
+from DualFaceReconLib.shape.shapemodel import ShapeModel, coarse_models, model_of
 
-STEPS = 6  # more leave bones as far from the truth as they are: `training/JOINT.md`
-FINE_STEPS = 1  # the last, with all points
-COARSE_EVERY = 4  # points of which one is paired in the steps before
+STEPS = 5  # more leave bones as far from the truth as they are: `training/JOINT.md`
+COARSE_STEPS = 2  # the first, on a sixth of the models' triangles
+COARSE_EVERY = 4  # points of which one is paired before the last step
 LEAST_VARIANCE_MM2 = 1e-6  # of depth errors that a prior does without
 LEAST_PRECISION = 1e-9  # of what nothing is known of
 
@@ -80,10 +80,12 @@ def fit_person(
 ) -> PersonFit:
     """The most probable bones."""
     person = PersonSought(films, models, prior)
-    for left in reversed(range(STEPS)):
+    for number in range(STEPS):
         if cancelled():
             raise Cancelled
-        person.step(1 if left < FINE_STEPS else COARSE_EVERY)
+        if number == COARSE_STEPS:
+            person.refine()
+        person.step(1 if number == STEPS - 1 else COARSE_EVERY)
     return PersonFit(
         fits=tuple({name: bone.fit for name, bone in film.bones.items()} for film in person.films),
         errors=tuple({name: film.errors[film.own_errors(name)] for name in film.bones} for film in person.films),
@@ -128,15 +130,15 @@ class PersonSought:
         for name in names:
             coefficients[name] = self._columns(len(model_of(name, models).variances))
         shared = {name: _mean_coefficients(name, films, len(coefficients[name])) for name in names}
+        coarse = coarse_models(models)
         self.films = []
         for film in films:
             bones = {}
             for name, target in film.targets.items():
                 columns = np.concatenate([self._columns(POSE), coefficients[name]])
-                outline = film.outlines.get(name)
-                bone = SeenBone(name, model_of(name, models), target, film.areas_mm2[name], outline, columns)
-                bone.place(replace(film.starts[name], coefficients=shared[name]))
-                bones[name] = bone
+                both = model_of(name, models), model_of(name, coarse)
+                bones[name] = SeenBone(name, *both, target, film.areas_mm2[name], film.outlines.get(name), columns)
+                bones[name].place(replace(film.starts[name], coefficients=shared[name]))
             self.films.append(FilmSought(bones, self.size))
             self._columns(len(ERRORS) * len(bones))
         self.bones = {name: bone for film in reversed(self.films) for name, bone in film.bones.items()}
@@ -167,6 +169,12 @@ class PersonSought:
             covariance = covariance + self.off_together.T @ self.distances @ self.off_together
         return covariance + LEAST_VARIANCE_MM2 * np.eye(len(covariance))
 
+    def refine(self) -> None:
+        """Goes on with all vertices of the models."""
+        for film in self.films:
+            for bone in film.bones.values():
+                bone.refine()
+
     def step(self, every: int = 1) -> None:
         """Of Gauss and Newton, by one of `every` so many points."""
         shape = np.zeros(self.size)
@@ -194,6 +202,7 @@ class PersonSought:
 
     def certainty(self) -> Certainty:
         """Of the bones, by the matrices of the last step."""
+
         def covariance(films: Iterable[int], distances: bool = False) -> np.ndarray:
             numbers = sorted(films)
             matrix = self.of_shapes + sum(self.of_films[number] for number in numbers)

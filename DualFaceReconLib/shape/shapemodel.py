@@ -104,7 +104,7 @@ class ShapeModel:
 
     @cached_property
     def coarse(self) -> ShapeModel:
-        """The model on a sixth of its triangles, which is enough to find a pose; it has no landmarks."""
+        """The model on a sixth of its triangles, which is enough to come near a bone; it has no landmarks."""
         kept, triangles = decimated((self.mean, self.triangles), COARSE_SHARE)
         return replace(self, mean=self.mean[kept], modes=self.modes[kept], triangles=triangles, landmarks={})
 
@@ -204,6 +204,11 @@ def model_of(bone: str, models: Mapping[str, ShapeModel]) -> ShapeModel:
     """The model of a bone such as "hip_right", from those of "hip" and "femur"; of the other side it is the mirror."""
     kind, side = kind_and_side(bone)
     return models[kind] if models[kind].side == side else models[kind].mirrored()
+
+
+def coarse_models(models: Mapping[str, ShapeModel]) -> dict[str, ShapeModel]:
+    """Those of both bones on fewer triangles; right ones are mirror images of these, so that each is made once."""
+    return {kind: model.coarse for kind, model in models.items()}
 
 
 def load_shape_models(folder: Path) -> dict[str, ShapeModel]:

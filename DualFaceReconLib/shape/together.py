@@ -42,7 +42,7 @@ from DualFaceReconLib.shape.evidence import POSE, error_patterns
 from DualFaceReconLib.shape.fitting import Fit, Target
 from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonFit, fit_person
-from DualFaceReconLib.shape.shapemodel import ShapeModel, model_of
+from DualFaceReconLib.shape.shapemodel import ShapeModel, coarse_models, model_of
 
 # Of the socket's centre, as seen from the source: it is 1.3 mm at most from a femur with a head, 34 at least without
 HEAD_WITHIN_MM = 15.0
@@ -87,7 +87,8 @@ def complete_together(
 
 def prepare_together(models: Mapping[str, ShapeModel], prior: BodyPrior) -> None:
     """Lets models of the left bones, and their mirror images, compute what they keep for all films."""
-    for used in (_wider(models) if prior.wider_femora else models, _coarse(models)):
+    fitted = _fitted(models, prior)
+    for used in (fitted, coarse_models(fitted)):
         for model in used.values():
             for side in (model, model.mirrored()):
                 for keeps in ("scaled_modes", "edges"):
@@ -107,10 +108,11 @@ def fit_films(
 
     Without it their Refusal is raised. Bones that some film does not show are not placed in it.
     """
+    fitted_models = _fitted(models, prior)
     evidence, left_out = [], []
     for number, film in enumerate(films):
         refused = None if on_refusal is None else partial(on_refusal, number)
-        targets, starts = _starts(film, models, refused, cancelled)
+        targets, starts = _starts(film, models, coarse_models(fitted_models), refused, cancelled)
         left_out.append(_without_head(targets, starts, models))
         for bone in left_out[-1]:
             del targets[bone], starts[bone]
@@ -118,7 +120,7 @@ def fit_films(
         how = {"outlines": film.outlines, "distance_spread_mm": film.distance_spread_mm}
         evidence.append(FilmEvidence(targets=targets, areas_mm2=areas, starts=starts, **how))
         progress(0.5 * (number + 1) / len(films))
-    fitted = fit_person(evidence, _wider(models) if prior.wider_femora else models, prior, cancelled)
+    fitted = fit_person(evidence, fitted_models, prior, cancelled)
     progress(0.9)
     return replace(fitted, left_out=tuple(left_out))
 
@@ -165,12 +167,12 @@ def certain(
 def _starts(
     film: SeenFilm,
     models: Mapping[str, ShapeModel],
+    coarse: Mapping[str, ShapeModel],
     on_refusal: Callable[[str, Refusal], None] | None,
     cancelled: Callable[[], bool],
 ) -> tuple[dict[str, Target], dict[str, Fit]]:
     """What was seen of every bone, and a fit near it; both sides at a time, and of each the hip first."""
     refusals: dict[str, Refusal] = {}
-    coarse = _coarse(models)
 
     def of_side(side: str) -> dict[str, tuple[Target, Fit]]:
         near, joint = {}, None
@@ -228,14 +230,10 @@ def _completed_alone(bone: str, film: SeenFilm, models: Mapping[str, ShapeModel]
     return replace(done, std_mm=np.hypot(done.std_mm, film.alone_error_mm.get(done.bone, 0.0)))
 
 
-def _coarse(models: Mapping[str, ShapeModel]) -> dict[str, ShapeModel]:
-    """The models that starts are of; right ones are mirror images of these, so that each is made once."""
-    return {kind: model.coarse for kind, model in models.items()}
-
-
-def _wider(models: Mapping[str, ShapeModel]) -> dict[str, ShapeModel]:
+def _fitted(models: Mapping[str, ShapeModel], prior: BodyPrior) -> dict[str, ShapeModel]:
     """The models that are fitted: that of femora, of which there are few, with more than its people show."""
-    return {kind: model.with_smooth_modes if kind == "femur" else model for kind, model in models.items()}
+    wider = prior.wider_femora
+    return {kind: model.with_smooth_modes if kind == "femur" and wider else model for kind, model in models.items()}
 
 
 def _std_mm(completion: Completion, model: ShapeModel, columns: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -6,9 +6,13 @@ import gc
 import os
 import sys
 
+from DualFaceReconLib.later import left_for_later
+
 MADE_BEFORE_COLLECTING = 50_000  # objects
 # What pydicom imports where it is installed, to decode pixels, which another process does, and to fetch examples
-NOT_ASKED = ("gdcm", "requests")
+NOT_ASKED = ("gdcm", "requests", "tqdm")
+# What SciPy and pydicom import, and commands hardly ever use: a tenth of the time to import all
+UNUSED = {"numpy.f2py", "numpy.testing", "numpy.polynomial", "urllib.request", "PIL.ExifTags", "PIL.ImageCms"}
 
 
 def main() -> int:
@@ -20,9 +24,10 @@ def main() -> int:
     gc.set_threshold(MADE_BEFORE_COLLECTING)
     for package in NOT_ASKED:
         sys.modules.setdefault(package, None)
-    from DualFaceReconLib.cli import main as command
+    with left_for_later(UNUSED):
+        from DualFaceReconLib.cli import main as command
 
-    done = command()
+        done = command()
     gc.freeze()  # or all of it would be looked through again while the process ends
     return done
 

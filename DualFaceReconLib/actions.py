@@ -119,6 +119,8 @@ def _reconstruct_films(options: argparse.Namespace, networks: NetworksApart | No
                     together=options.together,
                     progress=progress,
                 )
+            if networks is not None and file == films[-1][0]:
+                threading.Thread(target=networks.end).start()  # it gives back its memory while the result is saved
             save(reconstruction, folder, overwrite=overwrite, scene=options.scene)
         _print_result(reconstruction, folder)
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
@@ -39,7 +38,7 @@ def left_for_later(modules: Collection[str]) -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-class _Leaving(MetaPathFinder):
+class _Leaving:
     """Finds modules to be left; another kind than source files runs as ever."""
 
     def __init__(self, modules: Collection[str]) -> None:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # the process is to begin before anything else is imported
 
 UNUSED = {  # of what torch imports, by those who ask networks: a third of its time
     "torch._meta_registrations",  # how operators act on tensors without memory, for the compiler: a quarter
-    *("torch.distributions", "torch.export", "torch.masked", "torch.profiler"),
+    *("torch.distributions", "torch.export", "torch.masked", "torch.profiler", "torch.utils.data"),
+    *("torchgen.model", "unittest.mock"),
     *("torch.quantization", "torch.nn.intrinsic", "torch.nn.qat", "torch.nn.quantizable", "torch.nn.quantized"),
 }
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-
 SPREAD_MM = 0.77  # of every coordinate: with the spread that `body_prior.py` gives to coefficients it is 1 mm
 OVER_MM = 40.0
 MODES = 60

@@ -22,6 +22,7 @@ Colour = tuple[int, int, int]
 DEPTH_COLOURS = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)]
 ERROR_COLOURS = [(240, 230, 205), (244, 165, 80), (190, 20, 40)]
 WHITE, BLACK, YELLOW, CYAN, AMBER = (255, 255, 255), (0, 0, 0), (255, 225, 60), (70, 215, 255), (255, 170, 40)
+OUTLINE_OF_LETTERS = ((-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1))  # pixels [down, right] of the ink
 PNG_SIGNATURE, PNG_RGB, PNG_FILTER_UP = b"\x89PNG\r\n\x1a\n", 2, 2
 PNG_LEVEL = 1  # of zlib
 
@@ -125,9 +126,12 @@ def write(
     """
     if not words.strip():
         return
-    ink = np.pad(text_mask(words, height_px, bold, in_line), 2)
+    mask = text_mask(words, height_px, bold, in_line)
+    around = np.zeros(np.add(mask.shape, 8))
+    around[4:-4, 4:-4] = mask
+    ink = around[2:-2, 2:-2]
     halo = np.maximum.reduce(
-        [np.roll(ink, shift, (0, 1)) for shift in [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (-1, -1)]]
+        [around[2 + down :, 2 + right :][: ink.shape[0], : ink.shape[1]] for down, right in OUTLINE_OF_LETTERS]
     )
     top = round(at[0] - anchor[0] * ink.shape[0])
     left = round(at[1] - anchor[1] * ink.shape[1])
@@ -136,11 +140,11 @@ def write(
     if rows.start >= rows.stop or cols.start >= cols.stop:
         return
     part = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
-    under = picture[rows, cols].astype(float)
-    plate = np.full_like(ink, 0.35)
-    for cover, paint_colour in ((np.maximum(plate, 0.75 * halo)[part], BLACK), (ink[part], colour)):
-        under += cover[..., None] * (np.array(paint_colour, float) - under)
-    picture[rows, cols] = under.astype(np.uint8)
+    ink = ink[part]
+    kept = (1 - np.maximum(0.35, 0.75 * halo[part])) * (1 - ink)
+    for channel, value in enumerate(colour):
+        under = picture[rows, cols, channel]
+        under[:] = under * kept + ink * value
 
 
 # Where to look from, as `shaded` takes it: the front, the patient's left, the back, the patient's right.

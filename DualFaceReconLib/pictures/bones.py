@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -41,6 +42,11 @@ class Surface:
     colour: Colour
     certainty: np.ndarray  # (V, 3) 0 to 255, the colour of its standard deviation
     inferred: np.ndarray  # (V,) 1 where nothing was seen, 0 elsewhere
+
+    @cached_property
+    def normals(self) -> np.ndarray:
+        """(V, 3), of length 1."""
+        return unit_normals(self.vertices, self.triangles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +128,7 @@ def _viewed(
     for surface in surfaces:
         place, near, to_eye = project(surface.vertices)
         place = (place + 0.5) * FINER - 0.5
-        normals = unit_normals(surface.vertices, surface.triangles)
-        light = 0.3 + 0.7 * np.abs((normals * to_eye).sum(axis=1))
+        light = 0.3 + 0.7 * np.abs((surface.normals * to_eye).sum(axis=1))
         pixels.append(place)
         nearness.append(near)
         triangles.append((_facing_eye(place, surface.triangles) if surface.closed else surface.triangles) + before)
@@ -137,24 +142,23 @@ def _viewed(
         np.concatenate(values, axis=1),
         (size_px[0] * FINER, fine_cols),
     )
-    row, col = np.divmod(place, fine_cols)
+    row = place // fine_cols
+    col = place - row * fine_cols
     coarse = row // FINER * size_px[1] + col // FINER
 
-    def averaged(fine: np.ndarray | None) -> np.ndarray:
-        sums = np.bincount(coarse, fine, minlength=size_px[0] * size_px[1])
-        return (sums / FINER**2).reshape(size_px).astype(np.float32)
+    def averaged(fine: Iterable[np.ndarray | None]) -> np.ndarray:
+        """(rows, cols, channels), in memory one channel after the other."""
+        sums = [np.bincount(coarse, channel, minlength=size_px[0] * size_px[1]) for channel in fine]
+        return np.moveaxis(np.array(sums, np.float32).reshape(-1, *size_px) / FINER**2, 0, -1)
 
-    bone = np.repeat(np.arange(len(surfaces)), [len(part) for part in triangles])[triangle]
+    bone = np.repeat(np.arange(len(surfaces)), [len(part) for part in triangles]).take(triangle)
     colours = np.array([surface.colour for surface in surfaces], np.float32)
-    view = BoneView(
-        coloured=np.stack([averaged(channel[bone] * light) for channel in colours.T], axis=-1),
-        share=averaged(None)[..., None],
-    )
+    view = BoneView(coloured=averaged(channel.take(bone) * light for channel in colours.T), share=averaged([None]))
     if not by_certainty:
         return view
     *certainty, inferred = rest
-    dark = np.where(_on_stripes(row, col, FINER) & (inferred > 0.5), DARKER, 1)
-    return replace(view, by_certainty=np.stack([averaged(channel * dark) for channel in certainty], axis=-1))
+    dark = np.where(_on_stripes(row, col, FINER) & (inferred > 0.5), np.float32(DARKER), np.float32(1))
+    return replace(view, by_certainty=averaged(channel * dark for channel in certainty))
 
 
 def _facing_eye(pixels: np.ndarray, triangles: np.ndarray) -> np.ndarray:

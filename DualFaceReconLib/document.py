@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def film_as_dict(radiograph: Radiograph) -> dict[str, Any]:
     }
 
 
+@cache  # finding a package's version takes milliseconds
 def versions() -> dict[str, str]:
     """What a result was made with."""
     return {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from DualFaceReconLib.bonemaps import BoneMaps, other_side
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window, other_side
 from DualFaceReconLib.geometry import ProjectionGeometry, within_corners
 from DualFaceReconLib.rasterising import covered_pixels
 from DualFaceReconLib.shape.completion import JOINT_LANDMARK, Completion
@@ -84,8 +84,9 @@ def beyond_mask_mm(
     own = _on_grid(mask, film, grid)
     if not own.any():
         return 0.0
-    away = distance_transform_edt(~own, sampling=grid.pixel_size_at(float(np.median(depth))))
-    lacking = away[shadow & ~own & _lit(grid)]
+    near = bounding_window(shadow | own)
+    away = distance_transform_edt(~own[near], sampling=grid.pixel_size_at(float(np.median(depth))))
+    lacking = away[(shadow & ~own & _lit(grid))[near]]
     return float(np.percentile(lacking, FARTHEST)) if lacking.size else 0.0
 
 

@@ -99,11 +99,11 @@ class Frame:
             after = places - before
             pixels.append((before.astype(int), before.astype(int) + 1))
             shares.append((1 - after, after))
-        lines = [_taken(maps, rows, 1) for rows in pixels[0]]
+        columns = [_taken(maps, cols, 2) for cols in pixels[1]]  # while there are few rows
         undone = np.float32(0)
         for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
             weight = shares[0][row][:, None] * shares[1][col]
-            total = np.multiply(_taken(lines[row], pixels[1][col], 2), weight, dtype=np.float64)
+            total = np.multiply(_taken(columns[col], pixels[0][row], 1), weight, dtype=np.float64)
             total += undone
             undone = total.astype(np.float32)  # rounded once, as if multiplied and added at once
         return undone

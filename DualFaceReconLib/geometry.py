@@ -269,8 +269,9 @@ def within_corners(corners_px: Sequence[Sequence[float]], row: Array, col: Array
     inside = True
     for first, second in zip(corners_px, [*corners_px[1:], corners_px[0]], strict=True):
         down, across = second[1] - first[1], first[0] - second[0]
-        facing = 1.0 if (middle[0] - first[0]) * down + (middle[1] - first[1]) * across > 0 else -1.0
-        inside = inside & (facing * ((row - first[0]) * down + (col - first[1]) * across) >= 0)
+        if (middle[0] - first[0]) * down + (middle[1] - first[1]) * across <= 0:
+            down, across = -down, -across
+        inside = inside & ((row - first[0]) * down + (col - first[1]) * across >= 0)
     return inside
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-from DualFaceReconLib.bonemaps import BoneMaps
+from DualFaceReconLib.bonemaps import BoneMaps, bounding_window
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import area_mm2, point_data, volume_mm3
 from DualFaceReconLib.shape.completion import Completion
@@ -67,7 +67,7 @@ def of_bone(
     area = (area_mm2(*observed_triangles(observed)) if completion is None else completion.observed_mm2) / 100
     measured = {"observed_area": Measurement(area, "cm2", _by_distance(area, 2, spread))}
     if maps.back is not None:
-        envelope = envelope_mm3(maps.of([bone]), geometry) / 1000
+        envelope = envelope_mm3(maps, bone, geometry) / 1000
         measured["envelope_volume"] = Measurement(envelope, "cm3", _by_distance(envelope, 3, spread))
     if completion is None or kept is None:
         return measured
@@ -114,10 +114,13 @@ def of_pelvis(
     return measured
 
 
-def envelope_mm3(maps: BoneMaps, geometry: ProjectionGeometry) -> float:
+def envelope_mm3(maps: BoneMaps, bone: str, geometry: ProjectionGeometry) -> float:
     """The volume between every ray's first entry and last exit: larger than the bone's, as hollows are filled."""
     assert maps.back is not None
-    front, back = (depth[maps.mask].astype(np.float64) for depth in (maps.front, maps.back))
+    number = maps.bones.index(bone)
+    window = bounding_window(maps.mask[number])
+    own = maps.mask[number][window]
+    front, back = (depth[number][window][own].astype(np.float64) for depth in (maps.front, maps.back))
     per_depth2 = math.prod(geometry.pixel_size_at(1.0))  # mm2 that a pixel covers at 1 mm
     return float((back**3 - front**3).sum() / 3 * per_depth2)
 

@@ -35,7 +35,8 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
     seen = np.zeros(geometry.size_px, bool)
     step = max(1, -(-max(geometry.size_px) // LOOKED_AT_PX))
     rows, cols = radiograph.exposed_field
-    small = radiograph.pixels[rows, cols][::step, ::step]
+    looked_at = slice(rows.start, rows.stop, step), slice(cols.start, cols.stop, step)
+    small = radiograph.pixels[looked_at]
     low, high = np.percentile(small, (1, 99.9))
     if not high > low:
         return seen
@@ -44,7 +45,7 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
     mm = step * float(np.sqrt(np.prod(geometry.pixel_size_at(depth))))
     near, far = (max(round(edge / mm), n + 1) for n, edge in enumerate(EDGE_MM))
     metal = np.zeros(grey.shape, bool)
-    lit = np.broadcast_to(radiograph.lit_part((rows, cols)), radiograph.pixels[rows, cols].shape)[::step, ::step]
+    lit = np.broadcast_to(radiograph.lit_part(looked_at), small.shape)
     for level in LEVELS:
         parts, _ = label(lit & (grey > level))
         sizes = np.bincount(parts.ravel())
@@ -57,8 +58,9 @@ def metal_on(radiograph: Radiograph) -> np.ndarray:
             edge = dilated(own, far) & ~dilated(own, near) & lit[box]
             if edge.any() and around[own].mean() - np.percentile(around[edge], 60) >= LEAST_STEP:
                 metal[box] |= own
-    whole = np.repeat(np.repeat(metal, step, axis=0), step, axis=1)
-    seen[rows, cols] = whole[: rows.stop - rows.start, : cols.stop - cols.start]
+    if metal.any():
+        whole = np.repeat(np.repeat(metal, step, axis=0), step, axis=1)
+        seen[rows, cols] = whole[: rows.stop - rows.start, : cols.stop - cols.start]
     return seen
 
 
@@ -79,7 +81,7 @@ def warnings_of_bones_not_whole(radiograph: Radiograph, maps: BoneMaps) -> list[
     """Which bones have metal in or before them, and which were seen in parts."""
     metal = metal_on(radiograph)
     masks = dict(zip(maps.bones, maps.mask, strict=True))
-    covered = [bone for bone, mask in masks.items() if mask.any() and metal_share(metal, mask) >= LEAST_SHARE]
+    covered = [bone for bone, mask in masks.items() if metal.any() and metal_share(metal, mask) >= LEAST_SHARE]
     broken = [bone for bone, mask in masks.items() if parts_of(mask) > 1]
     texts = (
         (

@@ -121,10 +121,10 @@ def maps_of(
             window = bounding_window(mask[number])
             own = mask[number][window]
         whole_mask[number][window] = own
-        parts.append((number, window, own, frame.undone(depth, window)))
+        parts.append((number, window, own, frame.undone(depth, window)[:, own]))
 
-    count = sum(own.sum() * len(depth) for _, _, own, depth in parts)
-    centre = sum(depth[:, own].sum(dtype=np.float64) for _, _, own, depth in parts) / max(count, 1)
+    count = sum(depth.size for _, _, _, depth in parts)
+    centre = sum(depth.sum(dtype=np.float64) for _, _, _, depth in parts) / max(count, 1)
     distance = geometry.object_distance_mm
     assert distance is not None  # every Radiograph has one
     plane = geometry.sdd_mm - distance
@@ -133,8 +133,7 @@ def maps_of(
             raise Cancelled
         first, last = (face + np.float32(plane - centre) for face in (depth[0], depth[-1]))
         middle, half = (first + last) / 2, np.maximum(last - first, 0) / 2  # nothing leaves a bone before its entry
-        front[number][window] = np.where(own, middle - half, 0)
-        back[number][window] = np.where(own, middle + half, 0)
+        front[number][window][own], back[number][window][own] = middle - half, middle + half
     both = prediction.depth.shape[1] == 2
     maps = BoneMaps(bones=prediction.bones, mask=whole_mask, front=front, back=back if both else None)
     if geometry.view == "AP":

@@ -108,7 +108,9 @@ class Radiograph:
             return True
         rows, cols = window
         return within_corners(
-            self.field_corners_px, np.arange(rows.start, rows.stop)[:, None], np.arange(cols.start, cols.stop)[None]
+            self.field_corners_px,
+            np.arange(rows.start, rows.stop, rows.step)[:, None],
+            np.arange(cols.start, cols.stop, cols.step)[None],
         )
 
     def at_object_distance(self, object_distance_mm: float, provenance: Provenance = GIVEN_BY_USER) -> Radiograph:

@@ -320,7 +320,7 @@ def _envelopes(aligned: Aligned, bone: str) -> dict[str, float]:
     """Between both faces of a bone, as the maps have it and in truth."""
     geometry = aligned.predicted.geometry
     maps = {"envelope_cm3": aligned.maps, "true_envelope_cm3": aligned.true}
-    return {name: envelope_mm3(of_all.of([bone]), geometry) / 1000 for name, of_all in maps.items()}
+    return {name: envelope_mm3(of_all, bone, geometry) / 1000 for name, of_all in maps.items()}
 
 
 def _about(case: Case, bone: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, csr_array, diags_array
@@ -16,6 +17,7 @@ PairsOf = Callable[
 ]  # numbers (P,) and (P,) of a mesh's triangles
 
 TOUCHING_MM = 1e-9  # triangles in one plane are as far from it as numbers are rounded, on either side
+LARGE_SHARE = 0.05  # of a mesh's triangles; they look for others apart, lest all look as far as the largest do
 
 
 def flipped_triangles(vertices: np.ndarray, triangles: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -31,7 +33,7 @@ def nearby_triangles(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.nd
     high = np.maximum(np.maximum(corners[:, 0], corners[:, 1]), corners[:, 2])
     first, second = _balls_that_may_touch((low + high) / 2, np.linalg.norm(high - low, axis=1) / 2)
     for below, above in zip(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), strict=True):
-        meet = (below[first] <= above[second]) & (below[second] <= above[first])
+        meet = np.flatnonzero((below[first] <= above[second]) & (below[second] <= above[first]))
         first, second = first[meet], second[meet]
     return first, second
 
@@ -43,8 +45,8 @@ def crossing_triangles(vertices: np.ndarray, triangles: np.ndarray, pairs_of: Pa
     """
     corners = vertices[triangles]
     first, second = pairs_of(vertices, triangles)
-    of_first, of_second = (np.ascontiguousarray(triangles.T)[:, chosen] for chosen in (first, second))
-    apart = ~np.logical_or.reduce([vertex == other for vertex in of_first for other in of_second])
+    of_first, of_second = (np.ascontiguousarray(triangles.T).take(chosen, axis=1) for chosen in (first, second))
+    apart = np.flatnonzero(~np.logical_or.reduce([vertex == other for vertex in of_first for other in of_second]))
     pairs = np.column_stack([first[apart], second[apart]])
     area = triangle_normals(vertices, triangles)
     touching = TOUCHING_MM * np.sqrt(np.einsum("tx,tx->t", area, area))
@@ -117,38 +119,31 @@ def vertex_adjacency(triangles: np.ndarray, count: int) -> csr_array:
 
 
 def _balls_that_may_touch(middle: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (P,) and (P,) of pairs of balls; the few very large ones are paired with all others."""
-    large = radius > 4 * np.median(radius)
-    small = np.flatnonzero(~large)
-    tree = cKDTree(middle[small], balanced_tree=False, compact_nodes=False)  # quicker to build, and asked once
-    close = tree.query_pairs(2 * float(radius[small].max()), output_type="ndarray").T
-    numbers = np.arange(len(middle))
-    with_large = [
-        (np.full(len(others), ball), others)
-        for ball in np.flatnonzero(large)
-        for others in [numbers[~large | (numbers > ball)]]
+    """Numbers (P,) and (P,) of pairs of balls: small ones, large ones, and large with small ones."""
+    reach = float(np.quantile(radius, 1 - LARGE_SHARE))
+    small, large = np.flatnonzero(radius <= reach), np.flatnonzero(radius > reach)
+    # balanced and compact trees take longer to build than they save
+    trees = [cKDTree(middle[some], balanced_tree=False, compact_nodes=False) for some in (small, large)]
+    close = [
+        some[np.ascontiguousarray(tree.query_pairs(2 * radius[some].max(initial=0.0), output_type="ndarray").T)]
+        for some, tree in zip((small, large), trees, strict=True)
     ]
-    first, second = (np.concatenate([small[close[k]], *(pair[k] for pair in with_large)]) for k in (0, 1))
+    around = trees[0].query_ball_point(middle[large], radius[large] + reach, return_sorted=False)
+    mixed = np.repeat(large, [len(others) for others in around]), small[np.fromiter(chain(*around), np.int64)]
+    first, second = np.concatenate([*close, mixed], axis=1)
     return first, second
 
 
 def _pierced_by_edges(edged: np.ndarray, pierced: np.ndarray) -> np.ndarray:
     """Whether an edge of each triangle (P, 3, 3) passes through the other (P, 3, 3)."""
-    passes = np.zeros(len(edged), dtype=bool)
-    for k in range(3):
-        start, end = edged[:, k], edged[:, (k + 1) % 3]
-        # the edge's line winds the same way round all three sides exactly when it passes between them
-        volumes = [_signed_volumes(start, end, pierced[:, c], pierced[:, (c + 1) % 3]) for c in range(3)]
-        between = np.sign(volumes[0]) * np.sign(volumes[1]) > 0
-        between &= np.sign(volumes[1]) * np.sign(volumes[2]) > 0
-        ends = (
-            _signed_volumes(pierced[:, 0], pierced[:, 1], pierced[:, 2], start),
-            _signed_volumes(pierced[:, 0], pierced[:, 1], pierced[:, 2], end),
-        )
-        passes |= between & (np.sign(ends[0]) * np.sign(ends[1]) < 0)
-    return passes
+    start, end = edged[:, :, None], np.roll(edged, -1, axis=1)[:, :, None]
+    corner, following = pierced[:, None], np.roll(pierced, -1, axis=1)[:, None]
+    # an edge's line winds the same way round all three sides exactly when it passes between them
+    between = np.abs(np.sign(_signed_volumes(start, end, corner, following)).sum(axis=2)) == 3
+    side = np.sign(_signed_volumes(pierced[:, :1], pierced[:, 1:2], pierced[:, 2:], edged))
+    return (between & (side * np.roll(side, -1, axis=1) < 0)).any(axis=1)
 
 
 def _signed_volumes(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Signed volumes (P,), six times the tetrahedra's."""
-    return (np.cross(b - a, c - a) * (d - a)).sum(axis=1)
+    """Signed volumes (...) of tetrahedra with corners (..., 3), six times over."""
+    return (np.cross(b - a, c - a) * (d - a)).sum(axis=-1)

@@ -42,7 +42,7 @@ from DualFaceReconLib.surfaces import BACK, FRONT, observed_triangles
 TARGET_POINTS = 4000
 FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does not place a bone
 
-START_POINTS = 700
+START_POINTS = 400
 # Few modes, strongly regularised. Distances count both ways even for one face, or a long bone would slide along a
 # target that shows only half of it.
 START_SETTINGS = FitSettings(modes=3, steps=2, settled=0.01, vertex_stride=6, regularisation=1.0)
@@ -184,7 +184,7 @@ def observed_target(
     """Points of an observed surface, evenly by area, walls left out; Refusal of fewer mm2 of a face."""
     vertices, triangles = observed_triangles(observed)
     face = point_data(observed, "face")
-    areas, at = double_areas(vertices, triangles), face[triangles[:, 0]]
+    areas, at = double_areas(vertices.astype(np.float32), triangles), face[triangles[:, 0]]  # as the surface has them
     area = {side: float(areas[at == side].sum() / 2) for side in (FRONT, BACK)}
     whole = sum(area.values())
     fewest = fewest_mm2 * max(np.count_nonzero(list(area.values())), 1)
@@ -196,7 +196,7 @@ def observed_target(
     points, outward = [], []
     for side in (FRONT, BACK):
         if area[side] > 0:
-            own, number = at == side, max(round(count * area[side] / whole), 1)
+            own, number = np.flatnonzero(at == side), max(round(count * area[side] / whole), 1)
             sampled = sample_surface(vertices, triangles[own], number, seed=side, area=areas[own])
             points.append(sampled)
             outward.append(rays_to(sampled, geometry) * (1 if side == BACK else -1))
@@ -230,8 +230,10 @@ def initial_fit(
     else:
         translations = _translations_by_its_ends(model, target)
     upright = [Fit(rotation=np.eye(3), translation=offset, coefficients=np.zeros(0)) for offset in translations]
-    fits = [fit(searched, few, start, settings, cancelled) for start in upright]
-    best = min(fits, key=lambda fitted: fitted.objective)
+    best = upright[0]
+    if len(upright) > 1:
+        fits = [fit(searched, few, start, settings, cancelled) for start in upright]
+        best = min(fits, key=lambda fitted: fitted.objective)
     return fit(searched, few, best, replace(settings, steps=START_STEPS), cancelled)
 
 
@@ -304,7 +306,7 @@ def completion_of(
 
 def _to_target(vertices: np.ndarray, normals: np.ndarray, target: Target) -> np.ndarray:
     """Vectors (V, 3) to the observed surface, without the gaps between the target's points."""
-    tree = cKDTree(pairing_features(target.points, target.outward))
+    tree = cKDTree(pairing_features(target.points, target.outward), balanced_tree=False)
     nearest = tree.query(pairing_features(vertices, target.outward_of(vertices, normals)))[1]
     return without_sampling_gap(target.points[nearest] - vertices, normals, target.reach_mm)
 

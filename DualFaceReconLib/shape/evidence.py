@@ -24,7 +24,7 @@ from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.visibility import rays_to
 
 VERTEX_STRIDE = 3  # every third of all vertices is paired where it is visible
-VISIBLE_WITHIN_MM = 1.0  # less far moved, the same vertices are visible
+VISIBLE_WITHIN_MM = 2.0  # less far moved, the same vertices are visible
 ROBUST_WIDTH = 3.0  # standard deviations beyond which a residual loses its influence
 RIGHT_ANGLE_MM = 15.0  # as `fitting.py` has it, of outlines
 POSE = 6  # turn (3) and move (3) come before a bone's coefficients
@@ -153,7 +153,7 @@ def point_pairs(bone: SeenBone, errors: np.ndarray, maps: MapErrors, every: int 
     seen = pairing_features(points[::every], target.outward[::every])
     visible = np.flatnonzero(bone.visible()[:: bone.vertex_stride]) * bone.vertex_stride
     nearest = cKDTree(own, balanced_tree=False).query(seen)[1]
-    back = cKDTree(seen).query(own[visible])[1]
+    back = cKDTree(seen, balanced_tree=False).query(own[visible])[1]
     count = len(seen)
     vertex, point = np.concatenate([nearest, visible]), every * np.concatenate([np.arange(count), back])
     reach_mm = np.repeat([bone.reach_mm, target.reach_mm], [count, len(back)])

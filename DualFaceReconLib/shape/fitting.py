@@ -216,7 +216,7 @@ class Objective:
         # in float32, half the memory to read: the search corrects its steps
         self.modes = np.ascontiguousarray(model.scaled_modes[:, : self.count])
         self.reach_mm = 0.6 * model.side_mm * np.sqrt(settings.vertex_stride)
-        self.target_tree = cKDTree(pairing_features(target.points, target.outward))
+        self.target_tree = cKDTree(pairing_features(target.points, target.outward), balanced_tree=False)
 
     def placed(self, fit: Fit) -> Placed:
         """The model where a fit has it; each target point with a vertex."""

@@ -8,10 +8,10 @@ words. Where a shape might be another sign, nothing is read, as a wrong reading 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 
 import numpy as np
 from scipy.ndimage import find_objects, gaussian_filter, label, map_coordinates
@@ -222,33 +222,39 @@ def _templates() -> tuple[list[tuple[str, bool]], np.ndarray, np.ndarray]:
         wanted = sign in LEAST_LIKENESS
         ways = (False, True) if wanted or sign in SHAPES else (False,)
         turns, widths, aspects = (LETTER_TURNS, LETTER_WIDTHS, LETTER_ASPECTS) if wanted else OTHERS
-        drawn = [_drawn(strokes, *how) for how in product(aspects, widths, turns)]
+        drawn = _drawn(strokes, product(aspects, widths, turns))
         for mirrored in ways:
             signs.append((sign, mirrored))
             kinds += [len(signs) - 1] * len(drawn)
-            templates += [square[:, ::-1] if mirrored else square for square in drawn]
-    return signs, np.array(kinds), _normalised(np.array(templates, np.float32))
+            templates.append(drawn[..., ::-1] if mirrored else drawn)
+    return signs, np.array(kinds), _normalised(np.concatenate(templates))
 
 
-def _drawn(strokes: str, aspect: float, width: float, degrees: float) -> np.ndarray:
-    """A sign's strokes in the middle of a square (TEMPLATE_PX, TEMPLATE_PX), as `_in_square` brings them there."""
-    turn = np.radians(degrees)
-    ends = []
-    for stroke in strokes.split(","):
-        places = np.array([[int(place[1]) / 6, int(place[0]) / 4 * aspect] for place in stroke.split()]) * (1 - width)
-        places = places @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        ends += list(pairwise(places))
-    first, last = np.array(ends).transpose(1, 0, 2)
-    low, high = np.minimum(first, last).min(axis=0) - width / 2, np.maximum(first, last).max(axis=0) + width / 2
-    scale = (TEMPLATE_PX - 4) / (high - low).max()
-    first, last = ((place - (low + high) / 2) * scale + (TEMPLATE_PX - 1) / 2 for place in (first, last))
-    along, pixels = last - first, np.arange(TEMPLATE_PX)
-    # of strokes (S, rows, cols), from their first ends: rows and columns apart, which takes a third of the time
-    first, along = (ends.T[..., None, None] for ends in (first, along))
+def _drawn(strokes: str, hows: Iterable[tuple[float, float, float]]) -> np.ndarray:
+    """A sign's strokes in the middle of squares (n, TEMPLATE_PX, TEMPLATE_PX), as `_in_square` brings them there.
+
+    Each is drawn in a way of its own: its width and that of the strokes by its height, and turned by degrees.
+    """
+    straight = [pairwise((int(row) / 6, int(col) / 4) for col, row in stroke.split()) for stroke in strokes.split(",")]
+    grid = np.array(list(chain.from_iterable(straight)))  # (S, 2, 2) ends of strokes, [row, col]
+    firsts, alongs, widths = [], [], []
+    for aspect, width, degrees in hows:
+        turn = np.radians(degrees)
+        ends = grid * (1, aspect) * (1 - width)
+        ends = ends @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        low, high = ends.min(axis=(0, 1)) - width / 2, ends.max(axis=(0, 1)) + width / 2
+        scale = (TEMPLATE_PX - 4) / (high - low).max()
+        ends = (ends - (low + high) / 2) * scale + (TEMPLATE_PX - 1) / 2
+        firsts.append(ends[:, 0])
+        alongs.append(ends[:, 1] - ends[:, 0])
+        widths.append(width * scale)
+    # of strokes (n, S, rows, cols), from their first ends: rows and columns apart, which takes a third of the time
+    first, along = (np.moveaxis(np.array(ends, np.float32), 2, 0)[..., None, None] for ends in (firsts, alongs))
+    pixels = np.arange(TEMPLATE_PX, dtype=np.float32)
     rows, cols = pixels[:, None] - first[0], pixels - first[1]
     share = ((rows * along[0] + cols * along[1]) / (along**2).sum(axis=0)).clip(0, 1)
-    away_2 = ((rows - share * along[0]) ** 2 + (cols - share * along[1]) ** 2).min(axis=0)
-    return (width * scale / 2 - np.sqrt(away_2) + 0.5).clip(0, 1)
+    away_2 = ((rows - share * along[0]) ** 2 + (cols - share * along[1]) ** 2).min(axis=1)
+    return (np.array(widths, np.float32)[:, None, None] / 2 - np.sqrt(away_2) + 0.5).clip(0, 1)
 
 
 def _apart(letters: Sequence[SideLetter]) -> tuple[SideLetter, ...]:

@@ -12,7 +12,10 @@ MADE_BEFORE_COLLECTING = 50_000  # objects
 # What pydicom imports where it is installed, to decode pixels, which another process does, and to fetch examples
 NOT_ASKED = ("gdcm", "requests", "tqdm")
 # What SciPy and pydicom import, and commands hardly ever use: a tenth of the time to import all
-UNUSED = {"numpy.f2py", "numpy.testing", "numpy.polynomial", "urllib.request", "PIL.ExifTags", "PIL.ImageCms"}
+UNUSED = {
+    *("numpy.f2py", "numpy.testing", "numpy.polynomial", "pydicom.examples"),
+    *("urllib.request", "PIL.ExifTags", "PIL.ImageCms"),
+}
 
 
 def main() -> int:

@@ -71,6 +71,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def reconstruct(options: argparse.Namespace) -> int:
     """Bones of a radiograph: meshes, depth maps, a picture and a report, in a folder."""
+    from DualFaceReconLib.later import leave_docstrings_of_scipy
     from DualFaceReconLib.networks_apart import networks_apart
 
     if options.scene:
@@ -81,6 +82,7 @@ def reconstruct(options: argparse.Namespace) -> int:
         from DualFaceReconLib.film.decoding import begin_decoder  # with NumPy, after the longest has begun
 
         begin_decoder(options.files[0])
+        leave_docstrings_of_scipy()
         return (_reconstruct_patient if options.one_patient else _reconstruct_films)(options, networks)
 
 

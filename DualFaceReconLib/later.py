@@ -27,6 +27,16 @@ class Later(ModuleType):
         SourceFileLoader.exec_module(self.__spec__.loader, self)
 
 
+def leave_docstrings_of_scipy() -> None:
+    """Lets SciPy's functions go without docstrings.
+
+    It parses and rewrites hundreds of them when it is imported: a tenth of all that the command imports.
+    """
+    from scipy._lib import _docscrape
+
+    _docscrape.NumpyDocString._parse = lambda self: None
+
+
 @contextmanager
 def left_for_later(modules: Collection[str]) -> Iterator[None]:
     """Of what is imported meanwhile, these modules run later."""

@@ -83,6 +83,17 @@ def test_the_process_that_completes_bones_does_without_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_functions_of_scipy_can_go_without_docstrings():
+    program = (
+        "from DualFaceReconLib.later import leave_docstrings_of_scipy\n"
+        "leave_docstrings_of_scipy()\n"
+        "from scipy.ndimage import label\n"
+        "print('Parameters' in label.__doc__, label([1, 0, 1])[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "2"]
+
+
 def test_a_module_that_is_left_for_later_runs_when_something_is_asked_of_it(tmp_path, monkeypatch):
     (tmp_path / "left_alone.py").write_text("import sys; sys.left_alone_ran = True; ANSWER = 42\n")
     monkeypatch.syspath_prepend(tmp_path)

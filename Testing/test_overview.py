@@ -14,8 +14,8 @@ from DualFaceReconLib.film.acquisition import Known, RadiographWarning
 from DualFaceReconLib.geometry import Provenance
 from DualFaceReconLib.measurements import Measurement
 from DualFaceReconLib.meshes import arrays
-from DualFaceReconLib.pictures import drawing, overview, panels, report
-from DualFaceReconLib.pictures.bones import BONE_COLOURS, STRIPES_PX, Surface, along_rays, from_afar, surface_of
+from DualFaceReconLib.pictures import drawing, overview, panels, report, shading
+from DualFaceReconLib.pictures.bones import BONE_COLOURS, Surface, along_rays, from_afar, surface_of
 from DualFaceReconLib.pictures.film import film_picture
 from DualFaceReconLib.rasterising import nearest_values
 
@@ -138,6 +138,23 @@ def test_a_ball_is_as_large_as_it_is_and_has_no_holes():
     assert share[np.hypot(row - 79.5, col - 99.5) > 62].max() == 0
 
 
+def test_bones_look_as_if_every_pixel_were_drawn_finer(monkeypatch):
+    """A ball before another, the one behind inferred; where pixels are drawn by their middles, nobody sees it."""
+    front, back = ball((20, 60, 0), (250, 40, 40)), ball((-20, -60, 10), (40, 40, 250))
+    balls = [front, dataclasses.replace(back, inferred=np.ones_like(back.inferred))]
+
+    def views():
+        view = from_afar(balls, drawing.AROUND[0], np.zeros(3), 1.5, (151, 201))
+        return np.concatenate([255 * view.share, view.coloured, view.by_certainty], axis=-1)
+
+    drawn = views()
+    monkeypatch.setattr(shading, "EVEN", -1.0)
+    everywhere = views()
+    assert np.abs(drawn - everywhere).max() < 2
+    monkeypatch.setattr(shading, "EVEN", np.inf)
+    assert np.abs(views() - everywhere).max() > 100
+
+
 def test_the_nearest_triangle_shows_and_values_run_between_corners():
     pixels = np.array([[0, 0], [0, 8], [8, 0], [0, 0], [0, 4], [4, 0.0]])
     values, near = np.array([[0.0, 8, 0, 50, 50, 50]]), np.array([1.0, 1, 1, 2, 2, 2])
@@ -160,7 +177,7 @@ def test_inferred_places_are_striped_and_bones_not_completed_are_grey():
         from_afar([drawn], drawing.AROUND[0], middle, 0.8, (200, 200)).by_certainty.sum()
         for drawn in (nowhere, everywhere)
     )
-    assert striped / plain == pytest.approx(1 - 0.45 * 2 / STRIPES_PX, abs=0.02)
+    assert striped / plain == pytest.approx(1 - 0.45 * 2 / shading.STRIPES_PX, abs=0.02)
     seen_alone = made_reconstruction(RIGHT_HIP, bones=("hip_right",), not_completed=("hip_right",))
     grey = from_afar(
         [surface_of("hip_right", seen_alone.bones["hip_right"])], drawing.AROUND[0], middle, 0.8, (200, 200)

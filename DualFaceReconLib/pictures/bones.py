@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import arrays, point_data, unit_normals
 from DualFaceReconLib.outcome import Bone
-from DualFaceReconLib.pictures import drawing
+from DualFaceReconLib.pictures import drawing, shading
 from DualFaceReconLib.pictures.drawing import Colour
-from DualFaceReconLib.rasterising import nearest_values
+from DualFaceReconLib.pictures.shading import LitTriangles
 from DualFaceReconLib.shape.visibility import rays_to
 from DualFaceReconLib.surfaces import observed_triangles
 
@@ -25,9 +25,6 @@ BONE_COLOURS: Mapping[str, Colour] = {
 }
 NOT_COMPLETED: Colour = (150, 150, 150)
 UNSURE_MM = 15.0  # the upper end of the colours of certainty: bundles learnt in hours are unsure by several mm
-FINER = 2  # pixels a side that are averaged into one, for smooth edges
-DARKER = 0.55  # on stripes
-STRIPES_PX, STRIPE_PX = 8, 2  # where a bone is inferred: from one stripe to the next, and how wide
 # Pixels (N, 2), nearness (N,), and the unit direction to the eye (N or 1, 3), of points (N, 3)
 Project = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -111,54 +108,32 @@ def from_afar(
     return _viewed(surfaces, project, size_px, by_certainty=True)
 
 
-def striped(picture: np.ndarray) -> None:
-    """Darkens slanting stripes of a picture (rows, cols, 3), as where nothing was seen."""
-    stripes = _on_stripes(*np.ogrid[: picture.shape[0], : picture.shape[1]])
-    picture[stripes] = picture[stripes] * DARKER
-
-
-def _on_stripes(row: np.ndarray, col: np.ndarray, finer: int = 1) -> np.ndarray:
-    return (row + col) % (STRIPES_PX * finer) < STRIPE_PX * finer
-
-
 def _viewed(
     surfaces: Sequence[Surface], project: Project, size_px: tuple[int, int], by_certainty: bool = False
 ) -> BoneView:
     pixels, nearness, triangles, values, before = [], [], [], [], 0
     for surface in surfaces:
         place, near, to_eye = project(surface.vertices)
-        place = (place + 0.5) * FINER - 0.5
         light = 0.3 + 0.7 * np.abs((surface.normals * to_eye).sum(axis=1))
         pixels.append(place)
         nearness.append(near)
         triangles.append((_facing_eye(place, surface.triangles) if surface.closed else surface.triangles) + before)
         values.append(np.stack([light, *surface.certainty.T * light, surface.inferred] if by_certainty else [light]))
         before += len(place)
-    fine_cols = size_px[1] * FINER
-    place, triangle, (light, *rest) = nearest_values(
-        np.concatenate(pixels),
-        np.concatenate(nearness),
-        np.concatenate(triangles),
-        np.concatenate(values, axis=1),
-        (size_px[0] * FINER, fine_cols),
+    picture = shading.drawn(
+        LitTriangles(
+            pixels=np.concatenate(pixels),
+            nearness=np.concatenate(nearness),
+            values=np.concatenate(values, axis=1),
+            triangles=np.concatenate(triangles),
+            bones=np.repeat(np.arange(len(surfaces)), [len(part) for part in triangles]),
+            colours=np.array([surface.colour for surface in surfaces], np.float32),
+            size_px=size_px,
+        )
     )
-    row = place // fine_cols
-    col = place - row * fine_cols
-    coarse = row // FINER * size_px[1] + col // FINER
-
-    def averaged(fine: Iterable[np.ndarray | None]) -> np.ndarray:
-        """(rows, cols, channels), in memory one channel after the other."""
-        sums = [np.bincount(coarse, channel, minlength=size_px[0] * size_px[1]) for channel in fine]
-        return np.moveaxis(np.array(sums, np.float32).reshape(-1, *size_px) / FINER**2, 0, -1)
-
-    bone = np.repeat(np.arange(len(surfaces)), [len(part) for part in triangles]).take(triangle)
-    colours = np.array([surface.colour for surface in surfaces], np.float32)
-    view = BoneView(coloured=averaged(channel.take(bone) * light for channel in colours.T), share=averaged([None]))
-    if not by_certainty:
-        return view
-    *certainty, inferred = rest
-    dark = np.where(_on_stripes(row, col, FINER) & (inferred > 0.5), np.float32(DARKER), np.float32(1))
-    return replace(view, by_certainty=averaged(channel * dark for channel in certainty))
+    return BoneView(
+        share=picture[..., :1], coloured=picture[..., 1:4], by_certainty=picture[..., 4:] if by_certainty else None
+    )
 
 
 def _facing_eye(pixels: np.ndarray, triangles: np.ndarray) -> np.ndarray:

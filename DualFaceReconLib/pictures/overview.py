@@ -25,7 +25,6 @@ from DualFaceReconLib.pictures.bones import (
     along_rays,
     certainty_colours,
     from_afar,
-    striped,
     surface_of,
 )
 from DualFaceReconLib.pictures.drawing import Colour
@@ -48,6 +47,7 @@ from DualFaceReconLib.pictures.panels import (
     strip,
     titled,
 )
+from DualFaceReconLib.pictures.shading import striped
 from DualFaceReconLib.pictures.wording import PANEL, bone_words, measured, words
 from DualFaceReconLib.verdicts import is_doubted
 

@@ -479,7 +479,7 @@ def test_shape_models_that_are_none_are_refused(folder, tmp_path, monkeypatch):
         with pytest.raises(Refusal, match=r"hip\.ssm\.npz holds no shape model of a hip"):
             verify(folder)
     monkeypatch.setattr(
-        "DualFaceReconLib.bundle.files.load_shape_model", lambda path: pytest.fail("a bomb was unpacked")
+        "DualFaceReconLib.shape.shapemodel.load_shape_model", lambda path: pytest.fail("a bomb was unpacked")
     )
     reseal(folder, "hip.ssm.npz", saved(tmp_path, told=np.zeros(MAX_UNPACKED_BYTES + 1, np.uint8)))
     with pytest.raises(Refusal, match=r"hip\.ssm\.npz"):

@@ -83,6 +83,15 @@ def test_the_process_that_completes_bones_does_without_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_process_that_asks_networks_does_without_scipy_and_vtk():
+    program = (
+        "import sys; import DualFaceReconLib.networks_apart, DualFaceReconLib.inference\n"
+        "print([name for name in ('scipy', 'vtkmodules', 'SimpleITK', 'pydicom') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_functions_of_scipy_can_go_without_docstrings():
     program = (
         "from DualFaceReconLib.later import leave_docstrings_of_scipy\n"

@@ -28,10 +28,11 @@ from DualFaceReconLib.bundle.sealed import FileSeal
 from DualFaceReconLib.bundle.store import SHIPPED, SHIPPED_VERTEBRAE
 from DualFaceReconLib.disk.folders import write_folder
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_model
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from DualFaceReconLib.shape.shapemodel import ShapeModel
 
 BundleManifest = TypeVar("BundleManifest", bound=AnyManifest)
 # Kinds of files that may pass for weights: one that the manifest does not name does not belong in a bundle
@@ -59,6 +60,9 @@ def read_weights(folder: Path, manifest: AnyManifest, network: str) -> dict[str,
 
 def read_shape_model(folder: Path, manifest: Manifest, bone: str) -> ShapeModel:
     """The shape model of "hip" or "femur", of the left side."""
+    # Here, as a process that only asks networks does without
+    from DualFaceReconLib.shape.shapemodel import load_shape_model
+
     name = manifest.shape_models[bone]
     _sealed_bytes(folder, manifest, name)
     try:

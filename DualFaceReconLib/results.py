@@ -20,7 +20,7 @@ from DualFaceReconLib.bonemaps import BONES, BoneMaps
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.disk.folders import refuse_to_replace, write_folder, write_one_by_one
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
-from DualFaceReconLib.disk.volumefiles import read_volume, write_volume
+from DualFaceReconLib.disk.volumefiles import read_volume, write_film, write_volume
 from DualFaceReconLib.document import DOCUMENT, Document, as_dict, damaged, read_document
 from DualFaceReconLib.film.radiograph import Radiograph
 from DualFaceReconLib.meshes import point_data
@@ -105,7 +105,7 @@ def _written_shapes(reconstruction: Reconstruction, folder: Path) -> Iterator[No
             write_stl(bone.completed, folder / f"{name}.stl", _stl_header(name, bone))
             yield
     matrix = radiograph.geometry.ijk_to_ras()
-    write_volume(radiograph.pixels[None], matrix, folder / "radiograph.nrrd")
+    write_film(radiograph.pixels, matrix, folder / "radiograph.nrrd")
     write_volume(maps.mask.astype(np.uint8), matrix, folder / "labels.nrrd")
     yield
     write_volume(maps.front, matrix, folder / "depth_front.nrrd")

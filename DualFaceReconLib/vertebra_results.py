@@ -20,7 +20,7 @@ import numpy as np
 from DualFaceReconLib.disk.files import write_text
 from DualFaceReconLib.disk.folders import display_name, refuse_to_replace, write_folder, write_one_by_one
 from DualFaceReconLib.disk.meshfiles import read_vtp, write_stl, write_vtp
-from DualFaceReconLib.disk.volumefiles import read_volume, write_volume
+from DualFaceReconLib.disk.volumefiles import read_volume, write_film, write_volume
 from DualFaceReconLib.document import (
     RESEARCH_USE,
     film_as_dict,
@@ -96,7 +96,7 @@ def _written_files(vertebra: ReconstructedVertebra, folder: Path, scene: bool) -
     for film, matrix, name in zip(
         vertebra.films.radiographs, vertebra.films.ijk_to_ras(), FILM_FILES.values(), strict=True
     ):
-        write_volume(film.pixels[None], matrix, folder / name)
+        write_film(film.pixels, matrix, folder / name)
         yield
     picture = vertebra_picture.picture(vertebra)
     yield

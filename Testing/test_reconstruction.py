@@ -21,6 +21,7 @@ from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.certainty import USUAL_MIRRORED_MM
 from DualFaceReconLib.disk.folders import locked, write_folder
 from DualFaceReconLib.disk.meshfiles import write_vtp
+from DualFaceReconLib.disk.volumefiles import read_volume, write_film
 from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.film.acquisition import Known
 from DualFaceReconLib.film.markers import Marker, with_marker
@@ -759,6 +760,19 @@ def test_a_folder_without_a_reconstruction_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(Refusal, match=r"^empty holds no reconstruction"):
         load_reconstruction(".")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(7.0, np.uint16), (65535.0, np.uint16), (65536.0, np.float32), (-1.0, np.float32), (0.5, np.float32),
+     (-0.0, np.float32), (np.nan, np.float32)],
+)  # fmt: skip
+def test_films_are_kept_to_the_last_bit_and_as_small_as_they_can_be(tmp_path, value, kind):
+    film = np.array([[0, 1, 2], [3, 4, value]], np.float32)
+    write_film(film, np.eye(4), tmp_path / "film.nrrd")
+    written = read_volume(tmp_path / "film.nrrd", (1, 2, 3))
+    assert written.dtype == kind
+    assert written[0].astype(np.float32).tobytes() == film.tobytes()
 
 
 def test_a_film_that_was_exchanged_is_refused(folder, made, tmp_path):

@@ -11,7 +11,7 @@ from DualFaceReconLib.errors import Cancelled, Refusal
 from DualFaceReconLib.meshes import MIRROR, area_mm2, sphere_through
 from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.body_prior import EXACT_MAPS, NETWORK_MAPS, BodyPrior
-from DualFaceReconLib.shape.completion import complete_all, observed_target
+from DualFaceReconLib.shape.completion import complete, complete_all, observed_target
 from DualFaceReconLib.shape.evidence import outline_block, outline_pairs, point_pairs, points_block
 from DualFaceReconLib.shape.fitting import Fit
 from DualFaceReconLib.shape.outlines import outline_of
@@ -207,11 +207,12 @@ def test_a_femur_without_a_head_is_completed_as_without_the_others(person, film,
     kept = np.linalg.norm(vertices[triangles].mean(axis=1) - head, axis=1) > radius + 20
     sawn = {"femur_left": film_of((vertices, triangles[kept])), "hip_left": film[0]["hip_left"]}
     together = complete_together(sawn, film[1], models, FILM, EXACT, alone_error_mm={"femur": 3.0})
-    alone = complete_all(sawn, models, FILM)
+    joint = together["hip_left"].landmarks[SOCKET]
+    alone = complete(sawn["femur_left"], model_of("femur_left", models), FILM, joint=joint)
     assert list(together) == list(sawn)
-    assert together["femur_left"].vertices == pytest.approx(alone["femur_left"].vertices)
-    assert together["hip_left"].vertices != pytest.approx(alone["hip_left"].vertices)
-    assert together["femur_left"].std_mm == pytest.approx(np.hypot(alone["femur_left"].std_mm, 3.0))
+    assert together["femur_left"].vertices == pytest.approx(alone.vertices)
+    assert together["femur_left"].std_mm == pytest.approx(np.hypot(alone.std_mm, 3.0))
+    assert together["hip_left"].vertices != pytest.approx(complete_all(sawn, models, FILM)["hip_left"].vertices)
 
 
 def test_a_lean_that_networks_usually_have_is_taken_off(person, models):

@@ -45,7 +45,7 @@ FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does no
 START_POINTS = 400
 # Few modes, strongly regularised. Distances count both ways even for one face, or a long bone would slide along a
 # target that shows only half of it.
-START_SETTINGS = FitSettings(modes=3, steps=2, settled=0.01, vertex_stride=6, regularisation=1.0)
+START_SETTINGS = FitSettings(modes=3, steps=2, vertex_stride=6, regularisation=1.0)
 START_STEPS = 10  # of the best of several starts
 JOINT_LANDMARK = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # one place of both bones
 EDGE_SHARE = 0.015  # of the picture; a bone this close to its edge is taken to go on beyond it

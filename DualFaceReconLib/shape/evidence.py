@@ -179,11 +179,14 @@ def points_block(bone: SeenBone, errors: np.ndarray, pairs: PointPairs, first_er
     wider = 1 + pairs.wider * (bone.geometry.depth(points) - pairs.depth_mm)
     of_errors = (steps + height * pairs.wider / wider)[:, None] * bone.patterns[pairs.point]
     spread = pairs.spread_mm * wider
-    vertices, first, group = np.unique(pairs.vertex, return_index=True, return_inverse=True)
+    vertices = np.flatnonzero(np.bincount(pairs.vertex))
+    group = np.searchsorted(vertices, pairs.vertex)
+    normals = np.empty((len(vertices), 3))
+    normals[group] = pairs.normal
     return SharedBlock(
         name="points",
         columns=np.concatenate([bone.columns, first_error + np.arange(len(ERRORS))]),
-        shared=bone.derivatives(vertices, pairs.normal[first]),
+        shared=bone.derivatives(vertices, normals),
         group=group,
         own=of_errors,
         spread=spread,

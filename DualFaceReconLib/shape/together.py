@@ -32,7 +32,7 @@ from DualFaceReconLib.shape.completion import (
     JOINT_LANDMARK,
     UNSEEN_ERROR_MM,
     Completion,
-    complete_all,
+    complete,
     completion_of,
     initial_fit,
     observed_target,
@@ -144,7 +144,9 @@ def completions_of(
         people = len(model_of(bone, models).variances)  # how unusual a shape is, those modes tell
         completions[bone] = replace(completions[bone], fit=replace(fit, coefficients=fit.coefficients[:people]))
     for bone in fitted.left_out[number]:
-        completions[bone] = _completed_alone(bone, film, models)
+        joint = completions[bone.replace("femur", "hip")].landmarks[JOINT_LANDMARK["hip"]]
+        alone = complete(film.observed[bone], model_of(bone, models), film.geometry, joint=joint)
+        completions[bone] = replace(alone, std_mm=np.hypot(alone.std_mm, film.alone_error_mm.get(alone.bone, 0.0)))
     sure = certain(completions, fitted, number, fitted.certainty.covariance)
     return {bone: sure[bone] for bone in film.observed if bone in sure}
 
@@ -221,13 +223,6 @@ def _without_head(
         if np.linalg.norm(others[0] - ray, axis=1).min() * depth > HEAD_WITHIN_MM:
             lacking.append(femur)
     return tuple(lacking)
-
-
-def _completed_alone(bone: str, film: SeenFilm, models: Mapping[str, ShapeModel]) -> Completion:
-    """A femur as it comes where no bones are fitted together; its hip, too, says there where the joint is."""
-    both = {name: film.observed[name] for name in (bone.replace("femur", "hip"), bone)}
-    done = complete_all(both, models, film.geometry)[bone]
-    return replace(done, std_mm=np.hypot(done.std_mm, film.alone_error_mm.get(done.bone, 0.0)))
 
 
 def _fitted(models: Mapping[str, ShapeModel], prior: BodyPrior) -> dict[str, ShapeModel]:

@@ -104,6 +104,8 @@ def _reconstruct_films(options: argparse.Namespace, networks: NetworksApart | No
     if not several:
         refuse_to_lose(options.out, overwrite)
     films = _films_with_targets(options, overwrite)
+    if networks is not None:
+        networks.begin(films[0][1])
 
     from DualFaceReconLib.reconstruction import Reconstructor  # seconds, after which nobody is asked or refused a name
 

@@ -22,6 +22,8 @@ from DualFaceReconLib.later import left_for_later
 from DualFaceReconLib.parallel.processes import Begun, usable_cores
 
 if TYPE_CHECKING:  # the process is to begin before anything else is imported
+    from concurrent.futures import Future
+
     import numpy as np
 
     from DualFaceReconLib.bundle.manifest import Manifest
@@ -45,6 +47,7 @@ class NetworksApart:
         """Begins at once; what goes wrong is raised by whatever is asked of it first."""
         self._bundle = bundle
         self._process = Begun(_Loading(bundle, device))
+        self._begun: tuple[Radiograph, Future[Prediction]] | None = None
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -58,6 +61,15 @@ class NetworksApart:
         """Known once they are loaded."""
         return self._process.words()
 
+    def begin(self, radiograph: Radiograph) -> None:
+        """Lets them look at the film that they will be asked of first, while the caller does something else."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        request = "predict", _Film.of(radiograph), {"flipped_too": True}
+        pool = ThreadPoolExecutor(1)  # as whoever sends pixels waits until they are taken
+        self._begun = radiograph, pool.submit(self._process.do, request)
+        pool.shutdown(wait=False)
+
     def predict(
         self,
         radiograph: Radiograph,
@@ -68,6 +80,11 @@ class NetworksApart:
     ) -> Prediction:
         """As `inference.predict`; after Cancelled they can be asked no more."""
         progress("segmentation", 0.0)
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            prediction = begun[1].result()
+            if begun[0] is radiograph and flipped_too:
+                return prediction
         return self._process.do(("predict", _Film.of(radiograph), {"flipped_too": flipped_too}), cancelled)
 
     def unsure_at_pitch(self, radiograph: Radiograph, factor: float) -> float:

@@ -26,12 +26,17 @@ def test_they_see_what_networks_see_here():
     with started_at_once():
         there = NetworksApart(None, "cpu")
     try:
-        seen = there.predict(film, flipped_too=False, progress=lambda stage, share: stages.append((stage, share)))
+        there.begin(film)
+        both = there.predict(film, progress=lambda stage, share: stages.append((stage, share)))
+        assert both.disagreement is not None
+        assert stages == [("segmentation", 0.0)]
+        there.begin(film)
+        seen = there.predict(film, flipped_too=False)
+        assert seen.disagreement is None
         expected = here.predict(film, flipped_too=False)
         assert np.abs(seen.probability - expected.probability).max() < 1e-3
         assert np.abs(seen.depth - expected.depth).max() < 0.02
         assert seen.fits(film)
-        assert stages == [("segmentation", 0.0)]
         assert (there.device, there.manifest) == ("cpu", here.manifest)
         assert there.unsure_at_pitch(film, 2.0) == pytest.approx(here.unsure_at_pitch(film, 2.0), abs=1e-3)
         with pytest.raises(Cancelled):
@@ -43,8 +48,11 @@ def test_they_see_what_networks_see_here():
 def test_networks_that_cannot_be_loaded_are_refused_when_they_are_asked(tmp_path):
     with started_at_once():
         there = NetworksApart(tmp_path, "cpu")
-    with pytest.raises(Refusal, match="manifest"):
-        there.predict(read_radiograph(SAMPLE))
+    film = read_radiograph(SAMPLE)
+    there.begin(film)
+    for ask in (lambda: there.device, lambda: there.predict(film), lambda: there.predict(film)):
+        with pytest.raises(Refusal, match="manifest"):
+            ask()
     there.end()
 
 

@@ -199,16 +199,31 @@ class Begun:
     def __init__(self, prepare: Prepare) -> None:
         self._process = _Process(prepare, one_thread=False)
         self._words = ""
+        self._failed: Exception | None = None  # while it was to become ready
+        self._becoming_ready = threading.Lock()
 
     def words(self, cancelled: Callable[[], bool] = lambda: False) -> str:
-        """What the work says of itself, once it is ready; an error of `prepare` is raised."""
-        if not self._process.ready:
-            self._words = self._answer(cancelled).words
-            self._process.ready = True
+        """What the work says of itself, once it is ready; an error of `prepare` is raised.
+
+        May be asked while another thread waits for an item.
+        """
+        with self._becoming_ready:
+            if self._failed is not None:
+                raise self._failed
+            if not self._process.ready:
+                try:
+                    self._words = self._answer(cancelled).words
+                except Exception as error:
+                    self._failed = error
+                    raise
+                self._process.ready = True
         return self._words
 
     def do(self, item: Any, cancelled: Callable[[], bool] = lambda: False) -> Any:
-        """The result of an item; an error of the work is raised, and Cancelled where the caller wants no more."""
+        """The result of an item; an error of the work is raised, and Cancelled where the caller wants no more.
+
+        One item at a time.
+        """
         self.words(cancelled)
         self._process.begin(0, item)
         return self._answer(cancelled).result

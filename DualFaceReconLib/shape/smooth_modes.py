@@ -10,6 +10,7 @@ or moved as a whole is none of them.
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 SPREAD_MM = 0.77  # of every coordinate: with the spread that `body_prior.py` gives to coefficients it is 1 mm
 OVER_MM = 40.0
@@ -30,8 +31,6 @@ def smooth_modes(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _displacements(mean: np.ndarray) -> np.ndarray:
     """(m, 3 V) mm, whose products are the process' covariance, by Nyström's approximation."""
-    from scipy.spatial.distance import cdist  # which a process that only asks networks does without
-
     places = np.random.default_rng(0).choice(len(mean), min(PLACES, len(mean)), replace=False)
     alike = SPREAD_MM**2 * np.exp(-cdist(mean, mean[places], "sqeuclidean") / (2 * OVER_MM**2))
     values, vectors = np.linalg.eigh(alike[places])

@@ -87,26 +87,20 @@ class Frame:
     def undone(self, maps: np.ndarray, window: Window | None = None) -> np.ndarray:
         """Maps (k, n, n) brought back to the radiograph's pixels: (k, rows, cols), bilinear; 0 beyond the square.
 
-        `window`: only so many of the radiograph's rows and columns. As torch's grid_sample has it, to the last digit.
+        `window`: only so many of the radiograph's rows and columns. As torch's grid_sample has it, but for rounding.
         """
-        pixels, shares = [], []  # by axis, of the pixel before each place and of the one after it
-        for axis, (size, scale, first) in enumerate(zip(self.geometry.size_px, self.scale, self.first_px, strict=True)):
-            kept = range(size) if window is None else range(size)[window[axis]]
-            centres = np.arange(kept.start, kept.stop, dtype=np.float32) + np.float32(0.5)
-            relative = 2 * (centres * np.float32(scale) - np.float32(first)) / np.float32(self.size_px) - 1
-            places = (relative + 1) * np.float32(self.size_px / 2) - np.float32(0.5)
-            before = np.floor(places)
-            after = places - before
-            pixels.append((before.astype(int), before.astype(int) + 1))
-            shares.append((1 - after, after))
-        columns = [_taken(maps, cols, 2) for cols in pixels[1]]  # while there are few rows
-        undone = np.float32(0)
-        for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            weight = shares[0][row][:, None] * shares[1][col]
-            total = np.multiply(_taken(columns[col], pixels[0][row], 1), weight, dtype=np.float64)
-            total += undone
-            undone = total.astype(np.float32)  # rounded once, as if multiplied and added at once
-        return undone
+        for axis in (1, 0):  # columns while there are few rows
+            kept = range(self.geometry.size_px[axis])[slice(None) if window is None else window[axis]]
+            centres = np.arange(kept.start, kept.stop) + 0.5
+            places = centres * self.scale[axis] - self.first_px[axis] - 0.5
+            before = np.floor(places).astype(int)
+            share = np.expand_dims(np.float32(places - before), 1 - axis)
+            near, far = (_taken(maps, pixels, axis + 1) for pixels in (before, before + 1))
+            near *= 1 - share
+            far *= share
+            near += far
+            maps = near
+        return maps
 
     def window_on_film(self, window: Window) -> Window:
         """The radiograph's pixels whose values depend on a window of the square."""

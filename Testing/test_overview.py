@@ -17,7 +17,7 @@ from DualFaceReconLib.meshes import arrays
 from DualFaceReconLib.pictures import drawing, overview, panels, report, shading
 from DualFaceReconLib.pictures.bones import BONE_COLOURS, Surface, along_rays, from_afar, surface_of
 from DualFaceReconLib.pictures.film import film_picture
-from DualFaceReconLib.rasterising import nearest_values
+from DualFaceReconLib.rasterising import covered_pixels, nearest_values
 
 TEXT = "The distance of the source was not in the file and is assumed to be 1100 mm, so that every length is uncertain."
 
@@ -165,6 +165,24 @@ def test_the_nearest_triangle_shows_and_values_run_between_corners():
     assert len(place) == len(set(place.tolist())) == 45
     assert np.array_equal(triangle == 1, shown[0] == 50)
     assert not len(nearest_values(pixels - 100, near, np.array([[0, 1, 2]]), values, (10, 10))[0])
+
+
+@pytest.mark.parametrize("side_px", [1, 3, 7 / 3, 1 / 3, 0.7, 1.3])
+@pytest.mark.parametrize("slant", [0, 1 / 3, 0.5, 1, 2 / 3])
+def test_no_pixel_is_lost_between_triangles(side_px, slant):
+    """Rhombs of two triangles each, side by side; many of their edges run through the pixels' very middles."""
+    number = np.arange(40).reshape(5, 8)
+    a, b, c, d = (part.ravel() for part in (number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]))
+    triangles = np.concatenate([np.stack([a, b, c], axis=1), np.stack([d, c, b], axis=1)])
+    corners = np.stack(np.divmod(np.arange(40), 8), axis=1) * float(side_px)
+    corners[:, 1] += slant * corners[:, 0]
+    covered = np.zeros((20, 40), bool)
+    for _, place, _, _ in covered_pixels(corners[triangles], covered.shape):
+        covered[tuple(place.T)] = True
+    row, col = np.indices(covered.shape)
+    across = col - slant * row
+    inside = (row < 4 * side_px + 1e-6) & (across > -1e-6) & (across < 7 * side_px + 1e-6)
+    assert np.array_equal(covered, inside)
 
 
 def test_inferred_places_are_striped_and_bones_not_completed_are_grey():

@@ -25,12 +25,18 @@ def entry_and_exit_depths(
 
     A z-buffer: exact at the pixels' centres, and fast where triangles cover few pixels.
     """
-    pixels, depth = geometry.project(vertices)
+    return _entry_and_exit_depths(*geometry.project(vertices), triangles, geometry.size_px)
+
+
+def _entry_and_exit_depths(
+    pixels: np.ndarray, depth: np.ndarray, triangles: np.ndarray, size_px: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of vertices at pixels (V, 2) [row, col] and depths (V,)."""
     nearness = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), np.nan)  # linear across the picture, depth is not
-    nearest, farthest = np.zeros(geometry.size_px), np.full(geometry.size_px, np.inf)
+    nearest, farthest = np.zeros(size_px), np.full(size_px, np.inf)
 
     near = np.take(nearness, triangles)
-    for member, place, v, w in covered_pixels(np.take(pixels, triangles, axis=0), geometry.size_px):
+    for member, place, v, w in covered_pixels(np.take(pixels, triangles, axis=0), size_px):
         at = near[member, 0] * (1 - v - w) + near[member, 1] * v + near[member, 2] * w
         np.maximum.at(nearest, tuple(place.T), at)
         np.minimum.at(farthest, tuple(place.T), at)
@@ -53,14 +59,14 @@ def entry_and_exit_vertices(
     edge = first_sides(vertices, triangles).mean()
     pixel = geometry.pixel_size_at(float(np.median(geometry.depth(vertices[inside]))))
     coarse = geometry.resized([max(round(n * size / edge), 1) for n, size in zip(geometry.size_px, pixel, strict=True)])
-    front, back = entry_and_exit_depths(vertices, triangles, coarse)
-
     pixels, depth = coarse.project(vertices)
+    front, back = _entry_and_exit_depths(pixels, depth, triangles, coarse.size_px)
+
     nearest = np.clip(np.rint(np.nan_to_num(pixels, nan=-1)).astype(np.int64), 0, np.array(coarse.size_px) - 1)
     nearest = tuple(nearest.T)
     empty = front[nearest] == 0  # at the silhouette: no other layer there
     normals = unit_normals(vertices, triangles) if normals is None else normals
-    cosine = (normals * rays_to(vertices, geometry)).sum(axis=1)
+    cosine = np.einsum("vx,vx->v", normals, rays_to(vertices, geometry))
     slope = np.sqrt(1 - np.minimum(cosine**2, 1)) / np.maximum(np.abs(cosine), 1e-9)
     slack = SLACK_MM + 0.71 * edge * np.minimum(slope, STEEPEST)  # a vertex lies up to half a diagonal from its pixel
     first = inside & (cosine < 0) & (empty | (depth <= front[nearest] + slack))

@@ -42,7 +42,7 @@ from DualFaceReconLib.surfaces import BACK, FRONT, observed_triangles
 TARGET_POINTS = 4000
 FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does not place a bone
 
-START_POINTS = 400
+START_POINTS = 700
 # Few modes, strongly regularised. Distances count both ways even for one face, or a long bone would slide along a
 # target that shows only half of it.
 START_SETTINGS = FitSettings(modes=3, steps=2, vertex_stride=6, regularisation=1.0)

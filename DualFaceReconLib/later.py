@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
@@ -30,11 +30,13 @@ class Later(ModuleType):
 def leave_docstrings_of_scipy() -> None:
     """Lets SciPy's functions go without docstrings.
 
-    It parses and rewrites hundreds of them when it is imported: a tenth of all that the command imports.
+    It parses and rewrites hundreds of them when it is imported: a tenth of all that the command imports. A SciPy that
+    does so elsewhere keeps them.
     """
-    from scipy._lib import _docscrape
+    with suppress(ImportError, AttributeError):
+        from scipy._lib import _docscrape
 
-    _docscrape.NumpyDocString._parse = lambda self: None
+        _docscrape.NumpyDocString._parse = lambda self: None
 
 
 @contextmanager

@@ -172,6 +172,13 @@ def test_no_alignment_by_hand_is_needed(model, turn):
     assert apart(completion.vertices, completion.triangles, mesh) < 0.4
 
 
+def test_a_start_like_nobody_begins_again_as_the_mean(model, monkeypatch):
+    target = observed_target(film_of(person(model, 1)[0]), FILM)
+    assert initial_fit(model, target).coefficients.any()
+    monkeypatch.setattr("DualFaceReconLib.shape.completion.START_RANGE", 0.0)
+    assert not initial_fit(model, target).coefficients.any()
+
+
 def test_the_right_bone_is_the_mirror_of_the_left(model):
     mesh, _ = person(model, 8)
     right = mirrored(mesh)

@@ -45,8 +45,11 @@ FEWEST_MM2 = 2500.0  # of a face; less, a twentieth of a hip or a femur, does no
 START_POINTS = 700
 # Few modes, strongly regularised. Distances count both ways even for one face, or a long bone would slide along a
 # target that shows only half of it.
-START_SETTINGS = FitSettings(modes=3, steps=2, vertex_stride=6, regularisation=1.0)
+START_SETTINGS = FitSettings(modes=3, steps=2, settled=0.01, vertex_stride=6, regularisation=1.0)
 START_STEPS = 10  # of the best of several starts
+START_RANGE = (
+    4.0  # standard deviations; a bone that far from all people has slid along its target, and starts as the mean
+)
 JOINT_LANDMARK = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # one place of both bones
 EDGE_SHARE = 0.015  # of the picture; a bone this close to its edge is taken to go on beyond it
 
@@ -234,7 +237,10 @@ def initial_fit(
     if len(upright) > 1:
         fits = [fit(searched, few, start, settings, cancelled) for start in upright]
         best = min(fits, key=lambda fitted: fitted.objective)
-    return fit(searched, few, best, replace(settings, steps=START_STEPS), cancelled)
+    near = fit(searched, few, best, replace(settings, steps=START_STEPS), cancelled)
+    if np.abs(near.coefficients).max(initial=0.0) > START_RANGE:
+        near = fit(searched, few, best, replace(settings, modes=0, steps=START_STEPS), cancelled)
+    return near
 
 
 def _translations_by_its_ends(model: ShapeModel, target: Target) -> list[np.ndarray]:

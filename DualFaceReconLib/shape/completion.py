@@ -47,9 +47,8 @@ START_POINTS = 700
 # target that shows only half of it.
 START_SETTINGS = FitSettings(modes=3, steps=2, settled=0.01, vertex_stride=6, regularisation=1.0)
 START_STEPS = 10  # of the best of several starts
-START_RANGE = (
-    4.0  # standard deviations; a bone that far from all people has slid along its target, and starts as the mean
-)
+# Standard deviations: a start whose shape is farther from all people has slid along its target; the mean starts then
+START_RANGE = 4.0
 JOINT_LANDMARK = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # one place of both bones
 EDGE_SHARE = 0.015  # of the picture; a bone this close to its edge is taken to go on beyond it
 

@@ -14,6 +14,7 @@ from support.imports import (
     strangers,
     wrong_ways,
 )
+from support.programs import python
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("DualFaceReconLib", "training")
@@ -215,8 +216,7 @@ def test_inspecting_needs_neither_torch_nor_a_window():
         "import sys; import DualFaceReconLib.cli, DualFaceReconLib.pictures.inspection;"
         "print([m for m in ('torch', 'slicer', 'matplotlib', 'vtkmodules.vtkRenderingOpenGL2') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]"
+    assert python(program).strip() == "[]"
 
 
 def test_a_command_imports_no_decoder_and_nothing_that_fetches():
@@ -236,8 +236,7 @@ def test_networks_are_loaded_without_torch_s_compiler():
         "from torchvision.ops.roi_align import is_compile_supported as asked\n"
         "print(before, asked('cpu'), torch._dynamo.utils.is_compile_supported('cpu'))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    before, *answers = done.stdout.split()
+    before, *answers = python(program).split()
     assert before == "False"
     assert answers[0] == answers[1]
 
@@ -270,5 +269,4 @@ def test_what_was_made_is_read_and_shown_without_torch(module):
     if module == "scene":
         pytest.importorskip("slicer", reason="slicer-core is not installed")
     program = f"import sys; import DualFaceReconLib.{module}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "False"
+    assert python(program).strip() == "False"

@@ -1,11 +1,10 @@
 """The package's own names: each the thing that its home has, and none imported before it is used."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.programs import python
 
 import DualFaceReconLib
 from DualFaceReconLib import reconstruction, results, vertebra_results
@@ -14,7 +13,6 @@ from DualFaceReconLib.vertebra import films as spine_films
 from DualFaceReconLib.vertebra import reconstruction as vertebra_reconstruction
 from DualFaceReconLib.vertebra import targets
 
-ROOT = Path(__file__).parent.parent
 HOMES = {
     "read_radiograph": radiograph,
     "Reconstructor": reconstruction,
@@ -26,10 +24,6 @@ HOMES = {
     "load_vertebra": vertebra_results,
     "save_vertebra": vertebra_results,
 }
-
-
-def python(program):
-    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(("name", "home"), HOMES.items())

@@ -1,13 +1,13 @@
 """Networks in a process of their own, which loads them while another one reads the film."""
 
 import multiprocessing
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.processes import started_at_once
+from support.programs import python
 
 import DualFaceReconLib.networks_apart as apart
 from DualFaceReconLib.bundle.store import SHIPPED
@@ -87,8 +87,7 @@ def test_the_process_that_completes_bones_does_without_torch():
         "import sys; import DualFaceReconLib.cli, DualFaceReconLib.reconstruction, DualFaceReconLib.results\n"
         "print([name for name in ('torch', 'timm', 'torchvision') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]"
+    assert python(program).strip() == "[]"
 
 
 def test_the_process_that_asks_networks_does_without_scipy_and_vtk():
@@ -96,8 +95,7 @@ def test_the_process_that_asks_networks_does_without_scipy_and_vtk():
         "import sys; import DualFaceReconLib.networks_apart, DualFaceReconLib.inference\n"
         "print([name for name in ('scipy', 'vtkmodules', 'SimpleITK', 'pydicom') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]"
+    assert python(program).strip() == "[]"
 
 
 def test_functions_of_scipy_can_go_without_docstrings():
@@ -107,8 +105,7 @@ def test_functions_of_scipy_can_go_without_docstrings():
         "from scipy.ndimage import label\n"
         "print('Parameters' in label.__doc__, label([1, 0, 1])[1])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.split() == ["False", "2"]
+    assert python(program).split() == ["False", "2"]
 
 
 def test_a_module_that_is_left_for_later_runs_when_something_is_asked_of_it(tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """What goes over the pipe between the worker and whoever drives it, and what its log may say."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.programs import python
 
 from DualFaceReconLib.film.acquisition import Overrides
 from DualFaceReconLib.worker import log
@@ -24,8 +24,6 @@ from DualFaceReconLib.worker.protocol import (
     read_request,
     request_line,
 )
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -120,8 +118,7 @@ def test_neither_protocol_nor_client_needs_what_is_heavy():
         "import sys; import DualFaceReconLib.worker.client;"
         "print({m.split('.')[0] for m in sys.modules} & {'torch', 'vtkmodules', 'slicer', 'SimpleITK', 'scipy', 'qt'})"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "set()"
+    assert python(program).strip() == "set()"
 
 
 # The log

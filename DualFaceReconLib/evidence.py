@@ -51,6 +51,8 @@ def evidence_of(
         if (completion := completed.get(bone)) is not None:
             values |= {"misfit": misfit_mm(completion), "range": unusualness(completion)}
             values["beyond"] = beyond_mask_mm(completion, mask, film, searched)
+            if bone.startswith("femur") and (hip := completed.get(_across_joint(bone))) is not None:
+                values["head"] = beside_joint_mm(hip, mask, film, searched)
             values |= _of_neighbours(bone, completed)
     return evidence
 
@@ -75,8 +77,7 @@ def beyond_mask_mm(
 
     A mask that ends there, where the bone cannot, is cut off; so is one whose bone was completed into the wrong place.
     """
-    longer = max(searched.size_px)
-    grid = searched.resized([max(round(n * SHADOW_PX / longer), 1) for n in searched.size_px])
+    grid = _coarse(searched)
     pixels, depth = grid.project(completion.vertices)
     shadow = np.zeros(grid.size_px, bool)
     for _, place, _, _ in covered_pixels(pixels[completion.triangles], grid.size_px):
@@ -88,6 +89,25 @@ def beyond_mask_mm(
     away = distance_transform_edt(~own[near], sampling=grid.pixel_size_at(float(np.median(depth))))
     lacking = away[(shadow & ~own & _lit(grid))[near]]
     return float(np.percentile(lacking, FARTHEST)) if lacking.size else 0.0
+
+
+def beside_joint_mm(hip: Completion, mask: np.ndarray, film: ProjectionGeometry, searched: ProjectionGeometry) -> float:
+    """How far from its joint's centre the nearest of a femur's mask (rows, cols) is, mm at the centre's depth.
+
+    A femur with a head is there; of one whose head was replaced, or is not in the picture, the neck's end is.
+    """
+    grid = _coarse(searched)
+    pixel, depth = grid.project(hip.landmarks[JOINT_LANDMARK["hip"]][None])
+    own = np.argwhere(_on_grid(mask, film, grid))
+    if not len(own):
+        return 0.0
+    return float(np.linalg.norm((own - pixel) * grid.pixel_size_at(float(depth[0])), axis=1).min())
+
+
+def _coarse(searched: ProjectionGeometry) -> ProjectionGeometry:
+    """The part of the film that is searched, in few pixels."""
+    longer = max(searched.size_px)
+    return searched.resized([max(round(n * SHADOW_PX / longer), 1) for n in searched.size_px])
 
 
 def _on_grid(mask: np.ndarray, film: ProjectionGeometry, grid: ProjectionGeometry) -> np.ndarray:
@@ -109,13 +129,17 @@ def _lit(grid: ProjectionGeometry) -> np.ndarray:
 
 
 def _of_neighbours(bone: str, completed: Mapping[str, Completion]) -> Evidence:
-    """Where two bones do not go together, this speaks against that of both which is itself the less likely."""
+    """Where two bones do not go together, this speaks against that of both which is itself the less likely.
+
+    A head that was inferred speaks against no socket.
+    """
     own, values = completed[bone], {}
     other, neighbour = completed.get(other_side(bone)), completed.get(_across_joint(bone))
     if other is not None and other is not own and unusualness(own) >= unusualness(other):
         count = min(len(own.fit.coefficients), len(other.fit.coefficients))
         values["sides"] = _root_mean_square(own.fit.coefficients[:count] - other.fit.coefficients[:count])
-    if neighbour is not None and misfit_mm(own) >= misfit_mm(neighbour):
+    inferred = neighbour is not None and neighbour.headless
+    if neighbour is not None and not inferred and (own.headless or misfit_mm(own) >= misfit_mm(neighbour)):
         head, socket = (part.landmarks[JOINT_LANDMARK[part.bone]] for part in (own, neighbour))
         values["joint"] = float(np.linalg.norm(head - socket))
     return values

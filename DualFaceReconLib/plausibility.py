@@ -64,13 +64,13 @@ def refuse_other_pictures(prediction: Prediction, bones: Iterable[str]) -> None:
 
 
 def refuse_other_shapes(bones: Iterable[str], completed: Mapping[str, Completion]) -> None:
-    """Refusal where no bone that was found comes near any shape of its model."""
+    """Refusal where no bone that was found comes near any shape of its model; any shaft is near one without a head."""
 
     def fits(bone: str) -> bool:
         completion = completed.get(bone)
         if completion is None or not completion.seen.any():
             return True
-        return float(completion.distance_mm[completion.seen].mean()) <= NO_SHAPE_MM
+        return not completion.headless and float(completion.distance_mm[completion.seen].mean()) <= NO_SHAPE_MM
 
     if not any(map(fits, bones)):
         raise Refusal(NO_HIP)

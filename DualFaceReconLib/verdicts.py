@@ -9,6 +9,7 @@ A verdict says how far a bone's shape and place are to be trusted, but for the d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -69,9 +70,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {  # by code: the number's unit, and how 
     "beyond": ("mm", "its mask ends inside the film, and the bone goes on for {value:.0f} mm"),
     "sides": ("", "it differs from the other side {value:.1f} times as much as people do from the mean"),
     "joint": ("mm", "the centres of the head and of its socket are {value:.0f} mm apart"),
+    "head": ("mm", "nothing of it is seen within {value:.0f} mm of its joint: its head is inferred, and may be metal"),
 }
 # By kind of bone and code: from where on a number is doubtful, and from where on the bone is not usable. Chosen by
-# `python -m training verdicts` on some of the people kept out of training, and stated on the others
+# `python -m training verdicts` on some of the people kept out of training, and stated on the others; `head` is what
+# `shape.completion` takes for a femur without one
 NUMBERS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "hip": {
         "unsure": (30.0, 60.0),
@@ -90,6 +93,7 @@ NUMBERS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "beyond": (50.0, 140.0),
         "sides": (1.6, 6.0),
         "joint": (5.0, 60.0),
+        "head": (15.0, math.inf),  # the rest of it may be right
     },
 }
 LIMITS: Mapping[str, Mapping[str, Limit]] = {

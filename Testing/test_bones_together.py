@@ -215,6 +215,25 @@ def test_a_femur_without_a_head_is_completed_as_without_the_others(person, film,
     assert together["hip_left"].vertices != pytest.approx(complete_all(sawn, models, FILM)["hip_left"].vertices)
 
 
+def test_a_head_of_which_nothing_is_seen_is_inferred_and_speaks_neither_for_a_shape_nor_against_it(
+    person, film, models
+):
+    vertices, triangles = person["femur_left"]
+    model = model_of("femur_left", models)
+    head, radius = sphere_through(vertices[model.landmarks[HEAD].vertices])
+    middles = np.linalg.norm(vertices[triangles].mean(axis=1) - head, axis=1)
+    sawn = film_of((vertices, triangles[middles > radius + 20]))
+    done = complete(sawn, model, FILM, joint=head + np.array([3.0, 2.0, -6.0]))  # a socket that lies elsewhere by that
+    assert done.headless
+    assert np.linalg.norm(done.landmarks[HEAD] - head) < 6
+    assert np.abs(done.fit.coefficients).max() < 3
+    assert distances_to_surface(vertices[::5], done.vertices, done.triangles).mean() < 1
+    assert not done.seen[np.linalg.norm(done.vertices - head, axis=1) < radius].any()
+    whole = complete(film[0]["femur_left"], model, FILM, joint=head)
+    assert not whole.headless
+    assert whole.seen[np.linalg.norm(whole.vertices - head, axis=1) < radius].any()
+
+
 def test_a_lean_that_networks_usually_have_is_taken_off(person, models):
     """Depths that grow by 5 mm over 100 mm of height: the femur stands straighter where they are known to."""
     vertices, triangles = person["femur_left"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.bones import MODELS
 from support.reconstructions import PELVIS, made_reconstruction, skeleton
 
 from DualFaceReconLib.batch.record import MAP_COLUMNS, SUMMARY_COLUMNS, read_record, summary_of
@@ -13,16 +14,19 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.evidence import beyond_mask_mm, evidence_of
 from DualFaceReconLib.prediction import Disagreement, Prediction
 from DualFaceReconLib.results import load_reconstruction, save
-from DualFaceReconLib.shape.completion import Completion
+from DualFaceReconLib.shape.completion import JOINT_LANDMARK, Completion
 from DualFaceReconLib.shape.fitting import Fit
+from DualFaceReconLib.shape.shapemodel import load_shape_models, model_of
 from DualFaceReconLib.verdicts import GRADES, LIMITS, TEXTS, Verdict, verdict_of
 
 
 def completion_of(bone, coefficients=(0.5, -0.5), distance_mm=0.5, moved_mm=(0, 0, 0)):
-    """The true bone, moved, of a shape and a distance from what was seen that are made up."""
+    """The true bone, moved, of a shape and a distance from what was seen that are made up; its joint is its socket."""
     vertices, triangles = skeleton()[bone]
     vertices = vertices + np.array(moved_mm, float)
     kind, side = bone.split("_")
+    hip = model_of(f"hip_{side}", load_shape_models(MODELS))
+    socket = hip.landmark_points(skeleton()[f"hip_{side}"][0])["acetabular_centre"]
     return Completion(
         bone=kind,
         side=side,
@@ -31,9 +35,7 @@ def completion_of(bone, coefficients=(0.5, -0.5), distance_mm=0.5, moved_mm=(0, 
         seen=np.ones(len(vertices), bool),
         distance_mm=np.full(len(vertices), float(distance_mm)),
         std_mm=np.ones(len(vertices)),
-        landmarks={
-            {"hip": "acetabular_centre", "femur": "femoral_head_centre"}[kind]: np.array(moved_mm, float),
-        },
+        landmarks={JOINT_LANDMARK[kind]: socket + moved_mm},
         radii_mm={},
         fit=Fit(rotation=np.eye(3), translation=np.zeros(3), coefficients=np.array(coefficients, float)),
         observed_mm2=10_000.0,
@@ -73,8 +75,9 @@ def test_a_bone_of_which_nothing_is_unusual_is_good():
 def test_every_number_alone_makes_a_bone_doubtful_and_then_not_usable(kind):
     for code, limit in LIMITS[kind].items():
         assert limit.doubtful < limit.unusable
-        for share, grade in ((0.0, "doubtful"), (1.01, "not usable")):
-            value = limit.doubtful + share * (limit.unusable - limit.doubtful) + 1e-6
+        for value, grade in ((limit.doubtful + 1e-6, "doubtful"), (1.01 * limit.unusable, "not usable")):
+            if not np.isfinite(value):
+                continue  # it never does so alone
             verdict = verdict_of(f"{kind}_right", {code: value})
             assert verdict.grade == grade
             [reason] = verdict.reasons
@@ -97,7 +100,7 @@ def test_all_that_is_judged_is_measured(maps):
     completed = {bone: completion_of(bone) for bone in BONES}
     measured = evidence(maps, completed)
     assert set(measured) == set(BONES)
-    assert set().union(*measured.values()) == set(TEXTS) == set(LIMITS["hip"]) == set(LIMITS["femur"])
+    assert set().union(*measured.values()) == set(TEXTS) == set(LIMITS["femur"]) == {"head", *LIMITS["hip"]}
     assert measured["hip_left"]["unsure"] == pytest.approx(7)
     assert measured["hip_left"]["mirrored"] == 2
     assert measured["hip_left"]["misfit"] == 0.5
@@ -139,6 +142,27 @@ def test_where_two_bones_do_not_go_together_the_less_likely_is_blamed(maps):
     assert "sides" not in measured["hip_right"]
     assert measured["femur_right"]["joint"] == pytest.approx(50)
     assert "joint" not in measured["hip_right"]
+    inferred = completion_of("femur_right", distance_mm=0.1, moved_mm=(0, 30, 40))  # fits better than its hip
+    assert evidence(maps, completed | {"femur_right": inferred})["hip_right"]["joint"] == pytest.approx(50)
+    measured = evidence(maps, completed | {"femur_right": replace(inferred, headless=True)})
+    assert measured["femur_right"]["joint"] == pytest.approx(50)
+    assert "joint" not in measured["hip_right"]
+
+
+def test_a_femur_of_which_nothing_is_seen_at_its_joint_is_doubted_for_its_head(maps):
+    completed = {bone: completion_of(bone) for bone in BONES}
+    place, depth = (values[0] for values in PELVIS.project(completed["hip_left"].landmarks["acetabular_centre"][None]))
+    pixel_mm = PELVIS.pixel_size_at(float(depth))[0]
+    rows, cols = np.indices(PELVIS.size_px)
+    mask = maps.mask.copy()
+    mask[BONES.index("femur_left")] &= np.hypot(rows - place[0], cols - place[1]) * pixel_mm > 40
+    measured = evidence(replace(maps, mask=mask), completed)
+    assert measured["femur_left"]["head"] == pytest.approx(40, abs=2)
+    verdict = verdict_of("femur_left", measured["femur_left"])
+    assert (verdict.grade, verdict.reasons[0].code) == ("doubtful", "head")
+    assert "nothing of it is seen within" in str(verdict)
+    assert measured["femur_right"]["head"] < 2
+    assert "head" not in evidence(maps, {"femur_left": completed["femur_left"]})["femur_left"]
 
 
 def test_a_bone_without_pixels_has_no_verdict(maps):

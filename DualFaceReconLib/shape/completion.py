@@ -50,6 +50,10 @@ START_STEPS = 10  # of the best of several starts
 # Standard deviations: a start whose shape is farther from all people has slid along its target; the mean starts then
 START_RANGE = 4.0
 JOINT_LANDMARK = {"hip": "acetabular_centre", "femur": "femoral_head_centre"}  # one place of both bones
+# From the rays to a socket's centre: a femur with a head is seen 1.3 mm from them at most, one without 34 at least
+HEAD_WITHIN_MM = 15.0
+# Where a femur without a head is tried, as its shaft holds it but loosely there
+ALONG_SHAFT_MM = (0.0, -25.0, 25.0)
 EDGE_SHARE = 0.015  # of the picture; a bone this close to its edge is taken to go on beyond it
 
 # How sure a vertex is: chosen on people of llp26 and rhan40 who were not in the model, so that 60 to 76 % of vertices
@@ -82,6 +86,7 @@ class Completion:
     fit: Fit  # pose and coefficients; repaired and refined vertices differ from it
     observed_mm2: float  # of the surface that it was completed from
     refined_mm: float | None  # the farthest that refinement moved a vertex; None where it was off
+    headless: bool = False  # of a femur head and neck are inferred, as nothing was seen at its joint
 
     def polydata(self) -> vtkPolyData:
         """The mesh with point data `seen` (uint8), `distance_mm` and `std_mm` (float32)."""
@@ -169,10 +174,13 @@ def complete(
     """The whole bone behind an observed surface (`surfaces.observed_surface`), from a model of the same side.
 
     `geometry` is of the pixels on which bones could be seen. `joint` (3,) RAS mm: where the hip joint is about, if that
-    is known. `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at most. `cancelled` is asked
-    all the time, in the thread that computes; Cancelled is raised where it says so.
+    is known. A femur of which nothing is there has no head, as where metal replaced it: the model's head and neck are
+    completed then, but not looked for. `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at
+    most. `cancelled` is asked all the time, in the thread that computes; Cancelled is raised where it says so.
     """
     target = observed_target(observed, geometry)
+    if joint is not None and model.bone == "femur":
+        target = without_head(target, model, joint)
     fitted = fit(model, target, initial_fit(model, target, joint, cancelled), settings, cancelled)
     return completion_of(fitted, model, target, settings, refine=refine)
 
@@ -213,6 +221,24 @@ def observed_target(
     )
 
 
+def seen_beside_mm(target: Target, place: np.ndarray) -> float:
+    """How far from the ray to a place (3,) RAS mm the nearest of a bone was seen, at the bone's depth."""
+    assert target.geometry is not None
+    ray, points = (
+        (points - target.geometry.source) / target.geometry.depth(points)[:, None]
+        for points in (place[None], target.points)
+    )
+    return float(np.linalg.norm(points - ray, axis=1).min() * target.geometry.depth(target.points).mean())
+
+
+def without_head(target: Target, model: ShapeModel, joint: np.ndarray) -> Target:
+    """What was seen of a femur, as of one without head and neck if nothing of it was seen at its joint (3,) RAS mm."""
+    head = model.landmarks.get(JOINT_LANDMARK["femur"])
+    if head is None or (beside_mm := seen_beside_mm(target, joint)) <= HEAD_WITHIN_MM:
+        return target
+    return replace(target, gone=np.linalg.norm(model.mean - head.place(model.mean), axis=1) < beside_mm)
+
+
 def initial_fit(
     model: ShapeModel,
     target: Target,
@@ -228,13 +254,15 @@ def initial_fit(
     settings = START_SETTINGS if coarse is None else replace(START_SETTINGS, vertex_stride=1)
     few = replace(target.thinned(START_POINTS), both_ways=True)
     if joint is not None and (own := model.landmarks.get(JOINT_LANDMARK[model.bone])) is not None:
-        translations = [joint - own.place(model.mean)]
+        along = ALONG_SHAFT_MM if target.gone is not None else (0.0,)
+        translations = [joint + np.array([0.0, 0.0, up]) - own.place(model.mean) for up in along]
     else:
         translations = _translations_by_its_ends(model, target)
     upright = [Fit(rotation=np.eye(3), translation=offset, coefficients=np.zeros(0)) for offset in translations]
     best = upright[0]
     if len(upright) > 1:
-        fits = [fit(searched, few, start, settings, cancelled) for start in upright]
+        tried = settings if target.gone is None else replace(settings, steps=START_STEPS)
+        fits = [fit(searched, few, start, tried, cancelled) for start in upright]
         best = min(fits, key=lambda fitted: fitted.objective)
     near = fit(searched, few, best, replace(settings, steps=START_STEPS), cancelled)
     if np.abs(near.coefficients).max(initial=0.0) > START_RANGE:
@@ -306,6 +334,7 @@ def completion_of(
         fit=fitted,
         observed_mm2=target.area_mm2,
         refined_mm=float(np.linalg.norm(vertices - faultless, axis=1).max()) if refine else None,
+        headless=target.gone is not None,
     )
 
 

@@ -65,6 +65,7 @@ class Target:
     dual: bool = True  # both faces were observed
     both_ways: bool = True  # distances from the model's visible vertices to the target count, too
     area_mm2: float = np.nan  # of an observed surface
+    gone: np.ndarray | None = None  # (V,) bool, the model's vertices of which the person has no bone; None: of none
 
     @cached_property
     def reach_mm(self) -> float:
@@ -92,9 +93,11 @@ class Target:
     ) -> np.ndarray:
         """Which vertices (V,) of a bone this target's X-ray would have seen; `normals` (V, 3) where they are known."""
         if self.geometry is None:
-            return np.ones(len(vertices), dtype=bool)
-        first, last = entry_and_exit_vertices(vertices, triangles, self.geometry, normals)
-        return first | last if self.dual else first
+            visible = np.ones(len(vertices), dtype=bool)
+        else:
+            first, last = entry_and_exit_vertices(vertices, triangles, self.geometry, normals)
+            visible = first | last if self.dual else first
+        return visible if self.gone is None else visible & ~self.gone
 
 
 @dataclass(frozen=True, kw_only=True)

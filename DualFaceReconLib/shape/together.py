@@ -29,6 +29,7 @@ from DualFaceReconLib.meshes import unit_normals
 from DualFaceReconLib.shape.body_prior import BodyPrior
 from DualFaceReconLib.shape.completion import (
     FEWEST_MM2,
+    HEAD_WITHIN_MM,
     JOINT_LANDMARK,
     UNSEEN_ERROR_MM,
     Completion,
@@ -36,6 +37,7 @@ from DualFaceReconLib.shape.completion import (
     completion_of,
     initial_fit,
     observed_target,
+    seen_beside_mm,
     threads,
 )
 from DualFaceReconLib.shape.evidence import POSE, error_patterns
@@ -43,9 +45,6 @@ from DualFaceReconLib.shape.fitting import Fit, Target
 from DualFaceReconLib.shape.outlines import Outline
 from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonFit, fit_person
 from DualFaceReconLib.shape.shapemodel import ShapeModel, coarse_models, model_of
-
-# Of the socket's centre, as seen from the source: it is 1.3 mm at most from a femur with a head, 34 at least without
-HEAD_WITHIN_MM = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,14 +212,8 @@ def _without_head(
         socket = models["hip"].landmarks.get(JOINT_LANDMARK["hip"]) if hip in starts and femur in starts else None
         if socket is None:
             continue
-        target = targets[femur]
-        assert target.geometry is not None
-        ray, *others = (
-            (points - target.geometry.source) / target.geometry.depth(points)[:, None]
-            for points in (socket.place(starts[hip].vertices(model_of(hip, models)))[None], target.points)
-        )
-        depth = target.geometry.depth(target.points).mean()
-        if np.linalg.norm(others[0] - ray, axis=1).min() * depth > HEAD_WITHIN_MM:
+        centre = socket.place(starts[hip].vertices(model_of(hip, models)))
+        if seen_beside_mm(targets[femur], centre) > HEAD_WITHIN_MM:
             lacking.append(femur)
     return tuple(lacking)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,7 @@ def as_markdown(judged: Sequence[JudgedBone]) -> str:
     def alone(code: str) -> Callable[[JudgedBone], tuple[bool, bool]]:
         return lambda bone: _grades(bone, only=code)
 
-    lines = [_row(f"`{code}` alone", stated, alone(code)) for code in LIMITS["hip"]]
+    lines = [_row(f"`{code}` alone", stated, alone(code)) for code in dict.fromkeys(chain(*LIMITS.values()))]
     parts.append("\n".join([head, "|---" * 9 + "|", *lines]))
 
     def scaled(factor: float) -> Callable[[JudgedBone], tuple[bool, bool]]:

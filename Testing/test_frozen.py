@@ -1,6 +1,5 @@
-"""The frozen films of real people: squared, posed, stand-ins named, and sealed; on a made-up person."""
+"""The frozen films of real people: squared, posed, stand-ins named, and compared; on a made-up person."""
 
-import json
 import tomllib
 
 import numpy as np
@@ -13,8 +12,10 @@ from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, polydata, rigid_fit
 from DualFaceReconLib.shape.shapemodel import load_shape_models
-from training.judging import frozen
-from training.judging.frozen import RealPerson, grey_of, make_frozen_set, seal_of
+from training.cases import read_case
+from training.judging import frozen, frozen_values
+from training.judging.frozen import RealPerson, make_frozen_set
+from training.judging.frozen_values import FROZEN, GREY, TRUTH_TOLERANCE, freeze, read_frozen, values_of, write_frozen
 from training.patients.virtual import sample_patient
 from training.raycast import penetration_mm
 
@@ -143,7 +144,7 @@ def test_varied_and_wide_films_are_of_the_choosing_people_and_only_the_varied_ar
     folder, tmp_path, monkeypatch
 ):
     recipe = tmp_path / "recipe.toml"
-    films = 'films = 1\nseed = 12\nsize_px = 400\nseal = ""\n'
+    films = "films = 1\nseed = 12\nsize_px = 400\n"
     recipe.write_text(
         f'[choosing]\npeople = ["made/s01"]\nplain = true\n{films}\n'
         f'[varied]\npeople_of = "choosing"\nplain = false\n{films}\n'
@@ -151,16 +152,16 @@ def test_varied_and_wide_films_are_of_the_choosing_people_and_only_the_varied_ar
         encoding="utf-8",
     )
     monkeypatch.setattr(frozen, "RECIPE", recipe)
-    monkeypatch.setattr(frozen, "GREY", tmp_path / "grey.json")
-    (tmp_path / "grey.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(frozen, "FROZEN", tmp_path / "frozen.csv")
+    write_frozen({}, tmp_path / "frozen.csv")
     asked = []
     population = made_population()
     monkeypatch.setattr(frozen, "load_population", lambda _, __, people, say: asked.append(people) or population)
     patients = {}
     for which in ("choosing", "varied", "wide"):
         made, differences = make_frozen_set(which, folder, tmp_path, tmp_path / which, say=lambda _: None)
-        assert "1 films" in differences[1]  # a set whose grey values were never frozen says so
-        patients[which] = [frozen.read_case(path).metadata["patient"] for path in made]
+        assert ["1 films" in difference for difference in differences] == [True, True]  # as it was never frozen
+        patients[which] = [read_case(path).metadata["patient"] for path in made]
     assert asked == [["made/s01"]] * 3
     assert all(
         "roll_degrees" in patient and "disease" in patient and "hardware" in patient for patient in patients["varied"]
@@ -170,55 +171,77 @@ def test_varied_and_wide_films_are_of_the_choosing_people_and_only_the_varied_ar
         assert all(patient["posture"] == posture for patient in patients[which])
 
 
-def test_every_frozen_set_is_sealed_and_its_grey_values_are_kept():
+def test_every_frozen_film_has_its_values():
     recipes = tomllib.loads(frozen.RECIPE.read_text(encoding="utf-8"))
-    grey = json.loads(frozen.GREY.read_text(encoding="utf-8"))
-    assert recipes.keys() == grey.keys() == {"reported", "supine", "choosing", "wide", "varied"}
+    values = read_frozen(FROZEN)
+    assert recipes.keys() == values.keys() == {"reported", "supine", "choosing", "wide", "varied"}
     for which, recipe in recipes.items():
-        assert len(recipe["seal"]) == 32
         people = recipes[recipe.get("people_of", which)]["people"]
         count = recipe["films"] if "films" in recipe else len(people) * recipe["films_a_person"]
-        assert len(grey[which]) == count
+        assert len(values[which]) == count
+        for film in values[which].values():
+            assert {"sdd_mm", "object_distance_mm", *GREY, *(f"{bone} S spread" for bone in BONES)} <= film.keys()
+            assert 800 < film["sdd_mm"] < 2100
     assert len({recipe["seed"] for recipe in recipes.values()}) == len(recipes)
 
 
-def test_films_are_made_once_named_and_sealed(folder, tmp_path, monkeypatch):
+def test_films_are_made_once_named_and_compared(folder, tmp_path, monkeypatch):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         '[reported]\nset = "vsd_dev"\npeople = ["m001", "m057"]\nfilms_a_person = 1\nseed = 1\nsize_px = 300\n'
-        'unscored = { m057 = ["femur_left"] }\nseal = "abc"\n'
+        'unscored = { m057 = ["femur_left"] }\n'
         '[supine]\nset = "vsd_dev"\npeople_of = "reported"\napart = true\nfilms_a_person = 1\nseed = 1\n'
-        'size_px = 300\nunscored = {}\nseal = ""\n',
+        "size_px = 300\nunscored = {}\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(frozen, "RECIPE", recipe)
-    out = tmp_path / "out"
-    grey = tmp_path / "grey.json"
-    grey.write_text('{"reported": {"m001_00": [0.5, 0.1]}}', encoding="utf-8")
-    monkeypatch.setattr(frozen, "GREY", grey)
-    folders, differences = make_frozen_set("reported", folder, tmp_path, out, say=lambda _: None)
-    seal = seal_of(folders)
-    assert "the recipe's is abc" in differences[0]
-    assert seal in differences[0]
-    assert "2 films" in differences[1]
-    grey.write_text(json.dumps({"reported": grey_of(folders)}), encoding="utf-8")
-    recipe.write_text(recipe.read_text(encoding="utf-8").replace('"abc"', f'"{seal}"'), encoding="utf-8")
+    out, kept = tmp_path / "out", tmp_path / "frozen.csv"
+    monkeypatch.setattr(frozen, "FROZEN", kept)
+    write_frozen({"supine": {}, "reported": {"m001_00": {"sdd_mm": 1000.0, GREY[0]: 0.5, GREY[1]: 0.1}}}, kept)
+
+    def again(which="reported", where=out, world="seen"):
+        return make_frozen_set(which, folder, tmp_path, where, world=world, say=lambda _: None)
+
+    folders, differences = again()
     assert [path.name for path in folders] == ["m001_00", "m057_00"]
-    metadata = [frozen.read_case(path).metadata for path in folders]
+    assert "the truth of 2 films is not the frozen one, of m001_00 (" in differences[0]
+    assert "the grey values of 2 films" in differences[1]
+    metadata = [read_case(path).metadata for path in folders]
     assert [entry["unscored"] for entry in metadata] == [[], ["femur_left"]]
     assert metadata[0]["person"] == "vsd_dev/m001"
+
+    freeze("reported", folders, kept)
     before = (folders[0] / "geometry.json").stat().st_mtime_ns
-    assert make_frozen_set("reported", folder, tmp_path, out, say=lambda _: None)[1] == []
+    assert again()[1] == []
     assert (folders[0] / "geometry.json").stat().st_mtime_ns == before
-    text = (folders[1] / "geometry.json").read_text(encoding="utf-8")
-    (folders[1] / "geometry.json").write_text(text.replace('"sdd_mm": 1', '"sdd_mm": 2'), encoding="utf-8")
-    assert seal_of(folders) != seal
-    unseen = make_frozen_set("reported", folder, tmp_path, tmp_path / "unseen", world="unseen", say=lambda _: None)
+    unseen = again(where=tmp_path / "unseen", world="unseen")
     assert unseen[1] == []  # the truth is the same
-    assert not np.allclose(list(grey_of(unseen[0]).values()), list(grey_of(folders).values()), atol=0.01)
-    supine = make_frozen_set("supine", folder, tmp_path, tmp_path / "supine", say=lambda _: None)[0]
+    greys = [[values_of(path)[name] for name in GREY] for path in (unseen[0][0], folders[0])]
+    assert greys[0] != pytest.approx(greys[1], abs=0.01)
+    supine = again("supine", tmp_path / "supine")[0]
     assert [path.name for path in supine] == ["m001_00", "m057_00"]
-    assert all("pelvis_degrees" in frozen.read_case(path).metadata["patient"] for path in supine)
+    assert all("pelvis_degrees" in read_case(path).metadata["patient"] for path in supine)
+
+
+def test_what_rounding_moves_is_the_same_film_and_what_moves_more_is_named(tmp_path, monkeypatch):
+    """Another machine's bones lie a hundred-thousandth of a millimetre elsewhere."""
+    values = {"a": {"sdd_mm": 1100.0, "femur_left S": -12.3456, GREY[0]: 0.4}, "b": {"sdd_mm": 1100.0, GREY[0]: 0.4}}
+    monkeypatch.setattr(frozen_values, "values_of", lambda film: values[film.name])
+    films = [tmp_path / name for name in values]
+    freeze("wide", films, tmp_path / "frozen.csv")
+    kept = read_frozen(tmp_path / "frozen.csv")
+    assert kept == {"wide": values}
+
+    def said(**changes):
+        monkeypatch.setitem(values, "a", kept["wide"]["a"] | changes)
+        return frozen_values.differences("wide", films, kept)
+
+    assert said(**{"femur_left S": -12.3456 + 0.9 * TRUTH_TOLERANCE, GREY[0]: 0.402}) == []
+    moved = said(**{"femur_left S": -12.3456 + 1.1 * TRUTH_TOLERANCE})
+    assert moved == ["the truth of 1 films is not the frozen one, of a (femur_left S) for one"]
+    assert said(**{GREY[0]: 0.404}) == ["the grey values of 1 films are not the frozen ones, of a for one"]
+    assert frozen_values.differences("wide", films, kept, grey_too=False) == []
+    assert "1 of the frozen films are missing, b for one" in frozen_values.differences("wide", films[:1], kept)
 
 
 def test_a_person_without_bones_is_refused(folder, models):

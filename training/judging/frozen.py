@@ -1,13 +1,11 @@
 """The frozen films, by which everything is judged: real people of `vsd_dev`, and kept-out ones, plain, wide and varied.
 
-`recipes/judging.toml` says who and how many. The truth of a film does not depend on how its grey values are simulated;
-a seal of a set's truth is kept, and the mean and spread of every film's grey values. A set that is made again is
-compared with these.
+`recipes/judging.toml` says who and how many. The truth of a film does not depend on how its grey values are simulated.
+A set that is made again is compared with what is frozen of it (`frozen_values.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +16,13 @@ from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES, kind_and_side
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.film.radiograph import read_radiograph
 from DualFaceReconLib.meshes import MIRROR, Mesh, mirrored
 from DualFaceReconLib.parallel.work import Road
 from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from training.anatomy.generalisation import centred, whole_target
 from training.anatomy.lumbar import lumbar_bodies
 from training.anatomy.remeshing import read_ply
-from training.cases import read_case
+from training.judging.frozen_values import FROZEN, differences, read_frozen
 from training.judging.quasi_newton import fit_by_lbfgs
 from training.patients.kept_out import JUDGING
 from training.patients.population import load_population
@@ -37,8 +34,6 @@ RECIPE = JUDGING
 # Person -> bone -> landmark, RAS mm in the CT's frame, by fits of the shape models. They decide how a person lies on
 # the film, and are kept because a fit differs by some hundredths of a millimetre with the number of cores.
 LANDMARKS = Path(__file__).parents[1] / "recipes" / "judging_landmarks.json"
-GREY = Path(__file__).parents[1] / "recipes" / "judging_grey.json"  # set -> film -> mean and spread, of the grey range
-GREY_TOLERANCE = 0.003  # of the grey range
 MODELS = Path(__file__).parents[2] / "Resources" / "Models"
 
 # A film's posture is the one in the scanner, squared to the film and varied a little; standard deviations in degrees.
@@ -81,17 +76,7 @@ def make_frozen_set(
             posture=recipe.get("posture", "usual"),
         )
         folders = simulate(kept, recipe["films"], series, out, jobs, say, road)
-    differences = []
-    if (seal := seal_of(folders)) != recipe["seal"]:
-        differences.append(f"the truth is not the frozen one: its seal is {seal}, the recipe's is {recipe['seal']}")
-    if world == "seen":
-        frozen = json.loads(GREY.read_text(encoding="utf-8")).get(which, {})
-        others = [name for name, grey in grey_of(folders).items() if not _alike(grey, frozen.get(name))]
-        if others:
-            differences.append(
-                f"the grey values of {len(others)} films are not the frozen ones, of {others[0]} for one"
-            )
-    return folders, differences
+    return folders, differences(which, folders, read_frozen(FROZEN), grey_too=world == "seen")
 
 
 def _films_of_real_people(
@@ -254,31 +239,3 @@ def _landmarks(bone: str, mesh: Mesh, models: Mapping[str, ShapeModel]) -> dict[
 def _upper(femur: np.ndarray) -> np.ndarray:
     """The vertices of a femur that may meet the pelvis."""
     return femur[femur[:, 2] > femur[:, 2].max() - 110]
-
-
-def grey_of(folders: list[Path]) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of every film's grey values, as shares of the film's grey range."""
-    grey = {}
-    for folder in folders:
-        pixels = read_radiograph(folder / "radiograph.dcm").pixels
-        shares = (pixels - pixels.min()) / np.ptp(pixels)
-        grey[folder.name] = round(float(shares.mean()), 4), round(float(shares.std()), 4)
-    return grey
-
-
-def _alike(grey: tuple[float, float], frozen: list[float] | None) -> bool:
-    return frozen is not None and bool(np.allclose(grey, frozen, rtol=0, atol=GREY_TOLERANCE))
-
-
-def seal_of(folders: list[Path]) -> str:
-    """A digest of the films' geometry and of the true bones' places, to 0.1 mm: what is frozen."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        case = read_case(folder)
-        numbers = {n: v for n, v in case.geometry.to_dict().items() if n not in ("provenance", "view")}
-        rounded = {name: np.round(value, 3).tolist() for name, value in numbers.items()}
-        digest.update(json.dumps([folder.name, case.geometry.view, rounded], sort_keys=True).encode())
-        for bone, (vertices, _) in case.meshes.items():
-            spread = np.concatenate([vertices.mean(axis=0), vertices.std(axis=0)])
-            digest.update(bone.encode() + np.rint(spread * 10).astype(np.int64).tobytes())
-    return digest.hexdigest()[:32]

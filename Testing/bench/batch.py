@@ -1,9 +1,9 @@
 """Many films on the cores of this machine: python Testing/bench/batch.py [FILMS]
 
 The same films, with the bundle that ships, in one process with all threads (as `reconstruct` runs several films), by
-`--jobs 1`, and by as many jobs as there are cores; then a cold start of `reconstruct`. Time counts from the first film
-that each process has done to the last one, so that loading is no part of it; CPU seconds hold all. Run it while nothing
-else runs.
+`--jobs 1`, and by as many jobs as there are cores; then a cold start of `reconstruct`. Time counts while every process
+has a film: from the first one that each has done until one finds no more, so that loading is no part of it, nor how the
+last films happen to fall; CPU seconds hold all. Run it while nothing else runs, with many films a core.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _batch(films: Path, out: Path, jobs: int) -> dict:
     run_batch(films, out, road=InProcesses(jobs), say=say)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = sum(getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime"))
-    film = (times[-1] - times[jobs - 1]) / (len(times) - jobs)
+    film = (times[-jobs] - times[jobs - 1]) / (len(times) - 2 * jobs + 1)
     return {"film": film, "cpu": cpu / len(times), "peak_mb": _megabytes(after.ru_maxrss)}
 
 

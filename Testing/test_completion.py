@@ -12,7 +12,16 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import MIRROR, mirrored, unit_normals
 from DualFaceReconLib.proximity import distances_to_surface
 from DualFaceReconLib.shape.completion import complete, complete_all, completion_of, initial_fit, observed_target
-from DualFaceReconLib.shape.fitting import DEFAULT_SETTINGS, Fit, FitSettings, Objective, Target, fit
+from DualFaceReconLib.shape.fitting import (
+    DEFAULT_SETTINGS,
+    GONE_WEIGHT,
+    Fit,
+    FitSettings,
+    Gone,
+    Objective,
+    Target,
+    fit,
+)
 from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
 from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.shape.visibility import rays_to
@@ -65,6 +74,37 @@ def test_the_gradient_is_that_of_the_objective(model):
         # the objective takes heights above tangent planes, whose own turn the gradient leaves out
         assert known.gradient == pytest.approx(numeric, abs=0.12 * scale)
         assert known.gradient @ numeric > 0.99 * np.linalg.norm(known.gradient) * np.linalg.norm(numeric)
+
+
+def test_where_a_part_was_that_is_gone_counts_in_value_gradient_and_matrix(model):
+    """Against finite differences, beside the same without it; no vertex is hidden here."""
+    mesh, _ = person(model, 1)
+    without = observed_target(film_of(mesh), FILM)
+    start = standing((-68, 178, 33), [0.5, -0.3, 0.2, 0.1])
+    landmark = model.landmarks["tip"]
+    place = landmark.place(start.vertices(model)) + np.array([4, -9, 7])
+    gone = Gone(vertices=np.zeros(len(model.mean), bool), landmark=landmark, place=place)
+    with_it, plain = (
+        Objective(model, target, FitSettings(regularisation=0.3)) for target in (replace(without, gone=gone), without)
+    )
+    known, other = (objective.at(objective.placed(start)) for objective in (with_it, plain))
+    assert known.value - other.value == pytest.approx(GONE_WEIGHT * (4**2 + 9**2 + 7**2), rel=1e-3)
+
+    def landmark_at(step):
+        return landmark.place(start.moved(step, known.fixed.about).vertices(model))
+
+    moves = np.transpose([(landmark_at(step) - landmark_at(-step)) / 2e-3 for step in 1e-3 * np.eye(10)])
+    away = landmark_at(np.zeros(10)) - place
+    largest = np.abs(away @ moves).max()
+    assert known.gradient - other.gradient == pytest.approx(
+        2 * GONE_WEIGHT * away @ moves, abs=0.02 * 2 * GONE_WEIGHT * largest
+    )
+    matrices = [
+        objective.hessian(state, objective.rows(state, slice(None)), slice(None))
+        for objective, state in ((with_it, known), (plain, other))
+    ]
+    expected = 2 * GONE_WEIGHT * moves.T @ moves
+    assert matrices[0] - matrices[1] == pytest.approx(expected, abs=0.02 * np.abs(expected).max())
 
 
 def test_the_rows_are_how_the_vertices_move(model):

@@ -28,6 +28,7 @@ from DualFaceReconLib.shape.fitting import (
     DEFAULT_SETTINGS,
     Fit,
     FitSettings,
+    Gone,
     Target,
     data_precision,
     fit,
@@ -236,7 +237,8 @@ def without_head(target: Target, model: ShapeModel, joint: np.ndarray) -> Target
     head = model.landmarks.get(JOINT_LANDMARK["femur"])
     if head is None or (beside_mm := seen_beside_mm(target, joint)) <= HEAD_WITHIN_MM:
         return target
-    return replace(target, gone=np.linalg.norm(model.mean - head.place(model.mean), axis=1) < beside_mm)
+    lacking = np.linalg.norm(model.mean - head.place(model.mean), axis=1) < beside_mm
+    return replace(target, gone=Gone(vertices=lacking, landmark=head, place=joint))
 
 
 def initial_fit(

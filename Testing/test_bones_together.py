@@ -229,9 +229,11 @@ def test_a_head_of_which_nothing_is_seen_is_inferred_and_speaks_neither_for_a_sh
     assert np.abs(done.fit.coefficients).max() < 3
     assert distances_to_surface(vertices[::5], done.vertices, done.triangles).mean() < 1
     assert not done.seen[np.linalg.norm(done.vertices - head, axis=1) < radius].any()
-    whole = complete(film[0]["femur_left"], model, FILM, joint=head)
-    assert not whole.headless
-    assert whole.seen[np.linalg.norm(whole.vertices - head, axis=1) < radius].any()
+    for away in (0.0, 30.0):  # a joint that is elsewhere takes no head away
+        whole = complete(film[0]["femur_left"], model, FILM, joint=head + np.array([away, 0.0, 0.0]))
+        assert not whole.headless
+        assert whole.seen[np.linalg.norm(whole.vertices - head, axis=1) < radius].any()
+        assert np.linalg.norm(whole.landmarks[HEAD] - head) < 1
 
 
 def test_a_lean_that_networks_usually_have_is_taken_off(person, models):

@@ -175,14 +175,17 @@ def complete(
     """The whole bone behind an observed surface (`surfaces.observed_surface`), from a model of the same side.
 
     `geometry` is of the pixels on which bones could be seen. `joint` (3,) RAS mm: where the hip joint is about, if that
-    is known. A femur of which nothing is there has no head, as where metal replaced it: the model's head and neck are
-    completed then, but not looked for. `refine` moves what was seen beyond the model's modes, smoothly and by 3 mm at
-    most. `cancelled` is asked all the time, in the thread that computes; Cancelled is raised where it says so.
+    is known. A femur of which nothing is there may have no head, as where metal replaced it: if that fits better, the
+    model's head and neck are completed, but were not looked for. `refine` moves what was seen beyond the model's modes,
+    smoothly and by 3 mm at most. `cancelled` is asked all the time, in the thread that computes; Cancelled is raised
+    where it says so.
     """
     target = observed_target(observed, geometry)
-    if joint is not None and model.bone == "femur":
-        target = without_head(target, model, joint)
     fitted = fit(model, target, initial_fit(model, target, joint, cancelled), settings, cancelled)
+    if joint is not None and model.bone == "femur" and (headless := without_head(target, model, joint)) is not None:
+        stump = fit(model, headless, initial_fit(model, headless, joint, cancelled), settings, cancelled)
+        if stump.objective < fitted.objective:  # else the joint may be elsewhere
+            target, fitted = headless, stump
     return completion_of(fitted, model, target, settings, refine=refine)
 
 
@@ -232,11 +235,11 @@ def seen_beside_mm(target: Target, place: np.ndarray) -> float:
     return float(np.linalg.norm(points - ray, axis=1).min() * target.geometry.depth(target.points).mean())
 
 
-def without_head(target: Target, model: ShapeModel, joint: np.ndarray) -> Target:
-    """What was seen of a femur, as of one without head and neck if nothing of it was seen at its joint (3,) RAS mm."""
+def without_head(target: Target, model: ShapeModel, joint: np.ndarray) -> Target | None:
+    """What was seen, as of a femur without head and neck; None if it was seen at its joint (3,) RAS mm."""
     head = model.landmarks.get(JOINT_LANDMARK["femur"])
     if head is None or (beside_mm := seen_beside_mm(target, joint)) <= HEAD_WITHIN_MM:
-        return target
+        return None
     lacking = np.linalg.norm(model.mean - head.place(model.mean), axis=1) < beside_mm
     return replace(target, gone=Gone(vertices=lacking, landmark=head, place=joint))
 

@@ -35,6 +35,7 @@ from training.cases import Case, read_case
 from training.judging.evaluate import LEAST_SEEN_MM2, SAMPLES, on_film
 from training.judging.nearness import quick_distances
 from training.judging.spoiling import AS_IT_IS, KINDS, OF_FILMS, OF_MASKS, SPOILT, spoilt_film, spoilt_masks
+from training.judging.stumps import left_of, stump_of
 from training.patients.kept_out import kept_out_people
 
 RIGHT_MM, WRONG_MM = 3.0, 6.0  # ASSD of bones that should be good, and of those that should not
@@ -162,9 +163,8 @@ def _of_film(case: Case, kind: str, film: TakenFilm, reconstructor: Reconstructo
     for bone, completion in completed.items():
         if bone not in case.meshes or bone in case.metadata.get("unscored", ()):
             continue
-        truth, whole = (
-            on_film(mesh, film.shown) for mesh in (case.meshes[bone], (completion.vertices, completion.triangles))
-        )
+        truth = on_film(case.meshes[bone], film.shown)
+        whole = on_film((completion.vertices, completion.triangles), film.shown)
         if area_mm2(*truth) < LEAST_SEEN_MM2:
             continue
         judged.append(
@@ -173,7 +173,7 @@ def _of_film(case: Case, kind: str, film: TakenFilm, reconstructor: Reconstructo
                 kind=kind,
                 bone=bone,
                 person=person_of(case, bone),
-                assd_mm=assd_mm(whole, truth),
+                assd_mm=assd_mm(left_of(whole, stump_of(case, bone, reconstructor.models)), truth),
                 evidence=evidence[bone],
             )
         )

@@ -65,7 +65,7 @@ from training.judging.scores import (
     read_scores,
     write_scores,
 )
-from training.patients.implants import ARTHROPLASTIES
+from training.judging.stumps import Stump, is_sawn, left_of, stump_of
 from training.raycast import cast
 from training.simulate import one_thread
 
@@ -205,6 +205,7 @@ def _measured(work: Work, folder: Path) -> Evaluation:
         for bone, mean in means.items()
         if bone.startswith("femur")
     }
+    stumps = {bone: stump_of(case, bone, models) for bone in truths}
     predicted = None
     if bundle is not None:
         with one_thread():
@@ -234,16 +235,16 @@ def _measured(work: Work, folder: Path) -> Evaluation:
                 surfaces |= aligned.surfaces(bone, by_picture, unaligned)
                 measured.maps.append(maps_scored(case, bone, pixels, aligned))
             for row, surface in surfaces.items():
-                scored = surface_scored(case, bone, row, pixels, surface, truth, floors[bone], poses.get(bone))
+                scored = surface_scored(
+                    case, bone, row, pixels, surface, truth, floors[bone], poses.get(bone), stumps[bone]
+                )
                 measured.surfaces.append(scored)
     return measured
 
 
 def _whole(case: Case, bone: str) -> bool:
     """Whether the true bone is whole, so that a mean shape can be compared: not cut by a CT's end, not sawn."""
-    operations = case.metadata.get("patient", {}).get("hardware", ())
-    sawn = {f"femur_{entry.get('side')}" for entry in operations if entry["what"] in ARTHROPLASTIES}
-    return bone not in case.metadata.get("ct", {}).get("cut", {}) and bone not in sawn
+    return bone not in case.metadata.get("ct", {}).get("cut", {}) and not is_sawn(case, bone)
 
 
 def groups_of(case: Case, bone: str) -> tuple[str, ...]:
@@ -275,9 +276,10 @@ def surface_scored(
     truth: Mesh,
     floor_mm: float | None,
     pose: TruePose | None,
+    stump: Stump | None = None,
 ) -> Scored:
     missed = Scored(**_about(case, bone), row=row[0], alignment=row[1], pixels=pixels)
-    visible = None if predicted is None else on_film(predicted, case.geometry)
+    visible = None if predicted is None else left_of(on_film(predicted, case.geometry), stump)
     if visible is None or len(visible[1]) == 0:
         return missed
     compared = compare_surfaces(visible, truth, SAMPLES, distances=quick_distances)

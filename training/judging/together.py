@@ -40,6 +40,7 @@ from training.judging.evaluate import LEAST_SEEN_MM2, loaded_networks, on_film
 from training.judging.nearness import quick_distances
 from training.judging.poses import TruePose
 from training.judging.predictions import BY_BONE, BY_PICTURE, UNALIGNED, Aligned, align, predicted_maps
+from training.judging.stumps import left_of, stump_of
 from training.judging.tables import interval
 from training.raycast import cast
 from training.simulate import one_thread
@@ -181,6 +182,7 @@ class TrueBones:
         self.case, self.models = case, models
         surfaces = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged_bones(case)}
         self.surfaces = {bone: mesh for bone, mesh in surfaces.items() if area_mm2(*mesh) >= LEAST_SEEN_MM2}
+        self.stumps = {bone: stump_of(case, bone, models) for bone in self.surfaces}
         self.person = str(case.metadata.get("person", case.folder.name))
         self.poses = {}
         for bone in self.surfaces:
@@ -201,7 +203,7 @@ class TrueBones:
             if bone not in self.surfaces:
                 continue
             score = {**about, "case": self.case.folder.name, "person": self.person, "bone": bone}
-            visible = on_film((done.vertices, done.triangles), self.case.geometry)
+            visible = left_of(on_film((done.vertices, done.triangles), self.case.geometry), self.stumps[bone])
             if len(visible[1]) == 0:
                 continue
             compared = compare_surfaces(visible, self.surfaces[bone], SAMPLES, distances=quick_distances)

@@ -34,7 +34,7 @@ class Sizes:
     """How large bones came out, of as many as there are."""
 
     hips: tuple[float, ...]  # by the shape model's mean
-    heads_mm: tuple[float, ...]  # across
+    heads_mm: tuple[float, ...]  # across; those that were seen
     pelvis_mm: float | None  # across both hemipelves, at the bones; None where the film cuts one, or one is missing
 
     def ratio(self) -> float | None:
@@ -62,7 +62,7 @@ def sizes_of(
         heads_mm=tuple(
             2 * femur.radii_mm["femoral_head_centre"]
             for femur in of_kind["femur"]
-            if "femoral_head_centre" in femur.radii_mm
+            if "femoral_head_centre" in femur.radii_mm and not femur.headless
         ),
         pelvis_mm=_pelvis_mm(radiograph, maps),
     )

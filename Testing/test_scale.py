@@ -87,3 +87,12 @@ def test_sizes_are_those_of_the_bones_and_of_a_whole_pelvis():
     completion = complete(observed, load_shape_model(MODELS / "hip.ssm.npz"), small)
     (hip,) = sizes_of(radiograph(small), maps, {"hip_left": completion}, models).hips
     assert hip == pytest.approx(0.75, abs=0.05)
+
+
+def test_a_head_that_was_inferred_has_no_size():
+    models, maps = load_shape_models(MODELS), maps_on(PELVIS)
+    femur = complete(observed_surface(maps, PELVIS, "femur_left"), models["femur"], PELVIS)
+    (head_mm,) = sizes_of(radiograph(), maps, {"femur_left": femur}, models).heads_mm
+    assert 40 < head_mm < 52
+    inferred = replace(femur, headless=True)
+    assert sizes_of(radiograph(), maps, {"femur_left": inferred}, models).heads_mm == ()

@@ -12,7 +12,7 @@ import pytest
 from support.works import Prepare, begun, workers
 
 from DualFaceReconLib.errors import Refusal
-from DualFaceReconLib.parallel.processes import InProcesses
+from DualFaceReconLib.parallel.processes import InProcesses, _Process
 from DualFaceReconLib.parallel.work import Lost
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -45,6 +45,18 @@ def test_a_process_that_dies_costs_its_item_alone(tmp_path):
     assert isinstance(came[3], Lost)
     assert came[3].kills
     assert "by SIGKILL" in came[3].reason
+
+
+def test_a_process_that_another_thread_knew_to_have_ended_is_ended_all_the_same(tmp_path):
+    """Who asks first whether a child lives takes its exit code along; who asks meanwhile is told that it lives."""
+    process = _Process(Prepare(tmp_path))
+    process.waited(60)
+    process.ready = True
+    process.begin(0, "kill x")
+    process.waited(60)
+    os.waitpid(process._process.pid, 0)
+    process.end()
+    assert begun(tmp_path) == ["kill x"]
 
 
 def test_an_item_that_takes_too_long_is_stopped_alone(tmp_path):

@@ -301,7 +301,8 @@ class _Process:
     def ask_to_end(self) -> None:
         """An item that it is at is broken off."""
         if os.name != "nt" and self.ready and self.index is not None and self._process.is_alive():
-            os.kill(self._process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # it has just ended, and another thread of ours knows it already
+                os.kill(self._process.pid, signal.SIGINT)
         self._connection.close()
 
     def end(self) -> None:

@@ -14,7 +14,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.evidence import beyond_mask_mm, evidence_of
 from DualFaceReconLib.prediction import Disagreement, Prediction
 from DualFaceReconLib.results import load_reconstruction, save
-from DualFaceReconLib.shape.completion import JOINT_LANDMARK, Completion
+from DualFaceReconLib.shape.completion import HEAD_WITHIN_MM, JOINT_LANDMARK, Completion
 from DualFaceReconLib.shape.fitting import Fit
 from DualFaceReconLib.shape.shapemodel import load_shape_models, model_of
 from DualFaceReconLib.verdicts import GRADES, LIMITS, TEXTS, Verdict, verdict_of
@@ -161,6 +161,7 @@ def test_a_femur_of_which_nothing_is_seen_at_its_joint_is_doubted_for_its_head(m
     verdict = verdict_of("femur_left", measured["femur_left"])
     assert (verdict.grade, verdict.reasons[0].code) == ("doubtful", "head")
     assert "nothing of it is seen within" in str(verdict)
+    assert LIMITS["femur"]["head"].doubtful == HEAD_WITHIN_MM  # what is completed as a stump is doubted
     assert measured["femur_right"]["head"] < 2
     assert "head" not in evidence(maps, {"femur_left": completed["femur_left"]})["femur_left"]
 

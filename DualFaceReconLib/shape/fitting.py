@@ -282,7 +282,8 @@ class Objective:
         shaped = bent + 2 * self.regular * placed.fit.coefficients
         gradient = np.concatenate([turned, force.sum(axis=0), shaped])
         if self.target.gone is not None:
-            gradient += 2 * GONE_WEIGHT * self._gone_mm(placed) @ self._gone_rows(placed, fixed)
+            away = self._gone_at(placed) - self.target.gone.place
+            gradient += 2 * GONE_WEIGHT * away @ self._gone_rows(placed, fixed)
         return State(
             placed=placed,
             fixed=fixed,
@@ -339,21 +340,21 @@ class Objective:
     def _penalty(self, placed: Placed) -> float:
         penalty = self.regular * placed.fit.coefficients @ placed.fit.coefficients
         if self.target.gone is not None:
-            away = self._gone_mm(placed)
+            away = self._gone_at(placed) - self.target.gone.place
             penalty += GONE_WEIGHT * away @ away
         return float(penalty)
 
-    def _gone_mm(self, placed: Placed) -> np.ndarray:
-        """(3,) mm, to the landmark of what is gone from where it is about; which shape has it does not count."""
+    def _gone_at(self, placed: Placed) -> np.ndarray:
+        """(3,) RAS mm, where a fit has the landmark of what is gone: from its vertices' middle as on the mean bone."""
         assert self.target.gone is not None
         middle = placed.vertices[self.target.gone.landmark.vertices].mean(axis=0)
-        return middle + placed.fit.rotation @ self.gone_offset - self.target.gone.place
+        return middle + placed.fit.rotation @ self.gone_offset
 
     def _gone_rows(self, placed: Placed, fixed: Held) -> np.ndarray:
         """(3, 6 + K): how the parameters move it."""
         assert self.target.gone is not None
         own = self.target.gone.landmark.vertices
-        arm = self._gone_mm(placed) + self.target.gone.place - fixed.about
+        arm = self._gone_at(placed) - fixed.about
         modes = self.modes.reshape(len(placed.vertices), 3, self.count)[own].mean(axis=0)
         return np.hstack([np.cross(np.eye(3), arm).T, np.eye(3), placed.fit.rotation @ modes])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,13 @@ from DualFaceReconLib.pictures.film import caption
 from DualFaceReconLib.pictures.wording import bone_words
 from DualFaceReconLib.prediction import maps_of
 from DualFaceReconLib.reconstruction import Reconstructor
+from DualFaceReconLib.shape.shapemodel import ShapeModel
 from DualFaceReconLib.verdicts import is_doubted
 from training.cases import Case, read_case
 from training.judging.doubts import aligned, assd_mm, taken
 from training.judging.evaluate import on_film
 from training.judging.spoiling import KINDS
+from training.judging.stumps import left_of, stump_of
 
 WIDE_PX = 620  # of one way's part of the sheet
 
@@ -49,20 +51,22 @@ def _part(case: Case, kind: str, number: int, reconstructor: Reconstructor) -> n
     films = overview.films(reconstruction, [surface_of(*pair) for pair in reconstruction.bones.items()])
     rows = round(films.shape[0] * WIDE_PX / films.shape[1])
     small = np.stack([drawing.resized_grey(films[..., i].astype(np.float32), (rows, WIDE_PX)) for i in range(3)], -1)
-    words = caption(
-        [(f"{kind[0].upper()}{kind[1:]}", drawing.WHITE), *_lines(case, film.shown, reconstruction)], WIDE_PX
-    )
+    lines = _lines(case, film.shown, reconstruction, reconstructor.models)
+    words = caption([(f"{kind[0].upper()}{kind[1:]}", drawing.WHITE), *lines], WIDE_PX)
     return np.concatenate([words, small.clip(0, 255).astype(np.uint8)])
 
 
-def _lines(case: Case, shown: ProjectionGeometry, reconstruction: Reconstruction) -> Sequence[tuple[str, Colour]]:
+def _lines(
+    case: Case, shown: ProjectionGeometry, reconstruction: Reconstruction, models: Mapping[str, ShapeModel]
+) -> Sequence[tuple[str, Colour]]:
     """How far every completed bone is off, and its verdict."""
     lines = []
     for name, bone in reconstruction.bones.items():
         truth = on_film(case.meshes[name], shown)
         off = "not completed"
         if bone.completed is not None and len(truth[1]):
-            off = f"{assd_mm(on_film(arrays(bone.completed), shown), truth):.1f} mm off"
+            compared = left_of(on_film(arrays(bone.completed), shown), stump_of(case, name, models))
+            off = f"{assd_mm(compared, truth):.1f} mm off"
         colour = drawing.AMBER if is_doubted(bone.verdict) else drawing.WHITE
         reasons = ", ".join(reason.code for reason in bone.verdict.reasons)
         lines.append((f"{bone_words(name)}: {off}, {bone.verdict.grade}{f' ({reasons})' if reasons else ''}", colour))

@@ -1,5 +1,6 @@
 """The shape model: shapes and coefficients, poses, mirror, landmarks, files."""
 
+import ctypes
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import arrays, rigid_fit, volume_mm3
-from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load_shape_model
+from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, load_shape_model, mode_offsets
 
 VERTICES, MODES = 60, 4
 
@@ -46,6 +47,14 @@ def test_shapes_and_coefficients_are_each_other_s_inverse(model):
     assert model.shape([]) == pytest.approx(model.mean)
     first_mode = model.shape([1.0]) - model.mean
     assert np.sqrt((first_mode**2).sum()) == pytest.approx(30)  # the root of the first variance
+
+
+def test_no_modes_move_nothing_whatever_lies_in_memory(model):
+    none = np.zeros(0).astype(np.float32)  # NumPy gives it the memory of one element
+    ctypes.c_float.from_address(none.ctypes.data).value = np.nan
+    offsets = mode_offsets(model.scaled_modes[:, :0], none)
+    assert (offsets.shape, offsets.dtype) == ((3 * VERTICES,), np.float32)
+    assert not offsets.any()
 
 
 def test_what_the_model_knows_is_found_wherever_it_lies(model):

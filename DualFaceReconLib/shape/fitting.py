@@ -25,7 +25,7 @@ from scipy.spatial.transform import Rotation
 from DualFaceReconLib.errors import Cancelled
 from DualFaceReconLib.geometry import ProjectionGeometry
 from DualFaceReconLib.meshes import unit_normals
-from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel
+from DualFaceReconLib.shape.shapemodel import Landmark, ShapeModel, mode_offsets
 from DualFaceReconLib.shape.visibility import entry_and_exit_vertices, rays_to
 
 # A point and a vertex are paired by place and by the way their surfaces face, as a thin wall has two sides: a right
@@ -241,7 +241,7 @@ class Objective:
         """The model where a fit has it; each target point with a vertex."""
         if self.cancelled():
             raise Cancelled
-        offsets = np.einsum("ck,k->c", self.modes, fit.coefficients.astype(np.float32))
+        offsets = mode_offsets(self.modes, fit.coefficients.astype(np.float32))
         vertices = (self.model.mean + offsets.reshape(-1, 3)) @ fit.rotation.T + fit.translation
         normals = unit_normals(vertices, self.model.triangles)
         features = pairing_features(vertices, self.target.outward_of(vertices, normals))

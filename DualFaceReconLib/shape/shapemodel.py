@@ -79,7 +79,7 @@ class ShapeModel:
         coefficients = np.asarray(coefficients, dtype=np.float64)
         k = len(coefficients)
         scaled = coefficients * np.sqrt(self.variances[:k])
-        return self.mean + np.einsum("vxk,k->vx", self.modes[:, :, :k], scaled)
+        return self.mean + mode_offsets(self.modes[:, :, :k], scaled)
 
     @cached_property
     def scaled_modes(self) -> np.ndarray:
@@ -200,6 +200,16 @@ class ShapeModel:
             triangles=self.triangles.astype(np.uint16 if len(self.mean) < 1 << 16 else np.uint32),
             **{METADATA: np.frombuffer(json.dumps(metadata).encode(), np.uint8)},
         )
+
+
+def mode_offsets(modes: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """(...) by modes (..., K) and as many coefficients (K,); 0 where K is.
+
+    NumPy's einsum asks what lies behind an array without elements, and makes NaN of it where that is NaN.
+    """
+    if len(coefficients) == 0:
+        return np.zeros(modes.shape[:-1], modes.dtype)
+    return np.einsum("...k,k->...", modes, coefficients)
 
 
 def model_of(bone: str, models: Mapping[str, ShapeModel]) -> ShapeModel:

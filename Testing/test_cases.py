@@ -1,9 +1,11 @@
 """Cases: what is written is what is read, sides stay where they are, and the ruler finds what it must."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.bones import made_population
 from support.cases import judged_by
 from support.processes import started_at_once
@@ -202,6 +204,15 @@ def test_truth_lies_on_its_bones(cases):
 def test_a_contact_sheet_shows_all_films(cases, tmp_path):
     contact_sheet(cases, tmp_path / "sheet.png", columns=2, cell_px=120)
     assert (tmp_path / "sheet.png").stat().st_size > 5000
+
+
+def test_a_film_too_small_to_be_read_has_a_cell_that_says_so(cases, population, tmp_path):
+    small = simulate(population, 1, replace(SERIES, size_px=200), tmp_path / "small", say=lambda _: None)
+    with pytest.raises(Refusal, match="too small"):
+        read_radiograph(read_case(small[0]).radiograph)
+    contact_sheet([*cases[:1], *small], tmp_path / "sheet.png", columns=2, cell_px=320)
+    read, refused = np.split(np.asarray(Image.open(tmp_path / "sheet.png").convert("L"), dtype=float), 2, axis=1)
+    assert 0 < np.count_nonzero(refused > 100) < np.count_nonzero(read > 100) / 5  # words alone
 
 
 # The ruler on cases

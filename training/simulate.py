@@ -21,6 +21,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from DualFaceReconLib.bonemaps import BONES
+from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.meshes import Mesh
 from DualFaceReconLib.parallel.processes import InProcesses
 from DualFaceReconLib.parallel.roads import done_all
@@ -244,7 +245,10 @@ def one_thread() -> Iterator[None]:
 def contact_sheet(
     folders: Sequence[Path], path: Path, columns: int = 6, cell_px: int = 320, outlined: bool = True
 ) -> None:
-    """Films side by side, as the reader shows them, with the outlines of the true bones unless they hide too much."""
+    """Films side by side, as the reader shows them, with the outlines of the true bones unless they hide too much.
+
+    What the reader refuses, as a crop of few pixels, has a cell that says so.
+    """
     from DualFaceReconLib.film.radiograph import read_radiograph
     from DualFaceReconLib.pictures import drawing
     from training.cases import read_case
@@ -252,18 +256,29 @@ def contact_sheet(
     cells = []
     for folder in folders:
         case = read_case(folder)
-        film = read_radiograph(case.radiograph)
-        rows, cols = (max(round(n * cell_px / max(film.pixels.shape)), 1) for n in film.pixels.shape)
-        window = float(film.pixels.min()), float(film.pixels.max())
         cell = np.zeros((cell_px, cell_px, 3), np.uint8)
-        cell[:rows, :cols] = drawing.grey_picture(drawing.resized_grey(film.pixels, (rows, cols)), window)
-        for mask, colour in zip(case.maps.mask if outlined else (), OUTLINES if outlined else (), strict=True):
-            share = drawing.resized_grey(mask.astype(np.float32), (rows, cols)) > 0.5
-            inner = share[1:-1, 1:-1] & share[:-2, 1:-1] & share[2:, 1:-1] & share[1:-1, :-2] & share[1:-1, 2:]
-            edge = share.copy()
-            edge[1:-1, 1:-1] &= ~inner
-            cell[:rows, :cols][edge] = colour
+        try:
+            film = read_radiograph(case.radiograph)
+        except Refusal as refusal:
+            drawing.write(cell, f"not read: {refusal.code}", (8, 8), 13)
+        else:
+            rows, cols = (max(round(n * cell_px / max(film.pixels.shape)), 1) for n in film.pixels.shape)
+            window = float(film.pixels.min()), float(film.pixels.max())
+            cell[:rows, :cols] = drawing.grey_picture(drawing.resized_grey(film.pixels, (rows, cols)), window)
+            for mask, colour in zip(case.maps.mask if outlined else (), OUTLINES if outlined else (), strict=True):
+                _outline(cell[:rows, :cols], mask, colour)
         drawing.write(cell, f"{case.metadata['rig']['kind']} {case.geometry.view}", (cell_px - 20, 8), 13)
         cells.append(cell)
     cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
     drawing.save_png(np.vstack([np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]), path)
+
+
+def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Draws a mask's (H, W) outline into a picture (rows, cols, 3) of another size."""
+    from DualFaceReconLib.pictures import drawing
+
+    share = drawing.resized_grey(mask.astype(np.float32), picture.shape[:2]) > 0.5
+    inner = share[1:-1, 1:-1] & share[:-2, 1:-1] & share[2:, 1:-1] & share[1:-1, :-2] & share[1:-1, 2:]
+    edge = share.copy()
+    edge[1:-1, 1:-1] &= ~inner
+    picture[edge] = colour

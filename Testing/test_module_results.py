@@ -5,6 +5,11 @@ import pytest
 from support.panels import made_result, mask_of
 
 slicer = pytest.importorskip("slicer")
+
+from support.scenes import are_seen  # noqa: E402
+
+from DualFaceReconLib.scene import hide_others  # noqa: E402
+
 BONES = ("hip_left", "hip_right", "femur_left", "femur_right")
 
 
@@ -170,13 +175,19 @@ def test_of_several_results_one_is_chosen_shown_and_removed(panel):
     panel.choose(panel.film("second.dcm"))
     second = panel.reconstructed()
     assert ui.runChooser.currentIndex == 1
+    assert are_seen(first, second) == [False, True]
     ui.runChooser.currentIndex = 0
     assert panel.panel.results.run() == first
+    assert are_seen(first, second) == [True, False]
+    hide_others(second)  # as a vertebra does that is made meanwhile
+    ui.fromSideButton.click()
+    assert are_seen(first, second) == [True, False]
     assert ui.staleLabel.visible  # it is of the other film
     ui.removeRunButton.click()
     panel.wait(lambda: ui.runChooser.count == 1)
     assert first.node("film") is None
     assert panel.panel.results.run() == second
+    assert are_seen(second) == [True]
     panel.desktop.answer = False
     ui.removeRunButton.click()
     assert second.node("film") is not None

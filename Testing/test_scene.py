@@ -36,6 +36,7 @@ if not hasattr(slicer, "vtkMRMLScene"):
 
 
 from host import Host  # noqa: E402
+from support.scenes import are_seen  # noqa: E402
 
 from DualFaceReconLib.scene import (  # noqa: E402
     add_to_scene,
@@ -46,7 +47,7 @@ from DualFaceReconLib.scene import (  # noqa: E402
     show,
 )
 from DualFaceReconLib.scene.run import below, nodes_in  # noqa: E402
-from DualFaceReconLib.scene.scene import SLICE_COLOUR  # noqa: E402
+from DualFaceReconLib.scene.scene import SLICE_COLOUR, save_new_scene  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
@@ -280,6 +281,42 @@ def test_running_again_adds_and_each_is_removed_alone(host, scene, run, reconstr
     assert_is(run, reconstruction)
     with pytest.raises(Refusal, match="no longer in the scene"):
         show(other)
+
+
+def test_of_several_runs_one_is_seen(scene, run):
+    other = add_to_scene(made_reconstruction(), scene, "second")
+    run.node("completed", "femur_left").SetDisplayVisibility(False)
+    assert are_seen(run, other) == [True, True]
+    show(other)
+    assert are_seen(run, other) == [False, True]
+    assert [each.name for each in runs_in(scene)] == [run.name, "second"]
+    show(run)
+    assert are_seen(run, other) == [True, False]
+    visible = {bone: bool(run.node("completed", bone).GetDisplayVisibility()) for bone in BONES}
+    assert visible == {bone: bone != "femur_left" for bone in BONES}  # as it was
+    hierarchy_of(scene).GetItemDataNode(other.folder).SetVisibility(True)  # what the Data module's eye does
+    assert are_seen(run, other) == [True, True]
+    remove_from_scene(run)
+    assert [each.name for each in runs_in(scene)] == ["second"]
+
+
+def test_the_run_that_is_seen_is_so_in_an_opened_scene(tmp_path):
+    def fill(scene):
+        first = add_to_scene(made_reconstruction(), scene, "first")
+        show(add_to_scene(made_reconstruction(), scene, "second"))
+        show(first)
+
+    save_new_scene(tmp_path / "two.mrb", fill)
+    with Host() as host:
+        assert host.load_mrb(tmp_path / "two.mrb")
+        first, second = runs_in(host.scene)
+        assert (first.name, second.name) == ("first", "second")
+        assert are_seen(first, second) == [True, False]
+        show(second)
+        assert are_seen(first, second) == [False, True]
+        for run in (first, second):
+            remove_from_scene(run)
+        assert nodes_in(host.scene, "vtkMRMLFolderDisplayNode") == []
 
 
 def hierarchy_of(scene):

@@ -10,6 +10,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from support.reconstructions import made_reconstruction
 from support.spine_films import CENTRE, LATERAL, RADIUS_MM, Hull, clicks_on, hull_network, pair_of, spine_pair
 from support.vertebra_bundles import SETTINGS, made_vertebra_bundle, vertebra_weights
 from support.vertebrae import DEPTH_MM, HEIGHT_MM, MIDDLE, WIDTH_MM, made_group, made_mask
@@ -365,6 +366,32 @@ def test_without_a_scale_proportions_alone_are_measured(tmp_path, hull, capsys):
 
 def _matrix_of(values):
     return np.array([[values.GetElement(row, col) for col in range(4)] for row in range(4)])
+
+
+def test_a_vertebra_and_a_pelvis_in_one_scene_are_seen_in_turn(ball):
+    pytest.importorskip("slicer")
+    from support.scenes import are_seen
+
+    from DualFaceReconLib.scene import (
+        add_to_scene,
+        add_vertebra_to_scene,
+        new_scene,
+        show,
+        show_vertebra,
+        show_vertebra_film,
+    )
+    from DualFaceReconLib.scene.scene import add_views
+
+    scene = new_scene()
+    add_views(scene)
+    pelvis, vertebra = add_to_scene(made_reconstruction(), scene), add_vertebra_to_scene(ball, scene)
+    show_vertebra(vertebra)
+    assert are_seen(pelvis, vertebra) == [False, True]
+    show(pelvis)
+    assert are_seen(pelvis, vertebra) == [True, False]
+    show_vertebra_film(vertebra, "film_lateral")
+    assert are_seen(pelvis, vertebra) == [False, True]
+    scene.Clear(True)
 
 
 def test_a_scene_has_both_films_the_volume_the_surface_and_the_table(ball, tmp_path):

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from DualFaceReconLib import __version__
 from DualFaceReconLib.bonemaps import BONES
 from DualFaceReconLib.pictures.bones import BONE_COLOURS
-from DualFaceReconLib.scene import SceneRun, remove_from_scene, show
+from DualFaceReconLib.scene import SceneRun, hide_others, remove_from_scene, show
 from DualFaceReconLib.scene.nodes import REASONS, VERDICT
 from DualFaceReconLib.verdicts import GOOD
 from DualFaceReconPanel import scene_results, words
@@ -185,7 +185,10 @@ class ResultSection:
     def _look_from(self, where: str) -> None:
         camera = _camera()
         run = self.run()
-        if camera is None or run is None:
+        if run is None:
+            return
+        hide_others(run)
+        if camera is None:
             return
         bounds = [0.0] * 6
         boxes = []
@@ -247,6 +250,7 @@ class ResultSection:
         if run is not None and ask(_("Remove this result from the scene?"), _("Remove")):
             remove_from_scene(run)
             self.refresh()
+            self.look_from_source()
 
 
 def _camera() -> Any:

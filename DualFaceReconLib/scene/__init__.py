@@ -1,5 +1,6 @@
 """Reconstructions in scenes of 3D Slicer, on its desktop and on slicer-core; without either the import is refused."""
 
+from DualFaceReconLib.scene.folders import hide_others
 from DualFaceReconLib.scene.run import SceneRun
 from DualFaceReconLib.scene.scene import (
     add_to_scene,
@@ -21,6 +22,7 @@ __all__ = [
     "SceneRun",
     "add_to_scene",
     "add_vertebra_to_scene",
+    "hide_others",
     "new_scene",
     "remove_from_scene",
     "runs_in",

@@ -71,12 +71,39 @@ def tidy(hierarchy: Node, folder: int) -> None:
             hierarchy.RemoveItem(item, False, False)
 
 
+def hide_others(run: SceneRun) -> None:
+    """Only this run is seen: the folders of all others are switched off, as by their eyes in the Data module.
+
+    What is in a folder keeps its own visibility, and is seen as before when the folder is switched on.
+    """
+    hierarchy = run.scene.GetSubjectHierarchyNode()
+    for other in runs(hierarchy):
+        _switch(hierarchy, other.folder, other.id == run.id)
+
+
 def dissolve(hierarchy: Node, folder: int) -> None:
     """Takes away a run's folder; what somebody else put into it moves up."""
     tidy(hierarchy, folder)
     for item in below(hierarchy, folder, deep=False):
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(folder))
-    hierarchy.RemoveItem(folder, False, False)
+    hierarchy.RemoveItem(folder, True, False)
+
+
+def _switch(hierarchy: Node, folder: int, on: bool) -> None:
+    """Views ask a folder's own display node before those of what is in it; desktop Slicer makes it like this, too."""
+    display = hierarchy.GetItemDataNode(folder)
+    if display is None:
+        if on:
+            return
+        scene = hierarchy.GetScene()
+        display = scene.CreateNodeByClass("vtkMRMLFolderDisplayNode")
+        display.SetName(hierarchy.GetItemName(folder))
+        display.SetHideFromEditors(False)
+        display.SetAttribute("SubjectHierarchy.Folder", "1")
+        scene.AddNode(display)
+        hierarchy.SetItemDataNode(folder, display)
+    display.SetVisibility(on)
+    hierarchy.ItemModified(folder)
 
 
 def _split_off(hierarchy: Node, folder: int, run: SceneRun) -> SceneRun:

@@ -26,7 +26,7 @@ from DualFaceReconLib.errors import Refusal
 from DualFaceReconLib.outcome import Reconstruction
 from DualFaceReconLib.pictures.bones import BONE_COLOURS
 from DualFaceReconLib.pictures.wording import bone_words
-from DualFaceReconLib.scene.folders import dissolve, file_in, new_folder, runs, tidy
+from DualFaceReconLib.scene.folders import dissolve, file_in, hide_others, new_folder, runs, tidy
 from DualFaceReconLib.scene.nodes import FILM, bones, markups, rig, table, volumes
 from DualFaceReconLib.scene.parts import TERMINOLOGY, angle_in_view, image, matrix, shares, terminology
 from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of, nodes_in, remove
@@ -102,12 +102,16 @@ def runs_in(scene: Any | None = None) -> list[SceneRun]:
 def show(run: SceneRun, width_by_height: float = 1.0) -> None:
     """The film with its outlines in a slice view; in 3D it stands behind the bones, and the camera is at the source.
 
+    The scene's other runs, which would stand in the same place, are hidden: `show` them in turn, or switch their
+    folders on in the Data module.
+
     Of several 3D views the first one of Slicer's layouts looks so, and the others stay as they are. `width_by_height`
     is that view's shape: one that is narrower than high sees the whole film, too.
     """
     film, at_source = run.node("film"), run.node("camera")
     if film is None or at_source is None:
         raise Refusal("This run is no longer in the scene: add the reconstruction again.")
+    hide_others(run)
     show_film(film)
     for view in nodes_in(run.scene, "vtkMRMLSliceNode"):
         if view.GetLayoutName() == SLICE_VIEW:

@@ -24,7 +24,7 @@ from DualFaceReconLib.meshes import arrays
 from DualFaceReconLib.pictures.drawing import CYAN, ERROR_COLOURS
 from DualFaceReconLib.pictures.vertebra_picture import UNSURE_MM, VERTEBRA_COLOUR, silhouette
 from DualFaceReconLib.pictures.wording import UNITS, words
-from DualFaceReconLib.scene.folders import file_in, new_folder
+from DualFaceReconLib.scene.folders import file_in, hide_others, new_folder
 from DualFaceReconLib.scene.nodes import colour_table, coloured_by, measurements_table, shade
 from DualFaceReconLib.scene.parts import TERMINOLOGY, TableRow, copied, image, matrix, shares
 from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
@@ -92,10 +92,11 @@ def show_vertebra(run: SceneRun) -> None:
 
 
 def show_vertebra_film(run: SceneRun, role: str) -> None:
-    """One of FILM_ROLES in the slice view, with the vertebra's outline on it."""
+    """One of FILM_ROLES in the slice view, with the vertebra's outline on it; the scene's other runs are hidden."""
     film = run.node(role)
     if film is None:
         raise Refusal(GONE)
+    hide_others(run)
     for of_film, outline in OUTLINES.items():
         if (node := run.node(outline)) is not None:
             node.GetDisplayNode().SetVisibility(of_film == role)  # the other one stands across this film

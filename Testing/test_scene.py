@@ -300,6 +300,12 @@ def test_of_several_runs_one_is_seen(scene, run):
     assert [each.name for each in runs_in(scene)] == ["second"]
 
 
+def test_a_measurement_is_called_what_it_is_in_every_run(scene, run, reconstruction):
+    other = add_to_scene(reconstruction, scene, "second")
+    lines = [each.node("measurement", "distance_of_hip_centres") for each in (run, other)]
+    assert [line.GetName() for line in lines] == ["hip centres", "hip centres"]  # a line's name is drawn
+
+
 def test_the_run_that_is_seen_is_so_in_an_opened_scene(tmp_path):
     def fill(scene):
         first = add_to_scene(made_reconstruction(), scene, "first")

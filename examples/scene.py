@@ -21,7 +21,7 @@ from DualFaceReconLib.pictures.drawing import save_png, write
 from DualFaceReconLib.scene import add_to_scene, show
 
 SAMPLE = Path(__file__).parent.parent / "Resources" / "Samples" / "pelvis_1.dcm"
-PANEL_PX = (360, 430)  # rows, cols
+PANEL_PX = (400, 480)  # rows, cols
 DARK = (0.11, 0.12, 0.14)
 AROUND = {  # where to look from, and at what, RAS mm from the bones' middle
     "from the front": ((0, 1250, 90), (0, 0, -10)),
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     pictures = drawn(reconstruction)
     for name, picture in pictures.items():
         save_png(picture, folder / f"scene {name}.png".replace(" ", "_"))
-        write(picture, name, (10, 10), 16)
+        write(picture, name, (PANEL_PX[0] - 10, 10), 16, anchor=(1, 0))  # R and L are above
     together = list(pictures.values())
     save_png(np.vstack([np.hstack(together[:2]), np.hstack(together[2:])]), folder / "scene.png")
     print(f"Scene: {place / 'scene.mrb'}  (open it in 3D Slicer; pictures: {folder / 'scene.png'})")

@@ -37,6 +37,8 @@ from DualFaceReconLib.scene.run import Node, SceneRun, display_of, node_of
 from DualFaceReconLib.verdicts import Verdict
 
 COLOURS_IN_TABLE = 256
+LANDMARK_SCALE, LABEL_SCALE = 2.0, 2.5  # of text, as Slicer counts it
+LABEL_GROUND = 0.6  # how dark the plate is on which a measurement stands
 SIDES_AT, SIDES_SCALE = (0.12, (0.05, 0.89)), 7.0  # shares of rows, and of columns where R and L begin
 # Attributes of bones: how far they can be relied on, and the reasons, a line each
 VERDICT, REASONS = "DualFaceRecon.verdict", "DualFaceRecon.reasons"
@@ -265,11 +267,16 @@ def _markup(run: SceneRun, role: str, bone: str, kind: str, name: str, colour: C
     node, new = node_of(run, role, bone, f"vtkMRMLMarkups{kind}Node", name)
     if new:
         node.SetLocked(True)
+        if labelled:
+            node.SetName(name)  # which is drawn: not "hip centres_1" because another run has them, too
     display, new = display_of(node)
     if new:
         display.SetSelectedColor(*shares(colour))
         display.SetColor(*shares(colour))
-        display.SetTextScale(2)
+        display.SetTextScale(LABEL_SCALE if labelled else LANDMARK_SCALE)
+        if labelled:  # on bones of any colour
+            display.GetTextProperty().SetBackgroundColor(0, 0, 0)
+            display.GetTextProperty().SetBackgroundOpacity(LABEL_GROUND)
         display.SetGlyphScale(1.5)
         display.SetPointLabelsVisibility(False)
         display.SetPropertiesLabelVisibility(labelled)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.bones import FILM, SHARED, apart, film_of, load_bone, made_model, on_film
+from support.bones import FILM, MODELS, SHARED, apart, film_of, load_bone, made_model, on_film
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
@@ -23,11 +23,12 @@ from DualFaceReconLib.shape.fitting import (
     fit,
 )
 from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
-from DualFaceReconLib.shape.shapemodel import ShapeModel
+from DualFaceReconLib.shape.shapemodel import ShapeModel, load_shape_models, model_of
 from DualFaceReconLib.shape.visibility import rays_to
 from training.anatomy.people import corresponded_femora, corresponded_hips
 from training.anatomy.shapes import shape_model
 from training.judging.quasi_newton import fit_by_lbfgs
+from training.patients.posture import leg_turn
 
 PLACE = (-70, 180, 30)
 
@@ -217,6 +218,20 @@ def test_a_start_like_nobody_begins_again_as_the_mean(model, monkeypatch):
     assert initial_fit(model, target).coefficients.any()
     monkeypatch.setattr("DualFaceReconLib.shape.completion.START_RANGE", 0.0)
     assert not initial_fit(model, target).coefficients.any()
+
+
+@pytest.mark.parametrize("turn", [(-65, 55, 36), (-65, 55, 50), (-45, 55, 50), (-45, 43, 36)])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_femur_is_found_as_it_lies_on_a_frog_leg_film(side, turn):
+    femur = model_of(f"femur_{side}", load_shape_models(MODELS))
+    head, joint = femur.landmarks["femoral_head_centre"].place(femur.mean), np.array([-60.0, 180, 20])
+    turned = leg_turn(*turn)
+    if side == "right":
+        joint, turned = joint * MIRROR, turned * np.outer(MIRROR, MIRROR)
+    vertices = (femur.mean - head) @ turned.T + joint
+    target = observed_target(film_of((vertices, femur.triangles)), FILM)
+    start = initial_fit(femur, target, joint, coarse=femur.coarse)
+    assert np.linalg.norm(start.vertices(femur) - vertices, axis=1).mean() < 2
 
 
 def test_the_right_bone_is_the_mirror_of_the_left(model):

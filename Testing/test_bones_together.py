@@ -15,7 +15,7 @@ from DualFaceReconLib.shape.completion import complete, complete_all, observed_t
 from DualFaceReconLib.shape.evidence import outline_block, outline_pairs, point_pairs, points_block
 from DualFaceReconLib.shape.fitting import Fit
 from DualFaceReconLib.shape.outlines import outline_of
-from DualFaceReconLib.shape.person_fit import FilmEvidence, PersonSought, distances_sought
+from DualFaceReconLib.shape.person_fit import STEPS, FilmEvidence, PersonSought, distances_sought, fit_person
 from DualFaceReconLib.shape.relations import HEAD, SOCKET, relations, shapes
 from DualFaceReconLib.shape.repair import crossing_triangles, flipped_triangles
 from DualFaceReconLib.shape.shapemodel import load_shape_models, model_of
@@ -95,6 +95,29 @@ def test_a_mask_has_an_outline_too_and_an_unsure_or_empty_one_has_none():
 
 
 # The objective
+
+
+def test_a_search_goes_on_while_a_bone_moves(person, film, models, monkeypatch):
+    """A femur that is turned by 50 degrees from where it is looked for needs more steps than all others."""
+    observed, outlines = film
+    starts = {
+        bone: Fit(rotation=np.eye(3), translation=mesh[0].mean(axis=0), coefficients=np.zeros(8))
+        for bone, mesh in person.items()
+    }
+    turn = Rotation.from_euler("x", 50, degrees=True).as_matrix()
+    starts["femur_left"] = replace(starts["femur_left"], rotation=turn)
+    targets = {bone: observed_target(surface, FILM, 300) for bone, surface in observed.items()}
+    areas = {bone: area_mm2(*mesh) / 2 for bone, mesh in person.items()}
+    evidence = FilmEvidence(targets=targets, areas_mm2=areas, outlines=outlines, starts=starts)
+    femur = models["femur"]
+
+    def off_mm():
+        fitted = fit_person([evidence], models, EXACT).fits[0]["femur_left"]
+        return apart(fitted.vertices(femur), femur.triangles, person["femur_left"])
+
+    assert off_mm() < 0.6
+    monkeypatch.setattr("DualFaceReconLib.shape.person_fit.MOST_STEPS", STEPS)
+    assert off_mm() > 2
 
 
 def test_all_rows_are_the_derivatives_of_their_residuals(person, film, models):

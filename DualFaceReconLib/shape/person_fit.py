@@ -32,6 +32,8 @@ from DualFaceReconLib.shape.relations import relations, shapes
 from DualFaceReconLib.shape.shapemodel import ShapeModel, coarse_models, model_of
 
 STEPS = 5  # more leave bones as far from the truth as they are: `training/JOINT.md`
+# But for bones that still move by so much before the last step, as where little is seen, or not where it was looked for
+MOVING_MM, MOST_STEPS = 5.0, 12
 COARSE_STEPS = 2  # the first, on a sixth of the models' triangles
 COARSE_EVERY = 4  # points of which one is paired before the last step
 LEAST_VARIANCE_MM2 = 1e-6  # of depth errors that a prior does without
@@ -80,12 +82,15 @@ def fit_person(
 ) -> PersonFit:
     """The most probable bones."""
     person = PersonSought(films, models, prior)
-    for number in range(STEPS):
+    for number in range(1, MOST_STEPS + 1):
         if cancelled():
             raise Cancelled
+        last = number == MOST_STEPS or (number >= STEPS and person.moved_mm < MOVING_MM)
+        person.step(1 if last else COARSE_EVERY)
+        if last:
+            break
         if number == COARSE_STEPS:
             person.refine()
-        person.step(1 if number == STEPS - 1 else COARSE_EVERY)
     return PersonFit(
         fits=tuple({name: bone.fit for name, bone in film.bones.items()} for film in person.films),
         errors=tuple({name: film.errors[film.own_errors(name)] for name in film.bones} for film in person.films),
@@ -150,6 +155,7 @@ class PersonSought:
         self.usual_errors = prior.errors.usual([tuple(film.bones) for film in self.films])
         self.of_shapes, _ = summed(shapes(self.bones, prior), self.size)  # wherever these stand, as it is quadratic
         self.of_films: list[np.ndarray]  # the last step's matrices
+        self.moved_mm = np.inf  # by the last step, the mean of the bone that it moved most
         self.distances, self.level_mm2 = distances_sought(spreads, depths, prior.size_tells_distance)
 
     def _columns(self, count: int) -> np.ndarray:
@@ -195,9 +201,12 @@ class PersonSought:
 
     def move(self, step: np.ndarray) -> None:
         """Changes all parameters."""
+        self.moved_mm = 0.0
         for film in self.films:
             for bone in film.bones.values():
+                before = bone.vertices
                 bone.place(bone.fit.moved(step[bone.columns], bone.about))
+                self.moved_mm = max(self.moved_mm, float(np.linalg.norm(bone.vertices - before, axis=1).mean()))
             film.errors = film.errors + step[film.error_columns]
 
     def certainty(self) -> Certainty:

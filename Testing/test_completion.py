@@ -232,6 +232,8 @@ def test_a_femur_is_found_as_it_lies_on_a_frog_leg_film(side, turn):
     target = observed_target(film_of((vertices, femur.triangles)), FILM)
     start = initial_fit(femur, target, joint, coarse=femur.coarse)
     assert np.linalg.norm(start.vertices(femur) - vertices, axis=1).mean() < 2
+    without = initial_fit(femur.with_landmarks({}), target, joint, coarse=femur.coarse)  # which nothing can put there
+    assert np.isfinite(without.vertices(femur)).all()
 
 
 def test_the_right_bone_is_the_mirror_of_the_left(model):

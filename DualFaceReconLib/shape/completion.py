@@ -263,7 +263,8 @@ def initial_fit(
     searched = model if coarse is None else coarse
     settings = START_SETTINGS if coarse is None else replace(START_SETTINGS, vertex_stride=1)
     few = replace(target.thinned(START_POINTS), both_ways=True)
-    if joint is not None and (own := model.landmarks.get(JOINT_LANDMARK[model.bone])) is not None:
+    own = None if joint is None else model.landmarks.get(JOINT_LANDMARK[model.bone])
+    if joint is not None and own is not None:
         along = ALONG_SHAFT_MM if target.gone is not None else (0.0,)
         translations = [joint + np.array([0.0, 0.0, up]) - own.place(model.mean) for up in along]
     else:
@@ -277,19 +278,19 @@ def initial_fit(
     near = fit(searched, few, best, replace(settings, steps=START_STEPS), cancelled)
     if np.abs(near.coefficients).max(initial=0.0) > START_RANGE:
         near = fit(searched, few, best, replace(settings, modes=0, steps=START_STEPS), cancelled)
-    if joint is not None and near.objective > LOST_MM2 and seen_beside_mm(target, joint) <= HEAD_WITHIN_MM:
-        turned = _turned_to_its_length(model, target, joint)
+    lost = joint is not None and own is not None and near.objective > LOST_MM2
+    if lost and seen_beside_mm(target, joint) <= HEAD_WITHIN_MM:
+        turned = _turned_to_its_length(model, own.place(model.mean), target, joint)
         fits = [fit(searched, few, start, replace(settings, steps=START_STEPS), cancelled) for start in turned]
         near = min((near, *fits), key=lambda fitted: fitted.objective)
     return near
 
 
-def _turned_to_its_length(model: ShapeModel, target: Target, joint: np.ndarray) -> list[Fit]:
-    """The mean bone in its joint (3,) RAS mm, as long a way as the target, and turned about its length in steps.
+def _turned_to_its_length(model: ShapeModel, head: np.ndarray, target: Target, joint: np.ndarray) -> list[Fit]:
+    """The mean bone with its head (3,) in the joint (3,) and along the target, turned about its length in steps.
 
     As legs lie on a frog-leg film, bent and turned outwards, which no search finds from a bone that stands upright.
     """
-    head = model.landmarks[JOINT_LANDMARK[model.bone]].place(model.mean)
     own, seen = _length_from(model.mean, head), _length_from(target.points, joint)
     onto, _ = Rotation.align_vectors(seen[None], own[None])
     turns = [Rotation.from_rotvec(np.radians(angle) * seen) * onto for angle in TURNED_DEGREES]

@@ -48,6 +48,14 @@ def test_items_that_kill_cost_themselves_alone(road, tmp_path):
     assert begun(tmp_path) == sorted([*items, "kill-once x", "kill y"])
 
 
+def test_a_second_cluster_on_this_machine_is_as_quiet_as_the_first(road, capfd):
+    with cluster.on_cluster("local", 1) as other:  # a warning of its port would be an error here
+        servers = [each._client.cluster.scheduler.http_server for each in (road, other)]
+    assert {server.address for server in servers} == {"127.0.0.1"}
+    assert len({server.port for server in servers}) == 2
+    assert capfd.readouterr() == ("", "")
+
+
 def test_errors_come_back(road, tmp_path):
     with pytest.raises(ValueError, match="raise it"):
         list(road(Prepare(tmp_path), ["a", "raise it"]))

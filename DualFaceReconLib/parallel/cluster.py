@@ -35,6 +35,7 @@ except ImportError as error:
 
 DEATHS = 1  # of workers amid an item, after which the scheduler hands it to another one; its own default is 3
 PATIENCE = "20s"  # with a scheduler that does not answer
+ANY_PORT = "127.0.0.1:0"  # of the scheduler's HTTP server, which is there without a dashboard, too, else at 8787
 LOOK_S = 2.0  # between looks for workers where there are none
 
 
@@ -45,7 +46,11 @@ def on_cluster(address: str, jobs: int, longest_s: float = LONGEST_S) -> Iterato
         with (
             config.set({"distributed.scheduler.allowed-failures": DEATHS}),
             LocalCluster(
-                n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                n_workers=jobs,
+                threads_per_worker=1,
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": ANY_PORT},
+                silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster) as client,
         ):

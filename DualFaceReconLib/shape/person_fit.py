@@ -81,12 +81,12 @@ def fit_person(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> PersonFit:
     """The most probable bones."""
-    person = PersonSought(films, models, prior)
+    person, moved_mm = PersonSought(films, models, prior), np.inf
     for number in range(1, MOST_STEPS + 1):
         if cancelled():
             raise Cancelled
-        last = number == MOST_STEPS or (number >= STEPS and person.moved_mm < MOVING_MM)
-        person.step(1 if last else COARSE_EVERY)
+        last = number == MOST_STEPS or (number >= STEPS and moved_mm < MOVING_MM)
+        moved_mm = person.step(1 if last else COARSE_EVERY)
         if last:
             break
         if number == COARSE_STEPS:
@@ -155,7 +155,6 @@ class PersonSought:
         self.usual_errors = prior.errors.usual([tuple(film.bones) for film in self.films])
         self.of_shapes, _ = summed(shapes(self.bones, prior), self.size)  # wherever these stand, as it is quadratic
         self.of_films: list[np.ndarray]  # the last step's matrices
-        self.moved_mm = np.inf  # by the last step, the mean of the bone that it moved most
         self.distances, self.level_mm2 = distances_sought(spreads, depths, prior.size_tells_distance)
 
     def _columns(self, count: int) -> np.ndarray:
@@ -181,8 +180,8 @@ class PersonSought:
             for bone in film.bones.values():
                 bone.refine()
 
-    def step(self, every: int = 1) -> None:
-        """Of Gauss and Newton, by one of `every` so many points."""
+    def step(self, every: int = 1) -> float:
+        """Of Gauss and Newton, by one of `every` so many points; gives what `move` does."""
         shape = np.zeros(self.size)
         for bone in self.bones.values():
             shape[bone.columns[POSE:]] = bone.fit.coefficients
@@ -197,17 +196,18 @@ class PersonSought:
         matrix[np.ix_(self.error_columns, self.error_columns)] += precision
         gradient[self.error_columns] += precision @ (self.errors - self.usual_errors)
         matrix[np.diag_indices(self.size)] += LEAST_PRECISION
-        self.move(-cho_solve(cho_factor(matrix), gradient))
+        return self.move(-cho_solve(cho_factor(matrix), gradient))
 
-    def move(self, step: np.ndarray) -> None:
-        """Changes all parameters."""
-        self.moved_mm = 0.0
+    def move(self, step: np.ndarray) -> float:
+        """Changes all parameters; gives how far that moved the bone that it moved most, mm in the mean."""
+        moved_mm = 0.0
         for film in self.films:
             for bone in film.bones.values():
                 before = bone.vertices
                 bone.place(bone.fit.moved(step[bone.columns], bone.about))
-                self.moved_mm = max(self.moved_mm, float(np.linalg.norm(bone.vertices - before, axis=1).mean()))
+                moved_mm = max(moved_mm, float(np.linalg.norm(bone.vertices - before, axis=1).mean()))
             film.errors = film.errors + step[film.error_columns]
+        return moved_mm
 
     def certainty(self) -> Certainty:
         """Of the bones, by the matrices of the last step."""

@@ -77,7 +77,7 @@ def beyond_mask_mm(
 
     A mask that ends there, where the bone cannot, is cut off; so is one whose bone was completed into the wrong place.
     """
-    grid = _coarse(searched)
+    grid = searched.resized_to(SHADOW_PX)
     pixels, depth = grid.project(completion.vertices)
     shadow = np.zeros(grid.size_px, bool)
     for _, place, _, _ in covered_pixels(pixels[completion.triangles], grid.size_px):
@@ -96,18 +96,12 @@ def beside_joint_mm(hip: Completion, mask: np.ndarray, film: ProjectionGeometry,
 
     A femur with a head is there; of one whose head was replaced, or is not in the picture, the neck's end is.
     """
-    grid = _coarse(searched)
+    grid = searched.resized_to(SHADOW_PX)
     pixel, depth = grid.project(hip.landmarks[JOINT_LANDMARK["hip"]][None])
     own = np.argwhere(_on_grid(mask, film, grid))
     if not len(own):
         return 0.0
     return float(np.linalg.norm((own - pixel) * grid.pixel_size_at(float(depth[0])), axis=1).min())
-
-
-def _coarse(searched: ProjectionGeometry) -> ProjectionGeometry:
-    """The part of the film that is searched, in few pixels."""
-    longer = max(searched.size_px)
-    return searched.resized([max(round(n * SHADOW_PX / longer), 1) for n in searched.size_px])
 
 
 def _on_grid(mask: np.ndarray, film: ProjectionGeometry, grid: ProjectionGeometry) -> np.ndarray:

@@ -209,6 +209,11 @@ class ProjectionGeometry:
             ),
         )
 
+    def resized_to(self, longer_px: int) -> ProjectionGeometry:
+        """The same film with so many pixels along its longer side."""
+        longer = max(self.size_px)
+        return self.resized([max(round(n * longer_px / longer), 1) for n in self.size_px])
+
     def cropped(self, first_px: Sequence[int], size_px: Sequence[int]) -> ProjectionGeometry:
         """A window of the film that begins at pixel `first_px` [row, col]; beyond the film it is a padding."""
 

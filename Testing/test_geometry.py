@@ -111,6 +111,13 @@ def test_resizing_keeps_the_film_s_borders(geometry, size):
     assert geometry.resized(size).detector_corners == pytest.approx(geometry.detector_corners, abs=1e-6)
 
 
+@pytest.mark.parametrize(("size", "other"), [((200, 400), (50, 100)), ((1001, 333), (100, 33)), ((3, 4000), (1, 100))])
+def test_a_longer_side_is_given_and_the_other_follows(size, other):
+    assert ProjectionGeometry(1000, (0.2, 0.3), size).resized_to(100) == ProjectionGeometry(
+        1000, (0.2, 0.3), size
+    ).resized(other)
+
+
 @given(geometries(), st.integers(-40, 40), st.integers(-40, 40))
 def test_cropping_moves_the_pixel_numbers_alone(geometry, first_row, first_col):
     cropped = geometry.cropped((first_row, first_col), (30, 20))

@@ -214,8 +214,7 @@ def _measured(work: Work, folder: Path) -> Evaluation:
             raise Refusal(f"The film and the truth of {folder.name} differ in their pixels: make the case again.")
     measured = Evaluation(surfaces=[], maps=[])
     for pixels in resolutions:
-        longer = max(case.geometry.size_px)
-        geometry = case.geometry.resized([max(round(n * pixels / longer), 1) for n in case.geometry.size_px])
+        geometry = case.geometry.resized_to(pixels)
         true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
         aligned = None if predicted is None else align(predicted.at(geometry.size_px, judged), true)
         completed = completed_bones(true, geometry, geometry, models)

@@ -74,8 +74,7 @@ def measure(folders: Sequence[Path], bundle: Path, say: Callable[[str], None] = 
 def _errors_in(folder: Path, networks: Networks) -> dict[str, tuple[np.ndarray, float]]:
     """What `errors_of` has of a case."""
     case = read_case(folder)
-    longer = max(case.geometry.size_px)
-    geometry = case.geometry.resized([max(round(n * PIXELS / longer), 1) for n in case.geometry.size_px])
+    geometry = case.geometry.resized_to(PIXELS)
     with one_thread():
         predicted = predicted_maps(networks, case.radiograph)
     true = cast(case.meshes, geometry).maps

@@ -162,8 +162,7 @@ def prepared(case: Case, networks: Networks) -> PreparedFilm:
     """A film as it is judged."""
     with one_thread():
         predicted = predicted_maps(networks, case.radiograph)
-    longer = max(case.geometry.size_px)
-    geometry = case.geometry.resized([max(round(n * PIXELS / longer), 1) for n in case.geometry.size_px])
+    geometry = case.geometry.resized_to(PIXELS)
     judged = judged_bones(case)
     true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
     assert predicted.prediction is not None

@@ -95,8 +95,8 @@ def _measured(judging: Judging, folder: Path) -> Evaluation:
     networks, case = networks_of(judging.network, judging.bundle), read_case(folder)
     judged = tuple(bone for bone in case.meshes if bone not in case.metadata.get("unscored", ()))
     truths = {bone: on_film(case.meshes[bone], case.geometry) for bone in judged}
-    pixels, longer = networks.manifest.input_px[0], max(case.geometry.size_px)
-    geometry = case.geometry.resized([max(round(n * pixels / longer), 1) for n in case.geometry.size_px])
+    pixels = networks.manifest.input_px[0]
+    geometry = case.geometry.resized_to(pixels)
     predicted = predicted_maps(networks, case.radiograph)
     true = cast({bone: case.meshes[bone] for bone in judged}, geometry).maps
     aligned = align(predicted.at(geometry.size_px, judged), true)
